@@ -1,0 +1,142 @@
+"""Every error this application raises on purpose, named for what the caller can do.
+
+    AppError
+    ├── SettingsError                the process must not start
+    ├── BadRequest               400 ask differently
+    │   ├── BadReturnUrl         400 the return path would leave this site
+    │   ├── LoginFailed          400 this login attempt is over; the user may start another
+    │   └── WrongSid             400 a logout without the session's sid ends nothing
+    ├── Unauthorized             401 no token that is good right now
+    │   ├── NoSession            401 log in
+    │   ├── SessionEnded         401 there was a session, the provider ended it: log in
+    │   ├── ReauthenticationRequired  401 the session cannot get another token: log in
+    │   └── TokenUnavailable     401 the session is fine, the provider is not: try later
+    ├── Forbidden                403 not allowed, logging in does not help
+    │   └── CsrfRejected         403 not sent by our own pages
+    ├── ApiUnreachable           502 the API did not answer
+    ├── ApiTimeout               504 the API took too long
+    ├── StoreUnavailable         503 the session store did not answer; the session may be fine
+    ├── ProviderUnavailable      503 the provider did not answer, or not sensibly: try later
+    │   └── ClientRejected       503 the provider refuses *us*: the operator must act
+    ├── GrantRefused                 `invalid_grant`: this code or refresh token is dead
+    ├── UntrustedToken               a signed token we do not believe
+    └── UsageError               500 a mistake in this application's code
+        ├── UnknownClient        500 no HTTP client has that name
+        └── ForeignOrigin        500 a client was asked to call another origin than its own
+
+`code` is for programs and never changes, `title` and `detail` are for people. None of them may
+contain a token, code, cookie or session id: they end up in answers and in logs.
+"""
+
+from __future__ import annotations
+
+
+class AppError(Exception):
+    """The parent of all; `status`, `code` and `title` are what a browser gets to see."""
+
+    status = 500
+    code = "internal_error"
+    title = "Something went wrong on our side"
+
+    def __init__(self, detail: str = "", *, retry_after_seconds: int | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after_seconds = retry_after_seconds
+
+
+class SettingsError(AppError):
+    """One or more settings are wrong; the message has a line for each."""
+
+
+class BadRequest(AppError):
+    status, code, title = 400, "bad_request", "That request makes no sense to us"
+
+
+class BadReturnUrl(BadRequest):
+    code, title = "bad_return_url", "The address to return to is not on this site"
+
+
+class LoginFailed(BadRequest):
+    code, title = "login_failed", "Signing in did not work"
+
+
+class WrongSid(BadRequest):
+    code, title = "wrong_sid", "You are still signed in"
+
+
+class Unauthorized(AppError):
+    """No valid token can be had. `login_helps` says whether signing in would change that."""
+
+    status, code, title = 401, "no_session", "Please sign in"
+    login_helps = True
+
+
+class NoSession(Unauthorized):
+    pass
+
+
+class SessionEnded(Unauthorized):
+    code, title = "session_ended", "Your session has ended"
+
+
+class ReauthenticationRequired(Unauthorized):
+    code, title = "reauthentication_required", "Please sign in again"
+
+
+class TokenUnavailable(Unauthorized):
+    code, title = "provider_unavailable", "The sign-in service is not answering"
+    login_helps = False
+
+
+class Forbidden(AppError):
+    status, code, title = 403, "forbidden", "You may not do that"
+
+
+class CsrfRejected(Forbidden):
+    code, title = "csrf_rejected", "That request did not come from this site"
+
+
+class ApiUnreachable(AppError):
+    status, code, title = 502, "api_unreachable", "A service behind this site is not answering"
+
+
+class ApiTimeout(AppError):
+    status, code, title = 504, "api_timeout", "A service behind this site took too long"
+
+
+class StoreUnavailable(AppError):
+    status, code, title = 503, "store_unavailable", "We cannot look up your session right now"
+
+    def __init__(self, detail: str = "", *, retry_after_seconds: int = 5) -> None:
+        super().__init__(detail, retry_after_seconds=retry_after_seconds)
+
+
+class ProviderUnavailable(AppError):
+    status, code, title = 503, "provider_unavailable", "The sign-in service is not answering"
+
+    def __init__(self, detail: str = "", *, retry_after_seconds: int = 5) -> None:
+        super().__init__(detail, retry_after_seconds=retry_after_seconds)
+
+
+class ClientRejected(ProviderUnavailable):
+    """`invalid_client` and its like: our client id, secret or registration is wrong."""
+
+
+class GrantRefused(AppError):
+    """`invalid_grant` (RFC 6749 §5.2): trying again with the same code or token cannot help."""
+
+
+class UntrustedToken(AppError):
+    """A signature or a claim is not what it must be."""
+
+
+class UsageError(AppError):
+    pass
+
+
+class UnknownClient(UsageError):
+    pass
+
+
+class ForeignOrigin(UsageError):
+    pass

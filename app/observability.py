@@ -1,0 +1,58 @@
+"""Logs: past tense, constant text, everything variable in fields, never a secret."""
+
+from __future__ import annotations
+
+import json
+import logging
+from contextvars import ContextVar
+from typing import Any
+
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+
+# Authlib writes code verifiers, and httpx2 whole URLs, to the log at these levels' lower neighbours.
+_QUIET = ("authlib", "httpx2", "httpcore2", "asyncio", "pymongo")
+_STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def configure_logging(*, debug: bool) -> None:
+    """Log to standard error: words for a person in development, JSON lines otherwise."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(WordsFormatter() if debug else JsonFormatter())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def fields(record: logging.LogRecord) -> dict[str, Any]:
+    """Return what was passed as `extra`, and the id of the request it happened in."""
+    extra = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+    current = request_id.get()
+    return {"request_id": current, **extra} if current else extra
+
+
+class JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **fields(record),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+class WordsFormatter(logging.Formatter):
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        extra = " ".join(f"{key}={value}" for key, value in fields(record).items() if key != "request_id")
+        return f"{super().formatMessage(record)} {extra}".rstrip()
+
+
+def short(ref: str) -> str:
+    """Return enough of a session's ref to follow it through a log, and too little to find it with."""
+    return ref[:8]

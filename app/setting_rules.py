@@ -1,0 +1,52 @@
+"""What makes the value of a setting wrong. Each rule returns the value, or raises ValueError."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+import json
+from typing import Any
+from urllib.parse import urlsplit
+
+KEY_BYTES = 32
+
+
+def from_json(value: Any) -> Any:
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise ValueError(f"is not JSON: {error}") from None
+
+
+def key_bytes(value: Any) -> bytes:
+    """Return the 32 bytes of a key; the message never shows what was given."""
+    try:
+        key = base64.b64decode(value, validate=True) if isinstance(value, str) else value
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise ValueError("each key must be the base64 of 32 bytes")
+    return bytes(key)
+
+
+def absolute(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
+        raise ValueError("must be an absolute http(s) URL without user name or password")
+    return url
+
+
+def not_in_the_clear(url: str, *, debug: bool) -> str:
+    """Refuse plain http, which shows codes and cookies to everyone on the way (RFC 9700 §2.6)."""
+    parts = urlsplit(url)
+    if parts.scheme == "http" and not is_loopback(parts.hostname or "") and not debug:
+        raise ValueError("must be https (http is for this machine, and for BFF_DEBUG)")
+    return url
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

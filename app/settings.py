@@ -1,0 +1,240 @@
+"""Every knob of the application, its unit and its default. Read once, at start, and passed down."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import BaseModel, ConfigDict, Field, SecretBytes, SecretStr, ValidationError, field_validator
+from pydantic_core.core_schema import ValidationInfo
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.errors import SettingsError
+from app.setting_rules import absolute, from_json, key_bytes, not_in_the_clear
+
+ROOT = Path(__file__).resolve().parent.parent
+_PREFIX = "BFF_"
+
+
+class HttpClientSettings(BaseModel):
+    """A named client: one API that this application calls.
+
+    `token` says what it carries: `none`; `user`, the signed-in user's access token; `client`, our
+    own (client credentials); `user_or_client`, the user's if there is one, else our own;
+    `user_or_none`. `scope` and `resource` are asked for when the token is our own.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base_url: str
+    token: Literal["none", "user", "client", "user_or_client", "user_or_none"] = "none"
+    scope: str | None = None
+    resource: str | None = None
+    timeout_seconds: float = Field(default=30, gt=0)
+    max_connections: int = Field(default=100, gt=0)
+    headers: dict[str, str] = Field(default={}, repr=False)  # may hold an API key
+
+    @field_validator("base_url")
+    @classmethod
+    def _a_folder(cls, url: str) -> str:
+        parts = urlsplit(absolute(url))
+        if parts.query or parts.fragment:
+            raise ValueError("must have no query and no fragment")
+        return url if url.endswith("/") else f"{url}/"
+
+    @field_validator("scope", "resource")
+    @classmethod
+    def _only_with_a_token_of_our_own(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value and "client" not in info.data.get("token", "client"):
+            raise ValueError("goes with the token kinds client and user_or_client")
+        return value
+
+
+class RemoteApiSettings(BaseModel):
+    """A path of ours that is forwarded to a named client: `/api` + `/echo` to `{base_url}echo`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str = Field(pattern=r"^/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-]$")
+    client: str
+    methods: frozenset[str] = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+    timeout_seconds: float | None = Field(default=None, gt=0)
+
+
+# The clients of this application, by name. BFF_HTTP_CLIENTS (JSON, the same shape) adds to them or
+# replaces them. This one is the demo API that scripts/dev.sh starts.
+HTTP_CLIENTS = {
+    "apiClient": HttpClientSettings(base_url="http://127.0.0.1:8890/api/", token="user"),
+}
+
+
+def _project_name() -> str:
+    """Return the name that pyproject.toml gives this application."""
+    try:
+        return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["bff"]["name"])
+    except (OSError, KeyError):
+        return "Tornado BFF"
+
+
+class Settings(BaseSettings):
+    """All settings; see the README for what each one does.
+
+    The order matters: a rule that looks at two settings stands at the later one.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, env_file=".env", extra="ignore", frozen=True, validate_default=True
+    )
+
+    debug: bool = False
+    app_name: str = Field(default_factory=_project_name)
+    base_url: str = "http://localhost:8888"
+    address: str = "127.0.0.1"
+    port: int = Field(default=8888, ge=0, le=65535)
+    processes: int = Field(default=1, ge=0)  # 0: one per core
+
+    issuer: str = ""
+    client_id: str = ""
+    client_secret: SecretStr = SecretStr("")
+    client_auth: Literal["client_secret_basic", "client_secret_post"] = "client_secret_basic"
+    scope: str = "openid profile email offline_access"
+
+    session_store: str = Field(default="mongodb://127.0.0.1:27017/bff", repr=False)  # may hold a password
+    mongodb_driver: Literal["motor", "pymongo"] = "motor"
+    encryption_keys: Annotated[tuple[SecretBytes, ...], NoDecode] = ()
+    session_idle_seconds: int = Field(default=3600, gt=0)
+    session_absolute_seconds: int = Field(default=43200, gt=0)
+
+    refresh_before_expiration_seconds: int = Field(default=60, ge=0)
+    provider_timeout_seconds: float = Field(default=5, gt=0)
+    provider_keys_cooldown_seconds: int = Field(default=30, ge=1)
+    revoke_refresh_token_on_logout: bool = True
+    cookie_samesite: Literal["strict", "lax"] = "strict"
+
+    http_clients: Annotated[dict[str, HttpClientSettings], NoDecode] = {}
+    remote_apis: Annotated[tuple[RemoteApiSettings, ...], NoDecode] = ()
+
+    @field_validator("base_url")
+    @classmethod
+    def _an_origin(cls, url: str, info: ValidationInfo) -> str:
+        if urlsplit(absolute(url)).path not in ("", "/"):
+            raise ValueError("must be an origin, without a path")
+        return not_in_the_clear(url, debug=info.data.get("debug", False)).rstrip("/")
+
+    @field_validator("issuer")
+    @classmethod
+    def _as_the_provider_spells_it(cls, url: str, info: ValidationInfo) -> str:
+        if not url:
+            raise ValueError("is missing: the address of the OpenID provider")
+        return not_in_the_clear(absolute(url), debug=info.data.get("debug", False))
+
+    @field_validator("client_id")
+    @classmethod
+    def _registered(cls, value: str) -> str:
+        if not value:
+            raise ValueError("is missing: our client id at the provider")
+        return value
+
+    @field_validator("client_secret")
+    @classmethod
+    def _known_to_the_provider(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value():
+            raise ValueError("is missing: our client secret at the provider")
+        return value
+
+    @field_validator("scope")
+    @classmethod
+    def _openid(cls, value: str) -> str:
+        if "openid" not in value.split():
+            raise ValueError("must contain openid")
+        return value
+
+    @field_validator("session_store")
+    @classmethod
+    def _a_known_store(cls, value: str, info: ValidationInfo) -> str:
+        if value != "memory:" and not value.startswith(("mongodb://", "mongodb+srv://")):
+            raise ValueError("must be mongodb://… or memory:")
+        if value == "memory:" and info.data.get("processes", 1) != 1:
+            raise ValueError("memory: is for one process only, and BFF_PROCESSES asks for more")
+        return value
+
+    @field_validator("encryption_keys", mode="before")
+    @classmethod
+    def _key_ring(cls, value: Any, info: ValidationInfo) -> Any:
+        keys = [key.strip() for key in value.split(",") if key.strip()] if isinstance(value, str) else value
+        if not keys and not info.data.get("debug"):
+            raise ValueError("is missing: make one with `openssl rand -base64 32`")
+        return [key_bytes(key) for key in keys] or [os.urandom(32)]
+
+    @field_validator("http_clients", mode="before")
+    @classmethod
+    def _with_those_of_this_file(cls, value: Any) -> Any:
+        given = from_json(value)
+        return {**HTTP_CLIENTS, **given} if isinstance(given, dict) else given
+
+    @field_validator("remote_apis", mode="before")
+    @classmethod
+    def _json(cls, value: Any) -> Any:
+        return from_json(value)
+
+    @field_validator("remote_apis")
+    @classmethod
+    def _known_clients(
+        cls, apis: tuple[RemoteApiSettings, ...], info: ValidationInfo
+    ) -> tuple[RemoteApiSettings, ...]:
+        names = info.data.get("http_clients", {})
+        for api in apis:
+            if names and api.client not in names:
+                raise ValueError(
+                    f"no HTTP client named {api.client!r}; there are: {', '.join(sorted(names))}"
+                )
+        return apis
+
+    @property
+    def https(self) -> bool:
+        return self.base_url.startswith("https:")
+
+    @property
+    def key_ring(self) -> list[bytes]:
+        return [key.get_secret_value() for key in self.encryption_keys]
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the environment and `.env`, or raise SettingsError with a line for every mistake."""
+        names = [name for name in {**dotenv_values(".env"), **os.environ} if name.startswith(_PREFIX)]
+        mistakes = [_unknown(name, cls) for name in names if not _is_known(name, cls)]
+        try:
+            settings = cls()
+        except ValidationError as error:
+            mistakes += [
+                _in_words(problem) for problem in error.errors(include_input=False, include_url=False)
+            ]
+        if mistakes:
+            raise SettingsError("\n".join(["The settings are wrong:", *(f"  {line}" for line in mistakes)]))
+        return settings
+
+
+def _is_known(name: str, model: type[BaseSettings]) -> bool:
+    return name.removeprefix(_PREFIX).lower() in model.model_fields
+
+
+def _unknown(name: str, model: type[BaseSettings]) -> str:
+    known = [_PREFIX + field.upper() for field in model.model_fields]
+    guess = difflib.get_close_matches(name, known, n=1)
+    return f"{name}: there is no such setting" + (f"; did you mean {guess[0]}?" if guess else "")
+
+
+def _in_words(problem: Mapping[str, Any]) -> str:
+    name, *inner = (str(part) for part in problem["loc"])
+    where = "".join(f"[{part}]" for part in inner)
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        shape = HttpClientSettings if name == "http_clients" else RemoteApiSettings
+        message = f"there is no such key; there are: {', '.join(shape.model_fields)}"
+    return f"{_PREFIX}{name.upper()}{where}: {message}"
