@@ -1,0 +1,57 @@
+"""Sessions in this process alone: for development, gone at every restart."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from app.sessions.session import Session
+
+
+class MemorySessions:
+    """A SessionStore in a dictionary."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._sessions: dict[str, Session] = {}
+
+    async def open(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        self._sessions.clear()
+
+    async def ping(self) -> None:
+        pass
+
+    async def create(self, session: Session) -> None:
+        self._clear_away()
+        self._sessions[session.ref] = session
+
+    async def get(self, ref: str) -> Session | None:
+        session = self._sessions.get(ref)
+        return session if session and self._clock() < session.expires_at else None
+
+    async def save(self, session: Session) -> Session | None:
+        current = await self.get(session.ref)
+        if current is None or current.version != session.version:
+            return None
+        saved = replace(current, tokens=session.tokens, claims=session.claims, version=session.version + 1)
+        self._sessions[session.ref] = saved
+        return saved
+
+    async def touch(self, ref: str, *, renewed_at: float, expires_at: float) -> None:
+        session = await self.get(ref)
+        if session:
+            self._sessions[ref] = replace(session, renewed_at=renewed_at, expires_at=expires_at)
+
+    async def delete(self, ref: str) -> Session | None:
+        session = await self.get(ref)
+        self._sessions.pop(ref, None)
+        return session
+
+    def _clear_away(self) -> None:
+        now = self._clock()
+        for ref in [ref for ref, session in self._sessions.items() if session.expires_at <= now]:
+            del self._sessions[ref]

@@ -1,0 +1,162 @@
+"""Sessions in MongoDB, sealed, through Motor or through PyMongo's own asyncio client."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from bson.binary import Binary
+from pymongo import ReturnDocument, WriteConcern
+from pymongo.errors import PyMongoError
+
+from app.errors import StoreUnavailable
+from app.observability import short
+from app.sessions.session import Session, TokenSet
+from app.vault import Unsealable, Vault
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_SECONDS = 4  # for one operation; a dead database must answer 503, not hang
+_WRITES = WriteConcern(w="majority", j=True, wtimeout=TIMEOUT_SECONDS * 1000)
+
+
+def connect(uri: str, *, driver: str) -> Any:
+    """Return the client of the chosen driver. Call it inside the running loop, after any fork.
+
+    The two differ in nothing that the store uses, but for `close`.
+    """
+    options: dict[str, Any] = {
+        "tz_aware": True,
+        "timeoutMS": TIMEOUT_SECONDS * 1000,
+        "serverSelectionTimeoutMS": TIMEOUT_SECONDS * 500,
+    }
+    if driver == "pymongo":
+        from pymongo import AsyncMongoClient
+
+        return AsyncMongoClient(uri, **options)
+    from motor.motor_asyncio import AsyncIOMotorClient
+
+    return AsyncIOMotorClient(uri, io_loop=asyncio.get_running_loop(), **options)
+
+
+class MongoSessions:
+    """A SessionStore in the collection `sessions`; see the README for the shape of a record."""
+
+    def __init__(self, client: Any, vault: Vault, *, clock: Callable[[], float] = time.time) -> None:
+        self._client = client
+        self._vault = vault
+        self._clock = clock
+        self._sessions = client.get_default_database("bff").get_collection("sessions", write_concern=_WRITES)
+
+    async def open(self) -> None:
+        """Make the TTL index. It only clears away: every read checks `expires_at` itself."""
+        with _answering():
+            await self._sessions.create_index("expires_at", expireAfterSeconds=0)
+
+    async def close(self) -> None:
+        closing = self._client.close()
+        if inspect.isawaitable(closing):  # PyMongo's is a coroutine, Motor's is not
+            await closing
+
+    async def ping(self) -> None:
+        with _answering():
+            await self._client.admin.command("ping")
+
+    async def create(self, session: Session) -> None:
+        record = {
+            "_id": session.ref,
+            "user": self._vault.tag(f"{session.issuer} {session.subject}"),
+            "sid": self._vault.tag(f"{session.issuer} {session.sid}"),
+            "sealed": self._seal(session),
+            "version": session.version,
+            "created_at": _date(session.created_at),
+            "renewed_at": _date(session.renewed_at),
+            "expires_at": _date(session.expires_at),
+        }
+        with _answering():
+            await self._sessions.insert_one(record)
+
+    async def get(self, ref: str) -> Session | None:
+        with _answering():
+            record = await self._sessions.find_one(self._living(ref))
+        return self._opened(record)
+
+    async def save(self, session: Session) -> Session | None:
+        change = {"$set": {"sealed": self._seal(session)}, "$inc": {"version": 1}}
+        with _answering():
+            record = await self._sessions.find_one_and_update(
+                {**self._living(session.ref), "version": session.version},
+                change,
+                return_document=ReturnDocument.AFTER,
+            )
+        return self._opened(record)
+
+    async def touch(self, ref: str, *, renewed_at: float, expires_at: float) -> None:
+        times = {"renewed_at": _date(renewed_at), "expires_at": _date(expires_at)}
+        with _answering():
+            await self._sessions.update_one(self._living(ref), {"$set": times})
+
+    async def delete(self, ref: str) -> Session | None:
+        with _answering():
+            record = await self._sessions.find_one_and_delete(self._living(ref))
+        return self._opened(record)
+
+    def _living(self, ref: str) -> dict[str, Any]:
+        return {"_id": ref, "expires_at": {"$gt": _date(self._clock())}}
+
+    def _seal(self, session: Session) -> Binary:
+        return Binary(self._vault.seal(to_bytes(session), place=_place(session.ref)))
+
+    def _opened(self, record: dict[str, Any] | None) -> Session | None:
+        if record is None:
+            return None
+        try:
+            sealed = self._vault.open(bytes(record["sealed"]), place=_place(record["_id"]))
+        except Unsealable as error:
+            # Never deleted: with the right key ring on this process it may well open again.
+            log.error(
+                "session could not be opened", extra={"session": short(record["_id"]), "reason": str(error)}
+            )
+            return None
+        return from_bytes(
+            sealed,
+            version=record["version"],
+            renewed_at=record["renewed_at"].timestamp(),
+            expires_at=record["expires_at"].timestamp(),
+        )
+
+
+def to_bytes(session: Session) -> bytes:
+    return json.dumps(asdict(session)).encode()
+
+
+def from_bytes(data: bytes, **current: Any) -> Session:
+    """Return the session in `data`, with the `current` fields that a record keeps outside the seal."""
+    fields = json.loads(data)
+    return replace(Session(**{**fields, "tokens": TokenSet(**fields["tokens"])}), **current)
+
+
+def _place(ref: str) -> str:
+    return f"session {ref}"
+
+
+def _date(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Turn whatever the driver raises into StoreUnavailable."""
+    try:
+        yield
+    except PyMongoError as error:
+        log.warning("session store did not answer", extra={"error": type(error).__name__})
+        raise StoreUnavailable("the session store did not answer") from error
