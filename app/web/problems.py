@@ -1,0 +1,43 @@
+"""Errors as problem documents (RFC 9457), for programs."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from app.errors import AppError, Unauthorized
+
+CONTENT_TYPE = "application/problem+json"
+
+_CODES = {
+    400: "bad_request",
+    401: "no_session",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+    415: "unsupported_media_type",
+}
+
+
+def problem(status: int, error: BaseException | None, *, request_id: str, login_url: str) -> dict[str, Any]:
+    """Return the problem document for `error`, or for a bare status such as 404.
+
+    Only an AppError may speak for itself; what a bug (500) says is for the log.
+    """
+    document: dict[str, Any] = {"type": "about:blank", "status": status, "request_id": request_id}
+    if isinstance(error, AppError) and error.status != 500:
+        document |= {"title": error.title, "code": error.code, "detail": error.detail or error.title}
+    else:
+        title = _phrase(status)
+        document |= {"title": title, "code": _CODES.get(status, "internal_error"), "detail": title}
+    if isinstance(error, Unauthorized) and error.login_helps:
+        document["login_url"] = login_url
+    return document
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Error"

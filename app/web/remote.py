@@ -1,0 +1,76 @@
+"""Every decision about a forwarded request, free of I/O: which route, which path, which headers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from urllib.parse import unquote
+
+from app.errors import BadRequest
+from app.settings import RemoteApiSettings
+from app.web.headers import SECURITY_HEADERS
+
+Headers = list[tuple[str, str]]
+
+_HOP_BY_HOP = {
+    "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te",
+    "trailer", "transfer-encoding", "upgrade",
+}  # fmt: skip
+# What the browser says about itself to us, or what only a proxy that we trust may say (RFC 9700 §4.13).
+_NOT_UPSTREAM = _HOP_BY_HOP | {
+    "host", "content-length", "cookie", "authorization", "x-csrf", "origin", "referer", "expect",
+    "forwarded", "x-real-ip",
+}  # fmt: skip
+# An API must not write our cookies, loosen our pages' rules, or let other sites read what we answer.
+_NOT_DOWNSTREAM = _HOP_BY_HOP | SECURITY_HEADERS | {
+    "content-length", "set-cookie", "set-cookie2", "server", "date", "alt-svc", "clear-site-data",
+}  # fmt: skip
+
+
+def route_for(path: str, apis: Sequence[RemoteApiSettings]) -> RemoteApiSettings | None:
+    """Return the remote API whose prefix is the longest that `path` lies under."""
+    under = [api for api in apis if path == api.path or path.startswith(f"{api.path}/")]
+    return max(under, key=lambda api: len(api.path), default=None)
+
+
+def upstream_path(target: str, prefix: str) -> str:
+    """Return what follows `prefix` in a request target, query included, as it was sent.
+
+    Raises BadRequest for a path that could leave the client's base URL on any server that decodes
+    once more than the last one did (RFC 10017 §6.1.3.6).
+    """
+    path, question_mark, query = target.removeprefix(prefix).partition("?")
+    path = path.removeprefix("/")
+    if _climbs(path) or path.startswith("/"):
+        raise BadRequest("the path has a segment that could lead outside of this API")
+    return path + question_mark + query
+
+
+def _climbs(path: str) -> bool:
+    plain = unquote(unquote(unquote(path)))
+    if re.search(r"[\x00-\x1f\x7f\\]", plain):
+        return True
+    segments = [segment.partition(";")[0] for segment in plain.split("/")]  # `..;` is `..` to some
+    return any(segment in (".", "..") for segment in segments) or "" in segments[:-1]
+
+
+def upstream_headers(headers: Iterable[tuple[str, str]]) -> Headers:
+    """Return the browser's headers that an API may see: no cookie, no credentials, no hop-by-hop."""
+    return _kept(headers, _NOT_UPSTREAM, "x-forwarded-", "sec-fetch-", "proxy-")
+
+
+def downstream_headers(headers: Iterable[tuple[str, str]]) -> Headers:
+    """Return the API's headers that the browser may see: no cookie, no CORS, no hop-by-hop."""
+    return _kept(headers, _NOT_DOWNSTREAM, "access-control-")
+
+
+def _kept(headers: Iterable[tuple[str, str]], dropped: set[str], *prefixes: str) -> Headers:
+    pairs = [(name, value, name.lower()) for name, value in headers]
+    listed = {
+        token.strip().lower() for _, value, low in pairs if low == "connection" for token in value.split(",")
+    }
+    return [
+        (name, value)
+        for name, value, low in pairs
+        if low not in dropped | listed and not low.startswith(prefixes)
+    ]
