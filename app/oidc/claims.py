@@ -1,0 +1,89 @@
+"""What we believe: the rules for the claims of a token whose signature is right. Pure."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import Any
+
+from app.errors import UntrustedToken
+from app.oidc.keys import SignedToken
+
+LEEWAY_SECONDS = 60
+Claims = Mapping[str, Any]
+
+
+def check_id_token(
+    token: SignedToken, *, issuer: str, client_id: str, nonce: str, access_token: str, now: float
+) -> None:
+    """Raise UntrustedToken unless the id token was made for this login of ours (OIDC Core §3.1.3.7)."""
+    claims = token.claims
+    _check_audience(claims, issuer=issuer, client_id=client_id)
+    _check_times(claims, now=now)
+    _require(_text(claims, "sub") != "", "sub")
+    _require(hmac.compare_digest(_text(claims, "nonce").encode(), nonce.encode()), "nonce")
+    if "at_hash" in claims:
+        _require(claims["at_hash"] == at_hash(access_token, token.algorithm), "at_hash")
+
+
+def check_refreshed_id_token(token: SignedToken, *, earlier: Claims, client_id: str, now: float) -> None:
+    """Raise UntrustedToken unless it speaks of the same login as `earlier` (OIDC Core §12.2)."""
+    claims = token.claims
+    _check_audience(claims, issuer=earlier["iss"], client_id=client_id)
+    _check_times(claims, now=now)
+    _require(claims.get("sub") == earlier["sub"], "sub")
+    _require(_audiences(claims) == _audiences(earlier), "aud")
+    _require("nonce" not in claims or claims["nonce"] == earlier.get("nonce"), "nonce")
+
+
+def check_userinfo(userinfo: Claims, *, subject: str) -> None:
+    """Raise UntrustedToken unless userinfo is about the id token's subject (OIDC Core §5.3.2)."""
+    _require(userinfo.get("sub") == subject, "sub")
+
+
+def at_hash(access_token: str, algorithm: str) -> str:
+    """Return the left half of the access token's hash (OIDC Core §3.1.3.6)."""
+    digest = hashlib.new(_HASHES[algorithm[-3:]], access_token.encode()).digest()
+    return base64.urlsafe_b64encode(digest[: len(digest) // 2]).rstrip(b"=").decode()
+
+
+_HASHES = {"256": "sha256", "384": "sha384", "512": "sha512", "DSA": "sha512", "519": "sha512"}
+
+
+def _check_audience(claims: Claims, *, issuer: str, client_id: str) -> None:
+    audiences = _audiences(claims)
+    _require(claims.get("iss") == issuer, "iss")
+    _require(client_id in audiences, "aud")
+    _require(claims.get("azp", client_id) == client_id, "azp")
+    _require(len(audiences) == 1 or "azp" in claims, "azp")
+
+
+def _check_times(claims: Claims, *, now: float) -> None:
+    _require(_number(claims, "exp") > now - LEEWAY_SECONDS, "exp")
+    _require(_number(claims, "iat") < now + LEEWAY_SECONDS, "iat")
+    _require("nbf" not in claims or _number(claims, "nbf") < now + LEEWAY_SECONDS, "nbf")
+
+
+def _audiences(claims: Claims) -> frozenset[str]:
+    audience = claims.get("aud")
+    members = audience if isinstance(audience, list) else [audience]
+    return frozenset(member for member in members if isinstance(member, str))
+
+
+def _text(claims: Claims, name: str) -> str:
+    value = claims.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _number(claims: Claims, name: str) -> float:
+    value = claims.get(name)
+    _require(isinstance(value, int | float) and not isinstance(value, bool), name)
+    return float(value)  # type: ignore[arg-type]
+
+
+def _require(holds: bool, claim: str) -> None:
+    """The message names the claim and never its value."""
+    if not holds:
+        raise UntrustedToken(f"the claim {claim} is not what it must be")

@@ -1,0 +1,79 @@
+"""A login attempt: what we must remember between sending the browser out and seeing it come back."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+from app.errors import LoginFailed
+from app.vault import Unsealable, Vault
+
+ATTEMPT_SECONDS = 600
+
+# What a provider's `error` means to the person in front of the browser; its own text is not shown,
+# because anybody can write one into a link (RFC 6749 §4.1.2.1).
+_REASONS = {
+    "access_denied": "Signing in was cancelled.",
+    "login_required": "The sign-in service wants you to sign in again.",
+    "temporarily_unavailable": "The sign-in service is busy. Please try again in a moment.",
+}
+
+
+@dataclass(frozen=True)
+class LoginAttempt:
+    """One browser tab on its way to the provider and back.
+
+    `created_at` is in seconds since the epoch. `replaces` is the ref of the session that this login
+    puts an end to: its cookie does not come along when the provider sends the browser back.
+    """
+
+    state: str = field(repr=False)
+    nonce: str = field(repr=False)
+    verifier: str = field(repr=False)  # of PKCE, RFC 7636 §4.1
+    return_path: str
+    issuer: str
+    created_at: float
+    replaces: str | None = None
+
+    @classmethod
+    def start(cls, *, return_path: str, issuer: str, replaces: str | None, now: float) -> LoginAttempt:
+        return cls(
+            state=secrets.token_urlsafe(32),
+            nonce=secrets.token_urlsafe(32),
+            verifier=secrets.token_urlsafe(48),
+            return_path=return_path,
+            issuer=issuer,
+            created_at=now,
+            replaces=replaces,
+        )
+
+    def code(self, params: Mapping[str, str], *, announces_iss: bool, now: float) -> str:
+        """Return the authorization code of the provider's answer, or raise LoginFailed.
+
+        `state` is compared before anything else is believed (RFC 6749 §10.12), then `iss`, which
+        must be there if the provider announces it (RFC 9207 §2.4), and only then is `error` read.
+        """
+        if not hmac.compare_digest(params.get("state", "").encode(), self.state.encode()):
+            raise LoginFailed("This answer belongs to another sign-in.")
+        if now > self.created_at + ATTEMPT_SECONDS:
+            raise LoginFailed("This sign-in took too long.")
+        if params.get("iss", None if announces_iss else self.issuer) != self.issuer:
+            raise LoginFailed("This answer is not from our sign-in service.")
+        if "error" in params:
+            raise LoginFailed(_REASONS.get(params["error"], "The sign-in service refused."))
+        if not params.get("code"):
+            raise LoginFailed("The answer of the sign-in service is incomplete.")
+        return params["code"]
+
+    def sealed(self, vault: Vault, *, cookie_name: str) -> str:
+        return vault.seal_json(asdict(self), place=cookie_name)
+
+    @classmethod
+    def opened(cls, cookie: str, vault: Vault, *, cookie_name: str) -> LoginAttempt:
+        """Return the attempt in a cookie, or raise LoginFailed for one that is not ours."""
+        try:
+            return cls(**vault.open_json(cookie, place=cookie_name))
+        except Unsealable as error:
+            raise LoginFailed("This browser remembers no such sign-in.") from error

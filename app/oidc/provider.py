@@ -1,0 +1,152 @@
+"""What the provider publishes: its metadata and its keys, fetched when needed and kept for a while."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+
+from app.errors import ProviderUnavailable
+from app.oidc.http import BoundedTransport, asking_the_provider, json_object
+from app.oidc.kept import Kept
+from app.oidc.keys import ALGORITHMS, Key, SignedToken, UnknownKey, algorithm_of, published_keys, verified
+from app.setting_rules import is_loopback
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """The members of the discovery document that we use, and no others.
+
+    The document comes from outside: passing it on whole would let it switch off TLS verification in
+    the libraries that take options by name.
+    """
+
+    issuer: str
+    authorization_endpoint: str
+    token_endpoint: str
+    jwks_uri: str
+    userinfo_endpoint: str | None
+    revocation_endpoint: str | None
+    end_session_endpoint: str | None
+    signing_algorithms: frozenset[str]
+    announces_iss: bool
+    announces_pkce: bool
+    prompts: frozenset[str]
+
+
+def metadata_from(document: dict[str, Any], *, issuer: str) -> Metadata:
+    """Return the metadata in a discovery document.
+
+    Raises ProviderUnavailable if it is another issuer's (Discovery 1.0 §4.3) or lacks an endpoint.
+    """
+    if document.get("issuer") != issuer:
+        raise ProviderUnavailable("the metadata there belongs to another issuer than BFF_ISSUER")
+    algorithms = _strings(document, "id_token_signing_alg_values_supported")
+    return Metadata(
+        issuer=issuer,
+        authorization_endpoint=_endpoint(document, "authorization_endpoint"),
+        token_endpoint=_endpoint(document, "token_endpoint"),
+        jwks_uri=_endpoint(document, "jwks_uri"),
+        userinfo_endpoint=_optional_endpoint(document, "userinfo_endpoint"),
+        revocation_endpoint=_optional_endpoint(document, "revocation_endpoint"),
+        end_session_endpoint=_optional_endpoint(document, "end_session_endpoint"),
+        signing_algorithms=ALGORITHMS & algorithms if algorithms else ALGORITHMS,
+        announces_iss=document.get("authorization_response_iss_parameter_supported") is True,
+        announces_pkce="S256" in _strings(document, "code_challenge_methods_supported"),
+        prompts=_strings(document, "prompt_values_supported"),
+    )
+
+
+def _endpoint(document: dict[str, Any], name: str) -> str:
+    url = document.get(name)
+    parts = urlsplit(url) if isinstance(url, str) else urlsplit("")
+    secure = parts.scheme == "https" or urlsplit(str(document["issuer"])).scheme == "http"
+    if not parts.hostname or not (secure or is_loopback(parts.hostname)):
+        raise ProviderUnavailable(f"the provider's metadata has no usable {name}")
+    return str(url)
+
+
+def _optional_endpoint(document: dict[str, Any], name: str) -> str | None:
+    return _endpoint(document, name) if document.get(name) else None
+
+
+def _strings(document: dict[str, Any], name: str) -> frozenset[str]:
+    values = document.get(name)
+    return (
+        frozenset(value for value in values if isinstance(value, str))
+        if isinstance(values, list)
+        else frozenset()
+    )
+
+
+class Provider:
+    """One OpenID provider, known by its issuer.
+
+    Nothing is fetched at start, so the application starts while the provider is down. What was
+    fetched once keeps serving when the provider stops answering.
+    """
+
+    def __init__(
+        self,
+        issuer: str,
+        http: httpx2.AsyncClient,
+        *,
+        timeout_seconds: float,
+        keys_cooldown_seconds: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.issuer = issuer
+        self._http = http
+        self._timeout_seconds = timeout_seconds
+        self._cooldown_seconds = keys_cooldown_seconds
+        self._metadata = Kept(self._fetch_metadata, clock=clock)
+        self._keys = Kept(self._fetch_keys, clock=clock)
+
+    async def metadata(self) -> Metadata:
+        """Raises ProviderUnavailable if there never was an answer."""
+        return await self._metadata.get()
+
+    async def verified(self, token: str) -> SignedToken:
+        """Return what a token says if a published key signed it, or raise UntrustedToken.
+
+        Keys are fetched again for a signature that none of ours fits, since they may have been
+        rotated; but once per cooldown, or whoever can send us tokens could make us hammer the provider.
+        """
+        allowed = (await self.metadata()).signing_algorithms
+        algorithm_of(token, allowed)
+        try:
+            return verified(token, await self._keys.get(), allowed)
+        except UnknownKey:
+            if self._keys.seconds_since_asked() < self._cooldown_seconds:
+                raise
+            return verified(token, await self._keys.renew(), allowed)
+
+    async def _fetch_metadata(self) -> Metadata:
+        url = self.issuer.rstrip("/") + "/.well-known/openid-configuration"
+        found = metadata_from(await self._fetch(url), issuer=self.issuer)
+        if not found.announces_pkce:
+            log.warning("provider does not announce PKCE with S256; state and nonce alone protect logins")
+        return found
+
+    async def _fetch_keys(self) -> list[Key]:
+        keys = published_keys(await self._fetch((await self.metadata()).jwks_uri))
+        if not keys:
+            raise ProviderUnavailable("the provider publishes no key that we can use")
+        return keys
+
+    async def _fetch(self, url: str) -> dict[str, Any]:
+        async with asking_the_provider(self._timeout_seconds):
+            response = await self._http.get(url)
+        return json_object(response)
+
+
+def provider_http(timeout_seconds: float, tls: Any) -> httpx2.AsyncClient:
+    """Return the one long-lived client for metadata, keys and userinfo."""
+    return httpx2.AsyncClient(transport=BoundedTransport(verify=tls), timeout=timeout_seconds)
