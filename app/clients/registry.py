@@ -1,0 +1,175 @@
+"""HTTP clients for APIs, known by name: they carry the right token by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partialmethod
+from typing import Any, ClassVar, TypeVar, overload
+
+import aiohttp
+from yarl import URL
+
+from app.clients.bearer import Bearer, TokenSource
+from app.errors import ApiTimeout, ApiUnreachable, ForeignOrigin, NoSession, UnknownClient
+from app.sessions.session import Session
+from app.settings import HttpClientSettings
+from app.tokens.application import ApplicationTokens
+from app.tokens.user import UserTokens
+
+
+class ApiClient:
+    """A named client bound to one session: aiohttp's verbs, URLs relative to the client's base URL.
+
+    async with api.get("orders", params={"page": 1}) as response:
+        orders = await response.json()
+    """
+
+    def __init__(self, http: aiohttp.ClientSession, base_url: URL, source: TokenSource) -> None:
+        self._http = http
+        self._base_url = base_url
+        self._bearer = Bearer(source, base_url.origin())
+
+    def request(self, method: str, url: str | URL, **options: Any) -> Any:
+        """Send a request; the result is awaited or used in `async with`, as aiohttp's own is.
+
+        Raises ForeignOrigin for an absolute URL to elsewhere, and Unauthorized when no token can be
+        had: the request is then not sent at all.
+        """
+        return self._http.request(method, self._inside(url), middlewares=(self._bearer,), **options)
+
+    get = partialmethod(request, "GET")
+    post = partialmethod(request, "POST")
+    put = partialmethod(request, "PUT")
+    patch = partialmethod(request, "PATCH")
+    delete = partialmethod(request, "DELETE")
+    head = partialmethod(request, "HEAD")
+    options = partialmethod(request, "OPTIONS")
+
+    def _inside(self, url: str | URL) -> URL:
+        target = self._base_url.join(URL(url) if isinstance(url, str) else url)
+        if target.origin() != self._base_url.origin():
+            raise ForeignOrigin(f"this client calls {self._base_url.origin()} only")
+        return target
+
+
+class TypedClient:
+    """A class of yours with methods, bound to the named client `name`; send with `self.api`.
+
+    class OrdersClient(TypedClient):
+        name = "apiClient"
+
+        async def list_orders(self) -> list[Order]: ...
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, api: ApiClient) -> None:
+        self.api = api
+
+
+API_ERRORS = (aiohttp.ClientError, TimeoutError)  # what a call of an API may raise, besides an AppError
+Typed = TypeVar("Typed", bound=TypedClient)
+
+
+@dataclass(frozen=True)
+class _Pool:
+    settings: HttpClientSettings
+    base_url: URL
+    http: aiohttp.ClientSession
+
+
+class HttpClientFactory:
+    """Makes clients by name, over one pool of connections per name that all users share.
+
+    The pools keep no cookies: one user's must never reach another's request.
+    """
+
+    def __init__(
+        self, clients: Mapping[str, HttpClientSettings], users: UserTokens, application: ApplicationTokens
+    ) -> None:
+        self._users = users
+        self._application = application
+        self._pools = {name: _pool(settings) for name, settings in clients.items()}
+
+    async def close(self) -> None:
+        for pool in self._pools.values():
+            await pool.http.close()
+
+    @overload
+    def create(self, client: str, session: Session | None) -> ApiClient: ...
+    @overload
+    def create(self, client: type[Typed], session: Session | None) -> Typed: ...
+    def create(self, client: str | type[Typed], session: Session | None) -> ApiClient | Typed:
+        """Return the client of that name, or of that class, for a session or for nobody.
+
+        Raises UnknownClient, which names those that there are.
+        """
+        if isinstance(client, str):
+            pool = self._pool(client)
+            return ApiClient(pool.http, pool.base_url, self._source(pool.settings, session))
+        return client(self.create(client.name, session))
+
+    async def application_token(self, name: str) -> str:
+        """Return the token of our own that the named client carries, or would if it carried ours."""
+        settings = self._pool(name).settings
+        return await self._application.get(scope=settings.scope, resource=settings.resource)
+
+    def _pool(self, name: str) -> _Pool:
+        try:
+            return self._pools[name]
+        except KeyError:
+            known = ", ".join(sorted(self._pools)) or "none"
+            raise UnknownClient(f"no HTTP client named {name!r}; settings name: {known}") from None
+
+    def _source(self, settings: HttpClientSettings, session: Session | None) -> TokenSource:
+        carries_ours = settings.token == "client" or (settings.token == "user_or_client" and session is None)
+        if carries_ours:
+            return _OwnToken(self._application, settings)
+        if settings.token == "none" or (settings.token == "user_or_none" and session is None):
+            return _no_token
+        return _UserToken(self._users, session)
+
+
+async def _no_token(*, instead_of: str | None = None) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class _UserToken:
+    users: UserTokens
+    session: Session | None
+
+    async def __call__(self, *, instead_of: str | None = None) -> str:
+        if self.session is None:
+            raise NoSession("this API is called for a signed-in user only")
+        return await self.users.get(self.session, instead_of=instead_of)
+
+
+@dataclass(frozen=True)
+class _OwnToken:
+    application: ApplicationTokens
+    settings: HttpClientSettings
+
+    async def __call__(self, *, instead_of: str | None = None) -> str:
+        wanted = self.settings
+        return await self.application.get(scope=wanted.scope, resource=wanted.resource, instead_of=instead_of)
+
+
+def _pool(settings: HttpClientSettings) -> _Pool:
+    http = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=settings.max_connections),
+        timeout=aiohttp.ClientTimeout(total=settings.timeout_seconds),
+        headers=settings.headers,
+        cookie_jar=aiohttp.DummyCookieJar(),
+    )
+    return _Pool(settings, URL(settings.base_url), http)
+
+
+def in_our_words(error: BaseException | None) -> BaseException | None:
+    """Return what an error of a client means for the browser that waits: the API was too slow, or away."""
+    if not isinstance(error, API_ERRORS):
+        return error
+    if isinstance(error, TimeoutError):
+        return ApiTimeout("the API did not answer in time")
+    return ApiUnreachable("the API could not be reached")
