@@ -1,0 +1,34 @@
+"""`python -m app`: read the settings, listen, serve."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from tornado.netutil import bind_sockets
+
+from app.errors import SettingsError
+from app.main import serve
+from app.observability import configure_logging
+from app.processes import is_worker
+from app.settings import Settings
+
+
+def main() -> int:
+    try:
+        settings = Settings.load()
+        sockets = bind_sockets(settings.port, settings.address)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"Cannot listen on {settings.address}:{settings.port}: {error.strerror}", file=sys.stderr)
+        return 1
+    configure_logging(debug=settings.debug)
+    if is_worker(settings.processes):
+        asyncio.run(serve(settings, sockets))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,188 @@
+"""Login, callback, logout: the navigations between the browser, us and the provider."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import secrets
+
+from app.errors import BadRequest, GrantRefused, LoginFailed, ProviderUnavailable, UntrustedToken, WrongSid
+from app.handlers.base import BaseHandler
+from app.observability import short
+from app.oidc.login import ATTEMPT_SECONDS, LoginAttempt
+from app.sessions.session import Session, new_session_id, session_ref
+from app.vault import Unsealable
+from app.web.cross_origin import is_prefetch
+from app.web.return_paths import local_path
+
+log = logging.getLogger(__name__)
+
+_PROMPTS = frozenset({"none", "login", "consent", "select_account"})  # OIDC Core §3.1.2.1
+
+
+class AuthHandler(BaseHandler):
+    def set_default_headers(self) -> None:
+        super().set_default_headers()
+        self.set_header("Referrer-Policy", "no-referrer")  # these URLs carry codes and sids
+
+
+class Login(AuthHandler):
+    """Starts a login attempt; several may be under way, one in each tab."""
+
+    async def get(self) -> None:
+        if is_prefetch(self.request.headers):
+            self.set_status(204)
+            return
+        attempt = LoginAttempt.start(
+            return_path=local_path(self.params.get("returnUrl")),
+            issuer=self.services.provider.issuer,
+            replaces=self.session.ref if self.session else None,
+            now=self.services.clock(),
+        )
+        url = await self.services.oidc.login_url(attempt, prompt=await self._prompt())
+        self._remember(attempt)
+        self.redirect(url)
+
+    async def _prompt(self) -> str | None:
+        prompt = self.params.get("prompt")
+        if prompt is None:
+            return None
+        known = (await self.services.provider.metadata()).prompts or _PROMPTS
+        if prompt not in known:
+            raise BadRequest(f"prompt must be one of {', '.join(sorted(known))}")
+        return prompt
+
+    def _remember(self, attempt: LoginAttempt) -> None:
+        cookies = self.services.cookies
+        for name in cookies.too_many_logins(self.request.cookies):
+            self.clear_cookie(name, **cookies.passing_attributes())
+        name = cookies.login_name(attempt.state, attempt.created_at)
+        self.set_cookie(
+            name,
+            attempt.sealed(self.services.vault, cookie_name=name),
+            max_age=ATTEMPT_SECONDS,
+            **cookies.passing_attributes(),
+        )
+
+
+class Callback(AuthHandler):
+    """Ends a login attempt: the provider has sent the browser back."""
+
+    repeats_cross_site_navigations = False
+
+    async def get(self) -> None:
+        attempt = self._take_attempt()
+        if attempt is None and self.session is not None:
+            self.redirect("/")  # a repeated or bookmarked callback, and nothing left to do
+            return
+        if attempt is None:
+            raise LoginFailed(
+                "This browser remembers no such sign-in: it took too long, or it is done already."
+            )
+        session_id, session = await self._sign_in(attempt)
+        await self._replace_session(attempt, session)
+        log.info("session started", extra={"session": short(session.ref)})
+        self.set_cookie(
+            self.services.cookies.session_name, session_id, **self.services.cookies.session_attributes()
+        )
+        self.move_on_to(attempt.return_path)
+
+    def _take_attempt(self) -> LoginAttempt | None:
+        """Return the attempt that `state` names, and forget it: an answer counts once."""
+        cookies = self.services.cookies
+        name = cookies.login_name_of(self.params.get("state", ""), self.request.cookies)
+        if name is None:
+            return None
+        self.clear_cookie(name, **cookies.passing_attributes())
+        return LoginAttempt.opened(self.get_cookie(name) or "", self.services.vault, cookie_name=name)
+
+    async def _sign_in(self, attempt: LoginAttempt) -> tuple[str, Session]:
+        services = self.services
+        announces_iss = (await services.provider.metadata()).announces_iss
+        code = attempt.code(self.params, announces_iss=announces_iss, now=services.clock())
+        try:
+            claims, tokens = await services.oidc.sign_in(attempt, code)
+        except GrantRefused as error:
+            raise LoginFailed("The sign-in service does not know this answer any more.") from error
+        except UntrustedToken as error:
+            log.error("login refused", extra={"reason": str(error)})
+            raise LoginFailed("The answer of the sign-in service could not be trusted.") from error
+        now = services.clock()
+        session_id = new_session_id()
+        return session_id, Session(
+            ref=session_ref(session_id),
+            issuer=attempt.issuer,
+            subject=claims["sub"],
+            sid=_text(claims.get("sid")) or secrets.token_urlsafe(16),
+            session_state=self.params.get("session_state"),
+            claims=claims,
+            tokens=tokens,
+            created_at=now,
+            renewed_at=now,
+            expires_at=services.lifetime.end(created_at=now, now=now),
+        )
+
+    async def _replace_session(self, attempt: LoginAttempt, session: Session) -> None:
+        await self.services.sessions.create(session)
+        earlier = {attempt.replaces, self.session.ref if self.session else None} - {None}
+        for ref in earlier:
+            await self.services.user_tokens.end(str(ref))
+
+
+class Logout(AuthHandler):
+    """Ends the session here, then at the provider. `sid` proves that a page of ours has asked."""
+
+    repeats_cross_site_navigations = False
+
+    async def get(self) -> None:
+        return_path = local_path(self.params.get("returnUrl"))
+        if self.session is None:
+            self.redirect(return_path)
+            return
+        if not hmac.compare_digest(self.params.get("sid", "").encode(), self.session.sid.encode()):
+            raise WrongSid("The link to sign out was not one of ours. Please use the one on our pages.")
+        await self.services.user_tokens.end(self.session.ref)
+        cookies = self.services.cookies
+        self.clear_cookie(cookies.session_name, **cookies.session_attributes())
+        self.set_header("Clear-Site-Data", '"cache", "storage"')
+        self.redirect(await self._provider_logout(self.session, return_path) or return_path)
+
+    async def _provider_logout(self, session: Session, return_path: str) -> str | None:
+        state = secrets.token_urlsafe(32)
+        try:
+            url = await self.services.oidc.logout_url(id_token=session.tokens.id_token, state=state)
+        except ProviderUnavailable:
+            return None
+        cookies = self.services.cookies
+        place = {"state": state, "return_path": return_path}
+        self.set_cookie(
+            cookies.logout_name,
+            self.services.vault.seal_json(place, place=cookies.logout_name),
+            max_age=ATTEMPT_SECONDS,
+            **cookies.passing_attributes(),
+        )
+        return url
+
+
+class LogoutCallback(AuthHandler):
+    """The provider has ended its session and sends the browser back; `state` says where to."""
+
+    repeats_cross_site_navigations = False
+
+    def get(self) -> None:
+        cookies = self.services.cookies
+        self.clear_cookie(cookies.logout_name, **cookies.passing_attributes())
+        self.redirect(self._return_path())
+
+    def _return_path(self) -> str:
+        name = self.services.cookies.logout_name
+        try:
+            left = self.services.vault.open_json(self.get_cookie(name) or "", place=name)
+        except Unsealable:
+            return "/"
+        known = hmac.compare_digest(left["state"].encode(), self.params.get("state", "").encode())
+        return str(left["return_path"]) if known else "/"
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None

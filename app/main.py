@@ -1,0 +1,149 @@
+"""All routes on one screen; starting, and stopping without losing anything."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPServerRequest
+from tornado.routing import Matcher, Rule
+from tornado.web import Application, RequestHandler, url
+
+from app.errors import AppError, StoreUnavailable
+from app.handlers.auth import Callback, Login, Logout, LogoutCallback
+from app.handlers.base import NotFound
+from app.handlers.health import Alive, Ready
+from app.handlers.pages import Account, Home
+from app.handlers.remote_api import RemoteApi
+from app.handlers.session import User
+from app.handlers.static import Static
+from app.services import Services, running_services
+from app.settings import ROOT, RemoteApiSettings, Settings
+from app.web.remote import route_for
+
+log = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 10 * 1024 * 1024
+_IDLE_SECONDS, _BODY_SECONDS = 75, 60
+_DRAIN_SECONDS = 30
+_STORE_RETRY_SECONDS = 5
+
+
+def routes(settings: Settings) -> list[Any]:
+    return [
+        # pages
+        url(r"/", Home),
+        url(r"/account", Account),
+        # navigations between the browser, us and the provider
+        url(r"/bff/login", Login),
+        url(r"/bff/callback", Callback),
+        url(r"/bff/logout", Logout),
+        url(r"/bff/logout/callback", LogoutCallback),
+        # data for our pages: all want X-CSRF: 1
+        url(r"/bff/user", User),
+        Rule(UnderRemoteApi(settings.remote_apis), RemoteApi),
+        # load balancers and operators
+        url(r"/healthz", Alive),
+        url(r"/readyz", Ready),
+    ]
+
+
+class UnderRemoteApi(Matcher):
+    """Matches what lies under the path of a remote API, and hands that API to the handler."""
+
+    def __init__(self, apis: Sequence[RemoteApiSettings]) -> None:
+        self._apis = apis
+
+    def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
+        api = route_for(request.path, self._apis)
+        return {"target_kwargs": {"api": api}} if api else None
+
+
+class BffApplication(Application):
+    """Knows how many requests are being answered, so that a stop can wait for them."""
+
+    def __init__(self, services: Services) -> None:
+        self.unanswered = 0
+        super().__init__(
+            routes(services.settings),
+            services=services,
+            default_handler_class=NotFound,
+            static_path=str(ROOT / "static"),
+            static_handler_class=Static,
+            cross_origin_protection=True,
+            autoreload=services.settings.debug,
+        )
+
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
+        self.unanswered += 1
+        return super().find_handler(request, **kwargs)
+
+    def log_request(self, handler: RequestHandler) -> None:
+        """Log method, path and status. Queries stay out: they hold codes and sids."""
+        self.unanswered -= 1
+        log.info(
+            "request answered",
+            extra={
+                "method": handler.request.method,
+                "path": handler.request.path,
+                "status": handler.get_status(),
+                "milliseconds": round(handler.request.request_time() * 1000, 1),
+            },
+        )
+
+
+def make_app(services: Services) -> BffApplication:
+    return BffApplication(services)
+
+
+async def serve(settings: Settings, sockets: list[socket.socket]) -> None:
+    """Answer requests on `sockets` until SIGTERM or SIGINT, then finish those that are under way."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with running_services(settings) as services:
+        app = make_app(services)
+        server = HTTPServer(
+            app,
+            max_body_size=MAX_BODY_BYTES,
+            idle_connection_timeout=_IDLE_SECONDS,
+            body_timeout=_BODY_SECONDS,
+        )
+        server.add_sockets(sockets)
+        log.info(
+            "listening", extra={"url": settings.base_url, "address": settings.address, "port": settings.port}
+        )
+        warming_up = asyncio.create_task(_warm_up(services))
+        await stop.wait()
+        warming_up.cancel()
+        server.stop()
+        await _drained(app)
+        await server.close_all_connections()
+
+
+async def _warm_up(services: Services) -> None:
+    """Look at once for what requests will need; what is not there is logged, and looked for again."""
+    try:
+        await services.provider.metadata()
+    except AppError as error:
+        log.warning("provider is not there yet", extra={"reason": str(error)})
+    while True:
+        try:
+            return await services.sessions.open()
+        except StoreUnavailable:
+            await asyncio.sleep(_STORE_RETRY_SECONDS)
+
+
+async def _drained(app: BffApplication) -> None:
+    """Wait until every request is answered, at most _DRAIN_SECONDS."""
+    try:
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            while app.unanswered:  # noqa: ASYNC110 (a stop may look twenty times a second)
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        log.warning("stopped with requests unanswered", extra={"requests": app.unanswered})
