@@ -1,0 +1,63 @@
+"""The database that development and the tests bring along."""
+
+import socket
+from pathlib import Path
+
+import pytest
+from pymongo import MongoClient
+
+from dev.mongod import HINT, Mongod, find_mongod
+
+MONGOD = find_mongod()
+needs_mongod = pytest.mark.skipif(MONGOD is None, reason="no mongod here")
+
+
+def script(path: Path, text: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_a_mongod_on_the_path_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = script(tmp_path / "mongod", "exit 0")
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert find_mongod() == mine
+
+
+@needs_mongod
+def test_it_stores_and_finds(tmp_path: Path) -> None:
+    assert MONGOD is not None
+    with Mongod(MONGOD, tmp_path) as mongod, MongoClient[dict[str, int]](mongod.uri) as client:
+        client["test"]["things"].insert_one({"_id": 1})
+
+        assert client["test"]["things"].find_one() == {"_id": 1}
+
+
+@needs_mongod
+def test_after_it_is_stopped_nobody_listens(tmp_path: Path) -> None:
+    assert MONGOD is not None
+    with Mongod(MONGOD, tmp_path) as mongod:
+        port = int(mongod.uri.rpartition(":")[2])
+
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=1)
+
+
+@needs_mongod
+def test_stopping_twice_is_harmless(tmp_path: Path) -> None:
+    assert MONGOD is not None
+    mongod = Mongod(MONGOD, tmp_path)
+    mongod.start()
+    mongod.stop()
+    mongod.stop()
+
+
+def test_one_that_cannot_start_says_why(tmp_path: Path) -> None:
+    broken = script(tmp_path / "mongod", "echo libcurl.so.4 is missing >&2; exit 127")
+
+    with pytest.raises(RuntimeError) as failure:
+        Mongod(broken, tmp_path).start()
+
+    assert "libcurl.so.4 is missing" in str(failure.value)
+    assert HINT in str(failure.value)
