@@ -1,0 +1,179 @@
+/** The moving parts of the account page: the session's clock, the API's answer, the to-do list. */
+
+import { ProblemError, apiFetch, problemOf, user } from "./bff.js";
+
+const ASK_SECONDS = 60;
+
+/**
+ * The element with this id; the template has every one of them.
+ *
+ * @param {string} id
+ * @returns {any}
+ */
+const $ = (id) => document.getElementById(id);
+
+/**
+ * A copy of the one element inside a template.
+ *
+ * @param {string} id
+ * @returns {HTMLElement}
+ */
+const copyOf = (id) => $(id).content.firstElementChild.cloneNode(true);
+
+/**
+ * Calls an API and returns what it answers, null when that is nothing.
+ *
+ * @param {string} path
+ * @param {RequestInit} [init]
+ */
+async function call(path, init) {
+  const response = await apiFetch(path, init);
+  if (!response.ok) throw new ProblemError(await problemOf(response));
+  return response.status === 204 ? null : response.json();
+}
+
+/**
+ * Does `work` and says in `status` how it ended, for eyes and screen readers alike.
+ *
+ * @param {HTMLElement} status
+ * @param {() => Promise<string>} work  returns what to say
+ */
+async function telling(status, work) {
+  try {
+    status.textContent = await work();
+  } catch (error) {
+    // fetch() rejects with a TypeError, in words that differ from browser to browser.
+    status.textContent = error instanceof ProblemError ? error.message : "The server cannot be reached.";
+  }
+}
+
+// The session ------------------------------------------------------------------------------------
+
+/** The same words as `duration` in templates/account.html. @param {number} seconds */
+function duration(seconds) {
+  if (seconds >= 3600) return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
+  if (seconds >= 60) return `${Math.floor(seconds / 60)} min`;
+  return `${seconds} s`;
+}
+
+function watchSession() {
+  const time = $("session-time");
+  let endsAt = 0;
+  let askAt = 0;
+
+  /** @param {number} seconds */
+  function lasts(seconds) {
+    endsAt = Date.now() + seconds * 1000;
+    askAt = Math.min(Date.now() + ASK_SECONDS * 1000, endsAt + 1000);
+  }
+
+  async function ask() {
+    askAt = Date.now() + ASK_SECONDS * 1000;
+    // Not to be reached is not the end of the session: count on and ask again.
+    const claims = await user({ slide: false }).catch(() => undefined);
+    if (claims) lasts(claims["bff:session_expires_in"]);
+    if (claims === null) ended();
+  }
+
+  function ended() {
+    clearInterval(clock);
+    $("session-label").textContent = "Session";
+    time.textContent = "Ended";
+    $("session-status").textContent = "Your session has ended.";
+    $("session-login").hidden = false;
+  }
+
+  function tick() {
+    const text = duration(Math.max(0, Math.round((endsAt - Date.now()) / 1000)));
+    if (time.textContent !== text) time.textContent = text;
+    if (Date.now() >= askAt) ask();
+  }
+
+  lasts(Number(time.dataset.seconds));
+  const clock = setInterval(tick, 1000);
+}
+
+// The API's answer -------------------------------------------------------------------------------
+
+/** @param {Record<string, unknown>} answer */
+function showAnswer(answer) {
+  const facts = Object.entries(answer).map(([name, value]) => {
+    const fact = copyOf("fact-template");
+    fact.children[0].textContent = name;
+    fact.children[1].textContent = typeof value === "string" ? value : JSON.stringify(value);
+    return fact;
+  });
+  $("api-answer").replaceChildren(...facts);
+}
+
+function offerAnotherCall() {
+  const button = $("api-again");
+  button.hidden = false;
+  button.addEventListener("click", () =>
+    telling($("api-status"), async () => {
+      showAnswer(await call("/api/echo"));
+      return `Answered at ${new Date().toLocaleTimeString()}.`;
+    }),
+  );
+}
+
+// The to-do list ---------------------------------------------------------------------------------
+
+/** @typedef {{id: string | number, title: string, done: boolean}} Todo */
+
+/** @param {Todo} todo */
+function todoItem(todo) {
+  const item = copyOf("todo-template");
+  const [title, done, button] = /** @type {any} */ (item.children);
+  title.textContent = todo.title;
+  done.hidden = !todo.done;
+  button.hidden = false;
+  button.setAttribute("aria-label", `Delete “${todo.title}”`);
+  button.addEventListener("click", () => telling($("todo-status"), () => remove(todo, item)));
+  return item;
+}
+
+/** @param {Todo} todo @param {HTMLElement} item */
+async function remove(todo, item) {
+  await call(`/api/todos/${encodeURIComponent(todo.id)}`, { method: "DELETE" });
+  // The focus was in what goes away now; leave it where the next thing to do is.
+  const neighbour = item.nextElementSibling ?? item.previousElementSibling;
+  (neighbour?.querySelector("button") ?? $("todo-title")).focus();
+  item.remove();
+  return `Deleted “${todo.title}”.`;
+}
+
+async function load() {
+  /** @type {Todo[]} */
+  const todos = await call("/api/todos");
+  $("todos").replaceChildren(...todos.map(todoItem));
+  return todos.length ? "" : "Nothing to do.";
+}
+
+/** @param {HTMLFormElement} form */
+async function add(form) {
+  const title = String(new FormData(form).get("title")).trim();
+  if (!title) return "Write what there is to do.";
+  const todo = await call("/api/todos", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ title }),
+  });
+  $("todos").append(todoItem(todo));
+  form.reset();
+  return `Added “${todo.title}”.`;
+}
+
+function offerTodos() {
+  const form = $("todo-form");
+  form.hidden = false;
+  form.addEventListener("submit", (/** @type {Event} */ event) => {
+    event.preventDefault();
+    telling($("todo-status"), () => add(form));
+  });
+  telling($("todo-status"), load);
+}
+
+watchSession();
+offerAnotherCall();
+offerTodos();
