@@ -1,0 +1,114 @@
+"""Finishes a project in its new folder. `cruft update` runs this too: offline, and harmless when repeated."""
+
+import base64
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+# JSON, here in ASCII, never has three quotes in a row: no answer can break out of this literal.
+ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
+
+GUIDE = Path(".guide.md")
+GUIDE_BEGINS = "<!-- from here on the same in every generated project -->\n"
+COPIES = {Path(name): name for name in ANSWERS["_copy_without_render"]} | {GUIDE: "README.md"}
+NO_LINKS = """\
+The template came without its links, and what they stand for cannot be found: {}.
+Get the template again
+  - with links:     git clone -c core.symlinks=true ...
+  - as an archive:  cookiecutter <template>.zip
+  - or give cookiecutter the absolute path of the checkout."""
+
+
+def replace_link_texts():
+    """Copy what a link stands for, where zip or git could not make it and left `../app` in a file."""
+    missing = [path for path in COPIES if is_link_text(path) or not path.exists()]
+    # An absolute _repo_dir stays as it is; a relative one is meant from where cookiecutter was started.
+    source = Path(ANSWERS.get("_output_dir", ""), ANSWERS.get("_repo_dir", ""))
+    if missing and not (source / "cookiecutter.json").is_file():
+        sys.exit(NO_LINKS.format(", ".join(map(str, missing))))
+    for path in missing:
+        path.unlink(missing_ok=True)
+        original = source / COPIES[path]
+        (shutil.copytree if original.is_dir() else shutil.copy)(original, path)
+
+
+def is_link_text(path):
+    """Whether this is the text that stands in a link, instead of what the link leads to."""
+    return path.is_file() and path.stat().st_size < 100 and path.read_bytes().startswith(b"../")
+
+
+def remove_what_is_not_the_project():
+    """A working checkout has caches between its files; the template's own tests stay with the template."""
+    for pattern in ("__pycache__", "*.egg-info", ".pytest_cache", ".mypy_cache", ".ruff_cache"):
+        in_folders = [found for path in COPIES for found in path.rglob(pattern)]
+        for found in [*Path().glob(pattern), *in_folders]:
+            shutil.rmtree(found, ignore_errors=True)
+    shutil.rmtree("tests/template", ignore_errors=True)
+
+
+def refuse_the_name_of_a_requirement():
+    """pip cannot install a project that requires another one of the same name."""
+    for requirements in Path("requirements").glob("*.txt"):
+        names = re.findall(r"^[A-Za-z0-9._-]+", requirements.read_text(encoding="utf-8"), re.MULTILINE)
+        if Path.cwd().name.replace("_", "-") in names:
+            sys.exit(f"Choose another project_slug: {Path.cwd().name} is a package in {requirements}")
+
+
+def make_scripts_executable():
+    """A zip archive loses the run bits."""
+    for script in Path("scripts").glob("*.sh"):
+        script.chmod(0o755)
+
+
+def complete_readme():
+    """What the template's README says about every project goes to the end of this one's."""
+    _, marker, guide = GUIDE.read_text(encoding="utf-8").partition(GUIDE_BEGINS)
+    if not marker:
+        sys.exit(f"The README.md of the template has lost the line where its guide begins: {GUIDE_BEGINS}")
+    readme = Path("README.md")
+    text = readme.read_text(encoding="utf-8").replace(GUIDE_BEGINS, guide.lstrip("\n"))
+    readme.write_text(text, encoding="utf-8", newline="\n")
+    GUIDE.unlink()
+
+
+def make_env():
+    """Write .env, for its owner alone, with a key that no other project has. An existing one stays."""
+    key = base64.b64encode(secrets.token_bytes(32)).decode()
+    example = Path(".env.example").read_text(encoding="utf-8")
+    try:
+        descriptor = os.open(".env", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return
+    with open(descriptor, "w", encoding="utf-8", newline="\n") as env:
+        env.write(example.replace("# BFF_ENCRYPTION_KEYS=", f"BFF_ENCRYPTION_KEYS={key}"))
+
+
+def make_git_repository():
+    """Unless there is no git, or the project stands inside a repository already."""
+    git = shutil.which("git")
+    if git and subprocess.run([git, "rev-parse", "--git-dir"], capture_output=True, check=False).returncode:
+        subprocess.run([git, "init", "--quiet"], check=False)
+
+
+def say_what_comes_next():
+    """The way to a logged-in page; on stderr, because `cruft diff` writes a patch to stdout."""
+    steps = [f"cd {Path.cwd().name}"]
+    if ANSWERS["issuer"] != "development provider":
+        steps += ["(fill in BFF_CLIENT_ID and BFF_CLIENT_SECRET in .env)"]
+    steps += ["scripts/dev.sh     starts the application", "scripts/test.sh    checks and tests it"]
+    print("\n  ".join(["\nThe project is made. Next:\n", *steps]), file=sys.stderr)
+
+
+replace_link_texts()
+refuse_the_name_of_a_requirement()
+remove_what_is_not_the_project()
+make_scripts_executable()
+complete_readme()
+make_env()
+make_git_repository()
+say_what_comes_next()
