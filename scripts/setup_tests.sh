@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Installs what only the tests need: libraries for mongod, the certified OpenID provider, a browser.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+debian_install() { # what, for what
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "Installing $1 …"
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$1"; } >/dev/null
+  else
+    echo "$2 needs $1, which is not there. On Debian: apt-get install $1" >&2
+    exit 1
+  fi
+}
+
+mongod=$(.venv/bin/python -c 'from dev.mongod import find_mongod; print(find_mongod() or "")')
+if [ -z "$mongod" ]; then
+  echo "There is no mongod. Put one (4.4 or newer) on PATH." >&2
+  exit 1
+fi
+"$mongod" --version >/dev/null 2>&1 || debian_install libcurl4 mongod
+
+if ! command -v npm >/dev/null || ! node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)'; then
+  echo "The tests run a certified OpenID provider, which needs Node 20 or newer with npm." >&2
+  exit 1
+fi
+if [ ! -e .venv/node/node_modules/oidc-provider ]; then
+  echo "Installing the certified OpenID provider …"
+  npm install --prefix .venv/node --no-package-lock --no-fund --no-audit --silent oidc-provider@9
+fi
+
+if ! .venv/bin/python -m tests.chromium >/dev/null 2>&1; then
+  echo "Installing a browser …"
+  .venv/bin/python -m playwright install chromium >/dev/null 2>&1 || debian_install chromium "The browser tests"
+fi
