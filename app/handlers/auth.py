@@ -7,7 +7,7 @@ import logging
 import secrets
 
 from app.errors import BadRequest, GrantRefused, LoginFailed, ProviderUnavailable, UntrustedToken, WrongSid
-from app.handlers.base import BaseHandler
+from app.handlers.base import LOGIN_PATH, BaseHandler
 from app.observability import short
 from app.oidc.login import ATTEMPT_SECONDS, LoginAttempt
 from app.sessions.session import Session, new_session_id, session_ref
@@ -21,6 +21,11 @@ _PROMPTS = frozenset({"none", "login", "consent", "select_account"})  # OIDC Cor
 
 
 class AuthHandler(BaseHandler):
+    login_url = LOGIN_PATH  # nobody wants to come back to one of these URLs
+
+    def try_again_url(self, status_code: int, error: BaseException | None) -> str | None:
+        return None if isinstance(error, WrongSid) else LOGIN_PATH
+
     def set_default_headers(self) -> None:
         super().set_default_headers()
         self.set_header("Referrer-Policy", "no-referrer")  # these URLs carry codes and sids

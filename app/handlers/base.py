@@ -17,7 +17,7 @@ from tornado.web import HTTPError, RequestHandler
 
 from app import observability
 from app.clients.registry import ApiClient, Typed, in_our_words
-from app.errors import AppError, BadReturnUrl, CsrfRejected, NoSession
+from app.errors import AppError, BadReturnUrl, CsrfRejected, NoSession, Unauthorized
 from app.services import Services
 from app.sessions.session import Session, session_ref
 from app.web.cross_origin import arrives_without_strict_cookies, csrf_refusal, is_navigation
@@ -88,7 +88,13 @@ class PlainHandler(RequestHandler):
         elif isinstance(error, NoSession) and self.request.method == "GET":
             self.redirect(self.login_url)
         else:
-            self.render_page("error.html", **document)
+            self.render_page("error.html", **document, try_again_url=self.try_again_url(status_code, error))
+
+    def try_again_url(self, status_code: int, error: BaseException | None) -> str | None:
+        """Where the button of an error page leads, if trying again can help."""
+        if isinstance(error, Unauthorized) and error.login_helps:
+            return self.login_url
+        return self.here if status_code >= 500 or isinstance(error, Unauthorized) else None
 
     def log_exception(
         self,

@@ -38,7 +38,7 @@ class RemoteApi(ApiHandler):
             body = await response.read()
         self.set_status(response.status)
         self._pass_on(downstream_headers(response.headers.items()))
-        self.finish(body)
+        self.finish(body or None)  # Tornado refuses even an empty body with 204 and 304
 
     def _pass_on(self, headers: Headers) -> None:
         for name in ("Content-Type", *(name for name, _ in headers)):
