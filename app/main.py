@@ -16,9 +16,9 @@ from tornado.web import Application, RequestHandler, url
 
 from app.errors import AppError, StoreUnavailable
 from app.handlers.auth import Callback, Login, Logout, LogoutCallback
-from app.handlers.base import NotFound
 from app.handlers.health import Alive, Ready
 from app.handlers.pages import Account, Home
+from app.handlers.plain import NotFound
 from app.handlers.remote_api import RemoteApi
 from app.handlers.session import User
 from app.handlers.static import Static
@@ -65,10 +65,10 @@ class UnderRemoteApi(Matcher):
 
 
 class BffApplication(Application):
-    """Knows how many requests are being answered, so that a stop can wait for them."""
+    """Tornado's application, with our routes, headers and log lines."""
 
     def __init__(self, services: Services) -> None:
-        self.unanswered = 0
+        self._under_way = services.under_way
         super().__init__(
             routes(services.settings),
             services=services,
@@ -79,13 +79,9 @@ class BffApplication(Application):
             autoreload=services.settings.debug,
         )
 
-    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
-        self.unanswered += 1
-        return super().find_handler(request, **kwargs)
-
     def log_request(self, handler: RequestHandler) -> None:
         """Log method, path and status. Queries stay out: they hold codes and sids."""
-        self.unanswered -= 1
+        self._under_way.discard(handler)
         log.info(
             "request answered",
             extra={
@@ -107,9 +103,8 @@ async def serve(settings: Settings, sockets: list[socket.socket]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with running_services(settings) as services:
-        app = make_app(services)
         server = HTTPServer(
-            app,
+            make_app(services),
             max_body_size=MAX_BODY_BYTES,
             idle_connection_timeout=_IDLE_SECONDS,
             body_timeout=_BODY_SECONDS,
@@ -122,7 +117,7 @@ async def serve(settings: Settings, sockets: list[socket.socket]) -> None:
         await stop.wait()
         warming_up.cancel()
         server.stop()
-        await _drained(app)
+        await _drained(services)
         await server.close_all_connections()
 
 
@@ -139,11 +134,11 @@ async def _warm_up(services: Services) -> None:
             await asyncio.sleep(_STORE_RETRY_SECONDS)
 
 
-async def _drained(app: BffApplication) -> None:
+async def _drained(services: Services) -> None:
     """Wait until every request is answered, at most _DRAIN_SECONDS."""
     try:
         async with asyncio.timeout(_DRAIN_SECONDS):
-            while app.unanswered:  # noqa: ASYNC110 (a stop may look twenty times a second)
+            while services.under_way:  # noqa: ASYNC110 (a stop may look twenty times a second)
                 await asyncio.sleep(0.05)
     except TimeoutError:
-        log.warning("stopped with requests unanswered", extra={"requests": app.unanswered})
+        log.warning("stopped with requests unanswered", extra={"requests": len(services.under_way)})

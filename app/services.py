@@ -6,7 +6,8 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from ssl import SSLContext
 
 import jinja2
 
@@ -43,6 +44,7 @@ class Services:
     user_tokens: UserTokens
     clients: HttpClientFactory
     pages: jinja2.Environment
+    under_way: set[object] = field(default_factory=set)  # requests that a stop must wait for
 
 
 @asynccontextmanager
@@ -53,48 +55,49 @@ async def running_services(
 
     Neither the provider nor the database is needed to start: what fails is logged, and recovers.
     """
-    async with AsyncExitStack() as stack:
-        context = tls()
-        vault = Vault(settings.key_ring)
-        sessions = _session_store(settings, vault, clock)
-        stack.push_async_callback(sessions.close)
-        http = provider_http(settings.provider_timeout_seconds, context)
-        stack.push_async_callback(http.aclose)
-        provider = Provider(
-            settings.issuer,
-            http,
-            timeout_seconds=settings.provider_timeout_seconds,
-            keys_cooldown_seconds=settings.provider_keys_cooldown_seconds,
-            clock=clock,
-        )
-        oidc = OidcClient(settings, provider, tls=context, clock=clock)
-        stack.push_async_callback(oidc.close)
-        margin = settings.refresh_before_expiration_seconds
-        user_tokens = UserTokens(
-            sessions,
-            oidc,
-            margin_seconds=margin,
-            revokes_at_end=settings.revoke_refresh_token_on_logout,
-            clock=clock,
-        )
-        stack.push_async_callback(user_tokens.settle)
-        clients = HttpClientFactory(
-            settings.http_clients, user_tokens, ApplicationTokens(oidc, margin_seconds=margin, clock=clock)
-        )
-        stack.push_async_callback(clients.close)
-        yield Services(
-            settings=settings,
-            clock=clock,
-            vault=vault,
-            cookies=CookiePolicy(https=settings.https, samesite=settings.cookie_samesite),
-            lifetime=Lifetime(settings.session_idle_seconds, settings.session_absolute_seconds),
-            sessions=sessions,
-            provider=provider,
-            oidc=oidc,
-            user_tokens=user_tokens,
-            clients=clients,
-            pages=page_environment(ROOT / "templates", debug=settings.debug),
-        )
+    services = _built(settings, clock)
+    async with AsyncExitStack() as closing:
+        closing.push_async_callback(services.sessions.close)
+        closing.push_async_callback(services.provider.close)
+        closing.push_async_callback(services.oidc.close)
+        closing.push_async_callback(services.user_tokens.settle)
+        closing.push_async_callback(services.clients.close)
+        yield services
+
+
+def _built(settings: Settings, clock: Callable[[], float]) -> Services:
+    context = tls()
+    vault = Vault(settings.key_ring)
+    sessions = _session_store(settings, vault, clock)
+    provider = _provider(settings, context, clock)
+    oidc = OidcClient(settings, provider, tls=context, clock=clock)
+    margin = settings.refresh_before_expiration_seconds
+    revokes = settings.revoke_refresh_token_on_logout
+    users = UserTokens(sessions, oidc, margin_seconds=margin, revokes_at_end=revokes, clock=clock)
+    application = ApplicationTokens(oidc, margin_seconds=margin, clock=clock)
+    return Services(
+        settings=settings,
+        clock=clock,
+        vault=vault,
+        cookies=CookiePolicy(https=settings.https, samesite=settings.cookie_samesite),
+        lifetime=Lifetime(settings.session_idle_seconds, settings.session_absolute_seconds),
+        sessions=sessions,
+        provider=provider,
+        oidc=oidc,
+        user_tokens=users,
+        clients=HttpClientFactory(settings.http_clients, users, application),
+        pages=page_environment(ROOT / "templates", debug=settings.debug),
+    )
+
+
+def _provider(settings: Settings, context: SSLContext, clock: Callable[[], float]) -> Provider:
+    return Provider(
+        settings.issuer,
+        provider_http(settings.provider_timeout_seconds, context),
+        timeout_seconds=settings.provider_timeout_seconds,
+        keys_cooldown_seconds=settings.provider_keys_cooldown_seconds,
+        clock=clock,
+    )
 
 
 def _session_store(settings: Settings, vault: Vault, clock: Callable[[], float]) -> SessionStore:

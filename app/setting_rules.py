@@ -31,10 +31,18 @@ def key_bytes(value: Any) -> bytes:
 
 
 def absolute(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
+    if not _is_absolute(url):
         raise ValueError("must be an absolute http(s) URL without user name or password")
     return url
+
+
+def _is_absolute(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        reachable = parts.hostname and parts.port != 0
+    except ValueError:  # no number as port, say; its message would show what may be a password
+        return False
+    return parts.scheme in ("http", "https") and bool(reachable) and not (parts.username or parts.password)
 
 
 def not_in_the_clear(url: str, *, debug: bool) -> str:

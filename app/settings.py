@@ -123,9 +123,11 @@ class Settings(BaseSettings):
     @field_validator("base_url")
     @classmethod
     def _an_origin(cls, url: str, info: ValidationInfo) -> str:
-        if urlsplit(absolute(url)).path not in ("", "/"):
+        parts = urlsplit(absolute(url))
+        if parts.path not in ("", "/") or parts.query or parts.fragment:
             raise ValueError("must be an origin, without a path")
-        return not_in_the_clear(url, debug=info.data.get("debug", False)).rstrip("/")
+        # In lower case, as browsers write it: cookies are Secure only if `https` is seen here.
+        return not_in_the_clear(url, debug=info.data.get("debug", False)).rstrip("/").lower()
 
     @field_validator("issuer")
     @classmethod
@@ -188,12 +190,11 @@ class Settings(BaseSettings):
     def _known_clients(
         cls, apis: tuple[RemoteApiSettings, ...], info: ValidationInfo
     ) -> tuple[RemoteApiSettings, ...]:
-        names = info.data.get("http_clients", {})
+        names = info.data.get("http_clients")  # not there if they are wrong themselves
         for api in apis:
-            if names and api.client not in names:
-                raise ValueError(
-                    f"no HTTP client named {api.client!r}; there are: {', '.join(sorted(names))}"
-                )
+            if names is not None and api.client not in names:
+                known = ", ".join(sorted(names)) or "none"
+                raise ValueError(f"no HTTP client named {api.client!r}; there are: {known}")
         return apis
 
     @property

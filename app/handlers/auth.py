@@ -7,7 +7,8 @@ import logging
 import secrets
 
 from app.errors import BadRequest, GrantRefused, LoginFailed, ProviderUnavailable, UntrustedToken, WrongSid
-from app.handlers.base import LOGIN_PATH, BaseHandler
+from app.handlers.base import BaseHandler
+from app.handlers.plain import LOGIN_PATH
 from app.observability import short
 from app.oidc.login import ATTEMPT_SECONDS, LoginAttempt
 from app.sessions.session import Session, new_session_id, session_ref

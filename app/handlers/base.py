@@ -3,147 +3,19 @@
 from __future__ import annotations
 
 import functools
-import json
-import logging
-import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from functools import cached_property
-from types import TracebackType
-from typing import Any, cast, overload
+from typing import Any, overload
 from urllib.parse import urlencode
 
-from tornado.web import HTTPError, RequestHandler
-
-from app import observability
-from app.clients.registry import ApiClient, Typed, in_our_words
-from app.errors import AppError, BadReturnUrl, CsrfRejected, NoSession, Unauthorized
-from app.services import Services
+from app.clients.registry import ApiClient, Typed
+from app.errors import CsrfRejected, NoSession
+from app.handlers.plain import LOGIN_PATH, PlainHandler
 from app.sessions.session import Session, session_ref
-from app.web.cross_origin import arrives_without_strict_cookies, csrf_refusal, is_navigation
-from app.web.headers import security_headers
-from app.web.problems import CONTENT_TYPE, problem
-from app.web.query import single_values
-from app.web.return_paths import local_path
+from app.web.cross_origin import arrives_without_strict_cookies, csrf_refusal
 
-log = logging.getLogger(__name__)
-
-LOGIN_PATH, LOGOUT_PATH = "/bff/login", "/bff/logout"
+LOGOUT_PATH = "/bff/logout"
 _TOUCH_AFTER_SECONDS = 60  # the idle time is written at most once a minute, not on every request
-
-
-class PlainHandler(RequestHandler):
-    """Services, security headers and errors, for everything that has no session."""
-
-    answers_with_pages = True
-
-    @property
-    def services(self) -> Services:
-        return cast(Services, self.settings["services"])
-
-    @cached_property
-    def request_id(self) -> str:
-        return secrets.token_hex(8)
-
-    @cached_property
-    def csp_nonce(self) -> str:
-        return secrets.token_urlsafe(16)
-
-    @cached_property
-    def params(self) -> dict[str, str]:
-        """The query parameters as they were sent. Raises BadRequest if one is there twice."""
-        return single_values(self.request.query_arguments)
-
-    def set_default_headers(self) -> None:
-        for name, value in security_headers(nonce=self.csp_nonce, https=self.services.settings.https).items():
-            self.set_header(name, value)
-        self.set_header("X-Request-Id", self.request_id)
-        self.clear_header("Server")
-
-    def prepare(self) -> Awaitable[None] | None:
-        observability.request_id.set(self.request_id)
-        return None
-
-    def compute_etag(self) -> None:
-        """No ETag: nothing that a handler answers may be kept."""
-
-    def check_trusted_origin(self, origin: str) -> bool:
-        """Tornado asks this for a request that writes and seems to come from another origin."""
-        raise CsrfRejected("it was sent by another origin")
-
-    # One place turns errors into answers.
-
-    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
-        error = _error_in(kwargs)
-        super().send_error(error.status if isinstance(error, AppError) else status_code, **kwargs)
-
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
-        error = _error_in(kwargs)
-        document = problem(status_code, error, request_id=self.request_id, login_url=self.login_url)
-        if isinstance(error, AppError) and error.retry_after_seconds is not None:
-            self.set_header("Retry-After", str(error.retry_after_seconds))
-        if not (self.answers_with_pages and is_navigation(self.request.headers)):
-            self.set_header("Content-Type", CONTENT_TYPE)
-            self.finish(json.dumps(document))
-        elif isinstance(error, NoSession) and self.request.method == "GET":
-            self.redirect(self.login_url)
-        else:
-            self.render_page("error.html", **document, try_again_url=self.try_again_url(status_code, error))
-
-    def try_again_url(self, status_code: int, error: BaseException | None) -> str | None:
-        """Where the button of an error page leads, if trying again can help."""
-        if isinstance(error, Unauthorized) and error.login_helps:
-            return self.login_url
-        return self.here if status_code >= 500 or isinstance(error, Unauthorized) else None
-
-    def log_exception(
-        self,
-        typ: type[BaseException] | None,
-        value: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        """Tornado's own would write the whole URL to the log, with the code in it."""
-        error = in_our_words(value)
-        if isinstance(error, AppError) and error.status != 500:
-            log.info(
-                "request refused", extra={"path": self.request.path, "reason": str(error), "code": error.code}
-            )
-        elif isinstance(error, HTTPError):
-            log.info("request refused", extra={"path": self.request.path, "status": error.status_code})
-        else:
-            log.error("request failed", extra={"path": self.request.path}, exc_info=value)
-
-    # Pages.
-
-    @property
-    def login_url(self) -> str:
-        """Where a person signs in and then comes back to this page."""
-        return f"{LOGIN_PATH}?{urlencode({'returnUrl': self.here})}"
-
-    @property
-    def here(self) -> str:
-        try:
-            return local_path(self.request.uri)
-        except BadReturnUrl:
-            return "/"
-
-    def page_context(self) -> dict[str, Any]:
-        """What every template may use."""
-        return {
-            "app_name": self.services.settings.app_name,
-            "user": None,
-            "login_url": self.login_url,
-            "logout_url": None,
-            "csp_nonce": self.csp_nonce,
-            "request_id": self.request_id,
-            "static_url": self.static_url,
-            "current_path": self.request.path,
-        }
-
-    def render_page(self, template: str, **context: Any) -> None:
-        """Answer with a Jinja2 template."""
-        page = self.services.pages.get_template(template)
-        self.finish(page.render({**self.page_context(), **context}))
 
 
 class BaseHandler(PlainHandler):
@@ -261,16 +133,6 @@ class ApiHandler(BaseHandler):
         await super().prepare()
 
 
-class NotFound(PlainHandler):
-    """Whatever has no route, so that a 404 has our headers and looks too."""
-
-    def prepare(self) -> None:
-        raise HTTPError(404)
-
-    def check_trusted_origin(self, origin: str) -> bool:
-        return True  # nothing happens here that another site could want
-
-
 Method = Callable[..., Awaitable[None] | None]
 
 
@@ -286,7 +148,3 @@ def authenticated(method: Method) -> Callable[..., Awaitable[None]]:
             await result
 
     return wrapper
-
-
-def _error_in(kwargs: dict[str, Any]) -> BaseException | None:
-    return in_our_words(kwargs.get("exc_info", (None, None, None))[1])

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable
 
 from app.errors import AppError
-from app.handlers.base import PlainHandler
+from app.handlers.plain import PlainHandler
 
 
 class Alive(PlainHandler):

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from tornado.web import StaticFileHandler
 
-from app.handlers.base import PlainHandler
+from app.handlers.plain import PlainHandler
 
 
 class Static(PlainHandler, StaticFileHandler):

@@ -34,7 +34,7 @@ def tokens_from(status: int, headers: Mapping[str, str], body: bytes, *, now: fl
         return _token_set(document, now=now)
     if status < 500 and error == _DEAD:
         raise GrantRefused("the provider answered invalid_grant")
-    if status in (400, 401, 403) and error in _OURS:
+    if status in (400, 401, 403) and isinstance(error, str) and error in _OURS:
         raise ClientRejected(f"the provider answered {error}")
     raise ProviderUnavailable(
         f"the token endpoint answered {status}", retry_after_seconds=retry_after_seconds(headers)
@@ -67,7 +67,7 @@ def _expires_at(expires_in: Any, *, now: float) -> float | None:
     """Return when `expires_in` seconds are over; None for what is not a number."""
     try:
         seconds = float(expires_in)  # a string at PayPal
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return now + seconds if math.isfinite(seconds) else None
 

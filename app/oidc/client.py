@@ -6,6 +6,7 @@ import base64
 import logging
 import time
 from collections.abc import Callable
+from ssl import SSLContext
 from typing import Any
 from urllib.parse import quote_plus, urlencode
 
@@ -36,7 +37,12 @@ class OidcClient:
     """
 
     def __init__(
-        self, settings: Settings, provider: Provider, *, tls: Any, clock: Callable[[], float] = time.time
+        self,
+        settings: Settings,
+        provider: Provider,
+        *,
+        tls: SSLContext,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._provider = provider

@@ -55,9 +55,9 @@ def _key(member: Any) -> Key | None:
 def algorithm_of(token: str, allowed: frozenset[str]) -> str:
     """Return the `alg` of a token, or raise UntrustedToken; cheap, and before any key is fetched."""
     algorithm = _header(token).get("alg")
-    if algorithm not in allowed:
+    if not isinstance(algorithm, str) or algorithm not in allowed:
         raise UntrustedToken(f"signed with {algorithm!r:.20}, which is not allowed here")
-    return str(algorithm)
+    return algorithm
 
 
 def verified(token: str, keys: Sequence[Key], allowed: frozenset[str]) -> SignedToken:

@@ -75,5 +75,5 @@ class LoginAttempt:
         """Return the attempt in a cookie, or raise LoginFailed for one that is not ours."""
         try:
             return cls(**vault.open_json(cookie, place=cookie_name))
-        except Unsealable as error:
+        except (Unsealable, TypeError) as error:  # TypeError: another version of ours sealed other fields
             raise LoginFailed("This browser remembers no such sign-in.") from error

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from ssl import SSLContext
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,7 +16,7 @@ from app.errors import ProviderUnavailable
 from app.oidc.http import BoundedTransport, asking_the_provider, json_object
 from app.oidc.kept import Kept
 from app.oidc.keys import ALGORITHMS, Key, SignedToken, UnknownKey, algorithm_of, published_keys, verified
-from app.setting_rules import is_loopback
+from app.setting_rules import absolute, not_in_the_clear
 
 log = logging.getLogger(__name__)
 
@@ -65,12 +66,11 @@ def metadata_from(document: dict[str, Any], *, issuer: str) -> Metadata:
 
 
 def _endpoint(document: dict[str, Any], name: str) -> str:
-    url = document.get(name)
-    parts = urlsplit(url) if isinstance(url, str) else urlsplit("")
-    secure = parts.scheme == "https" or urlsplit(str(document["issuer"])).scheme == "http"
-    if not parts.hostname or not (secure or is_loopback(parts.hostname)):
-        raise ProviderUnavailable(f"the provider's metadata has no usable {name}")
-    return str(url)
+    in_the_clear = urlsplit(str(document["issuer"])).scheme == "http"
+    try:
+        return not_in_the_clear(absolute(str(document.get(name))), debug=in_the_clear)
+    except ValueError:
+        raise ProviderUnavailable(f"the provider's metadata has no usable {name}") from None
 
 
 def _optional_endpoint(document: dict[str, Any], name: str) -> str | None:
@@ -108,6 +108,9 @@ class Provider:
         self._cooldown_seconds = keys_cooldown_seconds
         self._metadata = Kept(self._fetch_metadata, clock=clock)
         self._keys = Kept(self._fetch_keys, clock=clock)
+
+    async def close(self) -> None:
+        await self._http.aclose()
 
     async def metadata(self) -> Metadata:
         """Raises ProviderUnavailable if there never was an answer."""
@@ -147,6 +150,6 @@ class Provider:
         return json_object(response)
 
 
-def provider_http(timeout_seconds: float, tls: Any) -> httpx2.AsyncClient:
-    """Return the one long-lived client for metadata, keys and userinfo."""
+def provider_http(timeout_seconds: float, tls: SSLContext) -> httpx2.AsyncClient:
+    """Return the long-lived client for metadata and keys."""
     return httpx2.AsyncClient(transport=BoundedTransport(verify=tls), timeout=timeout_seconds)

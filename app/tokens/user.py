@@ -65,11 +65,13 @@ class UserTokens:
     async def revoke(self, session: Session) -> None:
         """Revoke the session's refresh token by hand; the access token lives on until it expires."""
         current = await self._sessions.get(session.ref)
-        if current is None or current.tokens.refresh_token is None:
-            return
-        await self._client.revoke(current.tokens.refresh_token)
-        await self._sessions.save(replace(current, tokens=replace(current.tokens, refresh_token=None)))
-        log.info("refresh token revoked", extra={"session": short(session.ref)})
+        while current is not None and current.tokens.refresh_token is not None:
+            await self._client.revoke(current.tokens.refresh_token)
+            without = replace(current.tokens, refresh_token=None)
+            if await self._sessions.save(replace(current, tokens=without)):
+                log.info("refresh token revoked", extra={"session": short(session.ref)})
+                return
+            current = await self._sessions.get(session.ref)  # a refresh came first: revoke what it brought
 
     async def end(self, ref: str) -> None:
         """End a session: it is gone for every process, then its refresh token is revoked."""

@@ -15,10 +15,11 @@ def csrf_refusal(headers: Mapping[str, str]) -> str | None:
     """
     if headers.get(CSRF_HEADER) != CSRF_VALUE:
         return f"the header {CSRF_HEADER}: {CSRF_VALUE} is missing"
-    if headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
-        return "it was sent by another site"
-    origin, host = headers.get("Origin"), headers.get("Host", "")
-    if origin and origin.partition("://")[2].lower() != host.lower():
+    site = headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return None if site in ("same-origin", "none") else "it was sent by another site"
+    origin, host = headers.get("Origin"), headers.get("Host", "")  # an old browser, or none
+    if origin is not None and origin.partition("://")[2].lower() != host.lower():
         return "it was sent by another origin"
     return None
 

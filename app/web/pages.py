@@ -9,7 +9,7 @@ import jinja2
 
 def page_environment(folder: Path, *, debug: bool) -> jinja2.Environment:
     """Return the environment: everything is escaped, and a name that is not there is an error."""
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -17,3 +17,5 @@ def page_environment(folder: Path, *, debug: bool) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False}  # people read it
+    return environment

@@ -41,7 +41,7 @@ def upstream_path(target: str, prefix: str) -> str:
     """
     path, question_mark, query = target.removeprefix(prefix).partition("?")
     path = path.removeprefix("/")
-    if _climbs(path) or path.startswith("/"):
+    if _climbs(path) or path.startswith("/") or "#" in target:  # URL parsers cut at `#`: `..#` is `..`
         raise BadRequest("the path has a segment that could lead outside of this API")
     return path + question_mark + query
 
