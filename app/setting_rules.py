@@ -47,10 +47,15 @@ def _is_absolute(url: str) -> bool:
 
 def not_in_the_clear(url: str, *, debug: bool) -> str:
     """Refuse plain http, which shows codes and cookies to everyone on the way (RFC 9700 §2.6)."""
-    parts = urlsplit(url)
-    if parts.scheme == "http" and not is_loopback(parts.hostname or "") and not debug:
+    if not in_private(url) and not debug:
         raise ValueError("must be https (http is for this machine, and for BFF_DEBUG)")
     return url
+
+
+def in_private(url: str) -> bool:
+    """Whether what is sent there can be read by nobody on the way: https, or this machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or is_loopback(parts.hostname or "")
 
 
 def is_loopback(host: str) -> bool:

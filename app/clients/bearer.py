@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
@@ -23,13 +24,15 @@ class Bearer:
     the caller. A body that was streamed cannot be sent twice, so such a request is never repeated.
     """
 
-    def __init__(self, source: TokenSource, origin: URL) -> None:
+    def __init__(self, source: TokenSource, origin: URL, *, private_headers: Iterable[str] = ()) -> None:
         self._source = source
         self._origin = origin
+        self._private_headers = ("Authorization", *private_headers)
 
     async def __call__(self, request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
-        if request.url.origin() != self._origin:  # a redirect led elsewhere: the token stays here
-            request.headers.pop("Authorization", None)
+        if request.url.origin() != self._origin:  # a redirect led elsewhere: what is secret stays here
+            for name in self._private_headers:
+                request.headers.pop(name, None)
             return await send(request)
         token = await self._source()
         if token is None:

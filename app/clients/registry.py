@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partialmethod
@@ -13,6 +14,7 @@ from yarl import URL
 from app.clients.bearer import Bearer, TokenSource
 from app.errors import ApiTimeout, ApiUnreachable, ForeignOrigin, NoSession, UnknownClient
 from app.sessions.session import Session
+from app.setting_rules import in_private
 from app.settings import HttpClientSettings
 from app.tokens.application import ApplicationTokens
 from app.tokens.user import UserTokens
@@ -25,10 +27,10 @@ class ApiClient:
         orders = await response.json()
     """
 
-    def __init__(self, http: aiohttp.ClientSession, base_url: URL, source: TokenSource) -> None:
-        self._http = http
-        self._base_url = base_url
-        self._bearer = Bearer(source, base_url.origin())
+    def __init__(self, pool: Pool, source: TokenSource) -> None:
+        self._http = pool.http
+        self._base_url = pool.base_url
+        self._bearer = Bearer(source, pool.base_url.origin(), private_headers=pool.settings.headers)
 
     def request(self, method: str, url: str | URL, **options: Any) -> Any:
         """Send a request; the result is awaited or used in `async with`, as aiohttp's own is.
@@ -68,12 +70,16 @@ class TypedClient:
         self.api = api
 
 
+log = logging.getLogger(__name__)
+
 API_ERRORS = (aiohttp.ClientError, TimeoutError)  # what a call of an API may raise, besides an AppError
 Typed = TypeVar("Typed", bound=TypedClient)
 
 
 @dataclass(frozen=True)
-class _Pool:
+class Pool:
+    """The connections of one named client, shared by all users."""
+
     settings: HttpClientSettings
     base_url: URL
     http: aiohttp.ClientSession
@@ -91,6 +97,9 @@ class HttpClientFactory:
         self._users = users
         self._application = application
         self._pools = {name: _pool(settings) for name, settings in clients.items()}
+        for name, settings in clients.items():
+            if settings.token != "none" and not in_private(settings.base_url):
+                log.warning("client sends tokens in the clear", extra={"client": name})
 
     async def close(self) -> None:
         for pool in self._pools.values():
@@ -107,7 +116,7 @@ class HttpClientFactory:
         """
         if isinstance(client, str):
             pool = self._pool(client)
-            return ApiClient(pool.http, pool.base_url, self._source(pool.settings, session))
+            return ApiClient(pool, self._source(pool.settings, session))
         return client(self.create(client.name, session))
 
     async def application_token(self, name: str) -> str:
@@ -115,7 +124,7 @@ class HttpClientFactory:
         settings = self._pool(name).settings
         return await self._application.get(scope=settings.scope, resource=settings.resource)
 
-    def _pool(self, name: str) -> _Pool:
+    def _pool(self, name: str) -> Pool:
         try:
             return self._pools[name]
         except KeyError:
@@ -156,14 +165,14 @@ class _OwnToken:
         return await self.application.get(scope=wanted.scope, resource=wanted.resource, instead_of=instead_of)
 
 
-def _pool(settings: HttpClientSettings) -> _Pool:
+def _pool(settings: HttpClientSettings) -> Pool:
     http = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=settings.max_connections),
         timeout=aiohttp.ClientTimeout(total=settings.timeout_seconds),
         headers=settings.headers,
         cookie_jar=aiohttp.DummyCookieJar(),
     )
-    return _Pool(settings, URL(settings.base_url), http)
+    return Pool(settings, URL(settings.base_url), http)
 
 
 def in_our_words(error: BaseException | None) -> BaseException | None:

@@ -15,6 +15,8 @@ class Alive(PlainHandler):
     def get(self) -> None:
         self.finish({"status": "ok"})
 
+    head = get
+
 
 class Ready(PlainHandler):
     """The session store and the provider answer too: traffic may come."""

@@ -13,7 +13,7 @@ from urllib.parse import quote_plus, urlencode
 import httpx2
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 
-from app.errors import LoginFailed, ProviderUnavailable
+from app.errors import ClientRejected, LoginFailed, ProviderUnavailable
 from app.oidc.answers import retry_after_seconds, tokens_from
 from app.oidc.claims import check_id_token, check_refreshed_id_token, check_userinfo
 from app.oidc.http import BoundedTransport, asking_the_provider, json_object
@@ -157,7 +157,11 @@ class OidcClient:
     async def _tokens(self, **params: str) -> TokenSet:
         endpoint = (await self._provider.metadata()).token_endpoint
         response = await self._post(endpoint, params)
-        return tokens_from(response.status_code, response.headers, response.content, now=self._clock())
+        try:
+            return tokens_from(response.status_code, response.headers, response.content, now=self._clock())
+        except ClientRejected as error:
+            log.error("provider rejects this client: check BFF_CLIENT_*", extra={"reason": str(error)})
+            raise
 
     async def _post(self, endpoint: str, params: dict[str, str]) -> httpx2.Response:
         async with asking_the_provider(self._settings.provider_timeout_seconds):

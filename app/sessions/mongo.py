@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bson.binary import Binary
-from pymongo import ReturnDocument, WriteConcern
+from pymongo import ReadPreference, ReturnDocument, WriteConcern
 from pymongo.errors import PyMongoError
 
 from app.errors import StoreUnavailable
@@ -54,7 +54,11 @@ class MongoSessions:
         self._client = client
         self._vault = vault
         self._clock = clock
-        self._sessions = client.get_default_database("bff").get_collection("sessions", write_concern=_WRITES)
+        self._sessions = client.get_default_database("bff").get_collection(
+            "sessions",
+            write_concern=_WRITES,
+            read_preference=ReadPreference.PRIMARY,  # a secondary may still have a session that was ended
+        )
 
     async def open(self) -> None:
         """Make the TTL index. It only clears away: every read checks `expires_at` itself."""

@@ -42,7 +42,7 @@ def arrives_without_strict_cookies(method: str, headers: Mapping[str, str]) -> b
         method == "GET"
         and headers.get("Sec-Fetch-Mode") == "navigate"
         and headers.get("Sec-Fetch-Dest") == "document"
-        and headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
+        and headers.get("Sec-Fetch-Site") == "cross-site"
     )
 
 
