@@ -83,6 +83,8 @@ class PlainHandler(RequestHandler):
         document = problem(status_code, error, request_id=self.request_id, login_url=self.login_url)
         if isinstance(error, AppError) and error.retry_after_seconds is not None:
             self.set_header("Retry-After", str(error.retry_after_seconds))
+        if status_code == 405:
+            self.set_header("Allow", ", ".join(self.allowed_methods()))
         if not (self.answers_with_pages and is_navigation(self.request.headers)):
             self.set_header("Content-Type", CONTENT_TYPE)
             self.finish(json.dumps(document))
@@ -90,6 +92,12 @@ class PlainHandler(RequestHandler):
             self.redirect(self.login_url)
         else:
             self.render_page("error.html", **document, try_again_url=self.try_again_url(status_code, error))
+
+    def allowed_methods(self) -> list[str]:
+        """What a 405 must say (RFC 9110 §15.5.6)."""
+        unimplemented = RequestHandler.get  # in Tornado's own class one function stands for all methods
+        methods = self.SUPPORTED_METHODS
+        return [name for name in methods if getattr(type(self), name.lower()) is not unimplemented]
 
     def try_again_url(self, status_code: int, error: BaseException | None) -> str | None:
         """Where the button of an error page leads, if trying again can help."""

@@ -38,7 +38,13 @@ class RemoteApi(ApiHandler):
             body = await response.read()
         self.set_status(response.status)
         self._pass_on(downstream_headers(response.headers.items()))
+        length = response.headers.get("Content-Length")
+        if length and self.request.method == "HEAD":
+            self.set_header("Content-Length", length)  # what GET would have (RFC 9110 §8.6); Tornado says 0
         self.finish(body or None)  # Tornado refuses even an empty body with 204 and 304
+
+    def allowed_methods(self) -> list[str]:
+        return sorted(self.api.methods)
 
     def _pass_on(self, headers: Headers) -> None:
         for name in ("Content-Type", *(name for name, _ in headers)):

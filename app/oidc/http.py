@@ -20,10 +20,17 @@ class BodyTooLarge(httpx2.HTTPError):
 
 
 class BoundedTransport(httpx2.AsyncHTTPTransport):
-    """A transport whose responses end with an error once they pass MAX_BODY_BYTES."""
+    """A transport whose responses end with an error once they pass MAX_BODY_BYTES.
+
+    Compressed ones are not asked for and not taken: a kilobyte of those can be a megabyte.
+    """
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        request.headers["Accept-Encoding"] = "identity"
         response = await super().handle_async_request(request)
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            await response.aclose()
+            raise httpx2.DecodingError("the provider sent a compressed body")
         assert isinstance(response.stream, httpx2.AsyncByteStream)
         response.stream = _Bounded(response.stream)
         return response

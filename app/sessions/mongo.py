@@ -7,8 +7,8 @@ import inspect
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -62,7 +62,7 @@ class MongoSessions:
 
     async def open(self) -> None:
         """Make the TTL index. It only clears away: every read checks `expires_at` itself."""
-        with _answering():
+        async with _answering():
             await self._sessions.create_index("expires_at", expireAfterSeconds=0)
 
     async def close(self) -> None:
@@ -71,7 +71,7 @@ class MongoSessions:
             await closing
 
     async def ping(self) -> None:
-        with _answering():
+        async with _answering():
             await self._client.admin.command("ping")
 
     async def create(self, session: Session) -> None:
@@ -85,17 +85,17 @@ class MongoSessions:
             "renewed_at": _date(session.renewed_at),
             "expires_at": _date(session.expires_at),
         }
-        with _answering():
+        async with _answering():
             await self._sessions.insert_one(record)
 
     async def get(self, ref: str) -> Session | None:
-        with _answering():
+        async with _answering():
             record = await self._sessions.find_one(self._living(ref))
         return self._opened(record)
 
     async def save(self, session: Session) -> Session | None:
         change = {"$set": {"sealed": self._seal(session)}, "$inc": {"version": 1}}
-        with _answering():
+        async with _answering():
             record = await self._sessions.find_one_and_update(
                 {**self._living(session.ref), "version": session.version},
                 change,
@@ -105,11 +105,11 @@ class MongoSessions:
 
     async def touch(self, ref: str, *, renewed_at: float, expires_at: float) -> None:
         times = {"renewed_at": _date(renewed_at), "expires_at": _date(expires_at)}
-        with _answering():
+        async with _answering():
             await self._sessions.update_one(self._living(ref), {"$set": times})
 
     async def delete(self, ref: str) -> Session | None:
-        with _answering():
+        async with _answering():
             record = await self._sessions.find_one_and_delete(self._living(ref))
         return self._opened(record)
 
@@ -156,11 +156,16 @@ def _date(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-@contextmanager
-def _answering() -> Iterator[None]:
-    """Turn whatever the driver raises into StoreUnavailable."""
+@asynccontextmanager
+async def _answering() -> AsyncIterator[None]:
+    """Turn whatever the driver raises into StoreUnavailable.
+
+    The driver's own time-out comes first; but it does not count the wait for one of Motor's few
+    threads, all of which are taken while a dead database is being waited for.
+    """
     try:
-        yield
-    except PyMongoError as error:
+        async with asyncio.timeout(TIMEOUT_SECONDS + 1):
+            yield
+    except (PyMongoError, TimeoutError) as error:
         log.warning("session store did not answer", extra={"error": type(error).__name__})
         raise StoreUnavailable("the session store did not answer") from error

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from app.errors import ProviderUnavailable, TokenUnavailable
+from app.errors import GrantRefused, ProviderUnavailable, TokenUnavailable
 from app.flights import Flights
 from app.oidc.client import OidcClient
 from app.sessions.session import TokenSet
@@ -29,22 +29,30 @@ class ApplicationTokens:
     async def get(self, *, scope: str | None, resource: str | None, instead_of: str | None = None) -> str:
         """Return an access token that is good right now and is not `instead_of`.
 
-        Raises TokenUnavailable if the provider does not answer, or refuses.
+        Raises TokenUnavailable if the provider does not answer, or refuses; a token that is inside the
+        margin but alive is returned even then.
         """
         wanted = (scope, resource)
-        tokens = self._tokens.get(wanted)
-        if tokens is None or tokens.access_token == instead_of or not self._is_fresh(tokens):
+        kept = self._tokens.get(wanted)
+        if kept is not None and kept.access_token == instead_of:
+            kept = None
+        if kept is not None and kept.is_fresh(margin_seconds=self._margin_seconds, now=self._clock()):
+            return kept.access_token
+        try:
             tokens = await self._flights.join(wanted, lambda: self._fetch(scope, resource))
+        except TokenUnavailable:
+            if kept is None or not kept.is_alive(now=self._clock()):
+                raise
+            return kept.access_token
         return tokens.access_token
-
-    def _is_fresh(self, tokens: TokenSet) -> bool:
-        return tokens.is_fresh(margin_seconds=self._margin_seconds, now=self._clock())
 
     async def _fetch(self, scope: str | None, resource: str | None) -> TokenSet:
         try:
             tokens = await self._client.client_credentials(scope=scope, resource=resource)
-        except ProviderUnavailable as error:
+        except (GrantRefused, ProviderUnavailable) as error:
             log.warning("no token of our own", extra={"reason": str(error)})
-            raise TokenUnavailable(error.title, retry_after_seconds=error.retry_after_seconds) from error
+            raise TokenUnavailable(
+                "no token of our own", retry_after_seconds=error.retry_after_seconds
+            ) from error
         self._tokens[scope, resource] = tokens
         return tokens

@@ -63,15 +63,26 @@ class UserTokens:
         return tokens.access_token
 
     async def revoke(self, session: Session) -> None:
-        """Revoke the session's refresh token by hand; the access token lives on until it expires."""
+        """Revoke the session's refresh token by hand; the access token lives on until it expires.
+
+        Raises ProviderUnavailable: then the session has its refresh token still.
+        """
         current = await self._sessions.get(session.ref)
-        while current is not None and current.tokens.refresh_token is not None:
+        if current is None or current.tokens.refresh_token is None:
+            return
+        # Out of the session first: a refresh with it now would be refused, and end the session.
+        without = await self._sessions.save(
+            replace(current, tokens=replace(current.tokens, refresh_token=None))
+        )
+        if without is None:  # refreshed meanwhile: another one is to be revoked
+            await self.revoke(session)
+            return
+        try:
             await self._client.revoke(current.tokens.refresh_token)
-            without = replace(current.tokens, refresh_token=None)
-            if await self._sessions.save(replace(current, tokens=without)):
-                log.info("refresh token revoked", extra={"session": short(session.ref)})
-                return
-            current = await self._sessions.get(session.ref)  # a refresh came first: revoke what it brought
+        except ProviderUnavailable:
+            await self._sessions.save(replace(without, tokens=current.tokens))
+            raise
+        log.info("refresh token revoked", extra={"session": short(session.ref)})
 
     async def end(self, ref: str) -> None:
         """End a session: it is gone for every process, then its refresh token is revoked."""
@@ -142,10 +153,11 @@ class UserTokens:
     async def _overtaken(self, session: Session, tokens: TokenSet) -> TokenSet:
         """Somebody wrote or ended the session while we refreshed."""
         current = await self._sessions.get(session.ref)
-        if current is not None:
-            return current.tokens
-        await self._revoke_quietly(tokens)  # a logout: what we have just got must not outlive it
-        raise NoSession("the session is over")
+        if current is None or current.tokens.refresh_token is None:
+            await self._revoke_quietly(tokens)  # after a logout or a revocation nothing new may live on
+        if current is None:
+            raise NoSession("the session is over")
+        return self._without_refreshing(current.tokens, None, ReauthenticationRequired("no refresh token"))
 
     async def _refused(self, session: Session, instead_of: str | None) -> TokenSet:
         """After `invalid_grant`: one more look, since another process may have used the token first."""

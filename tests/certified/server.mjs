@@ -1,0 +1,54 @@
+// Runs the certified npm package `oidc-provider` on a free port for one client.
+// Its options come as JSON in the first argument; the first line it prints is {"issuer": …}.
+
+import { createServer } from "node:http";
+import { pathToFileURL } from "node:url";
+
+const options = JSON.parse(process.argv[2]);
+// An ES module does not look at NODE_PATH, so the package is named by its file.
+const { default: Provider } = await import(pathToFileURL(`${options.package}/lib/index.js`).href);
+
+const PEOPLE = {
+  alice: { name: "Alice Adams", email: "alice@example.com", email_verified: true },
+};
+
+const configuration = {
+  clients: [
+    {
+      client_id: options.client_id,
+      client_secret: options.client_secret,
+      redirect_uris: options.redirect_uris,
+      post_logout_redirect_uris: options.post_logout_redirect_uris,
+      grant_types: ["authorization_code", "refresh_token"],
+      token_endpoint_auth_method: "client_secret_basic",
+    },
+  ],
+  scopes: ["openid", "profile", "email", "offline_access"],
+  claims: { openid: ["sub", "sid"], profile: ["name"], email: ["email", "email_verified"] },
+  findAccount: (_, sub) => ({ accountId: sub, claims: () => ({ sub, ...PEOPLE[sub] }) }),
+  features: {
+    introspection: { enabled: true },
+    revocation: { enabled: true },
+    rpInitiatedLogout: { enabled: true },
+  },
+  // Without `prompt=consent` it takes offline_access out of the scope; that is a policy, and this is ours.
+  issueRefreshToken: async (_, client) => client.grantTypeAllowed("refresh_token"),
+  expiresWithSession: async () => false,
+  rotateRefreshToken: true,
+  ttl: { AccessToken: options.access_token_seconds, IdToken: 300, RefreshToken: 3600, Session: 3600, Grant: 3600 },
+};
+
+let refreshes = 0;
+
+const server = createServer();
+server.listen(0, "127.0.0.1", () => {
+  const issuer = `http://127.0.0.1:${server.address().port}`;
+  const provider = new Provider(issuer, configuration);
+  provider.on("grant.success", (ctx) => (refreshes += ctx.oidc.params.grant_type === "refresh_token"));
+  const answer = provider.callback();
+  server.on("request", (request, response) => {
+    if (request.url === "/refreshes") response.end(String(refreshes));
+    else setTimeout(answer, request.url === "/token" ? options.token_milliseconds : 0, request, response);
+  });
+  console.log(JSON.stringify({ issuer }));
+});

@@ -1,0 +1,142 @@
+"""Logs: constant text, data in fields, the request's id on every line, and libraries kept quiet."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from app.observability import JsonFormatter, WordsFormatter, configure_logging, request_id, short
+from app.sessions.session import session_ref
+
+LIBRARIES = ["authlib", "httpx2", "httpcore2", "asyncio", "pymongo"]
+
+
+def a_record(text: str = "session refreshed", **extra: Any) -> logging.LogRecord:
+    record = logging.makeLogRecord(
+        {"name": "app.tokens.user", "levelno": 20, "levelname": "INFO", "msg": text}
+    )
+    vars(record).update(extra)
+    return record
+
+
+def as_json(record: logging.LogRecord) -> dict[str, Any]:
+    line: dict[str, Any] = json.loads(JsonFormatter().format(record))
+    return line
+
+
+@contextmanager
+def during_request(name: str) -> Iterator[None]:
+    token = request_id.set(name)
+    try:
+        yield
+    finally:
+        request_id.reset(token)
+
+
+@contextmanager
+def configured(*, debug: bool) -> Iterator[None]:
+    """The application's logging, and afterwards pytest's again."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level, {name: logging.getLogger(name).level for name in LIBRARIES}
+    root.handlers.clear()
+    try:
+        configure_logging(debug=debug)
+        yield
+    finally:
+        root.handlers[:], root.level = before[0], before[1]
+        for name, level in before[2].items():
+            logging.getLogger(name).setLevel(level)
+
+
+def test_a_line_is_json_with_text_and_fields_apart():
+    line = as_json(a_record(session="abcd1234", expires_in_seconds=3600))
+
+    assert {name: line[name] for name in line if name != "time"} == {
+        "level": "info",
+        "logger": "app.tokens.user",
+        "message": "session refreshed",
+        "session": "abcd1234",
+        "expires_in_seconds": 3600,
+    }
+
+
+def test_the_time_says_its_offset():
+    assert as_json(a_record())["time"][-5] in "+-"
+
+
+def test_during_a_request_every_line_has_its_id():
+    with during_request("r-1"):
+        assert as_json(a_record())["request_id"] == "r-1"
+    assert "request_id" not in as_json(a_record())
+
+
+def test_a_line_is_one_line_whatever_is_in_it():
+    assert "\n" not in JsonFormatter().format(a_record("two\nlines", path="/\r\nforged"))
+
+
+def test_an_exception_comes_with_its_traceback():
+    try:
+        raise LookupError("gone")
+    except LookupError:
+        record = a_record(exc_info=sys.exc_info())
+
+    assert as_json(record)["exception"].endswith("LookupError: gone")
+
+
+def test_a_field_that_is_no_json_is_written_as_text():
+    assert as_json(a_record(reason=LookupError("gone")))["reason"] == "gone"
+
+
+def test_in_words_the_fields_follow_the_text():
+    line = WordsFormatter().format(a_record(session="abcd1234", status=200))
+
+    assert line.endswith("INFO    app.tokens.user: session refreshed session=abcd1234 status=200")
+
+
+def test_in_words_the_requests_id_would_only_be_noise():
+    with during_request("r-1"):
+        assert "r-1" not in WordsFormatter().format(a_record())
+
+
+def test_a_session_is_followed_through_the_log_by_too_little_to_find_it_with():
+    ref = session_ref("the-cookie")
+
+    assert ref.startswith(short(ref))
+    assert len(short(ref)) == 8
+
+
+def test_in_production_lines_are_json(capsys: pytest.CaptureFixture[str]):
+    with configured(debug=False):
+        logging.getLogger("app").info("listening", extra={"port": 8888})
+
+    assert json.loads(capsys.readouterr().err)["port"] == 8888
+
+
+def test_in_development_lines_are_words(capsys: pytest.CaptureFixture[str]):
+    with configured(debug=True):
+        logging.getLogger("app").info("listening", extra={"port": 8888})
+
+    assert capsys.readouterr().err.endswith("app: listening port=8888\n")
+
+
+@pytest.mark.parametrize("debug", [True, False], ids=["development", "production"])
+@pytest.mark.parametrize(
+    "library", ["authlib.oauth2.client", "httpx2", "httpcore2.http11", "pymongo.command"]
+)
+def test_libraries_that_would_log_verifiers_and_urls_only_warn(
+    library: str, debug: bool, capsys: pytest.CaptureFixture[str]
+):
+    with configured(debug=debug):
+        logging.getLogger(library).debug("verifier recognisable")
+        logging.getLogger(library).info("GET https://provider.example/?code=recognisable")
+        logging.getLogger(library).warning("something is wrong")
+
+    shown = capsys.readouterr().err
+    assert "something is wrong" in shown
+    assert "recognisable" not in shown

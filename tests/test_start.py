@@ -1,0 +1,312 @@
+"""Starting and stopping: `python -m app` and `python -m dev`, each in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx2
+import pytest
+
+from dev.api import DemoApi
+from dev.mongod import Mongod, find_mongod
+from dev.provider import Client, Provider
+from tests.parts import CLIENT_ID, CLIENT_SECRET, Browser
+
+ROOT = Path(__file__).parent.parent
+PATIENCE_SECONDS = 30  # for what takes one or two on a machine with nothing else to do
+
+
+class Running:
+    """A process of ours, and what it has said so far."""
+
+    def __init__(self, process: Process, port: int, folder: Path) -> None:
+        self.process = process
+        self.url = f"http://localhost:{port}"
+        self._folder = folder
+
+    @property
+    def stdout(self) -> str:
+        return (self._folder / "stdout").read_text()
+
+    @property
+    def stderr(self) -> str:
+        return (self._folder / "stderr").read_text()
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.stderr.splitlines()]
+
+    async def get(self, path: str) -> httpx2.Response | None:
+        """What it answers; None while nobody listens."""
+        async with httpx2.AsyncClient(timeout=PATIENCE_SECONDS) as http:
+            try:
+                return await http.get(self.url + path)
+            except httpx2.TransportError:
+                return None
+
+    async def answers(self, path: str = "/healthz", *, status: int = 200, text: str = "") -> httpx2.Response:
+        """Wait until it answers like that."""
+
+        async def as_wanted() -> httpx2.Response | None:
+            response = await self.get(path)
+            return response if response and response.status_code == status and text in response.text else None
+
+        return await until(as_wanted)
+
+    async def says(self, text: str, *, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Wait until it has written that."""
+
+        async def said() -> bool:
+            meanwhile()
+            return text in self.stdout + self.stderr
+
+        await until(said)
+
+    async def stops(self, number: int = signal.SIGTERM) -> int:
+        """Send it a signal, wait for its end, return its exit code."""
+        self.process.send_signal(number)
+        return await self.exits()
+
+    async def exits(self) -> int:
+        return await asyncio.wait_for(self.process.wait(), PATIENCE_SECONDS)
+
+    def browser(self) -> Browser:
+        return Browser(SimpleNamespace(base_url=self.url))  # type: ignore[arg-type]
+
+
+async def until(question: Callable[[], Awaitable[Any]]) -> Any:
+    """Ask again and again, and return the first answer that is true."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not (answer := await question()):  # noqa: ASYNC110 (nothing tells us about other processes)
+            await asyncio.sleep(0.05)
+        return answer
+
+
+def free_ports(count: int = 1) -> int:
+    """The first of `count` ports in a row that nobody listens on."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            first: int = probe.getsockname()[1]
+        if not any(is_listening(port) for port in range(first, first + count)):
+            return first
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@asynccontextmanager
+async def running(
+    module: str, folder: Path, *, root: Path = ROOT, ports: int = 1, **settings: Any
+) -> AsyncIterator[Running]:
+    """`python -m module`, where there is no `.env`, with the code under `root`."""
+    port = settings.setdefault("BFF_PORT", free_ports(ports))
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    environment |= {name: str(value) for name, value in settings.items()}
+    with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", module),
+            cwd=folder,
+            env=environment,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+        )
+    try:
+        yield Running(process, port, folder)
+    finally:
+        await end(process)
+
+
+async def end(process: Process) -> None:
+    """Whatever a test has left running, its workers too."""
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), PATIENCE_SECONDS)
+    except TimeoutError:
+        os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+
+
+def app_settings(**changed: Any) -> dict[str, Any]:
+    """Settings of an application in production, whose provider and database are down."""
+    port = free_ports()
+    return {
+        "BFF_PORT": port,
+        "BFF_BASE_URL": f"http://localhost:{port}",
+        "BFF_ISSUER": f"http://127.0.0.1:{free_ports()}",
+        "BFF_CLIENT_ID": CLIENT_ID,
+        "BFF_CLIENT_SECRET": CLIENT_SECRET,
+        "BFF_ENCRYPTION_KEYS": base64.b64encode(secrets.token_bytes(32)).decode(),
+        "BFF_SESSION_STORE": f"mongodb://127.0.0.1:{free_ports()}/bff",
+        **changed,
+    }
+
+
+def port_in(url: str) -> int:
+    return int(url.removesuffix("/bff").rpartition(":")[2])
+
+
+async def test_it_answers_before_provider_and_database_are_up_and_is_ready_once_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    settings = app_settings()
+    async with running("app", tmp_path, **settings) as app:
+        await app.answers("/healthz")
+        unready = (await app.answers("/readyz", status=503)).json()
+        assert "ok" not in (unready["provider"], unready["session_store"])
+
+        provider = Provider([])
+        await provider.start(port_in(settings["BFF_ISSUER"]))
+        half = (await app.answers("/readyz", status=503, text='"provider": "ok"')).json()
+        assert half["session_store"] != "ok"
+
+        monkeypatch.setattr("dev.mongod._free_port", lambda: port_in(settings["BFF_SESSION_STORE"]))
+        with Mongod(find_mongod(), tmp_path):
+            assert (await app.answers("/readyz")).json()["session_store"] == "ok"
+            assert await app.stops() == 0
+        await provider.stop()
+
+
+async def test_wrong_settings_are_all_named_and_no_secret_is_shown(tmp_path: Path):
+    wrong = app_settings(
+        BFF_ISSUER="http://idp.example.com",
+        BFF_ENCRYPTION_KEYS="c2VjcmV0LWtleQ==",
+        BFF_SESSION_STORE="postgres://admin:hunter2@db/bff",
+        BFF_REMOTE_APIS='[{"path": "/api", "client": "billing"}]',
+        BFF_CLIENT_SECRETS="a-secret-in-the-wrong-place",
+    )
+    async with running("app", tmp_path, **wrong) as app:
+        assert await app.exits() == 2
+
+    for name in ("ISSUER", "ENCRYPTION_KEYS", "SESSION_STORE", "REMOTE_APIS", "CLIENT_SECRETS"):
+        assert f"  BFF_{name}" in app.stderr
+    for secret in (CLIENT_SECRET, "c2VjcmV0LWtleQ==", "hunter2", "a-secret-in-the-wrong-place"):
+        assert secret not in app.stderr
+    assert "Traceback" not in app.stderr
+
+
+async def test_a_port_that_is_taken_stops_the_start_with_one_clear_sentence(tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        async with running("app", tmp_path, **app_settings(BFF_PORT=port)) as app:
+            assert await app.exits() == 1
+
+    assert app.stderr == f"Cannot listen on 127.0.0.1:{port}: Address already in use\n"
+
+
+async def test_sigterm_finishes_the_request_that_is_under_way(
+    tmp_path: Path, provider: Provider, api: DemoApi
+):
+    apis = {
+        "BFF_HTTP_CLIENTS": json.dumps({"apiClient": {"base_url": api.base_url, "token": "user"}}),
+        "BFF_REMOTE_APIS": '[{"path": "/api", "client": "apiClient"}]',
+    }
+    settings = app_settings(BFF_ISSUER=provider.issuer, BFF_SESSION_STORE="memory:", **apis)
+    callback = f"{settings['BFF_BASE_URL']}/bff/callback"
+    provider.clients[CLIENT_ID] = Client(CLIENT_ID, CLIENT_SECRET, (callback,))
+    async with running("app", tmp_path, **settings) as app:
+        await app.answers()
+        browser = app.browser()
+        await browser.login()
+        api.holds["echo"] = asyncio.Event()
+        under_way = asyncio.create_task(browser.fetch("/api/echo"))
+        await until(lambda: asyncio.sleep(0, api.counts["echo"]))
+
+        app.process.terminate()
+        await until(lambda: asyncio.sleep(0, not is_listening(settings["BFF_PORT"])))
+        api.holds["echo"].set()
+
+        assert (await under_way).json()["user"] == "alice"
+        assert await app.exits() == 0
+        await browser.http.aclose()
+
+
+async def test_in_production_every_log_line_is_json(tmp_path: Path):
+    async with running("app", tmp_path, **app_settings()) as app:
+        await app.answers("/healthz?code=secret")
+        assert await app.stops() == 0
+
+    assert {line["message"] for line in app.log} >= {"listening", "request answered"}
+    assert all(line.keys() >= {"time", "level", "logger"} for line in app.log)
+    assert "secret" not in app.stderr
+
+
+async def test_several_processes_answer_together_and_stop_together(tmp_path: Path):
+    settings = app_settings(BFF_PROCESSES=2)
+    async with running("app", tmp_path, **settings) as app:
+        await app.answers()
+        await until(lambda: asyncio.sleep(0, app.stderr.count('"listening"') == 2))
+
+        assert await app.stops() == 0
+
+    assert not is_listening(settings["BFF_PORT"])
+    assert {line["level"] for line in app.log} <= {"info", "warning"}
+
+
+async def test_development_says_where_and_as_whom_and_ctrl_c_leaves_nothing_behind(tmp_path: Path):
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    mark = secrets.token_hex(16)
+    async with running("dev", tmp_path, ports=3, TMPDIR=temporary, FAMILY=mark) as dev:
+        await dev.says("Stop with Ctrl-C")
+        assert dev.url in dev.stdout
+        assert "Alice Adams" in dev.stdout
+        assert "Bob Brown" in dev.stdout
+        assert "Sign in" in (await dev.answers("/")).text
+        assert len(family(mark)) >= 2  # ourselves and the application; the database where there is one
+
+        assert await dev.stops(signal.SIGINT) == 0
+
+    assert family(mark) == []
+    assert list(temporary.iterdir()) == []
+    assert "Traceback" not in dev.stderr
+
+
+def family(mark: str) -> list[str]:
+    """The processes with this mark in their environment, which children inherit."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (process / "environ").read_bytes()
+        except OSError:  # it has ended meanwhile
+            continue
+        if mark.encode() in environment:
+            found.append(process.name)
+    return found
+
+
+async def test_everybody_stays_signed_in_when_the_application_reloads(tmp_path: Path):
+    for name in ("app", "dev", "templates", "static"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    async with running("dev", tmp_path, root=tmp_path, ports=3) as dev:
+        await dev.says("Stop with Ctrl-C")
+        browser = dev.browser()
+        await browser.login()
+
+        health = tmp_path / "app/handlers/health.py"
+        health.write_text(health.read_text().replace('{"status": "ok"}', '{"status": "reloaded"}'))
+        await dev.says("health.py modified", meanwhile=health.touch)  # what it saw first does not count
+        await dev.answers("/healthz", text="reloaded")
+
+        assert "Alice Adams" in (await browser.get("/account")).text
+        await browser.http.aclose()
