@@ -16,9 +16,9 @@ from tornado.web import Application, RequestHandler, url
 
 from app.errors import AppError, StoreUnavailable
 from app.handlers.auth import Callback, Login, Logout, LogoutCallback
+from app.handlers.base import NotFound
 from app.handlers.health import Alive, Ready
 from app.handlers.pages import Account, Home
-from app.handlers.plain import NotFound
 from app.handlers.remote_api import RemoteApi
 from app.handlers.session import User
 from app.handlers.static import Static

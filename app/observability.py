@@ -9,7 +9,7 @@ from typing import Any
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
-# Authlib writes code verifiers, and httpx2 whole URLs, to the log at these levels' lower neighbours.
+# Libraries that write what they send to the log: URLs, headers, verifiers.
 _QUIET = ("authlib", "httpx2", "httpcore2", "asyncio", "pymongo")
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -19,6 +19,7 @@ def configure_logging(*, debug: bool) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(WordsFormatter() if debug else JsonFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.captureWarnings(True)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -32,13 +33,13 @@ def fields(record: logging.LogRecord) -> dict[str, Any]:
 
 class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        line = {
+        standard = {
             "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **fields(record),
         }
+        line = {**standard, **fields(record), **standard}  # a field cannot pose as one of the line's own
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)

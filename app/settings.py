@@ -134,6 +134,8 @@ class Settings(BaseSettings):
     def _as_the_provider_spells_it(cls, url: str, info: ValidationInfo) -> str:
         if not url:
             raise ValueError("is missing: the address of the OpenID provider")
+        if set(url) & set("?# "):
+            raise ValueError("must have no query and no fragment")
         return not_in_the_clear(absolute(url), debug=info.data.get("debug", False))
 
     @field_validator("client_id")

@@ -107,7 +107,10 @@ class DemoApi(LocalServer):
 
     def _echo(self, request: HTTPServerRequest, token: TokenRecord) -> Answer:
         who = {"user": token.sub, "client": token.client_id, "scope": token.scope}
-        return json_answer({**heard(request).repeated(), **who, "expires_at": token.expires_at})
+        return json_answer({**heard(request).repeated(), **who, "expires_in": self._seconds_left(token)})
+
+    def _seconds_left(self, token: TokenRecord) -> int:
+        return round(token.expires_at - self._provider.clock())
 
     def _todo_list(self, request: HTTPServerRequest, token: TokenRecord) -> Answer:
         owner = token.sub or token.client_id

@@ -65,8 +65,10 @@ REFUSED = [
     pytest.param({"aud": []}, "aud", id="meant for nobody"),
     pytest.param({"aud": MISSING}, "aud", id="without audience"),
     pytest.param({"aud": {"app": 1}}, "aud", id="meant for an object"),
-    pytest.param({"aud": ["app", "other"]}, "a(zp|ud)", id="meant for two, without saying who asked"),
-    pytest.param({"aud": ["app", "other"], "azp": "other"}, "azp", id="meant for two, asked by the other"),
+    pytest.param({"aud": ["app", "other"]}, "aud", id="meant for somebody else too"),
+    pytest.param(
+        {"aud": ["app", "other"], "azp": "app"}, "aud", id="meant for somebody else too, asked by us"
+    ),
     pytest.param({"azp": "other"}, "azp", id="issued to someone else"),
     pytest.param({"azp": None}, "azp", id="issued to nobody"),
     pytest.param({"exp": NOW - LEEWAY_SECONDS}, "exp", id="expired a minute ago"),
@@ -135,7 +137,6 @@ def test_a_refreshed_id_token_is_refused_when_it_is(changed, claim):
     [
         pytest.param({"iss": "https://before.example"}, "iss", id="issuer"),
         pytest.param({"sub": "bob"}, "sub", id="subject"),
-        pytest.param({"aud": ["app", "other"]}, "aud", id="audience"),
         pytest.param({"nonce": "n-0"}, "nonce", id="nonce"),
     ],
 )
@@ -151,11 +152,6 @@ def test_a_refreshed_id_token_is_refused_when_the_earlier_one_had_another(earlie
         pytest.param({"iat": NOW - 9000}, {"iat": NOW - 9000}, id="is as old as the first"),
         pytest.param({"auth_time": NOW}, {"auth_time": 0}, id="tells of a sign-in elsewhere"),
         pytest.param({"aud": ["app"]}, {"aud": "app"}, id="has its one audience in a list"),
-        pytest.param(
-            {"aud": ["b", "app"], "azp": "app"},
-            {"aud": ["app", "b"]},
-            id="has its audiences in another order",
-        ),
         pytest.param({"at_hash": "of the new access token"}, {}, id="has another hash"),
     ],
 )

@@ -310,13 +310,13 @@ async def test_an_error_of_another_issuer_is_not_believed(provider: Provider, br
 
 
 async def test_a_person_who_declines_reads_so_and_may_try_again(browser: Browser):
-    url = await browser.start_login()
+    url = await browser.start_login("/account")
     back = await browser.http.post(url, data={"deny": "yes"})
     response = await browser.get(back.headers["Location"])
 
     assert_is_refused(response)
     assert "Signing in was cancelled." in response.text
-    assert 'href="/bff/login"' in response.text
+    assert 'href="/bff/login?returnUrl=%2Faccount"' in response.text
 
 
 async def test_the_provider_s_own_words_are_not_repeated(provider: Provider, browser: Browser):

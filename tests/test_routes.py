@@ -267,7 +267,7 @@ async def test_a_problem_document_says_all_that_it_must(browser: Browser):
         "title": "Not Found",
         "status": 404,
         "code": "not_found",
-        "detail": "Not Found",
+        "detail": "There is nothing at this address.",
         "request_id": response.headers["X-Request-Id"],
     }
 

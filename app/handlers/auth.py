@@ -8,7 +8,7 @@ import secrets
 
 from app.errors import BadRequest, GrantRefused, LoginFailed, ProviderUnavailable, UntrustedToken, WrongSid
 from app.handlers.base import BaseHandler
-from app.handlers.plain import LOGIN_PATH
+from app.handlers.plain import login_url
 from app.observability import short
 from app.oidc.login import ATTEMPT_SECONDS, LoginAttempt
 from app.sessions.session import Session, new_session_id, session_ref
@@ -22,10 +22,14 @@ _PROMPTS = frozenset({"none", "login", "consent", "select_account"})  # OIDC Cor
 
 
 class AuthHandler(BaseHandler):
-    login_url = LOGIN_PATH  # nobody wants to come back to one of these URLs
+    return_path = "/"  # nobody wants to come back to one of these URLs themselves
+
+    @property
+    def login_url(self) -> str:
+        return login_url(self.return_path)
 
     def try_again_url(self, status_code: int, error: BaseException | None) -> str | None:
-        return None if isinstance(error, WrongSid) else LOGIN_PATH
+        return None if isinstance(error, WrongSid) else self.login_url
 
     def set_default_headers(self) -> None:
         super().set_default_headers()
@@ -100,7 +104,9 @@ class Callback(AuthHandler):
         if name is None:
             return None
         self.clear_cookie(name, **cookies.passing_attributes())
-        return LoginAttempt.opened(self.get_cookie(name) or "", self.services.vault, cookie_name=name)
+        attempt = LoginAttempt.opened(self.get_cookie(name) or "", self.services.vault, cookie_name=name)
+        self.return_path = attempt.return_path
+        return attempt
 
     async def _sign_in(self, attempt: LoginAttempt) -> tuple[str, Session]:
         services = self.services

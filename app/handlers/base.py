@@ -8,6 +8,8 @@ from dataclasses import replace
 from typing import Any, overload
 from urllib.parse import urlencode
 
+from tornado.web import HTTPError
+
 from app.clients.registry import ApiClient, Typed
 from app.errors import CsrfRejected, NoSession
 from app.handlers.plain import LOGIN_PATH, PlainHandler
@@ -131,6 +133,20 @@ class ApiHandler(BaseHandler):
         if refusal:
             raise CsrfRejected(refusal)
         await super().prepare()
+
+
+class NotFound(BaseHandler):
+    """Whatever has no route: a 404 has our headers and looks, and knows who is signed in."""
+
+    keeps_session_alive = False
+    repeats_cross_site_navigations = False
+
+    async def prepare(self) -> None:
+        await super().prepare()
+        raise HTTPError(404)
+
+    def check_trusted_origin(self, origin: str) -> bool:
+        return True  # nothing happens here that another site could want
 
 
 Method = Callable[..., Awaitable[None] | None]

@@ -8,6 +8,8 @@ from collections.abc import Awaitable
 from app.errors import AppError
 from app.handlers.plain import PlainHandler
 
+_PATIENCE_SECONDS = 0.8  # whoever asks waits a second, as a rule
+
 
 class Alive(PlainHandler):
     """The process answers. Says nothing about anything else, so that nobody restarts us for it."""
@@ -34,7 +36,10 @@ class Ready(PlainHandler):
 
 async def _answers(question: Awaitable[object]) -> str:
     try:
-        await question
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            await question
     except AppError as error:
         return error.detail or error.title
+    except TimeoutError:
+        return f"no answer within {_PATIENCE_SECONDS} s"
     return "ok"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -52,6 +53,7 @@ class _Bounded(httpx2.AsyncByteStream):
         await self._stream.aclose()
 
 
+@functools.cache
 def tls() -> ssl.SSLContext:
     """Return one context for all clients: making it blocks for tens of milliseconds."""
     return ssl.create_default_context()
@@ -73,7 +75,7 @@ def json_object(response: httpx2.Response) -> dict[str, Any]:
     """Return the JSON object in a 200 response, or raise ProviderUnavailable."""
     try:
         body = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     if response.status_code != httpx2.codes.OK or not isinstance(body, dict):
         raise ProviderUnavailable(f"the provider answered {response.status_code} without a JSON object")

@@ -94,7 +94,7 @@ def _payload(token: str, key: Key, registry: jws.JWSRegistry) -> bytes | None:
 def _claims(payload: bytes) -> dict[str, Any]:
     try:
         claims = json.loads(payload)
-    except ValueError:
+    except (ValueError, RecursionError):
         claims = None
     if not isinstance(claims, dict):
         raise UntrustedToken("the token's content is not a JSON object")

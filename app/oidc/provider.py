@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from app.errors import ProviderUnavailable
+from app.errors import ProviderUnavailable, UntrustedToken
 from app.oidc.http import BoundedTransport, asking_the_provider, json_object
 from app.oidc.kept import Kept
 from app.oidc.keys import ALGORITHMS, Key, SignedToken, UnknownKey, algorithm_of, published_keys, verified
@@ -119,6 +119,8 @@ class Provider:
     async def verified(self, token: str) -> SignedToken:
         """Return what a token says if a published key signed it, or raise UntrustedToken.
 
+        UnknownKey among them means that it may yet turn out to be right, once keys are fetched again.
+
         Keys are fetched again for a signature that none of ours fits, since they may have been
         rotated; but once per cooldown, or whoever can send us tokens could make us hammer the provider.
         """
@@ -129,7 +131,11 @@ class Provider:
         except UnknownKey:
             if self._keys.seconds_since_asked() < self._cooldown_seconds:
                 raise
-            return verified(token, await self._keys.renew(), allowed)
+            newer = await self._keys.renew()
+        try:
+            return verified(token, newer, allowed)
+        except UnknownKey as error:
+            raise UntrustedToken(str(error)) from error
 
     async def _fetch_metadata(self) -> Metadata:
         url = self.issuer.rstrip("/") + "/.well-known/openid-configuration"

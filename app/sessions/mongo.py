@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,11 +33,7 @@ def connect(uri: str, *, driver: str) -> Any:
 
     The two differ in nothing that the store uses, but for `close`.
     """
-    options: dict[str, Any] = {
-        "tz_aware": True,
-        "timeoutMS": TIMEOUT_SECONDS * 1000,
-        "serverSelectionTimeoutMS": TIMEOUT_SECONDS * 500,
-    }
+    options: dict[str, Any] = {"tz_aware": True, "timeoutMS": TIMEOUT_SECONDS * 1000}
     if driver == "pymongo":
         from pymongo import AsyncMongoClient
 
@@ -77,9 +73,7 @@ class MongoSessions:
     async def create(self, session: Session) -> None:
         record = {
             "_id": session.ref,
-            "user": self._vault.tag(f"{session.issuer} {session.subject}"),
-            "sid": self._vault.tag(f"{session.issuer} {session.sid}"),
-            "sealed": self._seal(session),
+            **self._sealed(session),
             "version": session.version,
             "created_at": _date(session.created_at),
             "renewed_at": _date(session.renewed_at),
@@ -94,7 +88,7 @@ class MongoSessions:
         return self._opened(record)
 
     async def save(self, session: Session) -> Session | None:
-        change = {"$set": {"sealed": self._seal(session)}, "$inc": {"version": 1}}
+        change = {"$set": self._sealed(session), "$inc": {"version": 1}}
         async with _answering():
             record = await self._sessions.find_one_and_update(
                 {**self._living(session.ref), "version": session.version},
@@ -116,8 +110,13 @@ class MongoSessions:
     def _living(self, ref: str) -> dict[str, Any]:
         return {"_id": ref, "expires_at": {"$gt": _date(self._clock())}}
 
-    def _seal(self, session: Session) -> Binary:
-        return Binary(self._vault.seal(to_bytes(session), place=_place(session.ref)))
+    def _sealed(self, session: Session) -> dict[str, Any]:
+        """What depends on the key ring; written anew with every save, so that old keys fall out of use."""
+        return {
+            "user": self._vault.tag(f"{session.issuer} {session.subject}"),
+            "sid": self._vault.tag(f"{session.issuer} {session.sid}"),
+            "sealed": Binary(self._vault.seal(to_bytes(session), place=_place(session.ref))),
+        }
 
     def _opened(self, record: dict[str, Any] | None) -> Session | None:
         if record is None:
@@ -144,8 +143,15 @@ def to_bytes(session: Session) -> bytes:
 
 def from_bytes(data: bytes, **current: Any) -> Session:
     """Return the session in `data`, with the `current` fields that a record keeps outside the seal."""
-    fields = json.loads(data)
-    return replace(Session(**{**fields, "tokens": TokenSet(**fields["tokens"])}), **current)
+    content = json.loads(data)
+    tokens = TokenSet(**_known(TokenSet, content["tokens"]))
+    return replace(Session(**{**_known(Session, content), "tokens": tokens}), **current)
+
+
+def _known(shape: Any, content: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what a newer version of us has written: during a deploy both are at work."""
+    names = {field.name for field in fields(shape)}
+    return {name: value for name, value in content.items() if name in names}
 
 
 def _place(ref: str) -> str:

@@ -19,6 +19,7 @@ from app.errors import (
 from app.flights import Flights
 from app.observability import short
 from app.oidc.client import OidcClient
+from app.oidc.keys import UnknownKey
 from app.sessions.session import Session, TokenSet
 from app.sessions.store import SessionStore
 
@@ -120,7 +121,7 @@ class UserTokens:
         except GrantRefused:
             return await self._refused(session, instead_of)
         except ProviderUnavailable as error:
-            log.warning("refresh failed", extra={"session": short(ref), "reason": str(error)})
+            log.warning("refresh failed", extra=_about(session, error))
             retry = TokenUnavailable(error.title, retry_after_seconds=error.retry_after_seconds)
             return self._without_refreshing(session.tokens, instead_of, retry)
         return await self._kept(session, newer)
@@ -139,15 +140,14 @@ class UserTokens:
             return newer
         try:
             await self._client.check_refreshed(newer.id_token, earlier=dict(session.claims))
+        except (ProviderUnavailable, UnknownKey) as error:  # cannot be checked: the one we have will do
+            log.warning("refreshed id token not used", extra=_about(session, error))
+            return replace(newer, id_token=None)
         except UntrustedToken as error:
-            log.error(
-                "refreshed id token refused", extra={"session": short(session.ref), "reason": str(error)}
-            )
+            log.error("refreshed id token refused", extra=_about(session, error))
             await self.end(session.ref)
             await self._revoke_quietly(newer)
             raise SessionEnded("the provider answered for somebody else") from error
-        except ProviderUnavailable:
-            return replace(newer, id_token=None)  # cannot be checked now: the one we have will do
         return newer
 
     async def _overtaken(self, session: Session, tokens: TokenSet) -> TokenSet:
@@ -182,3 +182,7 @@ class UserTokens:
             await self._client.revoke(tokens.refresh_token)
         except ProviderUnavailable as error:
             log.warning("refresh token could not be revoked", extra={"reason": str(error)})
+
+
+def _about(session: Session, error: Exception) -> dict[str, str]:
+    return {"session": short(session.ref), "reason": str(error)}

@@ -20,6 +20,12 @@ _CODES = {
 }
 
 
+_DETAILS = {
+    404: "There is nothing at this address.",
+    405: "What is at this address cannot be used in this way.",
+}
+
+
 def problem(status: int, error: BaseException | None, *, request_id: str, login_url: str) -> dict[str, Any]:
     """Return the problem document for `error`, or for a bare status such as 404.
 
@@ -30,7 +36,8 @@ def problem(status: int, error: BaseException | None, *, request_id: str, login_
         document |= {"title": error.title, "code": error.code, "detail": error.detail or error.title}
     else:
         title = _phrase(status)
-        document |= {"title": title, "code": _CODES.get(status, "internal_error"), "detail": title}
+        document |= {"title": title, "code": _CODES.get(status, "internal_error")}
+        document["detail"] = _DETAILS.get(status, title)
     if isinstance(error, Unauthorized) and error.login_helps:
         document["login_url"] = login_url
     return document

@@ -19,11 +19,12 @@ _HOP_BY_HOP = {
 # What the browser says about itself to us, or what only a proxy that we trust may say (RFC 9700 §4.13).
 _NOT_UPSTREAM = _HOP_BY_HOP | {
     "host", "content-length", "cookie", "authorization", "x-csrf", "origin", "referer", "expect",
-    "forwarded", "x-real-ip",
+    "forwarded", "x-real-ip", "true-client-ip", "x-client-ip", "x-original-url", "x-rewrite-url",
 }  # fmt: skip
 # An API must not write our cookies, loosen our pages' rules, or let other sites read what we answer.
 _NOT_DOWNSTREAM = _HOP_BY_HOP | SECURITY_HEADERS | {
-    "content-length", "set-cookie", "set-cookie2", "server", "date", "alt-svc", "clear-site-data",
+    "content-length", "set-cookie", "set-cookie2", "server", "date", "alt-svc", "clear-site-data", "refresh",
+    "service-worker-allowed", "content-security-policy-report-only",
 }  # fmt: skip
 
 
@@ -41,7 +42,7 @@ def upstream_path(target: str, prefix: str) -> str:
     """
     path, question_mark, query = target.removeprefix(prefix).partition("?")
     path = path.removeprefix("/")
-    if _climbs(path) or path.startswith("/") or "#" in target:  # URL parsers cut at `#`: `..#` is `..`
+    if _climbs(path) or "#" in target:  # URL parsers cut at `#`: `..#` is `..`
         raise BadRequest("the path has a segment that could lead outside of this API")
     return path + question_mark + query
 

@@ -51,8 +51,9 @@ async function telling(status, work) {
 
 /** The same words as `duration` in templates/account.html. @param {number} seconds */
 function duration(seconds) {
-  if (seconds >= 3600) return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
-  if (seconds >= 60) return `${Math.floor(seconds / 60)} min`;
+  const minutes = Math.floor((seconds % 3600) / 60);
+  if (seconds >= 3600) return `${Math.floor(seconds / 3600)} h` + (minutes ? ` ${minutes} min` : "");
+  if (seconds >= 60) return `${minutes} min`;
   return `${seconds} s`;
 }
 
@@ -97,7 +98,8 @@ function watchSession() {
 
 /** @param {Record<string, unknown>} answer */
 function showAnswer(answer) {
-  const facts = Object.entries(answer).map(([name, value]) => {
+  const said = Object.entries(answer).filter(([, value]) => value !== "");
+  const facts = said.map(([name, value]) => {
     const fact = copyOf("fact-template");
     fact.children[0].textContent = name;
     fact.children[1].textContent = typeof value === "string" ? value : JSON.stringify(value);
