@@ -7,7 +7,14 @@ import tomllib
 import pytest
 from dotenv import dotenv_values
 
-TEMPLATE_ONLY = ("cookiecutter.json", "hooks/", "{{cookiecutter.project_slug}}/", "tests/template/", ".ci/")
+TEMPLATE_ONLY = (
+    "screenshot.png",
+    "cookiecutter.json",
+    "hooks/",
+    "{{cookiecutter.project_slug}}/",
+    "tests/template/",
+    ".ci/",
+)
 RENDERED = {".env.example", "LICENSE", "README.md", "pyproject.toml"}
 SAME_FOR_ALL = "<!-- from here on the same in every generated project -->\n"
 
