@@ -27,7 +27,7 @@ from dev.provider import Client, Provider
 from tests.parts import CLIENT_ID, CLIENT_SECRET, Browser
 
 ROOT = Path(__file__).parent.parent
-PATIENCE_SECONDS = 30  # for what takes one or two on a machine with nothing else to do
+PATIENCE_SECONDS = 60  # for what takes one or two on a machine with nothing else to do
 
 
 class Running:
