@@ -21,12 +21,16 @@ class Flights(Generic[T]):
 
     async def join(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Return the result of the task for `key`, starting it with `work` if there is none."""
+        return await asyncio.shield(self.start(key, work))
+
+    def start(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
+        """Start the task for `key` if there is none, without waiting for it."""
         task = self._tasks.get(key)
         if task is None:
             task = asyncio.create_task(work())
             self._tasks[key] = task
             task.add_done_callback(lambda done: self._landed(key, done))
-        return await asyncio.shield(task)
+        return task
 
     def _landed(self, key: Hashable, task: asyncio.Task[T]) -> None:
         del self._tasks[key]

@@ -72,8 +72,14 @@ def _built(settings: Settings, clock: Callable[[], float]) -> Services:
     provider = _provider(settings, context, clock)
     oidc = OidcClient(settings, provider, tls=context, clock=clock)
     margin = settings.refresh_before_expiration_seconds
-    revokes = settings.revoke_refresh_token_on_logout
-    users = UserTokens(sessions, oidc, margin_seconds=margin, revokes_at_end=revokes, clock=clock)
+    users = UserTokens(
+        sessions,
+        oidc,
+        margin_seconds=margin,
+        lease_seconds=_lease_seconds(settings),
+        revokes_at_end=settings.revoke_refresh_token_on_logout,
+        clock=clock,
+    )
     application = ApplicationTokens(oidc, margin_seconds=margin, clock=clock)
     return Services(
         settings=settings,
@@ -88,6 +94,11 @@ def _built(settings: Settings, clock: Callable[[], float]) -> Services:
         clients=HttpClientFactory(settings.http_clients, users, application),
         pages=page_environment(ROOT / "templates", debug=settings.debug),
     )
+
+
+def _lease_seconds(settings: Settings) -> float:
+    """Longer than a refresh can take: three calls to the provider (metadata, token, keys) and one write."""
+    return 3 * settings.provider_timeout_seconds + 10
 
 
 def _provider(settings: Settings, context: SSLContext, clock: Callable[[], float]) -> Provider:

@@ -15,6 +15,7 @@ class MemorySessions:
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._sessions: dict[str, Session] = {}
+        self._leases: dict[str, tuple[str, float]] = {}  # owner, and until when
 
     async def open(self) -> None:
         pass
@@ -33,13 +34,32 @@ class MemorySessions:
         session = self._sessions.get(ref)
         return session if session and self._clock() < session.expires_at else None
 
-    async def save(self, session: Session) -> Session | None:
+    async def lease(self, ref: str, *, owner: str, until: float) -> Session | None:
+        session = await self.get(ref)
+        _, taken_until = self._leases.get(ref, ("", 0))
+        if session is None or self._clock() < taken_until:
+            return None
+        self._leases[ref] = owner, until
+        return session
+
+    async def release(self, ref: str, *, owner: str) -> None:
+        if self._holds(ref, owner):
+            del self._leases[ref]
+
+    async def save(self, session: Session, *, lease: str | None = None) -> Session | None:
         current = await self.get(session.ref)
         if current is None or current.version != session.version:
             return None
+        if lease is not None and not self._holds(session.ref, lease):
+            return None
         saved = replace(current, tokens=session.tokens, claims=session.claims, version=session.version + 1)
         self._sessions[session.ref] = saved
+        if lease is not None:
+            del self._leases[session.ref]
         return saved
+
+    def _holds(self, ref: str, owner: str) -> bool:
+        return self._leases.get(ref, ("", 0))[0] == owner
 
     async def touch(self, ref: str, *, renewed_at: float, expires_at: float) -> None:
         session = await self.get(ref)
@@ -48,10 +68,14 @@ class MemorySessions:
 
     async def delete(self, ref: str) -> Session | None:
         session = await self.get(ref)
-        self._sessions.pop(ref, None)
+        self._forget(ref)
         return session
+
+    def _forget(self, ref: str) -> None:
+        self._sessions.pop(ref, None)
+        self._leases.pop(ref, None)
 
     def _clear_away(self) -> None:
         now = self._clock()
         for ref in [ref for ref, session in self._sessions.items() if session.expires_at <= now]:
-            del self._sessions[ref]
+            self._forget(ref)

@@ -87,13 +87,27 @@ class MongoSessions:
             record = await self._sessions.find_one(self._living(ref))
         return self._opened(record)
 
-    async def save(self, session: Session) -> Session | None:
-        change = {"$set": self._sealed(session), "$inc": {"version": 1}}
+    async def lease(self, ref: str, *, owner: str, until: float) -> Session | None:
+        free = {"$or": [{"lease": None}, {"lease.until": {"$lte": _date(self._clock())}}]}
+        taken = {"$set": {"lease": {"owner": owner, "until": _date(until)}}}
+        return await self._updated({**self._living(ref), **free}, taken)
+
+    async def release(self, ref: str, *, owner: str) -> None:
+        async with _answering():
+            await self._sessions.update_one({"_id": ref, "lease.owner": owner}, {"$unset": {"lease": ""}})
+
+    async def save(self, session: Session, *, lease: str | None = None) -> Session | None:
+        expected = {**self._living(session.ref), "version": session.version}
+        change: dict[str, Any] = {"$set": self._sealed(session), "$inc": {"version": 1}}
+        if lease is not None:
+            expected["lease.owner"] = lease
+            change["$unset"] = {"lease": ""}
+        return await self._updated(expected, change)
+
+    async def _updated(self, expected: dict[str, Any], change: dict[str, Any]) -> Session | None:
         async with _answering():
             record = await self._sessions.find_one_and_update(
-                {**self._living(session.ref), "version": session.version},
-                change,
-                return_document=ReturnDocument.AFTER,
+                expected, change, return_document=ReturnDocument.AFTER
             )
         return self._opened(record)
 

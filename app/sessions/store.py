@@ -28,11 +28,23 @@ class SessionStore(Protocol):
     async def get(self, ref: str) -> Session | None:
         """Return the session, or None if there is none that can be used."""
 
-    async def save(self, session: Session) -> Session | None:
+    async def lease(self, ref: str, *, owner: str, until: float) -> Session | None:
+        """Take the right to refresh the session's tokens, and return the session as it is now.
+
+        One owner has it at a time among all processes, until it saves, releases it, or the time
+        `until` (seconds since the epoch) has come: a process that dies is succeeded. Returns None
+        while somebody else has it, or if the session is gone.
+        """
+
+    async def release(self, ref: str, *, owner: str) -> None:
+        """Give up a lease before its time. Harmless if it is not `owner`'s any more."""
+
+    async def save(self, session: Session, *, lease: str | None = None) -> Session | None:
         """Replace the tokens and claims of the session and return it with its next `version`.
 
         Returns None, and writes nothing, if the session is gone or is not at `session.version` any
         more: a request still in flight neither brings a session back nor overwrites newer tokens.
+        With `lease`, its owner's name, it must also still be theirs, and is given up.
         """
 
     async def touch(self, ref: str, *, renewed_at: float, expires_at: float) -> None:

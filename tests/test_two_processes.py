@@ -1,0 +1,203 @@
+"""Two processes and one store: one refresh per session among all of them, and nothing lost on the way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+
+from app.errors import NoSession, StoreUnavailable
+from app.sessions.memory import MemorySessions
+from app.sessions.session import Session
+from app.tokens.user import UserTokens
+from dev.api import DemoApi
+from dev.mongod import Mongod
+from dev.provider import Failure, Provider
+from tests.parts import Browser, Clock, RunningApp, another_browser, running_app, until
+
+LIFETIME = 300  # of the provider's access tokens, in seconds
+MINUTE = 60  # longer than any lease
+
+
+def refreshes(provider: Provider) -> int:
+    return provider.counts["token:refresh_token"]
+
+
+@pytest.fixture(params=["motor", "pymongo"])
+async def nodes(
+    request: pytest.FixtureRequest, provider: Provider, api: DemoApi, mongod: Mongod, clock: Clock
+) -> AsyncIterator[list[RunningApp]]:
+    """Two complete applications that share nothing but MongoDB and the provider."""
+    store = {"session_store": f"{mongod.uri}/two-processes", "mongodb_driver": request.param}
+    async with AsyncExitStack() as stack:
+        start = stack.enter_async_context
+        yield [await start(running_app(provider, api, clock=clock, **store)) for _ in range(2)]
+
+
+async def signed_in(app: RunningApp, browser: Browser) -> Session:
+    await browser.login("alice")
+    session = await app.session_of(browser)
+    assert session is not None
+    return session
+
+
+async def test_each_time_the_token_has_expired_there_is_one_refresh_for_300_callers_of_both(
+    nodes: list[RunningApp], provider: Provider, clock: Clock
+):
+    first = nodes[1]  # the one that the provider knows
+    async with another_browser(first) as browser:
+        session = await signed_in(first, browser)
+        for round_ in range(1, 6):
+            clock.advance(LIFETIME)
+            calls = [nodes[number % 2].services.user_tokens.get(session) for number in range(300)]
+            tokens = set(await asyncio.gather(*calls))
+
+            assert (len(tokens), refreshes(provider)) == (1, round_)
+            assert provider.is_active(tokens.pop())
+
+
+async def test_requests_to_both_are_all_answered_and_nobody_is_signed_out(
+    nodes: list[RunningApp], provider: Provider, clock: Clock
+):
+    async with another_browser(nodes[1]) as browser, another_browser(nodes[0]) as same_person:
+        await signed_in(nodes[1], browser)
+        same_person.http.cookies = browser.http.cookies
+        clock.advance(LIFETIME)
+        calls = [(browser, same_person)[number % 2].fetch("/api/echo") for number in range(100)]
+        statuses = {response.status_code for response in await asyncio.gather(*calls)}
+
+    assert (statuses, refreshes(provider)) == ({200}, 1)
+
+
+# A process that holds the lease
+
+
+@pytest.fixture
+async def session(app: RunningApp, browser: Browser) -> Session:
+    return await signed_in(app, browser)
+
+
+def another_process(app: RunningApp, clock: Clock) -> UserTokens:
+    return UserTokens(app.services.sessions, app.services.oidc, margin_seconds=60, clock=clock)
+
+
+async def test_while_another_process_refreshes_a_token_that_is_alive_is_handed_out_at_once(
+    app: RunningApp, session: Session, provider: Provider, clock: Clock
+):
+    clock.advance(LIFETIME - 10)
+    await app.services.sessions.lease(session.ref, owner="another", until=clock() + MINUTE)
+
+    async with asyncio.timeout(5):
+        assert await app.services.user_tokens.get(session) == session.tokens.access_token
+    assert refreshes(provider) == 0
+
+
+async def test_whoever_waits_gets_what_the_other_process_has_written(
+    app: RunningApp, session: Session, provider: Provider, clock: Clock
+):
+    clock.advance(LIFETIME)
+    held = provider.holds_answer["token"] = asyncio.Event()
+    theirs = asyncio.create_task(another_process(app, clock).get(session))
+    await until(lambda: refreshes(provider))
+    ours = asyncio.create_task(app.services.user_tokens.get(session))
+    held.set()
+
+    assert await ours == await theirs
+    assert refreshes(provider) == 1
+
+
+async def test_a_process_that_died_is_succeeded_when_its_lease_ends(
+    app: RunningApp, session: Session, provider: Provider, clock: Clock
+):
+    clock.advance(LIFETIME)
+    await app.services.sessions.lease(session.ref, owner="dead", until=clock() + MINUTE)
+    ours = asyncio.create_task(app.services.user_tokens.get(session))
+    await asyncio.sleep(0)
+    clock.advance(MINUTE)
+
+    assert provider.is_active(await ours)
+
+
+async def test_a_refresh_that_failed_leaves_the_way_free_for_the_next(
+    app: RunningApp, session: Session, provider: Provider, clock: Clock
+):
+    clock.advance(LIFETIME - 10)
+    provider.fails["token"] = Failure(503)
+    await another_process(app, clock).get(session)
+    provider.fails.clear()
+
+    async with asyncio.timeout(5):
+        assert await app.services.user_tokens.get(session) != session.tokens.access_token
+
+
+# A store that fails when a refreshed session is to be saved
+
+
+class FailingSessions(MemorySessions):
+    """`fails` saves are refused; `loses` answers of saves are lost although the write was done."""
+
+    fails = loses = 0
+
+    async def save(self, session: Session, *, lease: str | None = None) -> Session | None:
+        if self.fails:
+            self.fails -= 1
+            raise StoreUnavailable
+        saved = await super().save(session, lease=lease)
+        if self.loses:
+            self.loses -= 1
+            raise StoreUnavailable
+        return saved
+
+
+@pytest.fixture
+async def failing(session: Session, clock: Clock) -> FailingSessions:
+    sessions = FailingSessions(clock=clock)
+    await sessions.create(session)
+    clock.advance(LIFETIME)
+    return sessions
+
+
+def users_of(sessions: FailingSessions, app: RunningApp, clock: Clock) -> UserTokens:
+    return UserTokens(sessions, app.services.oidc, margin_seconds=60, clock=clock)
+
+
+async def test_callers_are_served_from_memory_until_the_store_has_what_was_refreshed(
+    app: RunningApp, session: Session, failing: FailingSessions, provider: Provider, clock: Clock
+):
+    failing.fails = 1_000_000
+    users = users_of(failing, app, clock)
+    async with asyncio.timeout(5):
+        token, again = await users.get(session), await users.get(session)
+    failing.fails = 0
+    await users.settle()
+
+    assert token == again == (await failing.get(session.ref)).tokens.access_token
+    assert refreshes(provider) == 1
+
+
+async def test_a_save_whose_answer_was_lost_is_recognised_as_our_own(
+    app: RunningApp, session: Session, failing: FailingSessions, provider: Provider, clock: Clock
+):
+    failing.loses = 1
+    users = users_of(failing, app, clock)
+    token = await users.get(session)
+    await users.settle()
+
+    assert token == (await failing.get(session.ref)).tokens.access_token
+    assert (refreshes(provider), provider.counts["revoke"]) == (1, 0)
+
+
+async def test_a_logout_while_the_store_fails_revokes_what_was_refreshed(
+    app: RunningApp, session: Session, failing: FailingSessions, provider: Provider, clock: Clock
+):
+    failing.fails = 1
+    users = users_of(failing, app, clock)
+    token = await users.get(session)
+    await failing.delete(session.ref)
+    await users.settle()
+
+    assert not provider.is_active(token)
+    with pytest.raises(NoSession):
+        await users.get(session)
