@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from app.sessions.session import Session
 from dev.api import DemoApi
 from dev.mongod import Mongod, find_mongod
 from dev.provider import Provider
-from tests.parts import Browser, Clock, RunningApp, running_app
+from tests.parts import Browser, Clock, RunningApp, running_app, sign_in
 
 # A test says itself what the settings are; those of the developer's shell must not get in.
 for name in [name for name in os.environ if name.startswith("BFF_")]:
@@ -51,6 +52,12 @@ async def browser(app: RunningApp) -> AsyncIterator[Browser]:
     browser = Browser(app)
     yield browser
     await browser.http.aclose()
+
+
+@pytest.fixture
+async def session(app: RunningApp, browser: Browser) -> Session:
+    """What a request that arrives now finds: alice has just signed in."""
+    return await sign_in(app, browser)
 
 
 @pytest.fixture(scope="session")

@@ -209,6 +209,14 @@ async def another_browser(app: RunningApp) -> AsyncIterator[Browser]:
     await browser.http.aclose()
 
 
+async def sign_in(app: RunningApp, browser: Browser) -> Session:
+    """Sign alice in, and return the session that she has now."""
+    await browser.login("alice")
+    session = await app.session_of(browser)
+    assert session is not None
+    return session
+
+
 def cookies_set_by(response: httpx2.Response) -> dict[str, Morsel[str]]:
     """The cookies in `Set-Cookie`, with their attributes."""
     cookies: dict[str, Morsel[str]] = {}

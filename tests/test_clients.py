@@ -51,14 +51,6 @@ async def elsewhere(provider: Provider) -> AsyncIterator[DemoApi]:
 
 
 @pytest.fixture
-async def session(app: RunningApp, browser: Browser) -> Session:
-    await browser.login("alice")
-    session = await app.session_of(browser)
-    assert session is not None
-    return session
-
-
-@pytest.fixture
 def client(app: RunningApp, session: Session) -> ApiClient:
     """A client that carries alice's token."""
     return app.services.clients.create("user", session)

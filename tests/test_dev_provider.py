@@ -833,14 +833,6 @@ async def test_it_can_come_back_on_the_same_port(provider: Provider, browser: Br
 
 
 @pytest.fixture
-async def api(provider: Provider) -> AsyncIterator[DemoApi]:
-    api = DemoApi(provider)
-    await api.start()
-    yield api
-    await api.stop()
-
-
-@pytest.fixture
 async def caller(api: DemoApi, browser: Browser) -> AsyncIterator[httpx.AsyncClient]:
     """Somebody with Alice's access token."""
     token = (await browser.tokens())["access_token"]

@@ -15,7 +15,7 @@ from app.tokens.user import UserTokens
 from dev.api import DemoApi
 from dev.mongod import Mongod
 from dev.provider import Failure, Provider
-from tests.parts import Browser, Clock, RunningApp, another_browser, running_app, until
+from tests.parts import Clock, RunningApp, another_browser, running_app, sign_in, until
 
 LIFETIME = 300  # of the provider's access tokens, in seconds
 MINUTE = 60  # longer than any lease
@@ -36,19 +36,12 @@ async def nodes(
         yield [await start(running_app(provider, api, clock=clock, **store)) for _ in range(2)]
 
 
-async def signed_in(app: RunningApp, browser: Browser) -> Session:
-    await browser.login("alice")
-    session = await app.session_of(browser)
-    assert session is not None
-    return session
-
-
 async def test_each_time_the_token_has_expired_there_is_one_refresh_for_300_callers_of_both(
     nodes: list[RunningApp], provider: Provider, clock: Clock
 ):
     first = nodes[1]  # the one that the provider knows
     async with another_browser(first) as browser:
-        session = await signed_in(first, browser)
+        session = await sign_in(first, browser)
         for round_ in range(1, 6):
             clock.advance(LIFETIME)
             calls = [nodes[number % 2].services.user_tokens.get(session) for number in range(300)]
@@ -62,7 +55,7 @@ async def test_requests_to_both_are_all_answered_and_nobody_is_signed_out(
     nodes: list[RunningApp], provider: Provider, clock: Clock
 ):
     async with another_browser(nodes[1]) as browser, another_browser(nodes[0]) as same_person:
-        await signed_in(nodes[1], browser)
+        await sign_in(nodes[1], browser)
         same_person.http.cookies = browser.http.cookies
         clock.advance(LIFETIME)
         calls = [(browser, same_person)[number % 2].fetch("/api/echo") for number in range(100)]
@@ -72,11 +65,6 @@ async def test_requests_to_both_are_all_answered_and_nobody_is_signed_out(
 
 
 # A process that holds the lease
-
-
-@pytest.fixture
-async def session(app: RunningApp, browser: Browser) -> Session:
-    return await signed_in(app, browser)
 
 
 def another_process(app: RunningApp, clock: Clock) -> UserTokens:

@@ -21,7 +21,7 @@ from app.sessions.session import Session
 from app.tokens.user import UserTokens
 from dev.api import DemoApi
 from dev.provider import Failure, Provider
-from tests.parts import CLIENT_ID, Browser, Clock, RunningApp, running_app
+from tests.parts import CLIENT_ID, Browser, Clock, RunningApp, running_app, until
 
 LIFETIME = 300  # of the provider's access tokens, in seconds
 MARGIN = LIFETIME / 10  # the setting says 60, a tenth of the lifetime is less
@@ -32,25 +32,9 @@ def users(app: RunningApp) -> UserTokens:
     return app.services.user_tokens
 
 
-@pytest.fixture
-async def session(app: RunningApp, browser: Browser) -> Session:
-    """What a request that arrives now finds: alice has just signed in."""
-    await browser.login("alice")
-    session = await app.session_of(browser)
-    assert session is not None
-    return session
-
-
 async def kept(app: RunningApp, session: Session) -> Session | None:
     """What the next request will find."""
     return await app.services.sessions.get(session.ref)
-
-
-async def until(happened: Callable[[], object]) -> None:
-    """Let the others run until it has happened."""
-    async with asyncio.timeout(5):
-        while not happened():  # noqa: ASYNC110 (it is the provider that is waited for, not a time)
-            await asyncio.sleep(0)
 
 
 def refreshes(provider: Provider) -> int:
