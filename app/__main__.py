@@ -16,11 +16,15 @@ from app.settings import Settings
 
 def main() -> int:
     try:
-        settings = Settings.load()
-        sockets = bind_sockets(settings.port, settings.address)
+        return run(Settings.load())
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
+
+
+def run(settings: Settings) -> int:
+    try:
+        sockets = bind_sockets(settings.port, settings.address)
     except OSError as error:
         print(f"Cannot listen on {settings.address}:{settings.port}: {error.strerror}", file=sys.stderr)
         return 1

@@ -101,8 +101,11 @@ class Settings(BaseSettings):
 
     issuer: str = ""
     client_id: str = ""
+    client_auth: Literal["client_secret_basic", "client_secret_post", "private_key_jwt"] = (
+        "client_secret_basic"
+    )
     client_secret: SecretStr = SecretStr("")
-    client_auth: Literal["client_secret_basic", "client_secret_post"] = "client_secret_basic"
+    client_key_file: Path | None = None
     scope: str = "openid profile email offline_access"
 
     session_store: str = Field(default="mongodb://127.0.0.1:27017/bff", repr=False)  # may hold a password
@@ -147,10 +150,19 @@ class Settings(BaseSettings):
 
     @field_validator("client_secret")
     @classmethod
-    def _known_to_the_provider(cls, value: SecretStr) -> SecretStr:
-        if not value.get_secret_value():
+    def _known_to_the_provider(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        if not value.get_secret_value() and info.data.get("client_auth") != "private_key_jwt":
             raise ValueError("is missing: our client secret at the provider")
         return value
+
+    @field_validator("client_key_file")
+    @classmethod
+    def _readable(cls, file: Path | None, info: ValidationInfo) -> Path | None:
+        if file is None and info.data.get("client_auth") == "private_key_jwt":
+            raise ValueError("is missing: the file with our private key, PEM or JWK")
+        if file is not None and not file.is_file():
+            raise ValueError("there is no such file")
+        return file
 
     @field_validator("scope")
     @classmethod

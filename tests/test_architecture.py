@@ -28,7 +28,7 @@ BANDS = [
     "vault observability flights",
     "web.* sessions.session sessions.store"
     " oidc.http oidc.kept oidc.keys oidc.provider oidc.claims oidc.answers",
-    "oidc.client oidc.login sessions.mongo sessions.memory",
+    "oidc.client oidc.client_auth oidc.login sessions.mongo sessions.memory",
     "tokens.*",
     "clients.*",
     "services",
@@ -44,7 +44,7 @@ LIBRARIES = {
     "multidict": "clients.* handlers.remote_api",
     "yarl": "clients.* handlers.remote_api",
     "httpx2": "oidc.http oidc.provider oidc.client",
-    "authlib": "oidc.client",
+    "authlib": "oidc.client oidc.client_auth",
     "joserfc": "oidc.keys",
     "cryptography": "vault",
     "motor": "sessions.mongo",

@@ -15,6 +15,7 @@ from urllib.parse import quote_plus, urljoin
 
 import httpx2
 import pytest
+from joserfc import jwk
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
@@ -93,7 +94,7 @@ class Token(ApiHandler):
 
 
 @asynccontextmanager
-async def certified_provider(base_url: str) -> AsyncIterator[Certified]:
+async def certified_provider(base_url: str, registered: dict[str, Any]) -> AsyncIterator[Certified]:
     node, hint = shutil.which("node"), "run scripts/test.sh, which installs it"
     assert node, f"there is no node: install Node 20 or newer, then {hint}"
     assert PACKAGE.is_dir(), f"the npm package oidc-provider is not there: {hint}"
@@ -103,6 +104,7 @@ async def certified_provider(base_url: str) -> AsyncIterator[Certified]:
         "client_secret": CLIENT_SECRET,
         "redirect_uris": [f"{base_url}/bff/callback"],
         "post_logout_redirect_uris": [f"{base_url}/bff/logout/callback"],
+        "registered": registered,
         "access_token_seconds": ACCESS_TOKEN_SECONDS,
         "token_milliseconds": 200,  # so slow that fifty callers are under way before it answers
     }
@@ -119,11 +121,13 @@ async def certified_provider(base_url: str) -> AsyncIterator[Certified]:
 
 
 @asynccontextmanager
-async def a_person(clock: Clock, **settings: Any) -> AsyncIterator[tuple[Person, Certified]]:
-    """Somebody in front of an application that trusts a certified provider."""
+async def a_person(
+    clock: Clock, *, registered: dict[str, Any] | None = None, **settings: Any
+) -> AsyncIterator[tuple[Person, Certified]]:
+    """Somebody in front of an application that trusts a certified provider, where it is `registered` so."""
     [socket] = bind_sockets(0, "127.0.0.1")
     base_url = f"http://localhost:{socket.getsockname()[1]}"
-    async with certified_provider(base_url) as certified:
+    async with certified_provider(base_url, registered or {}) as certified:
         chosen = a_settings(**{"base_url": base_url, "issuer": certified.issuer, **settings})
         async with running_services(chosen, clock=clock) as services:
             tornado = make_app(services)
@@ -227,3 +231,19 @@ async def test_a_wrong_client_secret_is_the_operators_business_and_the_log_says_
     loud = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert any("invalid_client" in str(vars(record)) for record in loud)
     assert "not the one it knows" not in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["RSA", "EC", "OKP"])
+async def test_a_private_key_proves_who_we_are_without_a_secret(clock: Clock, tmp_path: Path, kind: str):
+    key = jwk.generate_key(kind, auto_kid=True)
+    file = tmp_path / "client.pem"
+    file.write_bytes(key.as_pem(private=True))
+    public = {"jwks": {"keys": [key.as_dict(private=False)]}, "token_endpoint_auth_method": "private_key_jwt"}
+    ours = {"client_auth": "private_key_jwt", "client_key_file": file, "client_secret": ""}
+
+    async with a_person(clock, registered=public, **ours) as (alice, certified):
+        await alice.signs_in()
+        first, second = await alice.token(), await alice.token(forced="yes")
+
+        assert first != second
+        assert await certified.refreshes() == 1

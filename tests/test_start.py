@@ -72,6 +72,7 @@ class Running:
 
         async def said() -> bool:
             meanwhile()
+            assert self.process.returncode is None, self.stdout + self.stderr
             return text in self.stdout + self.stderr
 
         await until(said)
@@ -97,11 +98,12 @@ async def until(question: Callable[[], Awaitable[Any]]) -> Any:
 
 
 def free_ports(count: int = 1) -> int:
-    """The first of `count` ports in a row that nobody listens on."""
+    """The first of `count` ports in a row that nobody listens on.
+
+    They lie below those that the system hands out by itself: one of these may be taken a moment later.
+    """
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            first: int = probe.getsockname()[1]
+        first = 10_000 + secrets.randbelow(20_000)
         if not any(is_listening(port) for port in range(first, first + count)):
             return first
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import logging
 import time
 from collections.abc import Callable
 from ssl import SSLContext
 from typing import Any
-from urllib.parse import quote_plus, urlencode
+from urllib.parse import urlencode
 
 import httpx2
 from authlib.integrations.httpx_client import AsyncOAuth2Client
@@ -16,6 +15,7 @@ from authlib.integrations.httpx_client import AsyncOAuth2Client
 from app.errors import ClientRejected, LoginFailed, ProviderUnavailable
 from app.oidc.answers import retry_after_seconds, tokens_from
 from app.oidc.claims import check_id_token, check_refreshed_id_token, check_userinfo
+from app.oidc.client_auth import PrivateKeyJwt, client_secret_basic, key_from
 from app.oidc.http import BoundedTransport, asking_the_provider, json_object
 from app.oidc.login import LoginAttempt
 from app.oidc.provider import Provider
@@ -56,7 +56,11 @@ class OidcClient:
             transport=BoundedTransport(verify=tls),
             timeout=settings.provider_timeout_seconds,
         )
-        self._http.register_client_auth_method(("client_secret_basic", _basic))
+        self._http.register_client_auth_method(("client_secret_basic", client_secret_basic))
+        if settings.client_key_file is not None:
+            key = key_from(settings.client_key_file)
+            assertion = PrivateKeyJwt(key, audience=settings.issuer, clock=clock)
+            self._http.register_client_auth_method(("private_key_jwt", assertion))
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -172,13 +176,6 @@ class OidcClient:
                 auth=self._http.client_auth(self._settings.client_auth),
             )
         return response
-
-
-def _basic(client: Any, method: str, uri: str, headers: Any, body: Any) -> tuple[str, Any, Any]:
-    """Basic client authentication, form-encoded (RFC 6749 §2.3.1); Authlib's own sends id and secret raw."""
-    pair = f"{quote_plus(client.client_id)}:{quote_plus(client.client_secret)}"
-    headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
-    return uri, headers, body
 
 
 def _with_query(url: str, params: dict[str, str]) -> str:

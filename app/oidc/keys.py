@@ -6,7 +6,7 @@ import binascii
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from joserfc import jwk, jws
 from joserfc.errors import JoseError
@@ -17,7 +17,8 @@ from app.errors import UntrustedToken
 ALGORITHMS = frozenset(
     {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"}
 )
-_SIGNING_KEY_TYPES = ("RSA", "EC", "OKP")
+_SIGNING_KEY_TYPES: tuple[Literal["RSA", "EC", "OKP"], ...] = ("RSA", "EC", "OKP")
+_ALGORITHM_FOR = {"RSA": "PS256", "P-256": "ES256", "P-384": "ES384", "P-521": "ES512", "Ed25519": "Ed25519"}
 Key = jwk.Key
 
 
@@ -50,6 +51,25 @@ def _key(member: Any) -> Key | None:
         return jwk.import_key(member)
     except Exception:  # joserfc raises bare KeyError and ValueError too; one bad key must not block logins
         return None
+
+
+def private_key(data: bytes) -> Key:
+    """Return the private key in a PEM or JWK file; raises ValueError if there is none."""
+    material = json.loads(data) if data.lstrip().startswith(b"{") else data
+    for key_type in _SIGNING_KEY_TYPES:
+        try:
+            key = jwk.import_key(material, key_type)
+        except (JoseError, ValueError, TypeError, KeyError):
+            continue
+        if key.is_private:
+            return key
+    raise ValueError("no RSA, EC or OKP private key")
+
+
+def signed(claims: dict[str, Any], key: Key) -> str:
+    """Return the claims as a JWT signed with our private key, under its thumbprint as `kid` (RFC 7638)."""
+    header = {"alg": _ALGORITHM_FOR[str(key.as_dict().get("crv", key.key_type))], "kid": key.thumbprint()}
+    return jws.serialize_compact(header, json.dumps(claims).encode(), key, algorithms=[header["alg"]])
 
 
 def algorithm_of(token: str, allowed: frozenset[str]) -> str:

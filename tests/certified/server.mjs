@@ -21,6 +21,7 @@ const configuration = {
       post_logout_redirect_uris: options.post_logout_redirect_uris,
       grant_types: ["authorization_code", "refresh_token"],
       token_endpoint_auth_method: "client_secret_basic",
+      ...options.registered,
     },
   ],
   scopes: ["openid", "profile", "email", "offline_access"],
