@@ -13,6 +13,7 @@ import pytest
 
 from app.observability import JsonFormatter, WordsFormatter, configure_logging, request_id, short
 from app.sessions.session import session_ref
+from tests.parts import Browser
 
 LIBRARIES = ["authlib", "httpx2", "httpcore2", "asyncio", "pymongo"]
 
@@ -140,3 +141,25 @@ def test_libraries_that_would_log_verifiers_and_urls_only_warn(
     shown = capsys.readouterr().err
     assert "something is wrong" in shown
     assert "recognisable" not in shown
+
+
+class Lines(logging.Handler):
+    """What the log has written, read back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.ids.append(as_json(record)["request_id"])
+
+
+async def test_every_line_names_its_own_request_also_of_one_refused_at_the_door(browser: Browser):
+    lines, ours = Lines(), logging.getLogger("app.handlers")
+    ours.addHandler(lines)
+    ours.setLevel(logging.INFO)
+    refused = await browser.fetch("/bff/user", csrf=False)
+    anonymous = await browser.fetch("/bff/user")  # over the same connection
+    ours.removeHandler(lines)
+
+    assert lines.ids == [response.headers["X-Request-Id"] for response in (refused, anonymous)]

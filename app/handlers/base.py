@@ -32,7 +32,6 @@ class BaseHandler(PlainHandler):
     repeats_cross_site_navigations = True
 
     async def prepare(self) -> None:
-        super().prepare()
         session_id = self.get_cookie(self.services.cookies.session_name)
         if session_id:
             self.session = await self._load(session_ref(session_id))

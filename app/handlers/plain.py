@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import secrets
-from collections.abc import Awaitable
 from functools import cached_property
 from types import TracebackType
 from typing import Any, cast
@@ -37,6 +36,7 @@ class PlainHandler(RequestHandler):
     def __init__(self, application: Application, request: HTTPServerRequest, **kwargs: Any) -> None:
         super().__init__(application, request, **kwargs)
         self.services.under_way.add(self)
+        observability.request_id.set(self.request_id)
 
     @property
     def services(self) -> Services:
@@ -60,10 +60,6 @@ class PlainHandler(RequestHandler):
             self.set_header(name, value)
         self.set_header("X-Request-Id", self.request_id)
         self.clear_header("Server")
-
-    def prepare(self) -> Awaitable[None] | None:
-        observability.request_id.set(self.request_id)
-        return None
 
     def compute_etag(self) -> None:
         """No ETag: nothing that a handler answers may be kept."""
