@@ -14,6 +14,7 @@ from tornado.httputil import HTTPServerRequest
 from tornado.routing import Matcher, Rule
 from tornado.web import Application, RequestHandler, url
 
+from app.clients.registry import TypedClient
 from app.errors import AppError, StoreUnavailable
 from app.handlers.auth import Callback, Login, Logout, LogoutCallback
 from app.handlers.base import NotFound
@@ -103,6 +104,7 @@ async def serve(settings: Settings, sockets: list[socket.socket]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with running_services(settings) as services:
+        services.clients.check(TypedClient.__subclasses__())
         server = HTTPServer(
             make_app(services),
             max_body_size=MAX_BODY_BYTES,

@@ -34,12 +34,12 @@ def _packaged_mongod() -> Path | None:
 
 
 class Mongod:
-    """Runs `binary` with its data in `folder`, on a free port of 127.0.0.1."""
+    """Runs `binary` with its data in `folder`, on 127.0.0.1 and `port`, or any that is free."""
 
-    def __init__(self, binary: Path, folder: Path) -> None:
+    def __init__(self, binary: Path, folder: Path, *, port: int = 0) -> None:
         self._binary = binary
         self._folder = folder
-        self._port = 0
+        self._port = port
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -48,7 +48,7 @@ class Mongod:
 
     def start(self) -> None:
         """Return when it accepts connections; RuntimeError with its last words when it does not."""
-        self._port = _free_port()
+        self._port = self._port or _free_port()
         self._process = self._run()
         deadline = time.monotonic() + START_SECONDS
         while not self._accepts():

@@ -19,7 +19,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx2
-import pytest
 
 from dev.api import DemoApi
 from dev.mongod import Mongod, find_mongod
@@ -117,9 +116,9 @@ def is_listening(port: int) -> bool:
 async def running(
     module: str, folder: Path, *, root: Path = ROOT, ports: int = 1, **settings: Any
 ) -> AsyncIterator[Running]:
-    """`python -m module`, where there is no `.env`, with the code under `root`."""
+    """`python -m module`, where there is no `.env`, with the code under `root` or in `folder`."""
     port = settings.setdefault("BFF_PORT", free_ports(ports))
-    environment = {**os.environ, "PYTHONPATH": str(root)}
+    environment = {**os.environ, "PYTHONPATH": f"{root}:{folder}"}
     environment |= {name: str(value) for name, value in settings.items()}
     with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
         process = await asyncio.create_subprocess_exec(
@@ -167,9 +166,7 @@ def port_in(url: str) -> int:
     return int(url.removesuffix("/bff").rpartition(":")[2])
 
 
-async def test_it_answers_before_provider_and_database_are_up_and_is_ready_once_they_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+async def test_it_answers_before_provider_and_database_are_up_and_is_ready_once_they_are(tmp_path: Path):
     settings = app_settings()
     async with running("app", tmp_path, **settings) as app:
         await app.answers("/healthz")
@@ -181,8 +178,7 @@ async def test_it_answers_before_provider_and_database_are_up_and_is_ready_once_
         half = (await app.answers("/readyz", status=503, text='"provider": "ok"')).json()
         assert half["session_store"] != "ok"
 
-        monkeypatch.setattr("dev.mongod._free_port", lambda: port_in(settings["BFF_SESSION_STORE"]))
-        with Mongod(find_mongod(), tmp_path):
+        with Mongod(find_mongod(), tmp_path, port=port_in(settings["BFF_SESSION_STORE"])):
             assert (await app.answers("/readyz")).json()["session_store"] == "ok"
             assert await app.stops() == 0
         await provider.stop()
@@ -204,6 +200,20 @@ async def test_wrong_settings_are_all_named_and_no_secret_is_shown(tmp_path: Pat
     for secret in (CLIENT_SECRET, "c2VjcmV0LWtleQ==", "hunter2", "a-secret-in-the-wrong-place"):
         assert secret not in app.stderr
     assert "Traceback" not in app.stderr
+
+
+async def test_a_typed_client_with_a_misspelt_name_stops_the_start(tmp_path: Path):
+    (tmp_path / "misspelt.py").write_text(
+        "from app.__main__ import main\n"
+        "from app.clients.registry import TypedClient\n"
+        "class Orders(TypedClient):\n"
+        "    name = 'apiCleint'\n"
+        "raise SystemExit(main())\n"
+    )
+    async with running("misspelt", tmp_path, **app_settings()) as app:
+        assert await app.exits() == 2
+
+    assert "Orders.name: no HTTP client named 'apiCleint'; settings name: apiClient" in app.stderr
 
 
 async def test_a_port_that_is_taken_stops_the_start_with_one_clear_sentence(tmp_path: Path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partialmethod
 from typing import Any, ClassVar, TypeVar, overload
@@ -12,7 +12,7 @@ import aiohttp
 from yarl import URL
 
 from app.clients.bearer import Bearer, TokenSource
-from app.errors import ApiTimeout, ApiUnreachable, ForeignOrigin, NoSession, UnknownClient
+from app.errors import ApiTimeout, ApiUnreachable, ForeignOrigin, NoSession, SettingsError, UnknownClient
 from app.sessions.session import Session
 from app.setting_rules import in_private
 from app.settings import HttpClientSettings
@@ -101,6 +101,13 @@ class HttpClientFactory:
             if settings.token != "none" and not in_private(settings.base_url):
                 log.warning("client sends tokens in the clear", extra={"client": name})
 
+    def check(self, typed: Iterable[type[TypedClient]]) -> None:
+        """Raise SettingsError, with a line for each typed client whose name the settings do not have."""
+        unknown = [client for client in typed if client.name not in self._pools]
+        mistakes = [f"  {client.__name__}.name: {self._unknown(client.name)}" for client in unknown]
+        if mistakes:
+            raise SettingsError("\n".join(["The settings are wrong:", *mistakes]))
+
     async def close(self) -> None:
         for pool in self._pools.values():
             await pool.http.close()
@@ -128,8 +135,11 @@ class HttpClientFactory:
         try:
             return self._pools[name]
         except KeyError:
-            known = ", ".join(sorted(self._pools)) or "none"
-            raise UnknownClient(f"no HTTP client named {name!r}; settings name: {known}") from None
+            raise UnknownClient(self._unknown(name)) from None
+
+    def _unknown(self, name: str) -> str:
+        known = ", ".join(sorted(self._pools)) or "none"
+        return f"no HTTP client named {name!r}; settings name: {known}"
 
     def _source(self, settings: HttpClientSettings, session: Session | None) -> TokenSource:
         carries_ours = settings.token == "client" or (settings.token == "user_or_client" and session is None)
