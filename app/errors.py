@@ -47,6 +47,9 @@ class AppError(Exception):
 class SettingsError(AppError):
     """One or more settings are wrong; the message has a line for each."""
 
+    def __init__(self, *mistakes: str) -> None:
+        super().__init__("\n".join(["The settings are wrong:", *(f"  {mistake}" for mistake in mistakes)]))
+
 
 class BadRequest(AppError):
     status, code, title = 400, "bad_request", "That request makes no sense to us"

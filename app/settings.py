@@ -231,7 +231,7 @@ class Settings(BaseSettings):
                 _in_words(problem) for problem in error.errors(include_input=False, include_url=False)
             ]
         if mistakes:
-            raise SettingsError("\n".join(["The settings are wrong:", *(f"  {line}" for line in mistakes)]))
+            raise SettingsError(*mistakes)
         return settings
 
 

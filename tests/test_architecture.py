@@ -27,7 +27,7 @@ BANDS = [
     "setting_rules settings",
     "vault observability flights",
     "web.* sessions.session sessions.store"
-    " oidc.http oidc.kept oidc.keys oidc.provider oidc.claims oidc.answers",
+    " oidc.documents oidc.http oidc.kept oidc.keys oidc.provider oidc.claims oidc.answers",
     "oidc.client oidc.client_auth oidc.login sessions.mongo sessions.memory",
     "tokens.*",
     "clients.*",

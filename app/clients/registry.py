@@ -19,6 +19,8 @@ from app.settings import HttpClientSettings
 from app.tokens.application import ApplicationTokens
 from app.tokens.user import UserTokens
 
+log = logging.getLogger(__name__)
+
 
 class ApiClient:
     """A named client bound to one session: aiohttp's verbs, URLs relative to the client's base URL.
@@ -70,8 +72,6 @@ class TypedClient:
         self.api = api
 
 
-log = logging.getLogger(__name__)
-
 API_ERRORS = (aiohttp.ClientError, TimeoutError)  # what a call of an API may raise, besides an AppError
 Typed = TypeVar("Typed", bound=TypedClient)
 
@@ -104,9 +104,9 @@ class HttpClientFactory:
     def check(self, typed: Iterable[type[TypedClient]]) -> None:
         """Raise SettingsError, with a line for each typed client whose name the settings do not have."""
         unknown = [client for client in typed if client.name not in self._pools]
-        mistakes = [f"  {client.__name__}.name: {self._unknown(client.name)}" for client in unknown]
-        if mistakes:
-            raise SettingsError("\n".join(["The settings are wrong:", *mistakes]))
+        if unknown:
+            mistakes = (f"{client.__name__}.name: {self._unknown(client.name)}" for client in unknown)
+            raise SettingsError(*mistakes)
 
     async def close(self) -> None:
         for pool in self._pools.values():

@@ -10,6 +10,7 @@ from app.errors import BadRequest, GrantRefused, LoginFailed, ProviderUnavailabl
 from app.handlers.base import BaseHandler
 from app.handlers.plain import login_url
 from app.observability import short
+from app.oidc.claims import text
 from app.oidc.login import ATTEMPT_SECONDS, LoginAttempt
 from app.sessions.session import Session, new_session_id, session_ref
 from app.vault import Unsealable
@@ -125,7 +126,7 @@ class Callback(AuthHandler):
             ref=session_ref(session_id),
             issuer=attempt.issuer,
             subject=claims["sub"],
-            sid=_text(claims.get("sid")) or secrets.token_urlsafe(16),
+            sid=text(claims, "sid") or secrets.token_urlsafe(16),
             session_state=self.params.get("session_state"),
             claims=claims,
             tokens=tokens,
@@ -194,7 +195,3 @@ class LogoutCallback(AuthHandler):
             return "/"
         known = hmac.compare_digest(left["state"].encode(), self.params.get("state", "").encode())
         return str(left["return_path"]) if known else "/"
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None

@@ -29,7 +29,7 @@ LOGIN_PATH = "/bff/login"
 
 
 class PlainHandler(RequestHandler):
-    """Services, security headers and errors, for everything that has no session."""
+    """Services, security headers, errors and pages; all that a handler without a session needs."""
 
     answers_with_pages = True
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
 from app.errors import ClientRejected, GrantRefused, ProviderUnavailable
+from app.oidc.documents import object_in
 from app.sessions.session import TokenSet
 
 # RFC 6749 §5.2. Only invalid_grant says that this code or refresh token is dead; the others say that
@@ -28,7 +28,7 @@ def tokens_from(status: int, headers: Mapping[str, str], body: bytes, *, now: fl
     Raises GrantRefused (the code or refresh token is dead), ClientRejected (the operator must act)
     or ProviderUnavailable (try later).
     """
-    document = _json_object(body)
+    document = object_in(body) or {}
     error = document.get("error")
     if status == 200 and error is None:
         return _token_set(document, now=now)
@@ -74,11 +74,3 @@ def _expires_at(expires_in: Any, *, now: float) -> float | None:
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
-
-
-def _json_object(body: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}

@@ -22,8 +22,8 @@ def check_id_token(
     claims = token.claims
     _check_audience(claims, issuer=issuer, client_id=client_id)
     _check_times(claims, now=now)
-    _require(_text(claims, "sub") != "", "sub")
-    _require(hmac.compare_digest(_text(claims, "nonce").encode(), nonce.encode()), "nonce")
+    _require(text(claims, "sub") != "", "sub")
+    _require(hmac.compare_digest(text(claims, "nonce").encode(), nonce.encode()), "nonce")
     if "at_hash" in claims:
         _require(claims["at_hash"] == at_hash(access_token, token.algorithm), "at_hash")
 
@@ -53,9 +53,8 @@ _HASHES = {"256": "sha256", "384": "sha384", "512": "sha512", "DSA": "sha512", "
 
 def _check_audience(claims: Claims, *, issuer: str, client_id: str) -> None:
     _require(claims.get("iss") == issuer, "iss")
-    _require(
-        _audiences(claims) == {client_id}, "aud"
-    )  # another audience is one that we do not know, nor trust
+    # Another audience beside us is one that we do not know, nor trust.
+    _require(_audiences(claims) == {client_id}, "aud")
     _require(claims.get("azp", client_id) == client_id, "azp")
 
 
@@ -71,7 +70,8 @@ def _audiences(claims: Claims) -> frozenset[str]:
     return frozenset(member for member in members if isinstance(member, str))
 
 
-def _text(claims: Claims, name: str) -> str:
+def text(claims: Claims, name: str) -> str:
+    """Return a claim that is a text, or "" for one that is missing or anything else."""
     value = claims.get(name)
     return value if isinstance(value, str) else ""
 

@@ -12,6 +12,7 @@ from typing import Any
 import httpx2
 
 from app.errors import ProviderUnavailable
+from app.oidc.documents import object_in
 
 MAX_BODY_BYTES = 1_000_000
 
@@ -73,10 +74,7 @@ async def asking_the_provider(timeout_seconds: float) -> AsyncIterator[None]:
 
 def json_object(response: httpx2.Response) -> dict[str, Any]:
     """Return the JSON object in a 200 response, or raise ProviderUnavailable."""
-    try:
-        body = response.json()
-    except (ValueError, RecursionError):
-        body = None
-    if response.status_code != httpx2.codes.OK or not isinstance(body, dict):
+    body = object_in(response.content)
+    if response.status_code != httpx2.codes.OK or body is None:
         raise ProviderUnavailable(f"the provider answered {response.status_code} without a JSON object")
     return body

@@ -12,6 +12,7 @@ from joserfc import jwk, jws
 from joserfc.errors import JoseError
 
 from app.errors import UntrustedToken
+from app.oidc.documents import object_in
 
 # Asymmetric ones only. `none` and HS* must never be accepted, whatever the provider's metadata says.
 ALGORITHMS = frozenset(
@@ -112,10 +113,7 @@ def _payload(token: str, key: Key, registry: jws.JWSRegistry) -> bytes | None:
 
 
 def _claims(payload: bytes) -> dict[str, Any]:
-    try:
-        claims = json.loads(payload)
-    except (ValueError, RecursionError):
-        claims = None
-    if not isinstance(claims, dict):
+    claims = object_in(payload)
+    if claims is None:
         raise UntrustedToken("the token's content is not a JSON object")
     return claims
