@@ -10,7 +10,7 @@ from tornado.netutil import bind_sockets
 from app.errors import SettingsError
 from app.main import serve
 from app.observability import configure_logging
-from app.processes import is_worker
+from app.processes import supervise
 from app.settings import Settings
 
 
@@ -29,9 +29,10 @@ def run(settings: Settings) -> int:
         print(f"Cannot listen on {settings.address}:{settings.port}: {error.strerror}", file=sys.stderr)
         return 1
     configure_logging(debug=settings.debug)
-    if is_worker(settings.processes):
+    exit_code = supervise(settings.processes)
+    if exit_code is None:
         asyncio.run(serve(settings, sockets))
-    return 0
+    return exit_code or 0
 
 
 if __name__ == "__main__":

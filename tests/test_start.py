@@ -147,6 +147,10 @@ async def end(process: Process) -> None:
         await process.wait()
 
 
+def children_of(process: Process) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+
+
 def app_settings(**changed: Any) -> dict[str, Any]:
     """Settings of an application in production, whose provider and database are down."""
     port = free_ports()
@@ -272,6 +276,24 @@ async def test_several_processes_answer_together_and_stop_together(tmp_path: Pat
 
     assert not is_listening(settings["BFF_PORT"])
     assert {line["level"] for line in app.log} <= {"info", "warning"}
+
+
+async def test_when_a_process_dies_the_others_stop_too_and_the_exit_code_says_so(tmp_path: Path):
+    async with running("app", tmp_path, **app_settings(BFF_PROCESSES=2)) as app:
+        await until(lambda: asyncio.sleep(0, app.stderr.count('"listening"') == 2))
+        [first, _] = children_of(app.process)
+        os.kill(first, signal.SIGKILL)
+
+        assert await app.exits() == 1
+
+
+async def test_several_processes_with_an_unreadable_key_file_do_not_start(tmp_path: Path):
+    (tmp_path / "client.pem").write_text("no key")
+    key = {"BFF_CLIENT_AUTH": "private_key_jwt", "BFF_CLIENT_KEY_FILE": tmp_path / "client.pem"}
+    async with running("app", tmp_path, **app_settings(BFF_PROCESSES=2, **key)) as app:
+        assert await app.exits() == 2
+
+    assert "BFF_CLIENT_KEY_FILE: no private key" in app.stderr
 
 
 async def test_development_says_where_and_as_whom_and_ctrl_c_leaves_nothing_behind(tmp_path: Path):
