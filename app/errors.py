@@ -115,10 +115,15 @@ class StoreUnavailable(AppError):
 
 
 class ProviderUnavailable(AppError):
+    """`wanted_pause_seconds` is set if the provider itself has said when to try again."""
+
     status, code, title = 503, "provider_unavailable", "The sign-in service is not answering"
 
-    def __init__(self, detail: str = "", *, retry_after_seconds: int = 5) -> None:
-        super().__init__(detail, retry_after_seconds=retry_after_seconds)
+    def __init__(self, detail: str = "", *, retry_after_seconds: int | None = None) -> None:
+        super().__init__(
+            detail, retry_after_seconds=5 if retry_after_seconds is None else retry_after_seconds
+        )
+        self.wanted_pause_seconds = retry_after_seconds
 
 
 class ClientRejected(ProviderUnavailable):

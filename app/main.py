@@ -115,9 +115,13 @@ async def serve(settings: Settings, sockets: list[socket.socket]) -> None:
         log.info(
             "listening", extra={"url": settings.base_url, "address": settings.address, "port": settings.port}
         )
-        warming_up = asyncio.create_task(_warm_up(services))
+        in_background = [
+            asyncio.create_task(_warm_up(services)),
+            asyncio.create_task(services.revocation.run()),
+        ]
         await stop.wait()
-        warming_up.cancel()
+        for task in in_background:
+            task.cancel()
         server.stop()
         await _drained(services)
         await server.close_all_connections()
@@ -131,7 +135,8 @@ async def _warm_up(services: Services) -> None:
         log.warning("provider is not there yet", extra={"reason": str(error)})
     while True:
         try:
-            return await services.sessions.open()
+            await services.sessions.open()
+            return await services.outbox.open()
         except StoreUnavailable:
             await asyncio.sleep(_STORE_RETRY_SECONDS)
 

@@ -13,14 +13,19 @@ import jinja2
 
 from app.clients.registry import HttpClientFactory
 from app.oidc.client import OidcClient
+from app.oidc.dpop import new_key
 from app.oidc.http import tls
 from app.oidc.provider import Provider, provider_http
-from app.sessions.memory import MemorySessions
-from app.sessions.mongo import MongoSessions, connect
+from app.sessions.memory import MemoryOutbox, MemorySessions
+from app.sessions.mongo import MongoSessions
+from app.sessions.mongo_connection import connect
+from app.sessions.mongo_outbox import MongoOutbox
+from app.sessions.outbox import Outbox
 from app.sessions.session import Lifetime
 from app.sessions.store import SessionStore
 from app.settings import ROOT, Settings
 from app.tokens.application import ApplicationTokens
+from app.tokens.revocation import Revocation
 from app.tokens.user import UserTokens
 from app.vault import Vault
 from app.web.cookies import CookiePolicy
@@ -39,9 +44,11 @@ class Services:
     cookies: CookiePolicy
     lifetime: Lifetime
     sessions: SessionStore
+    outbox: Outbox
     provider: Provider
     oidc: OidcClient
-    user_tokens: UserTokens
+    tokens: UserTokens
+    revocation: Revocation
     clients: HttpClientFactory
     pages: jinja2.Environment
     under_way: set[object] = field(default_factory=set)  # requests that a stop must wait for
@@ -60,7 +67,7 @@ async def running_services(
         closing.push_async_callback(services.sessions.close)
         closing.push_async_callback(services.provider.close)
         closing.push_async_callback(services.oidc.close)
-        closing.push_async_callback(services.user_tokens.settle)
+        closing.push_async_callback(services.tokens.settle)
         closing.push_async_callback(services.clients.close)
         yield services
 
@@ -68,19 +75,16 @@ async def running_services(
 def _built(settings: Settings, clock: Callable[[], float]) -> Services:
     context = tls()
     vault = Vault(settings.key_ring)
-    sessions = _session_store(settings, vault, clock)
+    sessions, outbox = _stores(settings, vault, clock)
     provider = _provider(settings, context, clock)
     oidc = OidcClient(settings, provider, tls=context, clock=clock)
+    revocation = Revocation(oidc, outbox, at_end=settings.revoke_refresh_token_on_logout, clock=clock)
     margin = settings.refresh_before_expiration_seconds
     users = UserTokens(
-        sessions,
-        oidc,
-        margin_seconds=margin,
-        lease_seconds=_lease_seconds(settings),
-        revokes_at_end=settings.revoke_refresh_token_on_logout,
-        clock=clock,
+        sessions, oidc, revocation, margin_seconds=margin, lease_seconds=_lease_seconds(settings), clock=clock
     )
-    application = ApplicationTokens(oidc, margin_seconds=margin, clock=clock)
+    own_key = new_key() if settings.dpop else None
+    application = ApplicationTokens(oidc, margin_seconds=margin, dpop_key=own_key, clock=clock)
     return Services(
         settings=settings,
         clock=clock,
@@ -88,17 +92,19 @@ def _built(settings: Settings, clock: Callable[[], float]) -> Services:
         cookies=CookiePolicy(https=settings.https, samesite=settings.cookie_samesite),
         lifetime=Lifetime(settings.session_idle_seconds, settings.session_absolute_seconds),
         sessions=sessions,
+        outbox=outbox,
         provider=provider,
         oidc=oidc,
-        user_tokens=users,
-        clients=HttpClientFactory(settings.http_clients, users, application),
+        tokens=users,
+        revocation=revocation,
+        clients=HttpClientFactory(settings.http_clients, users, application, clock=clock),
         pages=page_environment(ROOT / "templates", debug=settings.debug),
     )
 
 
 def _lease_seconds(settings: Settings) -> float:
-    """Longer than a refresh can take: three calls to the provider (metadata, token, keys) and one write."""
-    return 3 * settings.provider_timeout_seconds + 10
+    """Longer than a refresh can take: metadata, token, again with a nonce, keys; and one write."""
+    return 4 * settings.provider_timeout_seconds + 10
 
 
 def _provider(settings: Settings, context: SSLContext, clock: Callable[[], float]) -> Provider:
@@ -111,8 +117,9 @@ def _provider(settings: Settings, context: SSLContext, clock: Callable[[], float
     )
 
 
-def _session_store(settings: Settings, vault: Vault, clock: Callable[[], float]) -> SessionStore:
+def _stores(settings: Settings, vault: Vault, clock: Callable[[], float]) -> tuple[SessionStore, Outbox]:
     if settings.session_store == "memory:":
         log.warning("sessions are kept in memory: they end when this process does")
-        return MemorySessions(clock=clock)
-    return MongoSessions(connect(settings.session_store, driver=settings.mongodb_driver), vault, clock=clock)
+        return MemorySessions(clock=clock), MemoryOutbox(clock=clock)
+    client = connect(settings.session_store, driver=settings.mongodb_driver)
+    return MongoSessions(client, vault, clock=clock), MongoOutbox(client, vault, clock=clock)

@@ -36,6 +36,13 @@ def absolute(url: str) -> str:
     return url
 
 
+def resource_uri(value: str) -> str:
+    """Refuse what cannot name a resource (RFC 8707 §2)."""
+    if not urlsplit(value).scheme or "#" in value:
+        raise ValueError("a resource must be an absolute URI without a fragment")
+    return value
+
+
 def _is_absolute(url: str) -> bool:
     try:
         parts = urlsplit(url)

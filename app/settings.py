@@ -16,7 +16,7 @@ from pydantic_core.core_schema import ValidationInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import SettingsError
-from app.setting_rules import absolute, from_json, key_bytes, not_in_the_clear
+from app.setting_rules import absolute, from_json, key_bytes, not_in_the_clear, resource_uri
 
 ROOT = Path(__file__).resolve().parent.parent
 _PREFIX = "BFF_"
@@ -33,9 +33,10 @@ class HttpClientSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     base_url: str
-    token: Literal["none", "user", "client", "user_or_client", "user_or_none"] = "none"
+    token: Literal["none", "user", "client", "user_or_client", "user_or_none", "exchange"] = "none"
     scope: str | None = None
     resource: str | None = None
+    audience: str | None = None
     timeout_seconds: float = Field(default=30, gt=0)
     max_connections: int = Field(default=100, gt=0)
     headers: dict[str, str] = Field(default={}, repr=False)  # may hold an API key
@@ -48,12 +49,25 @@ class HttpClientSettings(BaseModel):
             raise ValueError("must have no query and no fragment")
         return url if url.endswith("/") else f"{url}/"
 
-    @field_validator("scope", "resource")
+    @field_validator("scope", "resource", "audience")
     @classmethod
-    def _only_with_a_token_of_our_own(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value and "client" not in info.data.get("token", "client"):
-            raise ValueError("goes with the token kinds client and user_or_client")
+    def _with_a_token(cls, value: str | None, info: ValidationInfo) -> str | None:
+        kind = info.data.get("token")
+        if value and kind == "none":
+            raise ValueError("goes with a token, and `token` is none")
+        if value and info.field_name == "audience" and kind not in ("exchange", None):
+            raise ValueError("goes with the token kind exchange")
         return value
+
+    @field_validator("resource")
+    @classmethod
+    def _a_resource(cls, value: str | None) -> str | None:
+        return resource_uri(value) if value else None
+
+    @property
+    def asks_at_login(self) -> bool:
+        """Whether the user's own token is to be had for this API, which the login must have asked for."""
+        return self.token.startswith("user")
 
 
 class RemoteApiSettings(BaseModel):
@@ -107,6 +121,8 @@ class Settings(BaseSettings):
     client_secret: SecretStr = SecretStr("")
     client_key_file: Path | None = None
     scope: str = "openid profile email offline_access"
+    par: bool = False
+    dpop: bool = False
 
     session_store: str = Field(default="mongodb://127.0.0.1:27017/bff", repr=False)  # may hold a password
     mongodb_driver: Literal["motor", "pymongo"] = "motor"
@@ -214,6 +230,20 @@ class Settings(BaseSettings):
     @property
     def https(self) -> bool:
         return self.base_url.startswith("https:")
+
+    @property
+    def login_scope(self) -> str:
+        """BFF_SCOPE, and what the named clients want of the user's token."""
+        wanted = [self.scope, *(client.scope or "" for client in self._user_clients)]
+        return " ".join(dict.fromkeys(" ".join(wanted).split()))
+
+    @property
+    def login_resources(self) -> list[str]:
+        return sorted({client.resource for client in self._user_clients if client.resource})
+
+    @property
+    def _user_clients(self) -> list[HttpClientSettings]:
+        return [client for client in self.http_clients.values() if client.asks_at_login]
 
     @property
     def key_ring(self) -> list[bytes]:

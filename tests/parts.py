@@ -20,9 +20,13 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application
 
 from app.main import MAX_BODY_BYTES, make_app
+from app.oidc.client import OidcClient
 from app.services import Services, running_services
 from app.sessions.session import Session, session_ref
+from app.sessions.store import SessionStore
 from app.settings import Settings
+from app.tokens.revocation import Revocation
+from app.tokens.user import UserTokens
 from dev.api import DemoApi
 from dev.provider import Client, Provider
 
@@ -93,6 +97,15 @@ async def running_app(
         yield RunningApp(base_url, services, tornado)
         server.stop()
         await server.close_all_connections()
+
+
+def another_process(
+    app: RunningApp, clock: Clock, *, sessions: SessionStore | None = None, oidc: OidcClient | None = None
+) -> UserTokens:
+    """What a process of its own would have; `sessions` and `oidc` are the application's if not given."""
+    asks = oidc or app.services.oidc
+    revocation = Revocation(asks, app.services.outbox, clock=clock)
+    return UserTokens(sessions or app.services.sessions, asks, revocation, margin_seconds=60, clock=clock)
 
 
 NAVIGATION = {

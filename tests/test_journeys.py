@@ -349,7 +349,7 @@ async def test_the_account_page_says_that_the_session_has_ended(site: Site, alic
     await alice.signs_in("/account")
     await alice.may_delete(2)
     session_id = await cookie(alice.page.context, site.app.services.cookies.session_name)
-    await site.app.services.user_tokens.end(session_ref(session_id))
+    await site.app.services.tokens.end(session_ref(session_id))
 
     await alice.page.clock.fast_forward("01:01")
     await expect(alice.page.locator("#session-status")).to_have_text("Your session has ended.")

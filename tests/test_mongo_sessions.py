@@ -18,7 +18,8 @@ from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 
 from app.errors import StoreUnavailable
-from app.sessions.mongo import TIMEOUT_SECONDS, MongoSessions, connect
+from app.sessions.mongo import MongoSessions
+from app.sessions.mongo_connection import TIMEOUT_SECONDS, connect
 from app.sessions.session import Session, TokenSet, new_session_id, session_ref
 from app.vault import Vault
 from dev.mongod import Mongod

@@ -453,7 +453,7 @@ async def test_when_all_callers_hang_up_the_rotated_token_is_not_lost(
     await until(lambda: provider.counts["token:refresh_token"] == 1)
     call.cancel()
     hold.set()
-    await browser.app.services.user_tokens.settle()
+    await browser.app.services.tokens.settle()
 
     assert await token_of(browser) != old
     assert (await browser.fetch("/api/echo")).status_code == 200

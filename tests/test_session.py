@@ -123,7 +123,7 @@ def test_a_repr_shows_no_secret(secret):
 def test_every_field_of_the_tokens_that_is_a_token_is_left_out_of_the_repr():
     shown = {field.name for field in fields(TokenSet) if field.repr}
 
-    assert shown == {"received_at", "expires_at", "scope"}
+    assert shown == {"received_at", "expires_at", "scope", "target"}
 
 
 @pytest.mark.parametrize("record", [a_session(), tokens()], ids=["session", "tokens"])

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from app.sessions.memory import MemorySessions
-from app.sessions.mongo import MongoSessions, connect
+from app.sessions.mongo import MongoSessions
+from app.sessions.mongo_connection import connect
 from app.sessions.session import Session, TokenSet, new_session_id, session_ref
 from app.sessions.store import SessionStore
 from app.vault import Vault

@@ -308,8 +308,15 @@ def test_a_client_carries_no_token_unless_the_settings_say_so():
         pytest.param({"timeout_seconds": 0}, "[timeout_seconds]", "greater than 0", id="no time"),
         pytest.param({"max_connections": 0}, "[max_connections]", "greater than 0", id="no connections"),
         pytest.param({"headers": {"X": 1}}, "[headers][X]", "valid string", id="a number as header"),
+        pytest.param({"token": "none", "scope": "a"}, "[scope]", "goes with", id="a scope for none"),
         pytest.param(
-            {"token": "user", "scope": "a"}, "[scope]", "goes with", id="a scope for a user's token"
+            {"token": "user", "audience": "a"}, "[audience]", "exchange", id="an audience without exchange"
+        ),
+        pytest.param(
+            {"token": "user", "resource": "a"}, "[resource]", "absolute", id="a resource that is no URI"
+        ),
+        pytest.param(
+            {"token": "user", "resource": "urn:a#b"}, "[resource]", "fragment", id="a resource with fragment"
         ),
         pytest.param({"token": "none", "resource": "a"}, "[resource]", "goes with", id="a resource for none"),
     ],
@@ -324,7 +331,7 @@ def test_a_client_is_wrong_when_it_has(mistakes: Mistakes, changed, where, reaso
 def test_an_unknown_key_of_a_client_is_told_with_the_right_ones(mistakes: Mistakes):
     assert mistakes(HTTP_CLIENTS=client(base_uri="x")) == [
         "BFF_HTTP_CLIENTS[orders][base_uri]: there is no such key; there are: "
-        "base_url, token, scope, resource, timeout_seconds, max_connections, headers"
+        "base_url, token, scope, resource, audience, timeout_seconds, max_connections, headers"
     ]
 
 

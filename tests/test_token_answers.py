@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from app.errors import AppError, ClientRejected, GrantRefused, ProviderUnavailable
-from app.oidc.answers import retry_after_seconds, tokens_from
-from app.sessions.session import TokenSet
+from app.oidc.answers import Answer, retry_after_seconds, tokens_from
+from app.sessions.session import LOGIN, TokenSet
 
 NOW = 1_800_000_000.0
 GOOD = {"access_token": "at-1", "token_type": "Bearer", "expires_in": 300}
@@ -17,7 +17,8 @@ GOOD = {"access_token": "at-1", "token_type": "Bearer", "expires_in": 300}
 
 def answer(document: Any = None, *, status: int = 200, body: bytes | None = None, **headers: str) -> TokenSet:
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
-    return tokens_from(status, sent, json.dumps(document).encode() if body is None else body, now=NOW)
+    received = Answer(status, sent, json.dumps(document).encode() if body is None else body, NOW)
+    return tokens_from(received, target=LOGIN, token_type="Bearer")
 
 
 def test_a_token_response_becomes_tokens_with_the_time_at_which_they_end():
@@ -152,17 +153,20 @@ def test_too_many_requests_says_when_to_try_again():
         ("0", 0),
         ("17", 17),
         ("999999", 3600),
-        ("", 5),
-        ("-1", 5),
-        ("1.5", 5),
-        ("soon", 5),
-        ("Fri, 31 Dec 2027 23:59:59 GMT", 5),
-        ("\N{ARABIC-INDIC DIGIT SEVEN}", 5),
-        ("\N{SUPERSCRIPT TWO}", 5),
+        ("9" * 5000, 3600),
+        ("Fri, 15 Jan 2027 08:00:17 GMT", 17),
+        ("Fri, 15 Jan 2027 07:59:59 GMT", 0),
+        ("Fri, 31 Dec 2027 23:59:59 GMT", 3600),
+        ("", None),
+        ("-1", None),
+        ("1.5", None),
+        ("soon", None),
+        ("\N{ARABIC-INDIC DIGIT SEVEN}", None),
+        ("\N{SUPERSCRIPT TWO}", None),
     ],
 )
-def test_retry_after_is_believed_up_to_an_hour_if_it_is_a_number(value, seconds):
-    assert retry_after_seconds({"Retry-After": value}) == seconds
+def test_retry_after_is_believed_up_to_an_hour_if_it_is_a_number_or_a_date(value, seconds):
+    assert retry_after_seconds({"Retry-After": value}, now=NOW) == seconds
 
 
 @pytest.mark.parametrize("status", [200, 400, 500])

@@ -11,11 +11,10 @@ import pytest
 from app.errors import NoSession, StoreUnavailable
 from app.sessions.memory import MemorySessions
 from app.sessions.session import Session
-from app.tokens.user import UserTokens
 from dev.api import DemoApi
 from dev.mongod import Mongod
 from dev.provider import Failure, Provider
-from tests.parts import Clock, RunningApp, another_browser, running_app, sign_in, until
+from tests.parts import Clock, RunningApp, another_browser, another_process, running_app, sign_in, until
 
 LIFETIME = 300  # of the provider's access tokens, in seconds
 MINUTE = 60  # longer than any lease
@@ -44,7 +43,7 @@ async def test_each_time_the_token_has_expired_there_is_one_refresh_for_300_call
         session = await sign_in(first, browser)
         for round_ in range(1, 6):
             clock.advance(LIFETIME)
-            calls = [nodes[number % 2].services.user_tokens.get(session) for number in range(300)]
+            calls = [nodes[number % 2].services.tokens.get(session) for number in range(300)]
             tokens = set(await asyncio.gather(*calls))
 
             assert (len(tokens), refreshes(provider)) == (1, round_)
@@ -67,10 +66,6 @@ async def test_requests_to_both_are_all_answered_and_nobody_is_signed_out(
 # A process that holds the lease
 
 
-def another_process(app: RunningApp, clock: Clock) -> UserTokens:
-    return UserTokens(app.services.sessions, app.services.oidc, margin_seconds=60, clock=clock)
-
-
 async def test_while_another_process_refreshes_a_token_that_is_alive_is_handed_out_at_once(
     app: RunningApp, session: Session, provider: Provider, clock: Clock
 ):
@@ -78,7 +73,7 @@ async def test_while_another_process_refreshes_a_token_that_is_alive_is_handed_o
     await app.services.sessions.lease(session.ref, owner="another", until=clock() + MINUTE)
 
     async with asyncio.timeout(5):
-        assert await app.services.user_tokens.get(session) == session.tokens.access_token
+        assert await app.services.tokens.get(session) == session.tokens.access_token
     assert refreshes(provider) == 0
 
 
@@ -89,7 +84,7 @@ async def test_whoever_waits_gets_what_the_other_process_has_written(
     held = provider.holds_answer["token"] = asyncio.Event()
     theirs = asyncio.create_task(another_process(app, clock).get(session))
     await until(lambda: refreshes(provider))
-    ours = asyncio.create_task(app.services.user_tokens.get(session))
+    ours = asyncio.create_task(app.services.tokens.get(session))
     held.set()
 
     assert await ours == await theirs
@@ -101,7 +96,7 @@ async def test_a_process_that_died_is_succeeded_when_its_lease_ends(
 ):
     clock.advance(LIFETIME)
     await app.services.sessions.lease(session.ref, owner="dead", until=clock() + MINUTE)
-    ours = asyncio.create_task(app.services.user_tokens.get(session))
+    ours = asyncio.create_task(app.services.tokens.get(session))
     await asyncio.sleep(0)
     clock.advance(MINUTE)
 
@@ -111,13 +106,14 @@ async def test_a_process_that_died_is_succeeded_when_its_lease_ends(
 async def test_a_refresh_that_failed_leaves_the_way_free_for_the_next(
     app: RunningApp, session: Session, provider: Provider, clock: Clock
 ):
-    clock.advance(LIFETIME - 10)
+    clock.advance(LIFETIME - 1)
     provider.fails["token"] = Failure(503)
     await another_process(app, clock).get(session)
     provider.fails.clear()
 
+    clock.advance(1)
     async with asyncio.timeout(5):
-        assert await app.services.user_tokens.get(session) != session.tokens.access_token
+        assert await app.services.tokens.get(session) != session.tokens.access_token
 
 
 # A store that fails when a refreshed session is to be saved
@@ -147,15 +143,11 @@ async def failing(session: Session, clock: Clock) -> FailingSessions:
     return sessions
 
 
-def users_of(sessions: FailingSessions, app: RunningApp, clock: Clock) -> UserTokens:
-    return UserTokens(sessions, app.services.oidc, margin_seconds=60, clock=clock)
-
-
 async def test_callers_are_served_from_memory_until_the_store_has_what_was_refreshed(
     app: RunningApp, session: Session, failing: FailingSessions, provider: Provider, clock: Clock
 ):
     failing.fails = 1_000_000
-    users = users_of(failing, app, clock)
+    users = another_process(app, clock, sessions=failing)
     async with asyncio.timeout(5):
         token, again = await users.get(session), await users.get(session)
     failing.fails = 0
@@ -169,7 +161,7 @@ async def test_a_save_whose_answer_was_lost_is_recognised_as_our_own(
     app: RunningApp, session: Session, failing: FailingSessions, provider: Provider, clock: Clock
 ):
     failing.loses = 1
-    users = users_of(failing, app, clock)
+    users = another_process(app, clock, sessions=failing)
     token = await users.get(session)
     await users.settle()
 
@@ -181,7 +173,7 @@ async def test_a_logout_while_the_store_fails_revokes_what_was_refreshed(
     app: RunningApp, session: Session, failing: FailingSessions, provider: Provider, clock: Clock
 ):
     failing.fails = 1
-    users = users_of(failing, app, clock)
+    users = another_process(app, clock, sessions=failing)
     token = await users.get(session)
     await failing.delete(session.ref)
     await users.settle()

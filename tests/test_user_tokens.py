@@ -11,7 +11,6 @@ import pytest
 
 from app.errors import (
     NoSession,
-    ProviderUnavailable,
     ReauthenticationRequired,
     SessionEnded,
     TokenUnavailable,
@@ -21,15 +20,16 @@ from app.sessions.session import Session
 from app.tokens.user import UserTokens
 from dev.api import DemoApi
 from dev.provider import Failure, Provider
-from tests.parts import CLIENT_ID, Browser, Clock, RunningApp, running_app, until
+from tests.parts import CLIENT_ID, Browser, Clock, RunningApp, another_process, running_app, until
 
 LIFETIME = 300  # of the provider's access tokens, in seconds
+MINUTE = 60
 MARGIN = LIFETIME / 10  # the setting says 60, a tenth of the lifetime is less
 
 
 @pytest.fixture
 def users(app: RunningApp) -> UserTokens:
-    return app.services.user_tokens
+    return app.services.tokens
 
 
 async def kept(app: RunningApp, session: Session) -> Session | None:
@@ -51,10 +51,25 @@ async def test_a_fresh_token_is_returned_without_asking_the_provider(
     assert refreshes(provider) == 0
 
 
-async def test_a_token_inside_the_margin_is_refreshed_and_the_rotated_one_is_kept(
+async def test_a_token_inside_the_margin_is_handed_out_while_it_is_refreshed(
     app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
 ):
     clock.advance(LIFETIME - MARGIN)
+    held = provider.holds_answer["token"] = asyncio.Event()
+
+    assert await users.get(session) == session.tokens.access_token  # although the provider has not answered
+    held.set()
+    await users.settle()
+    refreshed = await kept(app, session)
+    assert provider.is_active(await users.get(refreshed))
+    assert refreshed.tokens.access_token != session.tokens.access_token
+    assert refreshes(provider) == 1
+
+
+async def test_a_token_that_is_all_but_over_is_waited_for_and_the_rotated_one_is_kept(
+    app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
+):
+    clock.advance(LIFETIME - MARGIN / 4)
 
     token = await users.get(session)
 
@@ -63,6 +78,18 @@ async def test_a_token_inside_the_margin_is_refreshed_and_the_rotated_one_is_kep
     assert tokens.refresh_token != session.tokens.refresh_token
     assert provider.is_active(token)
     assert provider.is_active(tokens.refresh_token)
+    assert refreshes(provider) == 1
+
+
+@pytest.mark.parametrize("answer", [Failure(503), Failure(400, b'{"error": "invalid_grant"}')])
+async def test_a_refresh_that_fails_in_the_background_is_nobodys_error(
+    users: UserTokens, session: Session, provider: Provider, clock: Clock, answer: Failure
+):
+    clock.advance(LIFETIME - MARGIN)
+    provider.fails["token"] = answer
+
+    assert await users.get(session) == session.tokens.access_token
+    await users.settle()
     assert refreshes(provider) == 1
 
 
@@ -98,6 +125,7 @@ async def test_a_token_that_lives_for_half_a_minute_is_not_refreshed_at_every_ca
 
     clock.advance(1)
     await users.get(session)
+    await users.settle()
     assert refreshes(provider) == 1
 
 
@@ -310,7 +338,7 @@ async def test_an_id_token_that_cannot_be_checked_now_does_not_cost_the_rotated_
     provider.fails["jwks"] = Failure(503)
     clock.advance(LIFETIME)
     async with running_app(provider, api, clock=clock) as another:  # a process that has no keys yet
-        users = UserTokens(app.services.sessions, another.services.oidc, margin_seconds=60, clock=clock)
+        users = another_process(app, clock, oidc=another.services.oidc)
         token = await users.get(session)
 
     tokens = (await kept(app, session)).tokens
@@ -339,7 +367,7 @@ async def test_invalid_grant_ends_the_session(
 async def test_invalid_grant_ends_nothing_if_another_process_has_succeeded_us_meanwhile(
     app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
 ):
-    another = UserTokens(app.services.sessions, app.services.oidc, margin_seconds=60, clock=clock)
+    another = another_process(app, clock)
     clock.advance(LIFETIME)
     held = provider.holds["token"] = asyncio.Event()
     ours = asyncio.create_task(users.get(session))
@@ -378,7 +406,7 @@ NO_ANSWER = [
     pytest.param(Failure(200, b"{}"), 5, id="no token"),
     pytest.param(Failure(200, b"x" * 1_000_001), 5, id="more than a megabyte"),
     pytest.param(Failure(302, headers={"Location": "/elsewhere"}), 5, id="a redirect"),
-    pytest.param(Failure(429, headers={"Retry-After": "17"}), 17, id="429 with Retry-After"),
+    pytest.param(Failure(429, headers={"Retry-After": "18"}), 17, id="429 with Retry-After, a second ago"),
     pytest.param(Failure(503, headers={"Retry-After": "1e9"}), 5, id="503 with nonsense"),
     pytest.param(oauth_error(500, "invalid_grant"), 5, id="invalid_grant with 500"),
     pytest.param(oauth_error(401, "invalid_client"), 5, id="invalid_client"),
@@ -409,6 +437,7 @@ async def test_a_valid_token_is_used_and_then_none_and_the_session_stays_when_th
     assert await kept(app, session) == session
 
     provider.fails.clear()
+    clock.advance(retry_after)
     assert provider.is_active(await users.get(session))
 
 
@@ -441,7 +470,7 @@ async def test_a_provider_that_hangs_ends_no_session(
 ):
     provider.holds["token"] = asyncio.Event()
     async with running_app(provider, api, clock=clock, provider_timeout_seconds=0.5) as impatient:
-        users = UserTokens(app.services.sessions, impatient.services.oidc, margin_seconds=60, clock=clock)
+        users = another_process(app, clock, oidc=impatient.services.oidc)
         clock.advance(LIFETIME - 1)
         assert await users.get(session) == session.tokens.access_token
         clock.advance(1)
@@ -556,16 +585,16 @@ async def test_after_a_revocation_by_hand_the_user_must_log_in_when_the_access_t
     assert refreshes(provider) == 0
 
 
-async def test_a_revocation_that_fails_says_so_and_can_be_tried_again(
-    app: RunningApp, users: UserTokens, session: Session, provider: Provider
+async def test_a_revocation_that_fails_is_made_up_for_and_the_session_is_without_the_token_at_once(
+    app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
 ):
-    provider.fails["revoke"] = Failure(503, headers={"Retry-After": "9"})
-    with pytest.raises(ProviderUnavailable) as caught:
-        await users.revoke(session)
-    assert caught.value.retry_after_seconds == 9
+    provider.fails["revoke"] = Failure(503)
+    await users.revoke(session)
+    assert (await kept(app, session)).tokens.refresh_token is None
 
     provider.fails.clear()
-    await users.revoke(session)
+    clock.advance(MINUTE)
+    await app.services.revocation.work_off()
     assert not provider.is_active(session.tokens.refresh_token)
 
 
@@ -617,12 +646,12 @@ async def test_a_revocation_by_hand_takes_the_refresh_token_of_somebody_elses_re
 ):
     sessions = Overtaken(clock=clock)
     await sessions.create(session)
-    users = UserTokens(sessions, app.services.oidc, margin_seconds=60, clock=clock)
+    users = another_process(app, clock, sessions=sessions)
 
     await users.revoke(session)
 
     assert (await sessions.get(session.ref)).tokens.refresh_token is None
-    assert provider.last_request["revoke"]["token"] == "rt-newer"
+    assert provider.counts["revoke"] == 2
 
 
 # Stopping, and secrets

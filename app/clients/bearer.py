@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 from aiohttp.payload import BytesPayload
 from yarl import URL
 
+from app.oidc.dpop import DpopKey, Nonces, api_wants_nonce, authorization
+
+
+@dataclass(frozen=True)
+class Credential:
+    """An access token, and the key that it is bound to, if any (RFC 9449)."""
+
+    access_token: str = field(repr=False)
+    dpop_key: DpopKey | None = field(default=None, repr=False)
+
 
 class TokenSource(Protocol):
     """Anything that can return an access token that is good right now."""
 
-    async def __call__(self, *, instead_of: str | None = None) -> str | None:
+    async def __call__(self, *, instead_of: str | None = None) -> Credential | None:
         """Return a token other than `instead_of`, or None if requests go without; else raise Unauthorized."""
 
 
@@ -24,26 +36,64 @@ class Bearer:
     the caller. A body that was streamed cannot be sent twice, so such a request is never repeated.
     """
 
-    def __init__(self, source: TokenSource, origin: URL, *, private_headers: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        source: TokenSource,
+        origin: URL,
+        *,
+        nonces: Nonces,
+        private_headers: Iterable[str] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._source = source
         self._origin = origin
-        self._private_headers = ("Authorization", *private_headers)
+        self._nonces = nonces
+        self._clock = clock
+        self._private_headers = ("Authorization", "DPoP", *private_headers)
 
     async def __call__(self, request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
         if request.url.origin() != self._origin:  # a redirect led elsewhere: what is secret stays here
             for name in self._private_headers:
                 request.headers.pop(name, None)
             return await send(request)
-        token = await self._source()
-        if token is None:
+        credential = await self._source()
+        if credential is None:
             return await send(request)
-        request.headers["Authorization"] = f"Bearer {token}"
-        response = await send(request)
+        response = await self._send_with(credential, request, send)
         if response.status != 401 or not _can_be_sent_again(request):
             return response
         response.release()
-        request.headers["Authorization"] = f"Bearer {await self._source(instead_of=token)}"
-        return await send(request)
+        renewed = await self._source(instead_of=credential.access_token)
+        return await self._send_with(renewed or credential, request, send)
+
+    async def _send_with(
+        self, credential: Credential, request: ClientRequest, send: ClientHandlerType
+    ) -> ClientResponse:
+        """Send, and once more if the API wants a nonce of its own in the proof."""
+        response = await self._send_once(credential, request, send)
+        if credential.dpop_key is None or not api_wants_nonce(response.status, response.headers):
+            return response
+        if not _can_be_sent_again(request):
+            return response
+        response.release()
+        return await self._send_once(credential, request, send)
+
+    async def _send_once(
+        self, credential: Credential, request: ClientRequest, send: ClientHandlerType
+    ) -> ClientResponse:
+        url = str(request.url)
+        proven = authorization(
+            credential.access_token,
+            credential.dpop_key,
+            request.method,
+            url,
+            now=self._clock(),
+            nonce=self._nonces.of(url),
+        )
+        request.headers.update(proven)
+        response = await send(request)
+        self._nonces.note(url, response.headers)
+        return response
 
 
 def _can_be_sent_again(request: ClientRequest) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partialmethod
 from typing import Any, ClassVar, TypeVar, overload
@@ -11,9 +12,10 @@ from typing import Any, ClassVar, TypeVar, overload
 import aiohttp
 from yarl import URL
 
-from app.clients.bearer import Bearer, TokenSource
+from app.clients.bearer import Bearer, Credential, TokenSource
 from app.errors import ApiTimeout, ApiUnreachable, ForeignOrigin, NoSession, SettingsError, UnknownClient
-from app.sessions.session import Session
+from app.oidc.dpop import Nonces
+from app.sessions.session import Session, Target
 from app.setting_rules import in_private
 from app.settings import HttpClientSettings
 from app.tokens.application import ApplicationTokens
@@ -29,10 +31,16 @@ class ApiClient:
         orders = await response.json()
     """
 
-    def __init__(self, pool: Pool, source: TokenSource) -> None:
+    def __init__(self, pool: Pool, source: TokenSource, clock: Callable[[], float]) -> None:
         self._http = pool.http
         self._base_url = pool.base_url
-        self._bearer = Bearer(source, pool.base_url.origin(), private_headers=pool.settings.headers)
+        self._bearer = Bearer(
+            source,
+            pool.base_url.origin(),
+            nonces=pool.nonces,
+            private_headers=pool.settings.headers,
+            clock=clock,
+        )
 
     def request(self, method: str, url: str | URL, **options: Any) -> Any:
         """Send a request; the result is awaited or used in `async with`, as aiohttp's own is.
@@ -83,6 +91,13 @@ class Pool:
     settings: HttpClientSettings
     base_url: URL
     http: aiohttp.ClientSession
+    nonces: Nonces
+
+    @property
+    def target(self) -> Target:
+        """What the tokens of this client are for."""
+        wanted = self.settings
+        return Target(wanted.scope, wanted.resource, wanted.audience, exchanged=wanted.token == "exchange")
 
 
 class HttpClientFactory:
@@ -92,10 +107,16 @@ class HttpClientFactory:
     """
 
     def __init__(
-        self, clients: Mapping[str, HttpClientSettings], users: UserTokens, application: ApplicationTokens
+        self,
+        clients: Mapping[str, HttpClientSettings],
+        users: UserTokens,
+        application: ApplicationTokens,
+        *,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._users = users
         self._application = application
+        self._clock = clock
         self._pools = {name: _pool(settings) for name, settings in clients.items()}
         for name, settings in clients.items():
             if settings.token != "none" and not in_private(settings.base_url):
@@ -123,13 +144,12 @@ class HttpClientFactory:
         """
         if isinstance(client, str):
             pool = self._pool(client)
-            return ApiClient(pool, self._source(pool.settings, session))
+            return ApiClient(pool, self._source(pool, session), self._clock)
         return client(self.create(client.name, session))
 
     async def application_token(self, name: str) -> str:
         """Return the token of our own that the named client carries, or would if it carried ours."""
-        settings = self._pool(name).settings
-        return await self._application.get(scope=settings.scope, resource=settings.resource)
+        return await self._application.get(self._pool(name).target)
 
     def _pool(self, name: str) -> Pool:
         try:
@@ -141,13 +161,13 @@ class HttpClientFactory:
         known = ", ".join(sorted(self._pools)) or "none"
         return f"no HTTP client named {name!r}; settings name: {known}"
 
-    def _source(self, settings: HttpClientSettings, session: Session | None) -> TokenSource:
-        carries_ours = settings.token == "client" or (settings.token == "user_or_client" and session is None)
-        if carries_ours:
-            return _OwnToken(self._application, settings)
-        if settings.token == "none" or (settings.token == "user_or_none" and session is None):
+    def _source(self, pool: Pool, session: Session | None) -> TokenSource:
+        kind = pool.settings.token
+        if kind == "client" or (kind == "user_or_client" and session is None):
+            return _OwnToken(self._application, pool.target)
+        if kind == "none" or (kind == "user_or_none" and session is None):
             return _no_token
-        return _UserToken(self._users, session)
+        return _UserToken(self._users, session, pool.target)
 
 
 async def _no_token(*, instead_of: str | None = None) -> None:
@@ -158,21 +178,23 @@ async def _no_token(*, instead_of: str | None = None) -> None:
 class _UserToken:
     users: UserTokens
     session: Session | None
+    target: Target
 
-    async def __call__(self, *, instead_of: str | None = None) -> str:
+    async def __call__(self, *, instead_of: str | None = None) -> Credential:
         if self.session is None:
             raise NoSession("this API is called for a signed-in user only")
-        return await self.users.get(self.session, instead_of=instead_of)
+        token = await self.users.get(self.session, target=self.target, instead_of=instead_of)
+        return Credential(token, self.session.dpop_key)
 
 
 @dataclass(frozen=True)
 class _OwnToken:
     application: ApplicationTokens
-    settings: HttpClientSettings
+    target: Target
 
-    async def __call__(self, *, instead_of: str | None = None) -> str:
-        wanted = self.settings
-        return await self.application.get(scope=wanted.scope, resource=wanted.resource, instead_of=instead_of)
+    async def __call__(self, *, instead_of: str | None = None) -> Credential:
+        token = await self.application.get(self.target, instead_of=instead_of)
+        return Credential(token, self.application.dpop_key)
 
 
 def _pool(settings: HttpClientSettings) -> Pool:
@@ -182,7 +204,7 @@ def _pool(settings: HttpClientSettings) -> Pool:
         headers=settings.headers,
         cookie_jar=aiohttp.DummyCookieJar(),
     )
-    return Pool(settings, URL(settings.base_url), http)
+    return Pool(settings, URL(settings.base_url), http, Nonces())
 
 
 def in_our_words(error: BaseException | None) -> BaseException | None:

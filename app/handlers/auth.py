@@ -11,6 +11,7 @@ from app.handlers.base import BaseHandler
 from app.handlers.plain import login_url
 from app.observability import short
 from app.oidc.claims import text
+from app.oidc.dpop import new_key
 from app.oidc.login import ATTEMPT_SECONDS, LoginAttempt
 from app.sessions.session import Session, new_session_id, session_ref
 from app.vault import Unsealable
@@ -49,6 +50,7 @@ class Login(AuthHandler):
             issuer=self.services.provider.issuer,
             replaces=self.session.ref if self.session else None,
             now=self.services.clock(),
+            dpop_key=new_key() if self.services.settings.dpop else None,
         )
         url = await self.services.oidc.login_url(attempt, prompt=await self._prompt())
         self._remember(attempt)
@@ -130,6 +132,7 @@ class Callback(AuthHandler):
             session_state=self.params.get("session_state"),
             claims=claims,
             tokens=tokens,
+            dpop_key=attempt.dpop_key,
             created_at=now,
             renewed_at=now,
             expires_at=services.lifetime.end(created_at=now, now=now),
@@ -139,7 +142,7 @@ class Callback(AuthHandler):
         await self.services.sessions.create(session)
         earlier = {attempt.replaces, self.session.ref if self.session else None} - {None}
         for ref in earlier:
-            await self.services.user_tokens.end(str(ref))
+            await self.services.tokens.end(str(ref))
 
 
 class Logout(AuthHandler):
@@ -154,7 +157,7 @@ class Logout(AuthHandler):
             return
         if not hmac.compare_digest(self.params.get("sid", "").encode(), self.session.sid.encode()):
             raise WrongSid("The link to sign out was not one of ours. Please use the one on our pages.")
-        await self.services.user_tokens.end(self.session.ref)
+        await self.services.tokens.end(self.session.ref)
         cookies = self.services.cookies
         self.clear_cookie(cookies.session_name, **cookies.session_attributes())
         self.set_header("Clear-Site-Data", '"cache", "storage"')

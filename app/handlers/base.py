@@ -13,7 +13,7 @@ from tornado.web import HTTPError
 from app.clients.registry import ApiClient, Typed
 from app.errors import CsrfRejected, NoSession
 from app.handlers.plain import LOGIN_PATH, PlainHandler
-from app.sessions.session import Session, session_ref
+from app.sessions.session import Session, Target, session_ref
 from app.web.cross_origin import arrives_without_strict_cookies, csrf_refusal
 
 LOGOUT_PATH = "/bff/logout"
@@ -82,15 +82,18 @@ class BaseHandler(PlainHandler):
 
     # Tokens and APIs.
 
-    async def get_user_access_token(self, *, force_renewal: bool = False) -> str:
+    async def get_user_access_token(
+        self, *, force_renewal: bool = False, scope: str | None = None, resource: str | None = None
+    ) -> str:
         """Return the user's access token, good right now; it is refreshed when it is about to expire.
 
-        Raises Unauthorized, which is answered with 401 and a code, when none can be had.
-        `force_renewal` gets another one even so.
+        With `scope` or `resource` (RFC 8707), it is one for just that. Raises Unauthorized, which is
+        answered with 401 and a code, when none can be had. `force_renewal` gets another one even so.
         """
-        session = self._signed_in()
-        instead_of = session.tokens.access_token if force_renewal else None
-        return await self.services.user_tokens.get(session, instead_of=instead_of)
+        session, target = self._signed_in(), Target(scope, resource)
+        known = session.tokens_for(target) if force_renewal else None
+        instead_of = known.access_token if known else None
+        return await self.services.tokens.get(session, target=target, instead_of=instead_of)
 
     async def get_client_access_token(self, name: str) -> str:
         """Return this application's own token (client credentials) for the named client.
@@ -100,8 +103,8 @@ class BaseHandler(PlainHandler):
         return await self.services.clients.application_token(name)
 
     async def revoke_user_refresh_token(self) -> None:
-        """Revoke the user's refresh token; raises ProviderUnavailable if that could not be done."""
-        await self.services.user_tokens.revoke(self._signed_in())
+        """Revoke the user's refresh token: now, or as soon as the provider answers."""
+        await self.services.tokens.revoke(self._signed_in())
 
     @overload
     def create_client(self, client: str) -> ApiClient: ...

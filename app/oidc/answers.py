@@ -1,14 +1,17 @@
-"""What an answer of the token endpoint means. Pure: status and body in, tokens or an error out."""
+"""What an answer of the provider to our requests means. Pure: an answer in, tokens or an error out."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from functools import cached_property
 from typing import Any
 
 from app.errors import ClientRejected, GrantRefused, ProviderUnavailable
 from app.oidc.documents import object_in
-from app.sessions.session import TokenSet
+from app.sessions.session import Target, TokenSet
 
 # RFC 6749 §5.2. Only invalid_grant says that this code or refresh token is dead; the others say that
 # we asked wrongly, which is the operator's business and no reason to end a session.
@@ -17,43 +20,112 @@ _OURS = {
     "invalid_client",
     "unauthorized_client",
     "invalid_scope",
+    "invalid_target",  # RFC 8707 §2
     "invalid_request",
+    "invalid_dpop_proof",
+    "use_dpop_nonce",
     "unsupported_grant_type",
+}
+_LONGEST_SECONDS = 3600
+_UNSUPPORTED = "unsupported_token_type"  # RFC 7009 §2.2.1
+_ACCESS_TOKENS = {  # RFC 8693 §3: what we can put on a request
+    "urn:ietf:params:oauth:token-type:access_token",
+    "urn:ietf:params:oauth:token-type:jwt",
 }
 
 
-def tokens_from(status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> TokenSet:
-    """Return the tokens in a token response received `now`.
+@dataclass(frozen=True)
+class Answer:
+    """What an endpoint of the provider has answered, and when (seconds since the epoch)."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    received_at: float
+
+    @cached_property
+    def document(self) -> Mapping[str, Any]:
+        """The JSON object in the body; empty if it is anything else."""
+        return object_in(self.body) or {}
+
+    @property
+    def error(self) -> Any:
+        return self.document.get("error")
+
+
+def tokens_from(answer: Answer, *, target: Target, token_type: str) -> TokenSet:
+    """Return the tokens in an answer of the token endpoint.
 
     Raises GrantRefused (the code or refresh token is dead), ClientRejected (the operator must act)
-    or ProviderUnavailable (try later).
+    or ProviderUnavailable (try later). Tokens of another type than `token_type` are refused.
     """
-    document = object_in(body) or {}
-    error = document.get("error")
-    if status == 200 and error is None:
-        return _token_set(document, now=now)
-    if status < 500 and error == _DEAD:
-        raise GrantRefused("the provider answered invalid_grant")
-    if status in (400, 401, 403) and isinstance(error, str) and error in _OURS:
-        raise ClientRejected(f"the provider answered {error}")
-    raise ProviderUnavailable(
-        f"the token endpoint answered {status}", retry_after_seconds=retry_after_seconds(headers)
-    )
+    if answer.status == 200 and answer.error is None:
+        return _token_set(answer, target, token_type)
+    raise _refusal(answer)
 
 
-def retry_after_seconds(headers: Mapping[str, str], default: int = 5) -> int:
-    """Return the provider's Retry-After in seconds; its date form is too rare to read."""
+def exchanged_from(answer: Answer, *, target: Target, token_type: str) -> TokenSet:
+    """Return the access token in an answer to a token exchange.
+
+    Raises as `tokens_from` does, but never GrantRefused: no refresh token was at stake.
+    """
+    try:
+        tokens = tokens_from(answer, target=target, token_type=token_type)
+    except GrantRefused as error:
+        raise ClientRejected("the provider refuses the exchange") from error
+    if answer.document.get("issued_token_type") not in _ACCESS_TOKENS:  # required, RFC 8693 §2.2.1
+        raise ProviderUnavailable("what the provider gave in exchange is no access token")
+    return tokens
+
+
+def pushed_from(answer: Answer) -> str:
+    """Return the `request_uri` of a pushed authorization request (RFC 9126 §2.2); raises alike."""
+    request_uri = answer.document.get("request_uri")
+    if answer.status in (200, 201) and isinstance(request_uri, str) and request_uri:
+        return request_uri
+    raise _refusal(answer)
+
+
+def check_revoked(answer: Answer) -> None:
+    """Return if a token is revoked. Raises GrantRefused if this provider never revokes such tokens."""
+    if answer.status == 200:
+        return
+    if answer.status == 400 and answer.error == _UNSUPPORTED:
+        raise GrantRefused("the provider does not revoke tokens of this kind")
+    raise _refusal(answer)
+
+
+def _refusal(answer: Answer) -> GrantRefused | ProviderUnavailable:
+    error = answer.error
+    if answer.status < 500 and error == _DEAD:
+        return GrantRefused("the provider answered invalid_grant")
+    if answer.status in (400, 401, 403) and isinstance(error, str) and error in _OURS:
+        return ClientRejected(f"the provider answered {error}")
+    wait = retry_after_seconds(answer.headers, now=answer.received_at)
+    return ProviderUnavailable(f"the provider answered {answer.status}", retry_after_seconds=wait)
+
+
+def retry_after_seconds(headers: Mapping[str, str], *, now: float) -> int | None:
+    """Return the Retry-After of an answer in seconds, at most an hour; None if there is none."""
     value = headers.get("Retry-After", "")
-    return min(int(value), 3600) if value.isascii() and value.isdigit() else default
+    if value.isascii() and value.isdigit():
+        return min(int(value[:9]), _LONGEST_SECONDS)
+    try:
+        seconds = parsedate_to_datetime(value).timestamp() - now
+    except ValueError:
+        return None
+    return min(max(math.ceil(seconds), 0), _LONGEST_SECONDS)
 
 
-def _token_set(document: Mapping[str, Any], *, now: float) -> TokenSet:
+def _token_set(answer: Answer, target: Target, token_type: str) -> TokenSet:
+    document, now = answer.document, answer.received_at
     access_token = document.get("access_token")
     if not isinstance(access_token, str) or not access_token:
         raise ProviderUnavailable("the token response has no access token")
-    if str(document.get("token_type", "bearer")).lower() != "bearer":  # some write it in lower case
-        raise ProviderUnavailable("the token response is of another type than Bearer")
+    if str(document.get("token_type", "bearer")).lower() != token_type.lower():  # some write it in lower case
+        raise ProviderUnavailable(f"the token response is of another type than {token_type}")
     return TokenSet(
+        target=target,
         access_token=access_token,
         received_at=now,
         expires_at=_expires_at(document.get("expires_in"), now=now),

@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Callable
 from ssl import SSLContext
-from typing import Any
-from urllib.parse import urlencode
+from typing import Any, TypeVar
+from urllib.parse import parse_qs, urlencode
 
-import httpx2
-from authlib.integrations.httpx_client import AsyncOAuth2Client
+from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from app.errors import ClientRejected, LoginFailed, ProviderUnavailable
-from app.oidc.answers import retry_after_seconds, tokens_from
+from app.oidc.answers import Answer, check_revoked, exchanged_from, pushed_from, tokens_from
+from app.oidc.calls import Calls, Params
 from app.oidc.claims import check_id_token, check_refreshed_id_token, check_userinfo
-from app.oidc.client_auth import PrivateKeyJwt, client_secret_basic, key_from
-from app.oidc.http import BoundedTransport, asking_the_provider, json_object
+from app.oidc.dpop import DpopKey, thumbprint
+from app.oidc.http import json_object
 from app.oidc.login import LoginAttempt
-from app.oidc.provider import Provider
-from app.sessions.session import TokenSet
+from app.oidc.provider import Metadata, Provider
+from app.sessions.session import LOGIN, Target, TokenSet
 from app.settings import Settings
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 CALLBACK_PATH = "/bff/callback"
 LOGOUT_CALLBACK_PATH = "/bff/logout/callback"
+TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 _MAX_URL = 2000  # longer ones are cut or refused on the way; an id token full of groups gets there
 
 
 class OidcClient:
     """Our side of the conversation with one provider.
 
-    One long-lived HTTP client serves all users. Of Authlib's client we use what builds and signs
-    requests; it also remembers "the" token of a single user, which here must never be read.
+    Token requests raise GrantRefused if the code or refresh token is dead, ClientRejected if the
+    provider refuses us, and ProviderUnavailable if it does not answer, or not sensibly. With a
+    `dpop_key` tokens are bound to it (RFC 9449), and one that is not is refused.
     """
 
     def __init__(
@@ -47,48 +52,59 @@ class OidcClient:
         self._settings = settings
         self._provider = provider
         self._clock = clock
-        self._http = AsyncOAuth2Client(
-            client_id=settings.client_id,
-            client_secret=settings.client_secret.get_secret_value(),
-            token_endpoint_auth_method=settings.client_auth,
-            redirect_uri=settings.base_url + CALLBACK_PATH,
-            code_challenge_method="S256",
-            transport=BoundedTransport(verify=tls),
-            timeout=settings.provider_timeout_seconds,
-        )
-        self._http.register_client_auth_method(("client_secret_basic", client_secret_basic))
-        if settings.client_key_file is not None:
-            key = key_from(settings.client_key_file)
-            assertion = PrivateKeyJwt(key, audience=settings.issuer, clock=clock)
-            self._http.register_client_auth_method(("private_key_jwt", assertion))
+        self._calls = Calls(settings, tls=tls, clock=clock)
+
+    @property
+    def issuer(self) -> str:
+        return self._provider.issuer
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await self._calls.close()
 
     async def login_url(self, attempt: LoginAttempt, *, prompt: str | None = None) -> str:
         """Return where to send the browser for this attempt."""
         metadata = await self._provider.metadata()
-        extra = {"prompt": prompt} if prompt else {}
-        url, _ = self._http.create_authorization_url(
-            metadata.authorization_endpoint,
-            state=attempt.state,
-            nonce=attempt.nonce,
-            code_verifier=attempt.verifier,
-            scope=self._settings.scope,
-            **extra,
-        )
-        return str(url)
+        wanted = {
+            "response_type": "code",
+            "client_id": self._settings.client_id,
+            "redirect_uri": self._settings.base_url + CALLBACK_PATH,
+            "scope": self._settings.login_scope,
+            "resource": self._settings.login_resources,
+            "state": attempt.state,
+            "nonce": attempt.nonce,
+            "code_challenge": create_s256_code_challenge(attempt.verifier),
+            "code_challenge_method": "S256",
+            "dpop_jkt": thumbprint(attempt.dpop_key) if attempt.dpop_key else None,
+            "prompt": prompt,
+        }
+        query = urlencode({name: value for name, value in wanted.items() if value}, doseq=True)
+        if self._settings.par or metadata.requires_pushed_authorization_requests:
+            query = await self._pushed(metadata, query)
+        return _with_query(metadata.authorization_endpoint, query)
+
+    async def _pushed(self, metadata: Metadata, query: str) -> str:
+        """Hand the request over ourselves, and return the query that refers to it (RFC 9126)."""
+        endpoint = metadata.pushed_authorization_request_endpoint
+        if endpoint is None:
+            log.error("provider takes no pushed authorization requests: check BFF_PAR")
+            raise ProviderUnavailable("the provider takes no pushed authorization requests")
+        request_uri = await self._post(endpoint, parse_qs(query), pushed_from)
+        return urlencode({"client_id": self._settings.client_id, "request_uri": request_uri})
 
     async def sign_in(self, attempt: LoginAttempt, code: str) -> tuple[dict[str, Any], TokenSet]:
         """Exchange the code; return what we believe about the user, and the tokens.
 
-        Raises GrantRefused, UntrustedToken, LoginFailed or ProviderUnavailable.
+        Raises UntrustedToken and LoginFailed besides.
         """
         tokens = await self._tokens(
-            grant_type="authorization_code",
-            code=code,
-            redirect_uri=self._settings.base_url + CALLBACK_PATH,
-            code_verifier=attempt.verifier,
+            {
+                "grant_type": "authorization_code",
+                "code": code,
+                "redirect_uri": self._settings.base_url + CALLBACK_PATH,
+                "code_verifier": attempt.verifier,
+            },
+            LOGIN,
+            attempt.dpop_key,
         )
         if tokens.id_token is None:
             raise LoginFailed("The sign-in service did not say who you are.")
@@ -101,12 +117,31 @@ class OidcClient:
             access_token=tokens.access_token,
             now=self._clock(),
         )
-        userinfo = await self._userinfo(tokens.access_token, subject=id_token.claims["sub"])
+        userinfo = await self._userinfo(tokens.access_token, attempt.dpop_key, subject=id_token.claims["sub"])
         return {**userinfo, **id_token.claims}, tokens
 
-    async def refresh(self, refresh_token: str) -> TokenSet:
-        """Return new tokens. Raises GrantRefused if the refresh token is dead."""
-        return await self._tokens(grant_type="refresh_token", refresh_token=refresh_token)
+    async def refresh(
+        self, refresh_token: str, *, target: Target = LOGIN, dpop_key: DpopKey | None = None
+    ) -> TokenSet:
+        """Return new tokens, the access token for `target` (RFC 6749 §6, RFC 8707 §2.2)."""
+        params = {"grant_type": "refresh_token", "refresh_token": refresh_token, **target.params}
+        return await self._tokens(params, target, dpop_key)
+
+    async def exchange(
+        self, access_token: str, *, target: Target, dpop_key: DpopKey | None = None
+    ) -> TokenSet:
+        """Return a token for `target` in exchange for the user's access token (RFC 8693 §2)."""
+        params = {
+            "grant_type": TOKEN_EXCHANGE,
+            "subject_token": access_token,
+            "subject_token_type": ACCESS_TOKEN,
+            **target.params,
+        }
+        return await self._tokens(params, target, dpop_key, judge=exchanged_from)
+
+    async def client_credentials(self, target: Target, *, dpop_key: DpopKey | None = None) -> TokenSet:
+        """Return a token that speaks for this application, not for a user (RFC 6749 §4.4)."""
+        return await self._tokens({"grant_type": "client_credentials", **target.params}, target, dpop_key)
 
     async def check_refreshed(self, id_token: str, *, earlier: dict[str, Any]) -> None:
         """Raise UntrustedToken unless a refreshed id token speaks of the same login."""
@@ -117,22 +152,15 @@ class OidcClient:
             now=self._clock(),
         )
 
-    async def client_credentials(self, *, scope: str | None, resource: str | None) -> TokenSet:
-        """Return a token that speaks for this application, not for a user (RFC 6749 §4.4)."""
-        wanted = {"scope": scope, "resource": resource}
-        return await self._tokens(grant_type="client_credentials", **{k: v for k, v in wanted.items() if v})
-
     async def revoke(self, refresh_token: str) -> None:
-        """Revoke a refresh token (RFC 7009); nothing happens where the provider has no such endpoint."""
+        """Revoke a refresh token (RFC 7009); nothing happens where the provider has no such endpoint.
+
+        Raises GrantRefused if the provider has one, but not for tokens of this kind.
+        """
         endpoint = (await self._provider.metadata()).revocation_endpoint
-        if endpoint is None:
-            return
-        response = await self._post(endpoint, {"token": refresh_token, "token_type_hint": "refresh_token"})
-        if response.status_code != httpx2.codes.OK:
-            raise ProviderUnavailable(
-                f"the revocation endpoint answered {response.status_code}",
-                retry_after_seconds=retry_after_seconds(response.headers),
-            )
+        if endpoint is not None:
+            params = {"token": refresh_token, "token_type_hint": "refresh_token"}
+            await self._post(endpoint, params, check_revoked)
 
     async def logout_url(self, *, id_token: str | None, state: str) -> str | None:
         """Return where the browser ends the provider's session, or None if that cannot be done."""
@@ -144,39 +172,40 @@ class OidcClient:
             "post_logout_redirect_uri": self._settings.base_url + LOGOUT_CALLBACK_PATH,
             "state": state,
         }
-        hinted = _with_query(endpoint, {**params, "id_token_hint": id_token} if id_token else params)
-        return hinted if len(hinted) <= _MAX_URL else _with_query(endpoint, params)
+        hint = {"id_token_hint": id_token} if id_token else {}
+        hinted = _with_query(endpoint, urlencode({**params, **hint}))
+        return hinted if len(hinted) <= _MAX_URL else _with_query(endpoint, urlencode(params))
 
-    async def _userinfo(self, access_token: str, *, subject: str) -> dict[str, Any]:
+    async def _userinfo(self, access_token: str, dpop_key: DpopKey | None, *, subject: str) -> dict[str, Any]:
         endpoint = (await self._provider.metadata()).userinfo_endpoint
         if endpoint is None:
             return {}
-        async with asking_the_provider(self._settings.provider_timeout_seconds):
-            bearer = {"Authorization": f"Bearer {access_token}"}
-            response = await self._http.get(endpoint, headers=bearer, auth=None)
-        userinfo = json_object(response)
+        answer = await self._calls.get(endpoint, access_token, dpop_key=dpop_key)
+        userinfo = json_object(answer.status, answer.body)
         check_userinfo(userinfo, subject=subject)
         return userinfo
 
-    async def _tokens(self, **params: str) -> TokenSet:
+    async def _tokens(
+        self,
+        params: Params,
+        target: Target,
+        dpop_key: DpopKey | None,
+        *,
+        judge: Callable[..., TokenSet] = tokens_from,
+    ) -> TokenSet:
         endpoint = (await self._provider.metadata()).token_endpoint
-        response = await self._post(endpoint, params)
+        wanted = functools.partial(judge, target=target, token_type="DPoP" if dpop_key else "Bearer")
+        return await self._post(endpoint, params, wanted, dpop_key)
+
+    async def _post(
+        self, endpoint: str, params: Params, judge: Callable[[Answer], T], dpop_key: DpopKey | None = None
+    ) -> T:
         try:
-            return tokens_from(response.status_code, response.headers, response.content, now=self._clock())
+            return await self._calls.post(endpoint, params, judge, dpop_key=dpop_key)
         except ClientRejected as error:
             log.error("provider rejects this client: check BFF_CLIENT_*", extra={"reason": str(error)})
             raise
 
-    async def _post(self, endpoint: str, params: dict[str, str]) -> httpx2.Response:
-        async with asking_the_provider(self._settings.provider_timeout_seconds):
-            response: httpx2.Response = await self._http.post(
-                endpoint,
-                data=params,
-                headers={"Accept": "application/json"},
-                auth=self._http.client_auth(self._settings.client_auth),
-            )
-        return response
 
-
-def _with_query(url: str, params: dict[str, str]) -> str:
-    return url + ("&" if "?" in url else "?") + urlencode(params)
+def _with_query(url: str, query: str) -> str:
+    return url + ("&" if "?" in url else "?") + query

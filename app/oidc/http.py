@@ -72,9 +72,9 @@ async def asking_the_provider(timeout_seconds: float) -> AsyncIterator[None]:
         raise ProviderUnavailable(f"the provider could not be reached: {type(error).__name__}") from error
 
 
-def json_object(response: httpx2.Response) -> dict[str, Any]:
-    """Return the JSON object in a 200 response, or raise ProviderUnavailable."""
-    body = object_in(response.content)
-    if response.status_code != httpx2.codes.OK or body is None:
-        raise ProviderUnavailable(f"the provider answered {response.status_code} without a JSON object")
-    return body
+def json_object(status: int, body: bytes) -> dict[str, Any]:
+    """Return the JSON object in the body of a 200 response, or raise ProviderUnavailable."""
+    found = object_in(body)
+    if status != httpx2.codes.OK or found is None:
+        raise ProviderUnavailable(f"the provider answered {status} without a JSON object")
+    return found

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from app.errors import LoginFailed
+from app.oidc.dpop import DpopKey
 from app.vault import Unsealable, Vault
 
 ATTEMPT_SECONDS = 600
@@ -26,7 +27,8 @@ class LoginAttempt:
     """One browser tab on its way to the provider and back.
 
     `created_at` is in seconds since the epoch. `replaces` is the ref of the session that this login
-    puts an end to: its cookie does not come along when the provider sends the browser back.
+    puts an end to: its cookie does not come along when the provider sends the browser back. Tokens
+    are bound to `dpop_key`, a private JWK, if there is one.
     """
 
     state: str = field(repr=False)
@@ -36,9 +38,18 @@ class LoginAttempt:
     issuer: str
     created_at: float
     replaces: str | None = None
+    dpop_key: DpopKey | None = field(default=None, repr=False)
 
     @classmethod
-    def start(cls, *, return_path: str, issuer: str, replaces: str | None, now: float) -> LoginAttempt:
+    def start(
+        cls,
+        *,
+        return_path: str,
+        issuer: str,
+        replaces: str | None,
+        now: float,
+        dpop_key: DpopKey | None = None,
+    ) -> LoginAttempt:
         return cls(
             state=secrets.token_urlsafe(32),
             nonce=secrets.token_urlsafe(32),
@@ -47,6 +58,7 @@ class LoginAttempt:
             issuer=issuer,
             created_at=now,
             replaces=replaces,
+            dpop_key=dpop_key,
         )
 
     def code(self, params: Mapping[str, str], *, announces_iss: bool, now: float) -> str:

@@ -36,6 +36,8 @@ class Metadata:
     userinfo_endpoint: str | None
     revocation_endpoint: str | None
     end_session_endpoint: str | None
+    pushed_authorization_request_endpoint: str | None
+    requires_pushed_authorization_requests: bool
     signing_algorithms: frozenset[str]
     announces_iss: bool
     announces_pkce: bool
@@ -58,6 +60,10 @@ def metadata_from(document: dict[str, Any], *, issuer: str) -> Metadata:
         userinfo_endpoint=_optional_endpoint(document, "userinfo_endpoint"),
         revocation_endpoint=_optional_endpoint(document, "revocation_endpoint"),
         end_session_endpoint=_optional_endpoint(document, "end_session_endpoint"),
+        pushed_authorization_request_endpoint=_optional_endpoint(
+            document, "pushed_authorization_request_endpoint"
+        ),
+        requires_pushed_authorization_requests=document.get("require_pushed_authorization_requests") is True,
         signing_algorithms=ALGORITHMS & algorithms if algorithms else ALGORITHMS,
         announces_iss=document.get("authorization_response_iss_parameter_supported") is True,
         announces_pkce="S256" in _strings(document, "code_challenge_methods_supported"),
@@ -153,7 +159,7 @@ class Provider:
     async def _fetch(self, url: str) -> dict[str, Any]:
         async with asking_the_provider(self._timeout_seconds):
             response = await self._http.get(url)
-        return json_object(response)
+        return json_object(response.status_code, response.content)
 
 
 def provider_http(timeout_seconds: float, tls: SSLContext) -> httpx2.AsyncClient:

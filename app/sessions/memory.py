@@ -1,4 +1,4 @@
-"""Sessions in this process alone: for development, gone at every restart."""
+"""Sessions and the outbox in this process alone: for development, gone at every restart."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from app.sessions.outbox import Pending, new_pending
 from app.sessions.session import Session
 
 
@@ -36,8 +37,8 @@ class MemorySessions:
 
     async def lease(self, ref: str, *, owner: str, until: float) -> Session | None:
         session = await self.get(ref)
-        _, taken_until = self._leases.get(ref, ("", 0))
-        if session is None or self._clock() < taken_until:
+        taken_by, taken_until = self._leases.get(ref, (owner, 0))
+        if session is None or (taken_by != owner and self._clock() < taken_until):
             return None
         self._leases[ref] = owner, until
         return session
@@ -52,7 +53,12 @@ class MemorySessions:
             return None
         if lease is not None and not self._holds(session.ref, lease):
             return None
-        saved = replace(current, tokens=session.tokens, claims=session.claims, version=session.version + 1)
+        saved = replace(
+            session,
+            version=session.version + 1,
+            renewed_at=current.renewed_at,
+            expires_at=current.expires_at,
+        )
         self._sessions[session.ref] = saved
         if lease is not None:
             del self._leases[session.ref]
@@ -79,3 +85,43 @@ class MemorySessions:
         now = self._clock()
         for ref in [ref for ref, session in self._sessions.items() if session.expires_at <= now]:
             self._forget(ref)
+
+
+class MemoryOutbox:
+    """An Outbox in a dictionary."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._waiting: dict[str, tuple[float, Pending]] = {}  # when it is due, and what
+
+    async def open(self) -> None:
+        pass
+
+    async def put(self, issuer: str, refresh_token: str, *, due_at: float, expires_at: float) -> Pending:
+        self._clear_away()
+        pending = new_pending(issuer, refresh_token, expires_at=expires_at)
+        self._waiting[pending.id] = due_at, pending
+        return pending
+
+    async def claim(self, *, until: float) -> Pending | None:
+        self._clear_away()
+        now = self._clock()
+        due = [(due_at, pending) for due_at, pending in self._waiting.values() if due_at <= now]
+        if not due:
+            return None
+        _, pending = min(due, key=lambda waiting: waiting[0])
+        claimed = replace(pending, tries=pending.tries + 1)
+        self._waiting[claimed.id] = until, claimed
+        return claimed
+
+    async def postpone(self, pending_id: str, *, due_at: float) -> None:
+        if pending_id in self._waiting:
+            _, pending = self._waiting[pending_id]
+            self._waiting[pending_id] = due_at, pending
+
+    async def remove(self, pending_id: str) -> None:
+        self._waiting.pop(pending_id, None)
+
+    def _clear_away(self) -> None:
+        now = self._clock()
+        self._waiting = {id_: entry for id_, entry in self._waiting.items() if now < entry[1].expires_at}

@@ -2,45 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import asdict, fields, replace
-from datetime import UTC, datetime
 from typing import Any
 
 from bson.binary import Binary
-from pymongo import ReadPreference, ReturnDocument, WriteConcern
-from pymongo.errors import PyMongoError
+from pymongo import ReturnDocument
 
-from app.errors import StoreUnavailable
 from app.observability import short
-from app.sessions.session import Session, TokenSet
+from app.sessions.mongo_connection import answering, collection, date, disconnect
+from app.sessions.session import Session, Target, TokenSet
 from app.vault import Unsealable, Vault
 
 log = logging.getLogger(__name__)
-
-TIMEOUT_SECONDS = 4  # for one operation; a dead database must answer 503, not hang
-_WRITES = WriteConcern(w="majority", j=True, wtimeout=TIMEOUT_SECONDS * 1000)
-
-
-def connect(uri: str, *, driver: str) -> Any:
-    """Return the client of the chosen driver. Call it inside the running loop, after any fork.
-
-    The two differ in nothing that the store uses, but for `close`.
-    """
-    options: dict[str, Any] = {"tz_aware": True, "timeoutMS": TIMEOUT_SECONDS * 1000}
-    if driver == "pymongo":
-        from pymongo import AsyncMongoClient
-
-        return AsyncMongoClient(uri, **options)
-    from motor.motor_asyncio import AsyncIOMotorClient
-
-    return AsyncIOMotorClient(uri, io_loop=asyncio.get_running_loop(), **options)
 
 
 class MongoSessions:
@@ -50,24 +27,18 @@ class MongoSessions:
         self._client = client
         self._vault = vault
         self._clock = clock
-        self._sessions = client.get_default_database("bff").get_collection(
-            "sessions",
-            write_concern=_WRITES,
-            read_preference=ReadPreference.PRIMARY,  # a secondary may still have a session that was ended
-        )
+        self._sessions = collection(client, "sessions")
 
     async def open(self) -> None:
         """Make the TTL index. It only clears away: every read checks `expires_at` itself."""
-        async with _answering():
+        async with answering():
             await self._sessions.create_index("expires_at", expireAfterSeconds=0)
 
     async def close(self) -> None:
-        closing = self._client.close()
-        if inspect.isawaitable(closing):  # PyMongo's is a coroutine, Motor's is not
-            await closing
+        await disconnect(self._client)
 
     async def ping(self) -> None:
-        async with _answering():
+        async with answering():
             await self._client.admin.command("ping")
 
     async def create(self, session: Session) -> None:
@@ -75,25 +46,26 @@ class MongoSessions:
             "_id": session.ref,
             **self._sealed(session),
             "version": session.version,
-            "created_at": _date(session.created_at),
-            "renewed_at": _date(session.renewed_at),
-            "expires_at": _date(session.expires_at),
+            "created_at": date(session.created_at),
+            "renewed_at": date(session.renewed_at),
+            "expires_at": date(session.expires_at),
         }
-        async with _answering():
+        async with answering():
             await self._sessions.insert_one(record)
 
     async def get(self, ref: str) -> Session | None:
-        async with _answering():
+        async with answering():
             record = await self._sessions.find_one(self._living(ref))
         return self._opened(record)
 
     async def lease(self, ref: str, *, owner: str, until: float) -> Session | None:
-        free = {"$or": [{"lease": None}, {"lease.until": {"$lte": _date(self._clock())}}]}
-        taken = {"$set": {"lease": {"owner": owner, "until": _date(until)}}}
+        over = {"lease.until": {"$lte": date(self._clock())}}
+        free = {"$or": [{"lease": None}, over, {"lease.owner": owner}]}
+        taken = {"$set": {"lease": {"owner": owner, "until": date(until)}}}
         return await self._updated({**self._living(ref), **free}, taken)
 
     async def release(self, ref: str, *, owner: str) -> None:
-        async with _answering():
+        async with answering():
             await self._sessions.update_one({"_id": ref, "lease.owner": owner}, {"$unset": {"lease": ""}})
 
     async def save(self, session: Session, *, lease: str | None = None) -> Session | None:
@@ -105,24 +77,24 @@ class MongoSessions:
         return await self._updated(expected, change)
 
     async def _updated(self, expected: dict[str, Any], change: dict[str, Any]) -> Session | None:
-        async with _answering():
+        async with answering():
             record = await self._sessions.find_one_and_update(
                 expected, change, return_document=ReturnDocument.AFTER
             )
         return self._opened(record)
 
     async def touch(self, ref: str, *, renewed_at: float, expires_at: float) -> None:
-        times = {"renewed_at": _date(renewed_at), "expires_at": _date(expires_at)}
-        async with _answering():
+        times = {"renewed_at": date(renewed_at), "expires_at": date(expires_at)}
+        async with answering():
             await self._sessions.update_one(self._living(ref), {"$set": times})
 
     async def delete(self, ref: str) -> Session | None:
-        async with _answering():
+        async with answering():
             record = await self._sessions.find_one_and_delete(self._living(ref))
         return self._opened(record)
 
     def _living(self, ref: str) -> dict[str, Any]:
-        return {"_id": ref, "expires_at": {"$gt": _date(self._clock())}}
+        return {"_id": ref, "expires_at": {"$gt": date(self._clock())}}
 
     def _sealed(self, session: Session) -> dict[str, Any]:
         """What depends on the key ring; written anew with every save, so that old keys fall out of use."""
@@ -158,8 +130,14 @@ def to_bytes(session: Session) -> bytes:
 def from_bytes(data: bytes, **current: Any) -> Session:
     """Return the session in `data`, with the `current` fields that a record keeps outside the seal."""
     content = json.loads(data)
-    tokens = TokenSet(**_known(TokenSet, content["tokens"]))
-    return replace(Session(**{**_known(Session, content), "tokens": tokens}), **current)
+    tokens = _token_set(content["tokens"])
+    others = tuple(_token_set(kept) for kept in content.get("others", ()))
+    return replace(Session(**{**_known(Session, content), "tokens": tokens, "others": others}), **current)
+
+
+def _token_set(content: dict[str, Any]) -> TokenSet:
+    target = Target(**_known(Target, content.get("target", {})))
+    return TokenSet(**{**_known(TokenSet, content), "target": target})
 
 
 def _known(shape: Any, content: dict[str, Any]) -> dict[str, Any]:
@@ -170,22 +148,3 @@ def _known(shape: Any, content: dict[str, Any]) -> dict[str, Any]:
 
 def _place(ref: str) -> str:
     return f"session {ref}"
-
-
-def _date(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
-
-
-@asynccontextmanager
-async def _answering() -> AsyncIterator[None]:
-    """Turn whatever the driver raises into StoreUnavailable.
-
-    The driver's own time-out comes first; but it does not count the wait for one of Motor's few
-    threads, all of which are taken while a dead database is being waited for.
-    """
-    try:
-        async with asyncio.timeout(TIMEOUT_SECONDS + 1):
-            yield
-    except (PyMongoError, TimeoutError) as error:
-        log.warning("session store did not answer", extra={"error": type(error).__name__})
-        raise StoreUnavailable("the session store did not answer") from error

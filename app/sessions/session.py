@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from app.setting_rules import resource_uri
+
 _ID_BYTES = 32  # 256 bits; RFC 10017 and OWASP ask for at least 128
 
 
@@ -22,8 +24,36 @@ def session_ref(session_id: str) -> str:
 
 
 @dataclass(frozen=True)
+class Target:
+    """What an access token is for: scope, resource (RFC 8707), audience (RFC 8693).
+
+    LOGIN, the empty one, is what was asked for at login. `exchanged` tells a token that was got in
+    exchange for the user's own from one that a refresh has brought. Raises ValueError for a resource
+    that is none.
+    """
+
+    scope: str | None = None
+    resource: str | None = None
+    audience: str | None = None
+    exchanged: bool = False
+
+    def __post_init__(self) -> None:
+        if self.resource is not None:
+            resource_uri(self.resource)
+
+    @property
+    def params(self) -> dict[str, str]:
+        """What a token request says of it."""
+        wanted = {"scope": self.scope, "resource": self.resource, "audience": self.audience}
+        return {name: value for name, value in wanted.items() if value}
+
+
+LOGIN = Target()
+
+
+@dataclass(frozen=True)
 class TokenSet:
-    """Tokens from one token response.
+    """Tokens from one token response, for `target`.
 
     `received_at` and `expires_at` are seconds since the epoch. `expires_at` is None when the
     provider did not say: then only an API's 401 tells that the access token is over.
@@ -35,20 +65,22 @@ class TokenSet:
     refresh_token: str | None = field(default=None, repr=False)
     id_token: str | None = field(default=None, repr=False)
     scope: str | None = None
+    target: Target = LOGIN
 
     def is_alive(self, *, now: float) -> bool:
         return self.expires_at is None or now < self.expires_at
 
-    def is_fresh(self, *, margin_seconds: float, now: float) -> bool:
-        """Whether it is early enough to hand out the access token without refreshing it.
+    def margin(self, seconds: float) -> float:
+        """Return how long before its end to renew the access token: `seconds`, or less.
 
-        The margin is never more than a tenth of the lifetime: a token that lives for a minute
-        would otherwise be refreshed at every call.
+        Never more than a tenth of its lifetime: a token that lives for a minute would otherwise be
+        renewed at every call.
         """
-        if self.expires_at is None:
-            return True
-        margin = min(margin_seconds, (self.expires_at - self.received_at) / 10)
-        return now < self.expires_at - margin
+        return min(seconds, (self.expires_at - self.received_at) / 10) if self.expires_at is not None else 0
+
+    def is_fresh(self, *, margin_seconds: float, now: float) -> bool:
+        """Whether it is early enough to hand out the access token without renewing it."""
+        return self.is_alive(now=now + self.margin(margin_seconds))
 
     def updated_by(self, newer: TokenSet) -> TokenSet:
         """Return `newer`; a refresh or id token that it leaves out is kept (RFC 6749 §6)."""
@@ -59,13 +91,23 @@ class TokenSet:
             scope=newer.scope or self.scope,
         )
 
+    def lasting_part(self, newer: TokenSet) -> TokenSet:
+        """Return this one with what `newer`, for another target, brings for the whole session."""
+        return replace(
+            self,
+            refresh_token=newer.refresh_token or self.refresh_token,
+            id_token=newer.id_token or self.id_token,
+        )
+
 
 @dataclass(frozen=True)
 class Session:
     """One signed-in browser.
 
     All times are seconds since the epoch. `sid` is the provider's name for its own session, or one
-    we made up where it has none. `version` counts the writes of tokens.
+    we made up where it has none. `tokens` are those of the login, `others` are access tokens for
+    other targets. `dpop_key`, a private JWK, is what they are bound to. `version` counts the writes
+    of tokens.
     """
 
     ref: str
@@ -78,7 +120,20 @@ class Session:
     renewed_at: float
     expires_at: float
     session_state: str | None = None
+    others: tuple[TokenSet, ...] = ()
+    dpop_key: Mapping[str, str] | None = field(default=None, repr=False)
     version: int = 1
+
+    def tokens_for(self, target: Target) -> TokenSet | None:
+        return next((tokens for tokens in (self.tokens, *self.others) if tokens.target == target), None)
+
+    def updated_by(self, newer: TokenSet, *, now: float) -> Session:
+        """Return the session after a token response. Of access tokens, only what is over is lost."""
+        others = tuple(kept for kept in self.others if kept.target != newer.target and kept.is_alive(now=now))
+        if newer.target == LOGIN:
+            return replace(self, tokens=self.tokens.updated_by(newer), others=others)
+        access_only = replace(newer, refresh_token=None, id_token=None)
+        return replace(self, tokens=self.tokens.lasting_part(newer), others=(*others, access_only))
 
 
 @dataclass(frozen=True)

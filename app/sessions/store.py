@@ -32,8 +32,9 @@ class SessionStore(Protocol):
         """Take the right to refresh the session's tokens, and return the session as it is now.
 
         One owner has it at a time among all processes, until it saves, releases it, or the time
-        `until` (seconds since the epoch) has come: a process that dies is succeeded. Returns None
-        while somebody else has it, or if the session is gone.
+        `until` (seconds since the epoch) has come: a process that dies is succeeded. Its owner may take
+        it again, since the answer may have been lost. Returns None while somebody else has it, or if
+        the session is gone.
         """
 
     async def release(self, ref: str, *, owner: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -9,50 +10,63 @@ from collections.abc import Callable
 from app.errors import GrantRefused, ProviderUnavailable, TokenUnavailable
 from app.flights import Flights
 from app.oidc.client import OidcClient
-from app.sessions.session import TokenSet
+from app.oidc.dpop import DpopKey
+from app.sessions.session import Target, TokenSet
+from app.tokens.wanted import Wanted
 
 log = logging.getLogger(__name__)
 
 
 class ApplicationTokens:
-    """Hands out tokens of our own: one per scope and resource, shared by everybody in this process."""
+    """Hands out tokens of our own: one per target, shared by everybody in this process."""
 
     def __init__(
-        self, client: OidcClient, *, margin_seconds: float, clock: Callable[[], float] = time.time
+        self,
+        client: OidcClient,
+        *,
+        margin_seconds: float,
+        dpop_key: DpopKey | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        self.dpop_key = dpop_key
         self._client = client
         self._margin_seconds = margin_seconds
         self._clock = clock
-        self._tokens: dict[tuple[str | None, str | None], TokenSet] = {}
+        self._tokens: dict[Target, TokenSet] = {}
         self._flights = Flights[TokenSet]()
 
-    async def get(self, *, scope: str | None, resource: str | None, instead_of: str | None = None) -> str:
+    async def get(self, target: Target, *, instead_of: str | None = None) -> str:
         """Return an access token that is good right now and is not `instead_of`.
 
         Raises TokenUnavailable if the provider does not answer, or refuses; a token that is inside the
-        margin but alive is returned even then.
+        margin but alive is returned even then, and nobody waits while it is being renewed.
         """
-        wanted = (scope, resource)
-        kept = self._tokens.get(wanted)
-        if kept is not None and kept.access_token == instead_of:
-            kept = None
-        if kept is not None and kept.is_fresh(margin_seconds=self._margin_seconds, now=self._clock()):
-            return kept.access_token
-        try:
-            tokens = await self._flights.join(wanted, lambda: self._fetch(scope, resource))
-        except TokenUnavailable:
-            if kept is None or not kept.is_alive(now=self._clock()):
-                raise
-            return kept.access_token
+        wanted = Wanted(self._margin_seconds, self._clock, target, instead_of)
+        tokens = wanted.fresh_in(self) or await self._renewed(wanted)
         return tokens.access_token
 
-    async def _fetch(self, scope: str | None, resource: str | None) -> TokenSet:
+    def tokens_for(self, target: Target) -> TokenSet | None:
+        return self._tokens.get(target)
+
+    async def settle(self) -> None:
+        await self._flights.settle()
+
+    async def _renewed(self, wanted: Wanted) -> TokenSet:
+        flight = self._flights.start(wanted.target, lambda: self._fetch(wanted.target))
+        if tokens := wanted.unhurried_in(self):
+            return tokens
         try:
-            tokens = await self._client.client_credentials(scope=scope, resource=resource)
+            return await asyncio.shield(flight)
+        except TokenUnavailable as error:
+            return wanted.best_of(self, error)
+
+    async def _fetch(self, target: Target) -> TokenSet:
+        try:
+            tokens = await self._client.client_credentials(target, dpop_key=self.dpop_key)
         except (GrantRefused, ProviderUnavailable) as error:
             log.warning("no token of our own", extra={"reason": str(error)})
             raise TokenUnavailable(
                 "no token of our own", retry_after_seconds=error.retry_after_seconds
             ) from error
-        self._tokens[scope, resource] = tokens
+        self._tokens[target] = tokens
         return tokens

@@ -1,13 +1,15 @@
-"""One refresh of a session's tokens: under a lease, and saved before anybody uses what it brought."""
+"""New tokens for a session: under a lease, and saved before anybody uses them."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from weakref import WeakValueDictionary
 
 from app.errors import (
     GrantRefused,
@@ -24,9 +26,10 @@ from app.flights import Flights
 from app.observability import short
 from app.oidc.client import OidcClient
 from app.oidc.keys import UnknownKey
-from app.sessions.session import Session, TokenSet
+from app.sessions.session import Session, Target, TokenSet
 from app.sessions.store import SessionStore
 from app.tokens.revocation import Revocation
+from app.tokens.wanted import Wanted
 
 log = logging.getLogger(__name__)
 
@@ -39,33 +42,11 @@ def growing_pauses() -> Iterator[float]:
         pause = min(pause * 1.5, 0.5)
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """Which tokens a caller can use; `instead_of` is an access token that an API has just refused."""
-
-    margin_seconds: float
-    instead_of: str | None
-    clock: Callable[[], float]
-
-    def met_by(self, tokens: TokenSet) -> bool:
-        return tokens.access_token != self.instead_of and tokens.is_fresh(
-            margin_seconds=self.margin_seconds, now=self.clock()
-        )
-
-    def met_for_now_by(self, tokens: TokenSet) -> bool:
-        """Inside the margin, but alive: good enough when there is nothing better."""
-        return tokens.access_token != self.instead_of and tokens.is_alive(now=self.clock())
-
-    def best_of(self, tokens: TokenSet, otherwise: Unauthorized) -> TokenSet:
-        if self.met_for_now_by(tokens):
-            return tokens
-        raise otherwise
-
-
 class Refresher:
-    """Refreshes the tokens of sessions, one refresh at a time per session among all processes.
+    """Gets new tokens for sessions, for one target at a time per session among all processes.
 
-    A process that wants to refresh takes the session's lease; the others wait, and read what it has
+    Whatever the target, it is the one refresh token of the session that is used. So in a process the
+    targets take turns, and a process takes the session's lease; the others wait, and read what it has
     written. A holder that dies is succeeded when its lease ends; should it come back late, the
     session's `version` keeps it from overwriting anything.
     """
@@ -86,24 +67,30 @@ class Refresher:
         self._lease_seconds = lease_seconds
         self._pauses = pauses
         self._clock = clock
-        self._unsaved: dict[str, TokenSet] = {}
+        self._owner = secrets.token_hex(8)  # the same for all: a lease whose answer was lost is ours still
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._unsaved: dict[str, Session] = {}
         self._saving = Flights[None]()
 
     async def renew(self, ref: str, wanted: Wanted) -> TokenSet:
-        """Return tokens that are `wanted`, refreshing them if nobody else does; raises Unauthorized."""
-        owner = secrets.token_hex(8)
+        """Return tokens that are `wanted`, getting new ones if nobody else does; raises Unauthorized."""
+        async with self._turns.setdefault(ref, asyncio.Lock()):
+            return await self._renew(ref, wanted)
+
+    async def _renew(self, ref: str, wanted: Wanted) -> TokenSet:
         for pause in self._pauses():
-            if ref in self._unsaved and wanted.met_for_now_by(self._unsaved[ref]):
-                return self._unsaved[ref]
+            if ref in self._unsaved:
+                return wanted.best_of(self._unsaved[ref], StoreUnavailable("the session is not saved yet"))
             # Read again: the session that the caller saw may have been refreshed, or ended, since.
             session = await self._current(ref)
-            if self._needs_no_refresh(session.tokens, wanted):
-                return session.tokens
-            leased = await self._sessions.lease(ref, owner=owner, until=self._clock() + self._lease_seconds)
+            if self._is_done(session, wanted):
+                return wanted.best_of(session, _no_way())
+            until = self._clock() + self._lease_seconds
+            leased = await self._sessions.lease(ref, owner=self._owner, until=until)
             if leased is not None:
-                return await self._refresh(leased, owner, wanted)
-            if wanted.met_for_now_by(session.tokens):  # somebody else is refreshing: nobody needs to wait
-                return session.tokens
+                return await self._renew_leased(leased, wanted)
+            if tokens := wanted.alive_in(session):  # somebody else is refreshing: nobody needs to wait
+                return tokens
             await asyncio.sleep(pause)
         raise AssertionError("pauses never end")
 
@@ -117,49 +104,58 @@ class Refresher:
             raise NoSession("the session is over")
         return session
 
-    def _needs_no_refresh(self, tokens: TokenSet, wanted: Wanted) -> bool:
-        if wanted.met_by(tokens):
-            return True
-        if tokens.refresh_token is None:
-            wanted.best_of(tokens, ReauthenticationRequired("no refresh token"))
-            return True
-        return False
+    def _is_done(self, session: Session, wanted: Wanted) -> bool:
+        """Whether the session has what is wanted, or there is no way to get it."""
+        has_the_means = wanted.target.exchanged or session.tokens.refresh_token is not None
+        has_moved = session.issuer != self._client.issuer  # BFF_ISSUER was changed: nothing of it goes there
+        return wanted.fresh_in(session) is not None or not has_the_means or has_moved
 
-    async def _refresh(self, session: Session, owner: str, wanted: Wanted) -> TokenSet:
-        if wanted.met_by(session.tokens) or session.tokens.refresh_token is None:  # since we looked
-            await self._sessions.release(session.ref, owner=owner)
-            return wanted.best_of(session.tokens, ReauthenticationRequired("no refresh token"))
+    async def _renew_leased(self, session: Session, wanted: Wanted) -> TokenSet:
+        if self._is_done(session, wanted):  # since we looked
+            await self._release(session)
+            return wanted.best_of(session, _no_way())
         try:
-            newer = await self._client.refresh(session.tokens.refresh_token)
+            newer = await self._ask(session, wanted.target)
         except GrantRefused:
             return await self._refused(session, wanted)
         except ProviderUnavailable as error:
             log.warning("refresh failed", extra=_about(session, error))
-            await self._sessions.release(session.ref, owner=owner)
+            await self._release(session)
             retry = TokenUnavailable(error.title, retry_after_seconds=error.retry_after_seconds)
-            return wanted.best_of(session.tokens, retry)
-        return await self._save(session, newer, owner, wanted)
+            return wanted.best_of(session, retry)
+        return await self._save(session, newer, wanted)
 
-    async def _save(self, session: Session, newer: TokenSet, owner: str, wanted: Wanted) -> TokenSet:
-        tokens = session.tokens.updated_by(await self._with_checked_id_token(session, newer))
-        changed = replace(session, tokens=tokens)
+    async def _ask(self, session: Session, target: Target) -> TokenSet:
+        if target.exchanged:
+            subject = session.tokens.access_token
+            return await self._client.exchange(subject, target=target, dpop_key=session.dpop_key)
+        refresh_token = session.tokens.refresh_token or ""
+        return await self._client.refresh(refresh_token, target=target, dpop_key=session.dpop_key)
+
+    async def _release(self, session: Session) -> None:
+        with contextlib.suppress(StoreUnavailable):  # then it ends by itself
+            await self._sessions.release(session.ref, owner=self._owner)
+
+    async def _save(self, session: Session, newer: TokenSet, wanted: Wanted) -> TokenSet:
+        checked = await self._with_checked_id_token(session, newer)
+        changed = session.updated_by(checked, now=self._clock())
         try:
-            saved = await self._sessions.save(changed, lease=owner)
+            saved = await self._sessions.save(changed, lease=self._owner)
         except StoreUnavailable:
-            self._unsaved[session.ref] = tokens
-            self._saving.start(session.ref, lambda: self._save_when_possible(changed, owner, wanted))
-            return tokens
+            self._unsaved[session.ref] = changed
+            self._saving.start(session.ref, lambda: self._save_when_possible(changed, wanted))
+            return newer
         if saved is None:
             return await self._overtaken(changed, wanted)
         log.info("session refreshed", extra={"session": short(session.ref)})
-        return tokens
+        return newer
 
-    async def _save_when_possible(self, changed: Session, owner: str, wanted: Wanted) -> None:
+    async def _save_when_possible(self, changed: Session, wanted: Wanted) -> None:
         """Try until the store answers: the old refresh token is used up, this is the only one there is."""
         for pause in self._pauses():
             await asyncio.sleep(pause)
             try:
-                if await self._sessions.save(changed, lease=owner) is None:
+                if await self._sessions.save(changed, lease=self._owner) is None:
                     await self._overtaken(changed, wanted)
             except StoreUnavailable:
                 if self._clock() < changed.expires_at:
@@ -179,7 +175,9 @@ class Refresher:
             return replace(newer, id_token=None)
         except UntrustedToken as error:
             log.error("refreshed id token refused", extra=_about(session, error))
-            await self._end(session, session.tokens, newer)
+            for tokens in (session.tokens, newer):
+                await self._revocation.clear_up(replace(session, tokens=tokens))
+            await self._sessions.delete(session.ref)
             raise SessionEnded("the provider answered for somebody else") from error
         return newer
 
@@ -187,24 +185,23 @@ class Refresher:
         """Somebody wrote or ended the session while we refreshed; or it was we, and the answer was lost."""
         current = await self._sessions.get(changed.ref)
         if current is None or current.tokens.refresh_token is None:
-            await self._revocation.revoke(changed.tokens)  # after a logout nothing new may live on
+            await self._revocation.clear_up(changed)  # after a logout nothing new may live on
         if current is None:
             raise NoSession("the session is over")
-        return wanted.best_of(current.tokens, ReauthenticationRequired("no refresh token"))
+        return wanted.best_of(current, _no_way())
 
     async def _refused(self, session: Session, wanted: Wanted) -> TokenSet:
         """After `invalid_grant`: one more look, since another process may have used the token first."""
         current = await self._sessions.get(session.ref)
-        if current is not None and wanted.met_by(current.tokens):
-            return current.tokens
+        if current is not None and (tokens := wanted.fresh_in(current)):
+            return tokens
         log.warning("refresh refused, session ended", extra={"session": short(session.ref)})
         await self._sessions.delete(session.ref)
         raise SessionEnded("the provider has ended this session")
 
-    async def _end(self, session: Session, *left_behind: TokenSet) -> None:
-        await self._sessions.delete(session.ref)
-        for tokens in left_behind:
-            await self._revocation.revoke(tokens)
+
+def _no_way() -> ReauthenticationRequired:
+    return ReauthenticationRequired("the session cannot get another token")
 
 
 def _about(session: Session, error: Exception) -> dict[str, str]:

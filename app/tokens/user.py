@@ -8,14 +8,15 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from app.errors import ProviderUnavailable
+from app.errors import NoSession
 from app.flights import Flights
 from app.observability import short
 from app.oidc.client import OidcClient
-from app.sessions.session import Session, TokenSet
+from app.sessions.session import LOGIN, Session, Target, TokenSet
 from app.sessions.store import SessionStore
-from app.tokens.refresh import Refresher, Wanted
+from app.tokens.refresh import Refresher
 from app.tokens.revocation import Revocation
+from app.tokens.wanted import Wanted
 
 log = logging.getLogger(__name__)
 
@@ -23,77 +24,85 @@ _SETTLE_SECONDS = 20
 
 
 class UserTokens:
-    """Hands out a user's access token, refreshing it when it is about to expire.
+    """Hands out a user's access token, renewing it when it is about to expire.
 
     Ten requests that find the same expired token cause one refresh: the first starts a task, all ten
-    wait for it, and the task belongs to none of them.
+    wait for it, and the task belongs to none of them. While the token is alive nobody waits at all.
 
-    `get` raises, and all of it means 401 for the caller: NoSession; SessionEnded, the provider
-    refused the refresh token; ReauthenticationRequired, there is none; TokenUnavailable, the
-    provider did not answer: the session stays, try later.
+    `get` and `for_session` raise, and all of it means 401 for the caller: NoSession; SessionEnded,
+    the provider refused the refresh token; ReauthenticationRequired, there is none; TokenUnavailable,
+    the provider did not answer: the session stays, try later.
     """
 
     def __init__(
         self,
         sessions: SessionStore,
         client: OidcClient,
+        revocation: Revocation,
         *,
         margin_seconds: float,
         lease_seconds: float = 30,
-        revokes_at_end: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._sessions = sessions
-        self._client = client
         self._margin_seconds = margin_seconds
         self._clock = clock
-        self._revocation = Revocation(client, enabled=revokes_at_end)
-        self._refresher = Refresher(
-            sessions, client, self._revocation, lease_seconds=lease_seconds, clock=clock
-        )
+        self._revocation = revocation
+        self._refresher = Refresher(sessions, client, revocation, lease_seconds=lease_seconds, clock=clock)
         self._flights = Flights[TokenSet]()
 
-    async def get(self, session: Session, *, instead_of: str | None = None) -> str:
-        """Return an access token that is good right now and is not `instead_of`.
+    async def get(self, session: Session, *, target: Target = LOGIN, instead_of: str | None = None) -> str:
+        """Return an access token for `target` that is good right now and is not `instead_of`.
 
         `instead_of` is a token that an API has just refused. A token that somebody else has got
         meanwhile will do: a hundred refused requests cause one refresh, not a hundred.
         """
-        tokens, wanted = session.tokens, Wanted(self._margin_seconds, instead_of, self._clock)
-        if not wanted.met_by(tokens):
-            tokens = await self._renewed(session.ref, wanted)
+        wanted = Wanted(self._margin_seconds, self._clock, target, instead_of)
+        tokens = wanted.fresh_in(session) or await self._renewed(session, wanted)
         if tokens.access_token == instead_of:  # joined a flight that was looking for any fresh token
-            tokens = await self._renewed(session.ref, wanted)
+            tokens = await self._renewed(session, wanted)
         return tokens.access_token
+
+    async def for_session(self, ref: str, *, scope: str | None = None, resource: str | None = None) -> str:
+        """Return the user's access token, good right now, for work outside a request.
+
+        `ref` is the `ref` of a session. It opens nothing in a browser, so a job queue may keep it. It
+        does not keep the session alive either: once that is over, by time or by logout, NoSession is raised.
+        """
+        session = await self._sessions.get(ref)
+        if session is None:
+            raise NoSession("the session is over")
+        return await self.get(session, target=Target(scope, resource))
 
     async def revoke(self, session: Session) -> None:
         """Revoke the session's refresh token by hand; the access token lives on until it expires.
 
-        Raises ProviderUnavailable: then the session has its refresh token still.
+        The session is without it at once. If the provider does not answer it is revoked later.
         """
         current = await self._sessions.get(session.ref)
-        if current is None or current.tokens.refresh_token is None:
+        if current is None:
             return
+        kept = await self._revocation.keep(current)
         # Out of the session first: a refresh with it now would be refused, and end the session.
-        without = await self._sessions.save(
-            replace(current, tokens=replace(current.tokens, refresh_token=None))
-        )
-        if without is None:  # refreshed meanwhile: another one is to be revoked
+        without = replace(current, tokens=replace(current.tokens, refresh_token=None))
+        if kept and await self._sessions.save(without) is None:  # refreshed meanwhile: there is another one
             await self.revoke(session)
-            return
-        try:
-            await self._client.revoke(current.tokens.refresh_token)
-        except ProviderUnavailable:
-            await self._sessions.save(replace(without, tokens=current.tokens))
-            raise
-        log.info("refresh token revoked", extra={"session": short(session.ref)})
+        for pending in kept:
+            await self._revocation.attempt(pending)
 
     async def end(self, ref: str) -> None:
         """End a session: it is gone for every process, then its refresh token is revoked."""
-        session = await self._sessions.delete(ref)
-        if session is not None:
+        session = await self._sessions.get(ref)
+        if session is None:
+            return
+        kept = await self._revocation.keep_at_end(session)
+        ended = await self._sessions.delete(ref)
+        if ended is not None:
             log.info("session ended", extra={"session": short(ref)})
-            await self._revocation.revoke(session.tokens)
+            if ended.tokens.refresh_token != session.tokens.refresh_token:  # refreshed since we looked
+                kept += await self._revocation.keep_at_end(ended)
+        for pending in kept:
+            await self._revocation.attempt(pending)
 
     async def settle(self) -> None:
         """Wait for the refreshes that are under way, so that a shutdown loses no rotated token."""
@@ -104,5 +113,14 @@ class UserTokens:
         except TimeoutError:
             log.error("stopped before every refreshed session could be saved")
 
-    async def _renewed(self, ref: str, wanted: Wanted) -> TokenSet:
-        return await self._flights.join(ref, lambda: self._refresher.renew(ref, wanted))
+    async def _renewed(self, session: Session, wanted: Wanted) -> TokenSet:
+        flight = self._flights.start((session.ref, wanted.target), lambda: self._renew(session.ref, wanted))
+        if tokens := wanted.unhurried_in(session):
+            return tokens
+        return await asyncio.shield(flight)
+
+    async def _renew(self, ref: str, wanted: Wanted) -> TokenSet:
+        if wanted.target.exchanged:  # for the user's own token, so that has to be good first
+            own = Wanted(self._margin_seconds, self._clock)
+            await self._flights.join((ref, LOGIN), lambda: self._refresher.renew(ref, own))
+        return await self._refresher.renew(ref, wanted)
