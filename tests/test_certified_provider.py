@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -42,14 +42,22 @@ class Certified:
         async with httpx2.AsyncClient() as http:
             return int((await http.get(f"{self.issuer}/refreshes")).text)
 
+    async def pushed(self) -> int:
+        """How many authorization requests have been pushed to it."""
+        async with httpx2.AsyncClient() as http:
+            return int((await http.get(f"{self.issuer}/pushed")).text)
+
     async def is_active(self, token: str | None) -> bool:
-        """What its introspection endpoint says (RFC 7662)."""
+        return bool((await self.introspected(token))["active"])
+
+    async def introspected(self, token: str | None) -> dict[str, Any]:
+        """What its introspection endpoint says of a token (RFC 7662)."""
         assert token
         basic = (quote_plus(CLIENT_ID), quote_plus(CLIENT_SECRET))
         async with httpx2.AsyncClient() as http:
             url = f"{self.issuer}/token/introspection"
             response = await http.post(url, data={"token": token}, auth=basic)
-        return bool(response.raise_for_status().json()["active"])
+        return dict(response.raise_for_status().json())
 
 
 class Person(Browser):
@@ -90,11 +98,14 @@ class Token(ApiHandler):
     """What a handler of somebody's application might do."""
 
     async def get(self) -> None:
-        self.finish(await self.get_user_access_token(force_renewal="forced" in self.params))
+        wanted = {name: self.params[name] for name in ("scope", "resource") if name in self.params}
+        self.finish(await self.get_user_access_token(force_renewal="forced" in self.params, **wanted))
 
 
 @asynccontextmanager
-async def certified_provider(base_url: str, registered: dict[str, Any]) -> AsyncIterator[Certified]:
+async def certified_provider(
+    base_url: str, registered: dict[str, Any], requires: Collection[str] = ()
+) -> AsyncIterator[Certified]:
     node, hint = shutil.which("node"), "run scripts/test.sh, which installs it"
     assert node, f"there is no node: install Node 20 or newer, then {hint}"
     assert PACKAGE.is_dir(), f"the npm package oidc-provider is not there: {hint}"
@@ -105,6 +116,8 @@ async def certified_provider(base_url: str, registered: dict[str, Any]) -> Async
         "redirect_uris": [f"{base_url}/bff/callback"],
         "post_logout_redirect_uris": [f"{base_url}/bff/logout/callback"],
         "registered": registered,
+        "requires_par": "par" in requires,
+        "requires_dpop_nonce": "dpop_nonce" in requires,
         "access_token_seconds": ACCESS_TOKEN_SECONDS,
         "token_milliseconds": 200,  # so slow that fifty callers are under way before it answers
     }
@@ -122,12 +135,16 @@ async def certified_provider(base_url: str, registered: dict[str, Any]) -> Async
 
 @asynccontextmanager
 async def a_person(
-    clock: Clock, *, registered: dict[str, Any] | None = None, **settings: Any
+    clock: Clock,
+    *,
+    registered: dict[str, Any] | None = None,
+    requires: Collection[str] = (),
+    **settings: Any,
 ) -> AsyncIterator[tuple[Person, Certified]]:
     """Somebody in front of an application that trusts a certified provider, where it is `registered` so."""
     [socket] = bind_sockets(0, "127.0.0.1")
     base_url = f"http://localhost:{socket.getsockname()[1]}"
-    async with certified_provider(base_url, registered or {}) as certified:
+    async with certified_provider(base_url, registered or {}, requires) as certified:
         chosen = a_settings(**{"base_url": base_url, "issuer": certified.issuer, **settings})
         async with running_services(chosen, clock=clock) as services:
             tornado = make_app(services)

@@ -117,6 +117,7 @@ def test_whatever_is_let_through_stays_below_the_base_url(rest):
         "Cookie",
         "Authorization",
         "Proxy-Authorization",
+        "DPoP",
         "X-CSRF",
         "Host",
         "Content-Length",
@@ -183,6 +184,7 @@ def test_an_api_sees_the_rest_of_the_browsers_headers_as_they_were_sent():
     [
         "Set-Cookie",
         "set-cookie2",
+        "dpop-nonce",
         "Access-Control-Allow-Origin",
         "Access-Control-Allow-Credentials",
         "Content-Length",

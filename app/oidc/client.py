@@ -203,7 +203,10 @@ class OidcClient:
         try:
             return await self._calls.post(endpoint, params, judge, dpop_key=dpop_key)
         except ClientRejected as error:
-            log.error("provider rejects this client: check BFF_CLIENT_*", extra={"reason": str(error)})
+            log.error(
+                "provider rejects what we ask: check BFF_CLIENT_* and what is registered there",
+                extra={"reason": str(error)},
+            )
             raise
 
 

@@ -48,9 +48,6 @@ class ApplicationTokens:
     def tokens_for(self, target: Target) -> TokenSet | None:
         return self._tokens.get(target)
 
-    async def settle(self) -> None:
-        await self._flights.settle()
-
     async def _renewed(self, wanted: Wanted) -> TokenSet:
         flight = self._flights.start(wanted.target, lambda: self._fetch(wanted.target))
         if tokens := wanted.unhurried_in(self):

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_SECONDS = 5
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 5, 600
 _ATTEMPT_SECONDS = 30  # longer than one attempt takes; after that it belongs to whoever is alive
-_KEPT_SECONDS = 7 * 24 * 3600
+_KEPT_SECONDS = 24 * 3600
 
 
 def retry_seconds(tries: int) -> float:
@@ -30,7 +30,7 @@ class Revocation:
     """Revokes refresh tokens; while the provider is down they wait, sealed, in the store.
 
     A token is put there before its session is gone, so a crash loses none: whichever process is
-    alive goes on, with growing pauses, for a week at the most.
+    alive goes on, with growing pauses, for a day at the most.
     """
 
     def __init__(

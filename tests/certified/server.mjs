@@ -19,18 +19,25 @@ const configuration = {
       client_secret: options.client_secret,
       redirect_uris: options.redirect_uris,
       post_logout_redirect_uris: options.post_logout_redirect_uris,
-      grant_types: ["authorization_code", "refresh_token"],
+      grant_types: ["authorization_code", "refresh_token", "client_credentials"],
       token_endpoint_auth_method: "client_secret_basic",
       ...options.registered,
     },
   ],
-  scopes: ["openid", "profile", "email", "offline_access"],
+  scopes: ["openid", "profile", "email", "offline_access", "orders.read", "orders.write"],
   claims: { openid: ["sub", "sid"], profile: ["name"], email: ["email", "email_verified"] },
   findAccount: (_, sub) => ({ accountId: sub, claims: () => ({ sub, ...PEOPLE[sub] }) }),
   features: {
     introspection: { enabled: true },
     revocation: { enabled: true },
     rpInitiatedLogout: { enabled: true },
+    clientCredentials: { enabled: true },
+    pushedAuthorizationRequests: { enabled: true, requirePushedAuthorizationRequests: options.requires_par },
+    dPoP: { enabled: true, nonceSecret: Buffer.alloc(32, 1), requireNonce: () => options.requires_dpop_nonce },
+    resourceIndicators: {
+      enabled: true,
+      getResourceServerInfo: () => ({ scope: "orders.read orders.write", accessTokenFormat: "opaque" }),
+    },
   },
   // Without `prompt=consent` it takes offline_access out of the scope; that is a policy, and this is ours.
   issueRefreshToken: async (_, client) => client.grantTypeAllowed("refresh_token"),
@@ -40,6 +47,7 @@ const configuration = {
 };
 
 let refreshes = 0;
+let pushed = 0;
 
 const server = createServer();
 server.listen(0, "127.0.0.1", () => {
@@ -48,7 +56,9 @@ server.listen(0, "127.0.0.1", () => {
   provider.on("grant.success", (ctx) => (refreshes += ctx.oidc.params.grant_type === "refresh_token"));
   const answer = provider.callback();
   server.on("request", (request, response) => {
+    pushed += request.url === "/request";
     if (request.url === "/refreshes") response.end(String(refreshes));
+    else if (request.url === "/pushed") response.end(String(pushed));
     else setTimeout(answer, request.url === "/token" ? options.token_milliseconds : 0, request, response);
   });
   console.log(JSON.stringify({ issuer }));
