@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import re
-import shutil
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote_plus, urljoin
 
-import httpx2
 import pytest
 from joserfc import jwk
 from tornado.httpserver import HTTPServer
@@ -22,60 +17,12 @@ from tornado.netutil import bind_sockets
 from app.handlers.base import ApiHandler
 from app.main import make_app
 from app.services import running_services
-from tests.parts import CLIENT_ID, CLIENT_SECRET, Browser, Clock, RunningApp, a_settings, refresh_target
-
-ROOT = Path(__file__).parent.parent
-SERVER = ROOT / "tests/certified/server.mjs"
-PACKAGE = ROOT / ".venv/node/node_modules/oidc-provider"
-ACCESS_TOKEN_SECONDS = 300
-FILLED_IN = {"login": "alice", "password": "any will do", "logout": "yes"}
+from tests.certified_provider import ACCESS_TOKEN_SECONDS, Certified, Visitor, certified_provider
+from tests.parts import Clock, RunningApp, a_settings, refresh_target
 
 
-class Certified:
-    """The certified provider, as the tests see it."""
-
-    def __init__(self, issuer: str) -> None:
-        self.issuer = issuer
-
-    async def refreshes(self) -> int:
-        """How many refresh tokens it has accepted."""
-        async with httpx2.AsyncClient() as http:
-            return int((await http.get(f"{self.issuer}/refreshes")).text)
-
-    async def pushed(self) -> int:
-        """How many authorization requests have been pushed to it."""
-        async with httpx2.AsyncClient() as http:
-            return int((await http.get(f"{self.issuer}/pushed")).text)
-
-    async def is_active(self, token: str | None) -> bool:
-        return bool((await self.introspected(token))["active"])
-
-    async def introspected(self, token: str | None) -> dict[str, Any]:
-        """What its introspection endpoint says of a token (RFC 7662)."""
-        assert token
-        basic = (quote_plus(CLIENT_ID), quote_plus(CLIENT_SECRET))
-        async with httpx2.AsyncClient() as http:
-            url = f"{self.issuer}/token/introspection"
-            response = await http.post(url, data={"token": token}, auth=basic)
-        return dict(response.raise_for_status().json())
-
-
-class Person(Browser):
-    """Fills in the provider's forms: the login, the consent, the sign-out."""
-
-    async def passes_the_provider(self, url: str) -> str:
-        """Follow its pages; return the URL of ours that it sends the browser to."""
-        while not url.startswith(self.app.base_url):
-            response = await self.http.get(url)
-            while response.status_code == 200:
-                action, hidden = form_in(response.text)
-                response = await self.http.post(urljoin(url, action), data={**hidden, **FILLED_IN})
-            assert response.has_redirect_location, response.text
-            url = urljoin(url, response.headers["Location"])
-        return url
-
-    async def signs_in(self, return_url: str = "/") -> httpx2.Response:
-        return await self.get(await self.passes_the_provider(await self.start_login(return_url)))
+class Person(Visitor):
+    """Looks at a page that shows the access token, and into the store."""
 
     async def token(self, **params: str) -> str:
         response = await self.fetch("/token", params=params)
@@ -88,49 +35,12 @@ class Person(Browser):
         return session.tokens.refresh_token
 
 
-def form_in(page: str) -> tuple[str, dict[str, str]]:
-    """Where the page's form goes, and its hidden fields."""
-    [action] = re.findall(r'<form[^>]* action="([^"]+)"', page)
-    return action, dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page))
-
-
 class Token(ApiHandler):
     """What a handler of somebody's application might do."""
 
     async def get(self) -> None:
         wanted = {name: self.params[name] for name in ("scope", "resource") if name in self.params}
         self.finish(await self.get_user_access_token(force_renewal="forced" in self.params, **wanted))
-
-
-@asynccontextmanager
-async def certified_provider(
-    base_url: str, registered: dict[str, Any], requires: Collection[str] = ()
-) -> AsyncIterator[Certified]:
-    node, hint = shutil.which("node"), "run scripts/test.sh, which installs it"
-    assert node, f"there is no node: install Node 20 or newer, then {hint}"
-    assert PACKAGE.is_dir(), f"the npm package oidc-provider is not there: {hint}"
-    options = {
-        "package": str(PACKAGE),
-        "client_id": CLIENT_ID,
-        "client_secret": CLIENT_SECRET,
-        "redirect_uris": [f"{base_url}/bff/callback"],
-        "post_logout_redirect_uris": [f"{base_url}/bff/logout/callback"],
-        "registered": registered,
-        "requires_par": "par" in requires,
-        "requires_dpop_nonce": "dpop_nonce" in requires,
-        "access_token_seconds": ACCESS_TOKEN_SECONDS,
-        "token_milliseconds": 200,  # so slow that fifty callers are under way before it answers
-    }
-    process = await asyncio.create_subprocess_exec(
-        node, "--no-warnings", str(SERVER), json.dumps(options), stdout=asyncio.subprocess.PIPE
-    )
-    assert process.stdout
-    try:
-        first_line = await asyncio.wait_for(process.stdout.readline(), timeout=20)
-        yield Certified(json.loads(first_line)["issuer"])
-    finally:
-        process.terminate()
-        await process.wait()
 
 
 @asynccontextmanager
@@ -141,10 +51,10 @@ async def a_person(
     requires: Collection[str] = (),
     **settings: Any,
 ) -> AsyncIterator[tuple[Person, Certified]]:
-    """Somebody in front of an application that trusts a certified provider, where it is `registered` so."""
+    """Somebody in front of an application that trusts a certified provider."""
     [socket] = bind_sockets(0, "127.0.0.1")
     base_url = f"http://localhost:{socket.getsockname()[1]}"
-    async with certified_provider(base_url, registered or {}, requires) as certified:
+    async with certified_provider(base_url, registered=registered, requires=requires) as certified:
         chosen = a_settings(**{"base_url": base_url, "issuer": certified.issuer, **settings})
         async with running_services(chosen, clock=clock) as services:
             tornado = make_app(services)

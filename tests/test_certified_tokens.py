@@ -10,8 +10,9 @@ from typing import Any
 from app.clients.registry import HttpClientFactory
 from app.settings import HttpClientSettings
 from app.tokens.application import ApplicationTokens
+from tests.certified_provider import ACCESS_TOKEN_SECONDS
 from tests.parts import CLIENT_ID, Clock, query
-from tests.test_certified_provider import ACCESS_TOKEN_SECONDS, Person, a_person
+from tests.test_certified_provider import Person, a_person
 
 A, B = "https://a.example", "https://b.example"
 CLIENTS = {
