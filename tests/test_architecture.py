@@ -28,7 +28,8 @@ BANDS = [
     "vault observability flights",
     "web.* sessions.session sessions.store sessions.outbox"
     " oidc.documents oidc.http oidc.kept oidc.keys oidc.provider oidc.claims oidc.answers oidc.dpop",
-    "oidc.client_auth oidc.breaker oidc.calls oidc.login oidc.client sessions.mongo* sessions.memory",
+    "oidc.client_auth oidc.breaker oidc.calls oidc.login oidc.client"
+    " sessions.batches sessions.mongo* sessions.memory",
     "tokens.*",
     "clients.*",
     "services",

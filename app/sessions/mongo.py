@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from bson.binary import Binary
 from pymongo import ReturnDocument
 
 from app.observability import short
+from app.sessions.batches import Batches
 from app.sessions.mongo_connection import answering, collection, date, disconnect
 from app.sessions.session import Session, Target, TokenSet
 from app.vault import Unsealable, Vault
@@ -28,6 +29,7 @@ class MongoSessions:
         self._vault = vault
         self._clock = clock
         self._sessions = collection(client, "sessions")
+        self._reads = Batches(self._look_up)
 
     async def open(self) -> None:
         """Make the TTL index. It only clears away: every read checks `expires_at` itself."""
@@ -54,9 +56,16 @@ class MongoSessions:
             await self._sessions.insert_one(record)
 
     async def get(self, ref: str) -> Session | None:
+        return self._opened(await self._reads.get(ref))
+
+    async def _look_up(self, refs: Sequence[str]) -> dict[str, dict[str, Any]]:
         async with answering():
-            record = await self._sessions.find_one(self._living(ref))
-        return self._opened(record)
+            if len(refs) == 1:
+                records = [await self._sessions.find_one(self._living(refs[0]))]
+            else:
+                living = {**self._living(""), "_id": {"$in": refs}}
+                records = await self._sessions.find(living).to_list(None)
+        return {record["_id"]: record for record in records if record is not None}
 
     async def lease(self, ref: str, *, owner: str, until: float) -> Session | None:
         over = {"lease.until": {"$lte": date(self._clock())}}
