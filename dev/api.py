@@ -10,8 +10,9 @@ from typing import Any
 from tornado.httputil import HTTPServerRequest
 
 from dev.grants import TokenRecord
-from dev.provider import Provider, refuse_token
-from dev.server import Answer, Endpoint, LocalServer, bearer_token, json_answer
+from dev.guard import Guard, with_nonce
+from dev.provider import Provider
+from dev.server import Answer, Endpoint, LocalServer, json_answer
 
 EXAMPLES = ("Sign in", "Register a client for your own API")
 
@@ -20,7 +21,7 @@ Work = Callable[..., Answer]
 
 @dataclass(frozen=True)
 class Heard:
-    """A request as it arrived, Authorization included."""
+    """A request as it arrived, Authorization and DPoP included."""
 
     method: str
     path: str
@@ -29,11 +30,15 @@ class Heard:
     body: str
 
     def repeated(self) -> dict[str, object]:
-        """Safe to show: the Authorization header says only that there was one."""
-        headers = [
-            (name, "Bearer …" if name.lower() == "authorization" else value) for name, value in self.headers
-        ]
+        """Safe to show: of the access token and its proof it says only that they were there."""
+        headers = [(name, _shown(name.lower(), value)) for name, value in self.headers]
         return {**asdict(self), "headers": headers}
+
+
+def _shown(name: str, value: str) -> str:
+    if name == "authorization":
+        return "DPoP …" if value.lower().startswith("dpop ") else "Bearer …"
+    return "…" if name == "dpop" else value
 
 
 class Todos:
@@ -64,15 +69,19 @@ def _todo(number: int, title: str) -> dict[str, object]:
 class DemoApi(LocalServer):
     """Answers whoever brings a living access token of the provider, everybody else with 401.
 
+    One that is told its `audience` takes no tokens but those that are meant for it.
     The names of its endpoints, for `holds`, `holds_answer`, `fails` and `counts`: echo, todos,
     redirect, status. A request without a good token is counted, held and failed like any other.
     """
 
-    def __init__(self, provider: Provider) -> None:
+    def __init__(self, provider: Provider, *, audience: str | None = None) -> None:
         super().__init__()
+        self.audience = audience
         self.rejects: set[str] = set()  # access tokens that get 401 although they are alive
+        self.dpop_nonce: str | None = None  # what every DPoP proof must carry
         self.last_request: Heard | None = None
         self._provider = provider
+        self._guard = Guard(provider, self._takes)
         self._todos = Todos()
 
     @property
@@ -98,16 +107,23 @@ class DemoApi(LocalServer):
 
     def _guarded(self, work: Work) -> Work:
         def guarded(request: HTTPServerRequest, *path: str) -> Answer:
-            token = self._provider.access_token(bearer_token(request))
-            if token is None or token.value in self.rejects:
-                return refuse_token(401, "invalid_token")
-            return work(request, token, *path)
+            nonce = self.dpop_nonce
+            return with_nonce(
+                self._guard.admit(request, lambda token: work(request, token, *path), nonce), nonce
+            )
 
         return guarded
 
+    def _takes(self, token: TokenRecord) -> bool:
+        return token.value not in self.rejects and self.audience in (None, token.resource)
+
     def _echo(self, request: HTTPServerRequest, token: TokenRecord) -> Answer:
-        who = {"user": token.sub, "client": token.client_id, "scope": token.scope}
-        return json_answer({**heard(request).repeated(), **who, "expires_in": self._seconds_left(token)})
+        return json_answer({**heard(request).repeated(), **self._described(token)})
+
+    def _described(self, token: TokenRecord) -> dict[str, object]:
+        who = {"user": token.sub, "client": token.client_id}
+        what = {"scope": token.scope, "audience": token.resource}
+        return {**who, **what, "expires_in": self._seconds_left(token)}
 
     def _seconds_left(self, token: TokenRecord) -> int:
         return round(token.expires_at - self._provider.clock())

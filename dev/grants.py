@@ -25,6 +25,7 @@ class Grant:
     client_id: str
     sub: str | None = None  # None: client credentials, nobody is logged in
     scope: str = ""
+    resource: str | None = None  # the API that the access tokens are for
     sid: str = ""
     auth_time: int = 0
     nonce: str | None = None
@@ -41,6 +42,7 @@ class Code:
     code_challenge: str
     expires_at: float
     code_challenge_method: str = "S256"
+    jkt: str | None = None  # the thumbprint of the key that alone may redeem it
     used: bool = False
 
     def get_redirect_uri(self) -> str:
@@ -58,6 +60,8 @@ class TokenRecord:
     grant: Grant
     scope: str
     expires_at: float
+    resource: str | None = None
+    jkt: str | None = None  # the thumbprint of the key that it is bound to
     refreshes: bool = False
     used: bool = False  # a one-time refresh token that has been exchanged
     revoked: bool = False
@@ -90,9 +94,11 @@ class Ledger:
         self._codes: dict[str, Code] = {}
         self._tokens: dict[str, TokenRecord] = {}
 
-    def add_code(self, value: str, grant: Grant, redirect_uri: str, code_challenge: str) -> None:
+    def add_code(
+        self, value: str, grant: Grant, redirect_uri: str, code_challenge: str, jkt: str | None
+    ) -> None:
         expires_at = self._clock() + CODE_SECONDS
-        self._codes[value] = Code(value, grant, redirect_uri, code_challenge, expires_at)
+        self._codes[value] = Code(value, grant, redirect_uri, code_challenge, expires_at, jkt=jkt)
 
     def usable_code(self, value: str) -> Code | None:
         """None when unknown, too old or used; using one twice ends its grant (RFC 6749 §4.1.2)."""
@@ -103,8 +109,11 @@ class Ledger:
             return None
         return code
 
-    def add_access_token(self, value: str, grant: Grant, scope: str, seconds: float) -> None:
-        self._tokens[value] = TokenRecord(value, grant, scope, self._clock() + seconds)
+    def add_access_token(
+        self, value: str, grant: Grant, *, scope: str, resource: str | None, jkt: str | None, seconds: float
+    ) -> None:
+        expires_at = self._clock() + seconds
+        self._tokens[value] = TokenRecord(value, grant, scope, expires_at, resource, jkt)
 
     def add_refresh_token(self, value: str, grant: Grant) -> None:
         never = float("inf")

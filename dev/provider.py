@@ -7,11 +7,14 @@ from collections.abc import Callable, Sequence
 
 from tornado.httputil import HTTPServerRequest
 
+from dev.client_auth import AUTH_METHODS
+from dev.dpop import ALGORITHMS
 from dev.grants import TokenRecord
-from dev.oauth import AUTH_METHODS, OAuth
-from dev.parties import USERS, Client, User
+from dev.guard import Guard, refuse_token, with_nonce
+from dev.oauth import OAuth
+from dev.parties import GRANT_TYPES, USERS, Client, User
 from dev.realm import UNSET, Realm
-from dev.server import Answer, Endpoint, Failure, LocalServer, bearer_token, json_answer, params
+from dev.server import Answer, Endpoint, Failure, LocalServer, json_answer, params
 from dev.signin import SignIn
 
 __all__ = ["UNSET", "USERS", "Client", "Failure", "Provider", "TokenRecord", "User"]
@@ -24,7 +27,7 @@ class Provider(Realm, LocalServer):
 
     Codes begin with `code-`, access tokens with `at-`, refresh tokens with `rt-`, so that a test
     can look for them where they must not be. The names of its endpoints, for `holds`,
-    `holds_answer`, `fails`, `counts` and `last_request`: metadata, jwks, authorize, token,
+    `holds_answer`, `fails`, `counts` and `last_request`: metadata, jwks, par, authorize, token,
     userinfo, revoke, introspect, end_session. The other levers are in `Realm`.
     """
 
@@ -34,6 +37,7 @@ class Provider(Realm, LocalServer):
         self.last_request: dict[str, dict[str, str]] = {}
         self._oauth = OAuth(self)
         self._signin = SignIn(self, self._oauth)
+        self._guard = Guard(self)
 
     async def start(self, port: int = 0) -> None:
         await super().start(port)
@@ -45,7 +49,8 @@ class Provider(Realm, LocalServer):
             self._route("/.well-known/openid-configuration", "metadata", self._metadata, get),
             self._route("/jwks", "jwks", self._jwks, get),
             self._route("/authorize", "authorize", self._signin.authorize, both),
-            self._route("/token", "token", self._oauth.create_token_response, post),
+            self._route("/par", "par", self._par, post),
+            self._route("/token", "token", self._token, post),
             self._route("/userinfo", "userinfo", self._userinfo, both),
             self._route("/revoke", "revoke", self._revoke, post),
             self._route("/introspect", "introspect", self._introspect, post),
@@ -68,6 +73,8 @@ class Provider(Realm, LocalServer):
         truth: dict[str, object] = {
             "issuer": self.issuer,
             "authorization_endpoint": f"{self.issuer}/authorize",
+            "pushed_authorization_request_endpoint": f"{self.issuer}/par",
+            "require_pushed_authorization_requests": self.requires_par or None,
             "token_endpoint": f"{self.issuer}/token",
             "userinfo_endpoint": f"{self.issuer}/userinfo",
             "jwks_uri": f"{self.issuer}/jwks",
@@ -76,7 +83,7 @@ class Provider(Realm, LocalServer):
             "end_session_endpoint": f"{self.issuer}/logout",
             "response_types_supported": ["code"],
             "response_modes_supported": ["query"],
-            "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
+            "grant_types_supported": GRANT_TYPES,
             "subject_types_supported": ["public"],
             "scopes_supported": ["openid", "profile", "email", "offline_access"],
             "claims_supported": ["sub", "name", "email", "email_verified", "auth_time", "sid"],
@@ -85,6 +92,7 @@ class Provider(Realm, LocalServer):
             "revocation_endpoint_auth_methods_supported": AUTH_METHODS,
             "introspection_endpoint_auth_methods_supported": AUTH_METHODS,
             "code_challenge_methods_supported": ["S256"],
+            "dpop_signing_alg_values_supported": ALGORITHMS,
             "prompt_values_supported": ["none", "login", "consent", "select_account"],
             "authorization_response_iss_parameter_supported": True,
         }
@@ -93,12 +101,20 @@ class Provider(Realm, LocalServer):
     def _jwks(self, request: HTTPServerRequest) -> Answer:
         return json_answer(self.jwks())
 
+    def _par(self, request: HTTPServerRequest) -> Answer:
+        answer: Answer = self._oauth.create_endpoint_response("par", request)
+        return with_nonce(answer, self.dpop_nonce)
+
+    def _token(self, request: HTTPServerRequest) -> Answer:
+        answer: Answer = self._oauth.create_token_response(request)
+        return with_nonce(answer, self.dpop_nonce)
+
     def _userinfo(self, request: HTTPServerRequest) -> Answer:
-        token = self.access_token(bearer_token(request))
-        if token is None:
-            return refuse_token(401, "invalid_token")
+        return self._guard.admit(request, lambda token: self._claims_for(token, request))
+
+    def _claims_for(self, token: TokenRecord, request: HTTPServerRequest) -> Answer:
         if token.sub is None or "openid" not in token.scope.split():
-            return refuse_token(403, "insufficient_scope")
+            return refuse_token(request, "insufficient_scope", 403)
         return json_answer(self.tell("userinfo", self.users[token.sub].claims(token.scope)))
 
     def _revoke(self, request: HTTPServerRequest) -> Answer:
@@ -108,8 +124,3 @@ class Provider(Realm, LocalServer):
     def _introspect(self, request: HTTPServerRequest) -> Answer:
         answer: Answer = self._oauth.create_endpoint_response("introspection", request)
         return answer
-
-
-def refuse_token(status: int, error: str) -> Answer:
-    """The answer of a resource that got no good access token (RFC 6750 §3)."""
-    return json_answer({"error": error}, status, {"WWW-Authenticate": f'Bearer error="{error}"'})

@@ -26,14 +26,17 @@ class Realm:
     signing_alg: str = "RS256"  # "ES256"; "HS256" signs with the client secret; "none" does not sign
     signs_with_unpublished_key: bool = False  # the kid is right, the signature is not
     publishes_malformed_keys: bool = False
+    requires_par: bool = False  # an authorization request that was not pushed is refused
+    dpop_nonce: str | None = None  # what every DPoP proof at the token endpoint must carry
 
     def __init__(self, clients: Sequence[Client], clock: Callable[[], float]) -> None:
         self.clients = {client.client_id: client for client in clients}
         self.users: Mapping[str, User] = USERS
         self.clock = clock
         self.ledger = Ledger(clock)
-        # "id_token", "id_token_header", "userinfo", "metadata", "callback" -> members that
-        # replace the true ones; None removes the member.
+        self.refuses_targets: set[str] = set()  # each `resource` or `audience` in it is an invalid_target
+        # "id_token", "id_token_header", "userinfo", "metadata", "callback", "token" -> members
+        # that replace the true ones; None removes the member.
         self.lies: dict[str, dict[str, object]] = {}
         self._keys = SigningKeys()
         self._id_tokens: dict[str, str] = {}  # each one ever issued -> its client_id

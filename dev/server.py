@@ -45,10 +45,10 @@ def params(arguments: Mapping[str, list[bytes]]) -> dict[str, str]:
     return {name: values[-1].decode(errors="replace") for name, values in arguments.items()}
 
 
-def bearer_token(request: HTTPServerRequest) -> str:
-    """The token of the Authorization header, or "" (RFC 6750 §2.1)."""
+def credentials(request: HTTPServerRequest) -> tuple[str, str]:
+    """The scheme of the Authorization header, in lower case, and the token; or "" (RFC 6750 §2.1)."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
+    return scheme.lower(), token.strip()
 
 
 class LocalServer:

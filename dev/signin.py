@@ -9,8 +9,9 @@ from tornado.httputil import HTTPServerRequest
 
 from dev import pages
 from dev.grants import ProviderSession
-from dev.oauth import OAuth, Request
+from dev.oauth import OAuth
 from dev.realm import Realm
+from dev.request import Request
 from dev.server import Answer, params
 
 COOKIE = "dev_provider_sid"
@@ -26,31 +27,42 @@ class SignIn:
     def authorize(self, request: HTTPServerRequest) -> Answer:
         """The authorization endpoint, and the login page's form."""
         query = params(request.query_arguments)
-        if mistake := self._mistake(query):
+        asked = self._oauth.pushed.open(query) if "request_uri" in query else query
+        if asked is None:
+            return pages.refused("This request_uri is unknown, used up, too old or not this client's.")
+        if mistake := self._mistake(asked, is_pushed=asked is not query):
             return pages.refused(mistake)
-        if request.method == "POST":
-            return self._decided(request, query)
-        return self._answer(Request(request, query), self._sessions.get(_cookie(request)), asks=True)
+        answer = self._respond(request, asked)
+        if "Location" in answer.headers:
+            self._oauth.pushed.finish(query)
+        return answer
 
-    def _mistake(self, query: dict[str, str]) -> str | None:
+    def _respond(self, request: HTTPServerRequest, asked: dict[str, str]) -> Answer:
+        if request.method == "POST":
+            return self._decided(request, asked)
+        return self._answer(Request(request, asked), self._sessions.get(_cookie(request)), asks=True)
+
+    def _mistake(self, asked: dict[str, str], *, is_pushed: bool) -> str | None:
         """Nothing may be sent to a redirect URI that is not the client's (RFC 6749 §4.1.2.1)."""
-        client = self._realm.clients.get(query.get("client_id", ""))
+        client = self._realm.clients.get(asked.get("client_id", ""))
         if client is None:
             return "No client with this client_id is registered here."
-        if query.get("redirect_uri") not in client.redirect_uris:
+        if self._realm.requires_par and not is_pushed:
+            return "Authorization requests must be pushed (RFC 9126)."
+        if asked.get("redirect_uri") not in client.redirect_uris:
             return "This redirect_uri is not registered for the client."
         return None
 
-    def _decided(self, request: HTTPServerRequest, query: dict[str, str]) -> Answer:
+    def _decided(self, request: HTTPServerRequest, asked: dict[str, str]) -> Answer:
         form = params(request.body_arguments)
         if "deny" in form:
-            return self._answer(Request(request, query), None, asks=False)
+            return self._answer(Request(request, asked), None, asks=False)
         if form.get("sub") not in self._realm.users:
             return pages.refused("There is no such user.")
         self._sessions.pop(_cookie(request), None)
         cookie, session = secrets.token_urlsafe(32), self._new_session(form["sub"])
         self._sessions[cookie] = session
-        answer = self._answer(Request(request, query), session, asks=False)
+        answer = self._answer(Request(request, asked), session, asks=False)
         return answer.plus({"Set-Cookie": f"{COOKIE}={cookie}; {_ATTRIBUTES}"})
 
     def _answer(self, request: Request, session: ProviderSession | None, *, asks: bool) -> Answer:

@@ -4,111 +4,36 @@ import asyncio
 import base64
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable
-from typing import Any
-from urllib.parse import parse_qsl, quote_plus, urlsplit
+from collections.abc import AsyncIterator
+from urllib.parse import quote_plus
 
 import httpx2 as httpx
 import pytest
 from joserfc import jwt
 from joserfc.errors import BadSignatureError
-from joserfc.jwk import KeySet, OctKey
+from joserfc.jwk import OctKey
 
 from dev.api import DemoApi
 from dev.provider import Client, Failure, Provider
-
-CALLBACK = "http://localhost:8888/bff/callback"
-SIGNED_OUT = "http://localhost:8888/bff/logout/callback"
-APP = Client("app", "a secret: 100%41+", (CALLBACK,), (SIGNED_OUT,))
-VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"  # with its challenge: RFC 7636 appendix B
-CHALLENGE = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
-BASIC = "Basic " + base64.b64encode(f"app:{quote_plus(APP.client_secret)}".encode()).decode()
-
-
-class Clock:
-    now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Browser:
-    """One person at the provider, and the client that the provider sends them back to."""
-
-    def __init__(self, issuer: str) -> None:
-        self.http = httpx.AsyncClient(base_url=issuer)
-
-    async def authorize(self, **changed: str) -> httpx.Response:
-        return await self.http.get("/authorize", params=asked_for(changed))
-
-    async def sign_in(self, sub: str = "alice", **changed: str) -> dict[str, str]:
-        """The parameters that the provider sends back to the client."""
-        answer = await self.http.post("/authorize", params=asked_for(changed), data={"sub": sub})
-        return sent_back(answer)
-
-    async def token(self, grant_type: str, basic: str = BASIC, **form: str) -> httpx.Response:
-        data = {"grant_type": grant_type, **form}
-        return await self.http.post("/token", data=data, headers={"Authorization": basic})
-
-    async def redeem(self, code: str, verifier: str = VERIFIER) -> httpx.Response:
-        return await self.token(
-            "authorization_code", code=code, redirect_uri=CALLBACK, code_verifier=verifier
-        )
-
-    async def refresh(self, refresh_token: str) -> httpx.Response:
-        return await self.token("refresh_token", refresh_token=refresh_token)
-
-    async def tokens(self, **changed: str) -> dict[str, Any]:
-        back = await self.sign_in(**changed)
-        tokens: dict[str, Any] = (await self.redeem(back["code"])).json()
-        return tokens
-
-    async def userinfo(self, access_token: str) -> httpx.Response:
-        return await self.http.get("/userinfo", headers={"Authorization": f"Bearer {access_token}"})
-
-    async def keys(self) -> KeySet:
-        return KeySet.import_key_set((await self.http.get("/jwks")).json())
-
-
-def asked_for(changed: dict[str, str]) -> dict[str, str]:
-    request = {
-        "response_type": "code",
-        "client_id": "app",
-        "redirect_uri": CALLBACK,
-        "scope": "openid profile email offline_access",
-        "state": "the-state",
-        "nonce": "the-nonce",
-        "code_challenge": CHALLENGE,
-        "code_challenge_method": "S256",
-    }
-    return {**request, **changed}
-
-
-def sent_back(answer: httpx.Response, to: str = CALLBACK) -> dict[str, str]:
-    assert answer.status_code == 303
-    url = urlsplit(answer.headers["Location"])
-    assert url._replace(query="").geturl() == to
-    return dict(parse_qsl(url.query))
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-async def provider(clock: Clock) -> AsyncIterator[Provider]:
-    provider = Provider([APP], clock=clock)
-    await provider.start()
-    yield provider
-    await provider.stop()
+from tests.parts import Clock, until
+from tests.provider_parts import (
+    APP,
+    BASIC,
+    CALLBACK,
+    SIGNED_OUT,
+    VERIFIER,
+    Browser,
+    asked_for,
+    basic,
+    browser_at,
+    sent_back,
+)
 
 
 @pytest.fixture
 async def browser(provider: Provider) -> AsyncIterator[Browser]:
-    browser = Browser(provider.issuer)
-    yield browser
-    await browser.http.aclose()
+    async with browser_at(provider) as browser:
+        yield browser
 
 
 # What it publishes
@@ -306,10 +231,6 @@ async def test_without_openid_there_is_no_id_token(browser: Browser) -> None:
 # Who the client is
 
 
-def basic(client_id: str, secret: str) -> str:
-    return "Basic " + base64.b64encode(f"{client_id}:{secret}".encode()).decode()
-
-
 @pytest.mark.parametrize("secret", ["a:b", "100%41", "a+b", "a b", "ü"])
 async def test_the_secret_of_client_secret_basic_is_form_urlencoded(
     secret: str, provider: Provider, browser: Browser
@@ -494,12 +415,6 @@ async def revoke(browser: Browser, token: str) -> httpx.Response:
     return await browser.http.post("/revoke", data={"token": token}, headers={"Authorization": BASIC})
 
 
-async def introspect(browser: Browser, token: str) -> dict[str, object]:
-    answer = await browser.http.post("/introspect", data={"token": token}, headers={"Authorization": BASIC})
-    told: dict[str, object] = answer.json()
-    return told
-
-
 async def test_revoking_the_refresh_token_ends_the_access_token_too(
     provider: Provider, browser: Browser
 ) -> None:
@@ -532,7 +447,7 @@ async def test_revocation_wants_to_know_the_client(provider: Provider, browser: 
 
 async def test_introspection_describes_a_living_token(browser: Browser, clock: Clock) -> None:
     tokens = await browser.tokens(scope="openid")
-    told = await introspect(browser, tokens["access_token"])
+    told = await browser.introspect(tokens["access_token"])
 
     assert (told["active"], told["sub"], told["client_id"]) == (True, "alice", "app")
     assert (told["scope"], told["exp"]) == ("openid", int(clock.now) + 300)
@@ -542,7 +457,7 @@ async def test_introspection_says_nothing_about_a_dead_token(browser: Browser) -
     tokens = await browser.tokens()
     await revoke(browser, tokens["access_token"])
 
-    assert await introspect(browser, tokens["access_token"]) == {"active": False}
+    assert await browser.introspect(tokens["access_token"]) == {"active": False}
 
 
 # Signing out
@@ -724,12 +639,6 @@ async def test_broken_keys_can_stand_before_the_good_one(provider: Provider, bro
 
 
 # Holding, failing, counting
-
-
-async def until(happens: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not happens():  # noqa: ASYNC110  yields to the server, waits for no time to pass
-            await asyncio.sleep(0)
 
 
 async def test_a_held_request_is_counted_but_not_processed(provider: Provider, browser: Browser) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tornado.httputil import HTTPServerRequest
 
 from dev.mongod import Mongod
-from dev.server import Answer, Endpoint, LocalServer, bearer_token
+from dev.server import Answer, Endpoint, LocalServer, credentials
 from tests.certified_provider import Certified, Visitor, certified_provider
 from tests.fleet import Fleet, crowd, fleet_settings, running_fleet
 
@@ -29,7 +29,7 @@ class Listener(LocalServer):
 
     def record(self, endpoint: str, request: HTTPServerRequest) -> None:
         super().record(endpoint, request)
-        self.heard.add(bearer_token(request))
+        self.heard.add(credentials(request)[1])
 
 
 @pytest.fixture
