@@ -15,7 +15,7 @@ from dev.client_auth import AUTH_METHODS
 from dev.grants import Code, Grant, TokenRecord, new_secret
 from dev.parties import TOKEN_EXCHANGE, Client, User
 from dev.realm import Realm
-from dev.request import Request, target_of
+from dev.request import Request, check_target, resources_of, target_of
 
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 
@@ -51,19 +51,20 @@ class GrantType(grants.BaseGrant):
 class AuthorizationCodeGrant(GrantType, grants.AuthorizationCodeGrant):
     def validate_authorization_request(self) -> str:
         redirect_uri: str = super().validate_authorization_request()
-        self.asked_target()
+        for resource in resources_of(self.request):
+            check_target("resource", resource, self.realm.refuses_targets)
         return redirect_uri
 
     def generate_authorization_code(self) -> str:
         return new_secret("code")
 
     def save_authorization_code(self, code: str, request: Request) -> None:
-        session, data = request.user, request.form
+        session, data, resources = request.user, request.form, resources_of(request)
         grant = Grant(
             client_id=request.client.client_id,
             sub=session.sub,
             scope=request.scope,
-            resource=data.get("resource"),
+            resource=resources[0] if len(resources) == 1 else None,
             sid=session.sid,
             auth_time=session.auth_time,
             nonce=data.get("nonce"),

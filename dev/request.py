@@ -50,9 +50,19 @@ def target_of(request: Request, names: Iterable[str], refused: set[str]) -> str 
     asked = {name: request.form[name] for name in names if name in request.form}
     for name, target in asked.items():
         if len(request.http.arguments.get(name, [])) > 1:
-            raise InvalidTargetError(f"This provider takes one {name} at a time.")
-        if target in refused:
-            raise InvalidTargetError(f"This {name} is unknown here.")
-    if "resource" in asked and not _ABSOLUTE_URI.fullmatch(asked["resource"]):
-        raise InvalidTargetError("The resource must be an absolute URI without a fragment.")
+            raise InvalidTargetError(f"A token is for one {name} here.")
+        check_target(name, target, refused)
     return next(iter(asked.values()), None)
+
+
+def check_target(name: str, target: str, refused: set[str]) -> None:
+    if target in refused:
+        raise InvalidTargetError(f"This {name} is unknown here.")
+    if name == "resource" and not _ABSOLUTE_URI.fullmatch(target):
+        raise InvalidTargetError("The resource must be an absolute URI without a fragment.")
+
+
+def resources_of(request: Request) -> list[str]:
+    """Those that somebody logs in for: there may be several (RFC 8707 §2.1)."""
+    several = [value.decode() for value in request.http.arguments.get("resource", [])]
+    return several or [request.form[name] for name in ("resource",) if name in request.form]

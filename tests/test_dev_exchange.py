@@ -53,6 +53,15 @@ async def test_without_a_resource_a_token_is_for_no_api_in_particular(provider: 
     assert resource(provider, await browser.tokens()) is None
 
 
+async def test_somebody_logs_in_for_several_and_gets_a_token_for_none_in_particular(
+    provider: Provider, browser: Browser
+):
+    tokens = await browser.tokens(resource=[ORDERS, BILLS])  # type: ignore[arg-type]
+    one = (await browser.refresh(tokens["refresh_token"], resource=BILLS)).json()
+
+    assert (resource(provider, tokens), resource(provider, one)) == (None, BILLS)
+
+
 async def test_the_code_is_redeemed_for_another_resource(provider: Provider, browser: Browser):
     back = await browser.sign_in(resource=ORDERS)
 
