@@ -55,6 +55,7 @@ STANDING = {
 ALLOWED_AT_THE_PROVIDER = {
     *("response_type", "client_id", "redirect_uri", "scope", "state", "nonce", "prompt"),
     *("code_challenge", "code_challenge_method", "id_token_hint", "post_logout_redirect_uri"),
+    *("request_uri", "dpop_jkt", "resource"),
 }
 
 
@@ -85,6 +86,7 @@ class Witness:
 
     def _learn(self, params: dict[str, str]) -> None:
         names = ("code", "state", "nonce", "code_verifier", "refresh_token", "token", "id_token_hint")
+        names += ("subject_token",)
         self.secrets |= {params[name] for name in names if len(params.get(name, "")) > 15}
         self.sids |= {params[name] for name in ("sid",) if name in params}
 
@@ -321,6 +323,35 @@ async def a_revocation_that_fails(world: World) -> None:
         assert (await world.browser.logout()).status_code == 302
 
 
+async def a_revocation_that_is_made_up_for(world: World) -> None:
+    await world.browser.login()
+    world.provider.fails["revoke"] = Failure(503)
+    assert (await world.browser.logout()).status_code == 302
+    world.provider.fails.clear()
+    world.clock.advance(60)
+    await world.app.services.revocation.work_off()
+    assert world.provider.counts["revoke"] == 2
+
+
+async def tokens_that_are_bound_and_exchanged_and_a_request_that_is_pushed(world: World) -> None:
+    kinds = {"dpop": True, "par": True, "http_clients": {"apiClient": exchanging(world.api)}}
+    world.provider.dpop_nonce = world.api.dpop_nonce = "newest"
+    async with (
+        running_app(world.provider, world.api, clock=world.clock, **kinds) as app,
+        another_browser(app) as browser,
+    ):
+        browser.http.event_hooks = world.browser.http.event_hooks
+        await browser.login()
+        assert (await browser.fetch("/api/echo")).status_code == 200
+        world.provider.fails["token"] = Failure(400, b'{"error": "invalid_dpop_proof"}')
+        world.clock.advance(301)
+        assert (await browser.fetch("/api/echo")).status_code == 401
+
+
+def exchanging(api: DemoApi) -> dict[str, str]:
+    return {"base_url": api.base_url, "token": "exchange", "audience": "https://orders.example"}
+
+
 async def cookies_that_open_nothing(world: World) -> None:
     await world.browser.login()
     cookie = str(world.browser.cookie("bff"))
@@ -350,6 +381,8 @@ FLOWS: list[Flow] = [
     an_api_that_goes_away,
     a_logout_with_a_wrong_sid,
     a_revocation_that_fails,
+    a_revocation_that_is_made_up_for,
+    tokens_that_are_bound_and_exchanged_and_a_request_that_is_pushed,
     cookies_that_open_nothing,
 ]
 
