@@ -5,7 +5,10 @@
     ├── BadRequest               400 ask differently
     │   ├── BadReturnUrl         400 the return path would leave this site
     │   ├── LoginFailed          400 this login attempt is over; the user may start another
-    │   └── WrongSid             400 a logout without the session's sid ends nothing
+    │   ├── WrongSid             400 a logout without the session's sid ends nothing
+    │   ├── MethodNotAllowed     405 the settings do not forward this method
+    │   ├── TooSlow              408 the rest of the request did not arrive
+    │   └── TooLarge             413 the request is larger than we take
     ├── Unauthorized             401 no token that is good right now
     │   ├── NoSession            401 log in
     │   ├── SessionEnded         401 there was a session, the provider ended it: log in
@@ -29,6 +32,8 @@ contain a token, code, cookie or session id: they end up in answers and in logs.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 
 class AppError(Exception):
@@ -65,6 +70,24 @@ class LoginFailed(BadRequest):
 
 class WrongSid(BadRequest):
     code, title = "wrong_sid", "You are still signed in"
+
+
+class MethodNotAllowed(BadRequest):
+    """`allowed` are the methods that there are (RFC 9110 §15.5.6)."""
+
+    status, code, title = 405, "method_not_allowed", "What is at this address cannot be used in this way"
+
+    def __init__(self, detail: str = "", *, allowed: Iterable[str] = ()) -> None:
+        super().__init__(detail)
+        self.allowed = sorted(allowed)
+
+
+class TooSlow(BadRequest):
+    status, code, title = 408, "too_slow", "Your request did not arrive in time"
+
+
+class TooLarge(BadRequest):
+    status, code, title = 413, "too_large", "That is more than we take"
 
 
 class Unauthorized(AppError):

@@ -20,7 +20,8 @@ from app.handlers.auth import Callback, Login, Logout, LogoutCallback
 from app.handlers.base import NotFound
 from app.handlers.health import Alive, Ready
 from app.handlers.pages import Account, Home
-from app.handlers.remote_api import RemoteApi
+from app.handlers.plain import log_answer
+from app.handlers.remote_api import RemoteApis
 from app.handlers.session import User
 from app.handlers.static import Static
 from app.services import Services, running_services
@@ -35,7 +36,7 @@ _DRAIN_SECONDS = 30
 _STORE_RETRY_SECONDS = 5
 
 
-def routes(settings: Settings) -> list[Any]:
+def routes(services: Services) -> list[Any]:
     return [
         # pages
         url(r"/", Home),
@@ -47,7 +48,7 @@ def routes(settings: Settings) -> list[Any]:
         url(r"/bff/logout/callback", LogoutCallback),
         # data for our pages: all want X-CSRF: 1
         url(r"/bff/user", User),
-        Rule(UnderRemoteApi(settings.remote_apis), RemoteApi),
+        Rule(UnderRemoteApi(services.settings.remote_apis), RemoteApis(services)),
         # load balancers and operators
         url(r"/healthz", Alive),
         url(r"/readyz", Ready),
@@ -55,14 +56,14 @@ def routes(settings: Settings) -> list[Any]:
 
 
 class UnderRemoteApi(Matcher):
-    """Matches what lies under the path of a remote API, and hands that API to the handler."""
+    """Matches what lies under the path of a remote API, and says which one it is."""
 
     def __init__(self, apis: Sequence[RemoteApiSettings]) -> None:
         self._apis = apis
 
     def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
         api = route_for(request.path, self._apis)
-        return {"target_kwargs": {"api": api}} if api else None
+        return {"api": api} if api else None
 
 
 class BffApplication(Application):
@@ -71,7 +72,7 @@ class BffApplication(Application):
     def __init__(self, services: Services) -> None:
         self._under_way = services.under_way
         super().__init__(
-            routes(services.settings),
+            routes(services),
             services=services,
             default_handler_class=NotFound,
             static_path=str(ROOT / "static"),
@@ -81,17 +82,8 @@ class BffApplication(Application):
         )
 
     def log_request(self, handler: RequestHandler) -> None:
-        """Log method, path and status. Queries stay out: they hold codes and sids."""
         self._under_way.discard(handler)
-        log.info(
-            "request answered",
-            extra={
-                "method": handler.request.method,
-                "path": handler.request.path,
-                "status": handler.get_status(),
-                "milliseconds": round(handler.request.request_time() * 1000, 1),
-            },
-        )
+        log_answer(handler.request, handler.get_status(), handler.request.request_time())
 
 
 def make_app(services: Services) -> BffApplication:
@@ -120,6 +112,7 @@ async def serve(settings: Settings, sockets: list[socket.socket]) -> None:
             asyncio.create_task(services.revocation.run()),
         ]
         await stop.wait()
+        services.stopping.set()
         for task in in_background:
             task.cancel()
         server.stop()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ssl import SSLContext
 
 import jinja2
@@ -21,7 +22,7 @@ from app.sessions.mongo import MongoSessions
 from app.sessions.mongo_connection import connect
 from app.sessions.mongo_outbox import MongoOutbox
 from app.sessions.outbox import Outbox
-from app.sessions.session import Lifetime
+from app.sessions.session import Lifetime, Session, session_ref
 from app.sessions.store import SessionStore
 from app.settings import ROOT, Settings
 from app.tokens.application import ApplicationTokens
@@ -32,6 +33,8 @@ from app.web.cookies import CookiePolicy
 from app.web.pages import page_environment
 
 log = logging.getLogger(__name__)
+
+_TOUCH_AFTER_SECONDS = 60  # the idle time is written at most once a minute, not on every request
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,17 @@ class Services:
     clients: HttpClientFactory
     pages: jinja2.Environment
     under_way: set[object] = field(default_factory=set)  # requests that a stop must wait for
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def session_of(self, session_id: str | None, *, keep_alive: bool = True) -> Session | None:
+        """Return the session that a cookie opens; looking at it keeps it alive, as a rule."""
+        session = await self.sessions.get(session_ref(session_id)) if session_id else None
+        now = self.clock()
+        if session is None or not keep_alive or now < session.renewed_at + _TOUCH_AFTER_SECONDS:
+            return session
+        ends = self.lifetime.end(created_at=session.created_at, now=now)
+        await self.sessions.touch(session.ref, renewed_at=now, expires_at=ends)
+        return replace(session, renewed_at=now, expires_at=ends)
 
 
 @asynccontextmanager

@@ -78,7 +78,8 @@ class RemoteApiSettings(BaseModel):
     path: str = Field(pattern=r"^/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-]$")
     client: str
     methods: frozenset[str] = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-    timeout_seconds: float | None = Field(default=None, gt=0)
+    timeout_seconds: float | None = Field(default=None, gt=0)  # until the answer begins; else the client's
+    max_body_bytes: int = Field(default=10_000_000, gt=0)  # of a request
 
 
 # The clients of this application, by name. BFF_HTTP_CLIENTS (JSON, the same shape) adds to them or

@@ -147,6 +147,9 @@ class HttpClientFactory:
             return ApiClient(pool, self._source(pool, session), self._clock)
         return client(self.create(client.name, session))
 
+    def timeout_seconds(self, name: str) -> float:
+        return self._pool(name).settings.timeout_seconds
+
     async def application_token(self, name: str) -> str:
         """Return the token of our own that the named client carries, or would if it carried ours."""
         return await self._application.get(self._pool(name).target)

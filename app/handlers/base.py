@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any, overload
 from urllib.parse import urlencode
 
@@ -13,11 +12,10 @@ from tornado.web import HTTPError
 from app.clients.registry import ApiClient, Typed
 from app.errors import CsrfRejected, NoSession
 from app.handlers.plain import LOGIN_PATH, PlainHandler
-from app.sessions.session import Session, Target, session_ref
+from app.sessions.session import Session, Target
 from app.web.cross_origin import arrives_without_strict_cookies, csrf_refusal
 
 LOGOUT_PATH = "/bff/logout"
-_TOUCH_AFTER_SECONDS = 60  # the idle time is written at most once a minute, not on every request
 
 
 class BaseHandler(PlainHandler):
@@ -34,18 +32,9 @@ class BaseHandler(PlainHandler):
     async def prepare(self) -> None:
         session_id = self.get_cookie(self.services.cookies.session_name)
         if session_id:
-            self.session = await self._load(session_ref(session_id))
+            self.session = await self.services.session_of(session_id, keep_alive=self.keeps_session_alive)
         elif self._may_lack_its_cookie():
             self.move_on_to(self.here)
-
-    async def _load(self, ref: str) -> Session | None:
-        session = await self.services.sessions.get(ref)
-        now = self.services.clock()
-        if session is None or not self.keeps_session_alive or now < session.renewed_at + _TOUCH_AFTER_SECONDS:
-            return session
-        ends = self.services.lifetime.end(created_at=session.created_at, now=now)
-        await self.services.sessions.touch(ref, renewed_at=now, expires_at=ends)
-        return replace(session, renewed_at=now, expires_at=ends)
 
     def _may_lack_its_cookie(self) -> bool:
         return (

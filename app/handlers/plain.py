@@ -19,7 +19,7 @@ from app.errors import AppError, BadReturnUrl, CsrfRejected, NoSession, Unauthor
 from app.services import Services
 from app.web.cross_origin import is_navigation
 from app.web.headers import security_headers
-from app.web.problems import CONTENT_TYPE, problem
+from app.web.problems import CONTENT_TYPE, error_headers, problem
 from app.web.query import single_values
 from app.web.return_paths import local_path
 
@@ -77,8 +77,8 @@ class PlainHandler(RequestHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = _error_in(kwargs)
         document = problem(status_code, error, request_id=self.request_id, login_url=self.login_url)
-        if isinstance(error, AppError) and error.retry_after_seconds is not None:
-            self.set_header("Retry-After", str(error.retry_after_seconds))
+        for name, value in error_headers(error):
+            self.set_header(name, value)
         if status_code == 405:
             self.set_header("Allow", ", ".join(self.allowed_methods()))
         if not (self.answers_with_pages and is_navigation(self.request.headers)):
@@ -108,15 +108,7 @@ class PlainHandler(RequestHandler):
         tb: TracebackType | None,
     ) -> None:
         """Tornado's own would write the whole URL to the log, with the code in it."""
-        error = in_our_words(value)
-        if isinstance(error, AppError) and error.status != 500:
-            log.info(
-                "request refused", extra={"path": self.request.path, "reason": str(error), "code": error.code}
-            )
-        elif isinstance(error, HTTPError):
-            log.info("request refused", extra={"path": self.request.path, "status": error.status_code})
-        else:
-            log.error("request failed", extra={"path": self.request.path}, exc_info=value)
+        log_failure(self.request.path, in_our_words(value))
 
     # Pages.
 
@@ -149,6 +141,28 @@ class PlainHandler(RequestHandler):
         """Answer with a Jinja2 template."""
         page = self.services.pages.get_template(template)
         self.finish(page.render({**self.page_context(), **context}))
+
+
+def log_failure(path: str, error: BaseException | None) -> None:
+    if isinstance(error, AppError) and error.status != 500:
+        log.info("request refused", extra={"path": path, "reason": str(error), "code": error.code})
+    elif isinstance(error, HTTPError):
+        log.info("request refused", extra={"path": path, "status": error.status_code})
+    else:
+        log.error("request failed", extra={"path": path}, exc_info=error)
+
+
+def log_answer(request: HTTPServerRequest, status: int, seconds: float) -> None:
+    """Log method, path and status. Queries stay out: they hold codes and sids."""
+    log.info(
+        "request answered",
+        extra={
+            "method": request.method,
+            "path": request.path,
+            "status": status,
+            "milliseconds": round(seconds * 1000, 1),
+        },
+    )
 
 
 def login_url(return_path: str) -> str:

@@ -2,54 +2,101 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from aiohttp import ClientResponse, ClientTimeout
 from multidict import CIMultiDict
-from tornado.web import HTTPError
+from tornado.httputil import HTTPServerRequest
+from tornado.routing import Router
 from yarl import URL
 
-from app.handlers.base import ApiHandler
+from app.errors import MethodNotAllowed
+from app.handlers.body import has_body
+from app.handlers.delegate import DataDelegate
+from app.services import Services
 from app.settings import RemoteApiSettings
-from app.web.remote import Headers, downstream_headers, upstream_headers, upstream_path
+from app.web.remote import downstream_headers, upstream_headers, upstream_path
 
 _NOT_ADDED = ("Accept-Encoding", "Content-Type", "User-Agent")  # what the browser did not send, we do not add
+_BUFFERED_BYTES = 65_536  # a body up to here is sent again, should the API refuse the token
+_UNTIL_IT_BEGINS = ClientTimeout(total=None)  # an answer may take long; how long until it begins, we say
 
 
-class RemoteApi(ApiHandler):
-    """One remote API. Bodies are buffered; what is decided about paths and headers is in `web.remote`."""
+class RemoteApis(Router):
+    """Makes the delegate for a request that lies under the path of a remote API."""
 
-    def initialize(self, api: RemoteApiSettings) -> None:
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> RemoteApi:
+        return RemoteApi(self._services, request, kwargs["api"])
+
+
+class RemoteApi(DataDelegate):
+    """One request to a remote API. What is decided about paths and headers is in `web.remote`."""
+
+    def __init__(self, services: Services, request: HTTPServerRequest, api: RemoteApiSettings) -> None:
+        super().__init__(services, request)
         self.api = api
+        self.max_body_bytes = api.max_body_bytes
+        self._deadline: asyncio.Timeout | None = None
+        self.stall_seconds = api.timeout_seconds or services.clients.timeout_seconds(api.client)
 
-    async def forward(self, *_: str) -> None:
+    async def answer(self) -> None:
         if self.request.method not in self.api.methods:
-            raise HTTPError(405)
+            raise MethodNotAllowed(allowed=self.api.methods)
+        async with await self._asked() as response:
+            await self._pass_on(response)
+
+    async def _asked(self) -> ClientResponse:
+        """Return the API's answer as soon as it begins; raises TimeoutError if it does not in time."""
+        session = await self.signed_in()
+        client = self.services.clients.create(self.api.client, session)
         path = URL("./" + upstream_path(self.request.uri or "", self.api.path), encoded=True)
-        options = {"timeout": self.api.timeout_seconds} if self.api.timeout_seconds else {}
-        call = self.create_client(self.api.client).request(
-            self.request.method,
-            path,
-            headers=CIMultiDict(upstream_headers(self.request.headers.get_all())),
-            data=self.request.body or None,
-            allow_redirects=False,
-            auto_decompress=False,
-            skip_auto_headers=_NOT_ADDED,
-            **options,
-        )
-        async with call as response:
-            body = await response.read()
-        self.set_status(response.status)
-        self._pass_on(downstream_headers(response.headers.items()))
-        length = response.headers.get("Content-Length")
-        if length and self.request.method == "HEAD":
-            self.set_header("Content-Length", length)  # what GET would have (RFC 9110 §8.6); Tornado says 0
-        self.finish(body or None)  # Tornado refuses even an empty body with 204 and 304
+        headers = CIMultiDict(upstream_headers(self.request.headers.get_all()))
+        data = await self._data()
+        async with asyncio.timeout(self.stall_seconds) as self._deadline:
+            response: ClientResponse = await client.request(
+                self.request.method,
+                path,
+                headers=headers,
+                data=data,
+                allow_redirects=False,
+                auto_decompress=False,
+                skip_auto_headers=_NOT_ADDED,
+                timeout=_UNTIL_IT_BEGINS,
+            )
+            self._deadline = None
+        return response
 
-    def allowed_methods(self) -> list[str]:
-        return sorted(self.api.methods)
+    async def _data(self) -> bytes | AsyncIterator[bytes] | None:
+        if not has_body(self.request.headers):
+            return None
+        length = self.request.headers.get("Content-Length")
+        if length is not None and int(length) <= _BUFFERED_BYTES:
+            return await self.body.read()
+        return self._streamed()
 
-    def _pass_on(self, headers: Headers) -> None:
-        for name in ("Content-Type", *(name for name, _ in headers)):
-            self.clear_header(name)  # what the API says takes the place of our defaults
-        for name, value in headers:
-            self.add_header(name, value)
+    async def _streamed(self) -> AsyncIterator[bytes]:
+        chunks = aiter(self.body)
+        while True:
+            self._has_time(None)  # it is the browser that has to go on
+            chunk = await anext(chunks, None)
+            self._has_time(self.stall_seconds)  # it is the API
+            if chunk is None:
+                return
+            yield chunk
 
-    get = head = post = put = patch = delete = options = forward
+    def _has_time(self, seconds: float | None) -> None:
+        """Let the API begin its answer within so many seconds from now, if it has not begun yet."""
+        if self._deadline is not None:
+            now = asyncio.get_running_loop().time()
+            self._deadline.reschedule(None if seconds is None else now + seconds)
+
+    async def _pass_on(self, response: ClientResponse) -> None:
+        headers = downstream_headers(response.headers.items())
+        await self.start(response.status, headers, await response.content.readany())
+        async for chunk in response.content.iter_any():
+            await self.write(chunk)

@@ -11,7 +11,7 @@ _ALWAYS = {
     "Cache-Control": "no-store",
 }
 _POLICY = (
-    "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "default-src 'none'; script-src {scripts}; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 # Nobody but us sets these; how long something may be kept, an API may say of its own answers.
@@ -21,9 +21,10 @@ SECURITY_HEADERS = frozenset(
 _TWO_YEARS = 2 * 365 * 24 * 3600  # in seconds
 
 
-def security_headers(*, nonce: str, https: bool) -> dict[str, str]:
+def security_headers(*, nonce: str | None, https: bool) -> dict[str, str]:
     """Return the headers for one response; only a script with `nonce` runs on its page."""
-    headers = {**_ALWAYS, "Content-Security-Policy": _POLICY.format(nonce=nonce)}
+    scripts = "'none'" if nonce is None else f"'nonce-{nonce}'"
+    headers = {**_ALWAYS, "Content-Security-Policy": _POLICY.format(scripts=scripts)}
     if https:
         headers["Strict-Transport-Security"] = f"max-age={_TWO_YEARS}"
     return headers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-from app.errors import AppError, Unauthorized
+from app.errors import AppError, MethodNotAllowed, Unauthorized
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -41,6 +41,16 @@ def problem(status: int, error: BaseException | None, *, request_id: str, login_
     if isinstance(error, Unauthorized) and error.login_helps:
         document["login_url"] = login_url
     return document
+
+
+def error_headers(error: BaseException | None) -> list[tuple[str, str]]:
+    """Return the headers that belong to the answer to `error`."""
+    headers = []
+    if isinstance(error, AppError) and error.retry_after_seconds is not None:
+        headers.append(("Retry-After", str(error.retry_after_seconds)))
+    if isinstance(error, MethodNotAllowed):
+        headers.append(("Allow", ", ".join(error.allowed)))
+    return headers
 
 
 def _phrase(status: int) -> str:

@@ -1,0 +1,146 @@
+"""ApiHandler without a RequestHandler, which costs more than all that we do: for what runs all day."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import Awaitable, Iterable
+from http.client import responses
+
+from tornado.httputil import (
+    HTTPHeaders,
+    HTTPMessageDelegate,
+    HTTPServerRequest,
+    RequestStartLine,
+    ResponseStartLine,
+    parse_cookie,
+)
+
+from app import observability
+from app.clients.registry import in_our_words
+from app.errors import AppError, CsrfRejected, TooLarge
+from app.handlers.body import RequestBody, has_body
+from app.handlers.plain import LOGIN_PATH, log_answer, log_failure
+from app.services import Services
+from app.sessions.session import Session
+from app.web.cross_origin import csrf_refusal
+from app.web.headers import security_headers
+from app.web.problems import CONTENT_TYPE, error_headers, problem
+
+_NO_LIMIT = 2**63  # of Tornado's own, which would answer without a word: ours is in RequestBody
+_BROWSER_LEFT = 499  # in the log only, as nginx has it
+
+
+class DataDelegate(HTTPMessageDelegate):
+    """Answers one request for data: wants `X-CSRF: 1`, streams both ways, never shows a page.
+
+    A subclass writes `answer`. Tornado hands over headers and body as they arrive; the answer is a
+    task of its own, which ends when the browser leaves.
+    """
+
+    max_body_bytes = 0
+    stall_seconds: float = 30
+
+    def __init__(self, services: Services, request: HTTPServerRequest) -> None:
+        assert request.connection is not None
+        self.services = services
+        self.request = request
+        self.request_id = secrets.token_hex(8)
+        self._connection = request.connection
+        self._began = time.monotonic()
+        self._status = 0
+
+    async def answer(self) -> None:
+        raise NotImplementedError
+
+    async def signed_in(self) -> Session | None:
+        """Return the session of the browser, if there is one; raises CsrfRejected."""
+        refusal = csrf_refusal(self.request.headers)
+        if refusal:
+            raise CsrfRejected(refusal)
+        cookies = parse_cookie(self.request.headers.get("Cookie", ""))
+        return await self.services.session_of(cookies.get(self.services.cookies.session_name))
+
+    # What Tornado calls.
+
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
+        self.body = RequestBody(max_bytes=self.max_body_bytes, stall_seconds=self.stall_seconds)
+        self._connection.set_max_body_size(_NO_LIMIT)  # type: ignore[attr-defined]
+        self._connection.set_body_timeout(None)  # type: ignore[attr-defined]
+        self.services.under_way.add(self)
+        self._task = asyncio.create_task(self._run())
+        return self.body.wanted() if has_body(headers) else None
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        return self.body.put(chunk)
+
+    def finish(self) -> None:
+        self.body.end()
+        self._connection.set_close_callback(self.on_connection_close)  # type: ignore[attr-defined]
+
+    def on_connection_close(self) -> None:
+        self._task.cancel()
+
+    # The answer.
+
+    def start(self, status: int, headers: Iterable[tuple[str, str]], chunk: bytes = b"") -> Awaitable[None]:
+        """Send status, headers and the first of the body; ours go first, and are replaced by others."""
+        self._status = status
+        sent = HTTPHeaders()
+        for name, value in security_headers(nonce=None, https=self.services.settings.https).items():
+            sent[name] = value
+        sent["X-Request-Id"] = self.request_id
+        if self.services.stopping.is_set():
+            sent["Connection"] = "close"
+        given = HTTPHeaders()
+        for name, value in headers:
+            given.add(name, value)
+        for name in given:
+            sent.pop(name, None)
+        for name, value in given.get_all():
+            sent.add(name, value)
+        line = ResponseStartLine("HTTP/1.1", status, responses.get(status, "Unknown"))
+        return self._connection.write_headers(line, sent, chunk or None)
+
+    def write(self, chunk: bytes) -> Awaitable[None]:
+        return self._connection.write(chunk)
+
+    def send(self, status: int, headers: Iterable[tuple[str, str]] = (), body: bytes = b"") -> None:
+        """Send a whole answer."""
+        length = () if status in (204, 304) else (("Content-Length", str(len(body))),)
+        self.start(status, [*headers, *length], b"" if self.request.method == "HEAD" else body)
+
+    async def _run(self) -> None:
+        observability.request_id.set(self.request_id)
+        try:
+            self._refuse_too_large()
+            await self.answer()
+            self._connection.finish()
+        except asyncio.CancelledError:
+            self._status = self._status or _BROWSER_LEFT
+        except Exception as error:
+            self._fail(self.body.error or in_our_words(error) or error)
+        finally:
+            self.body.let_go()
+            self.services.under_way.discard(self)
+            log_answer(self.request, self._status, time.monotonic() - self._began)
+
+    def _refuse_too_large(self) -> None:
+        length = self.request.headers.get("Content-Length", "0")
+        if length.isdigit() and int(length[:20]) > self.max_body_bytes:
+            raise TooLarge(f"at most {self.max_body_bytes} bytes may be sent here")
+
+    def _fail(self, error: BaseException) -> None:
+        log_failure(self.request.path, error)
+        if self._status:  # it is too late for words: a cut connection says that this was not all
+            self._connection.close()  # type: ignore[attr-defined]
+            return
+        status = error.status if isinstance(error, AppError) else 500
+        document = problem(status, error, request_id=self.request_id, login_url=LOGIN_PATH)
+        headers = [("Content-Type", CONTENT_TYPE), *error_headers(error)]
+        self.send(status, headers, json.dumps(document).encode())
+        self._connection.finish()
