@@ -18,6 +18,7 @@ from app.clients.registry import TypedClient
 from app.errors import AppError, StoreUnavailable
 from app.handlers.auth import Callback, Login, Logout, LogoutCallback
 from app.handlers.base import NotFound
+from app.handlers.forward_auth import ForwardAuths
 from app.handlers.health import Alive, Ready
 from app.handlers.pages import Account, Home
 from app.handlers.plain import log_answer
@@ -48,6 +49,7 @@ def routes(services: Services) -> list[Any]:
         url(r"/bff/logout/callback", LogoutCallback),
         # data for our pages: all want X-CSRF: 1
         url(r"/bff/user", User),
+        url(r"/bff/forward-auth", ForwardAuths(services)),
         Rule(UnderRemoteApi(services.settings.remote_apis), RemoteApis(services)),
         # load balancers and operators
         url(r"/healthz", Alive),
@@ -70,7 +72,7 @@ class BffApplication(Application):
     """Tornado's application, with our routes, headers and log lines."""
 
     def __init__(self, services: Services) -> None:
-        self._under_way = services.under_way
+        self._services = services
         super().__init__(
             routes(services),
             services=services,
@@ -82,8 +84,8 @@ class BffApplication(Application):
         )
 
     def log_request(self, handler: RequestHandler) -> None:
-        self._under_way.discard(handler)
-        log_answer(handler.request, handler.get_status(), handler.request.request_time())
+        self._services.under_way.discard(handler)
+        log_answer(self._services, handler.request, handler.get_status(), handler.request.request_time())
 
 
 def make_app(services: Services) -> BffApplication:

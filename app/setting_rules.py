@@ -19,6 +19,11 @@ def from_json(value: Any) -> Any:
         raise ValueError(f"is not JSON: {error}") from None
 
 
+def listed(value: Any) -> Any:
+    """Return the parts of a text with commas between them; what is no text, as it is."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
 def key_bytes(value: Any) -> bytes:
     """Return the 32 bytes of a key; the message never shows what was given."""
     try:

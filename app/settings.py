@@ -6,6 +6,7 @@ import difflib
 import os
 import tomllib
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -16,7 +17,7 @@ from pydantic_core.core_schema import ValidationInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import SettingsError
-from app.setting_rules import absolute, from_json, key_bytes, not_in_the_clear, resource_uri
+from app.setting_rules import absolute, from_json, key_bytes, listed, not_in_the_clear, resource_uri
 
 ROOT = Path(__file__).resolve().parent.parent
 _PREFIX = "BFF_"
@@ -113,6 +114,7 @@ class Settings(BaseSettings):
     address: str = "127.0.0.1"
     port: int = Field(default=8888, ge=0, le=65535)
     processes: int = Field(default=1, ge=0)  # 0: one per core
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
 
     issuer: str = ""
     client_id: str = ""
@@ -200,10 +202,15 @@ class Settings(BaseSettings):
     @field_validator("encryption_keys", mode="before")
     @classmethod
     def _key_ring(cls, value: Any, info: ValidationInfo) -> Any:
-        keys = [key.strip() for key in value.split(",") if key.strip()] if isinstance(value, str) else value
+        keys = listed(value)
         if not keys and not info.data.get("debug"):
             raise ValueError("is missing: make one with `openssl rand -base64 32`")
         return [key_bytes(key) for key in keys] or [os.urandom(32)]
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _networks(cls, value: Any) -> Any:
+        return listed(value)
 
     @field_validator("http_clients", mode="before")
     @classmethod

@@ -12,6 +12,7 @@ from tornado.web import RequestHandler
 
 from app.handlers.auth import Callback, Login, Logout, LogoutCallback
 from app.handlers.base import ApiHandler, BaseHandler
+from app.handlers.forward_auth import ForwardAuths
 from app.handlers.health import Alive, Ready
 from app.handlers.remote_api import RemoteApis
 from app.main import routes
@@ -49,6 +50,8 @@ def kind_of(handler: Any) -> str:
         return "navigation"
     if handler in HEALTH:
         return "health"
+    if isinstance(handler, ForwardAuths):
+        return "proxy"
     if isinstance(handler, RemoteApis) or issubclass(handler, ApiHandler):
         return "data"
     return "page" if issubclass(handler, BaseHandler) else "unknown"
@@ -70,7 +73,7 @@ async def browser(browser: Browser) -> Browser:
 
 
 def test_every_route_is_of_a_kind_that_these_tests_know():
-    assert set(ROUTES.values()) == {"page", "navigation", "data", "health"}
+    assert set(ROUTES.values()) == {"page", "navigation", "data", "proxy", "health"}
 
 
 # Who is let in
@@ -135,7 +138,9 @@ async def test_what_a_link_can_reach_is_read_only(path: str, browser: Browser):
         assert response.headers["Allow"] in ("GET", "GET, HEAD")
 
 
-@pytest.mark.parametrize("path", [*ROUTES, "/static/css/app.css"])
+@pytest.mark.parametrize(
+    "path", [*(path for path in ROUTES if "forward-auth" not in path), "/static/css/app.css"]
+)
 async def test_what_another_site_posts_is_refused(path: str, app: RunningApp, browser: Browser):
     sent = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
     session = await app.session_of(browser)

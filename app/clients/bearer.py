@@ -19,6 +19,7 @@ class Credential:
     """An access token, and the key that it is bound to, if any (RFC 9449)."""
 
     access_token: str = field(repr=False)
+    expires_at: float | None = None  # seconds since the epoch, if the provider has said
     dpop_key: DpopKey | None = field(default=None, repr=False)
 
 

@@ -150,6 +150,14 @@ class HttpClientFactory:
     def timeout_seconds(self, name: str) -> float:
         return self._pool(name).settings.timeout_seconds
 
+    async def credential(self, name: str, session: Session | None) -> Credential | None:
+        """Return what the named client would bring to its API, or None if it brings no token."""
+        return await self._source(self._pool(name), session)()
+
+    def url(self, name: str, path: str) -> str:
+        """Return the address of a path below the named client's base URL."""
+        return str(self._pool(name).base_url.join(URL("./" + path, encoded=True)))
+
     async def application_token(self, name: str) -> str:
         """Return the token of our own that the named client carries, or would if it carried ours."""
         return await self._application.get(self._pool(name).target)
@@ -186,8 +194,8 @@ class _UserToken:
     async def __call__(self, *, instead_of: str | None = None) -> Credential:
         if self.session is None:
             raise NoSession("this API is called for a signed-in user only")
-        token = await self.users.get(self.session, target=self.target, instead_of=instead_of)
-        return Credential(token, self.session.dpop_key)
+        tokens = await self.users.tokens(self.session, target=self.target, instead_of=instead_of)
+        return Credential(tokens.access_token, tokens.expires_at, self.session.dpop_key)
 
 
 @dataclass(frozen=True)
@@ -196,8 +204,8 @@ class _OwnToken:
     target: Target
 
     async def __call__(self, *, instead_of: str | None = None) -> Credential:
-        token = await self.application.get(self.target, instead_of=instead_of)
-        return Credential(token, self.application.dpop_key)
+        tokens = await self.application.tokens(self.target, instead_of=instead_of)
+        return Credential(tokens.access_token, tokens.expires_at, self.application.dpop_key)
 
 
 def _pool(settings: HttpClientSettings) -> Pool:

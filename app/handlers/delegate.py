@@ -127,7 +127,7 @@ class DataDelegate(HTTPMessageDelegate):
         finally:
             self.body.let_go()
             self.services.under_way.discard(self)
-            log_answer(self.request, self._status, time.monotonic() - self._began)
+            log_answer(self.services, self.request, self._status, time.monotonic() - self._began)
 
     def _refuse_too_large(self) -> None:
         length = self.request.headers.get("Content-Length", "0")

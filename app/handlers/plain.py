@@ -18,6 +18,7 @@ from app.clients.registry import in_our_words
 from app.errors import AppError, BadReturnUrl, CsrfRejected, NoSession, Unauthorized
 from app.services import Services
 from app.web.cross_origin import is_navigation
+from app.web.forwarded import client_address
 from app.web.headers import security_headers
 from app.web.problems import CONTENT_TYPE, error_headers, problem
 from app.web.query import single_values
@@ -152,11 +153,13 @@ def log_failure(path: str, error: BaseException | None) -> None:
         log.error("request failed", extra={"path": path}, exc_info=error)
 
 
-def log_answer(request: HTTPServerRequest, status: int, seconds: float) -> None:
+def log_answer(services: Services, request: HTTPServerRequest, status: int, seconds: float) -> None:
     """Log method, path and status. Queries stay out: they hold codes and sids."""
+    proxies = services.settings.trusted_proxies
     log.info(
         "request answered",
         extra={
+            "client": client_address(request.remote_ip or "", request.headers, proxies),
             "method": request.method,
             "path": request.path,
             "status": status,

@@ -36,14 +36,17 @@ class ApplicationTokens:
         self._flights = Flights[TokenSet]()
 
     async def get(self, target: Target, *, instead_of: str | None = None) -> str:
+        """Return the access token of `tokens`."""
+        return (await self.tokens(target, instead_of=instead_of)).access_token
+
+    async def tokens(self, target: Target, *, instead_of: str | None = None) -> TokenSet:
         """Return an access token that is good right now and is not `instead_of`.
 
         Raises TokenUnavailable if the provider does not answer, or refuses; a token that is inside the
         margin but alive is returned even then, and nobody waits while it is being renewed.
         """
         wanted = Wanted(self._margin_seconds, self._clock, target, instead_of)
-        tokens = wanted.fresh_in(self) or await self._renewed(wanted)
-        return tokens.access_token
+        return wanted.fresh_in(self) or await self._renewed(wanted)
 
     def tokens_for(self, target: Target) -> TokenSet | None:
         return self._tokens.get(target)

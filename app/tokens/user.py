@@ -29,7 +29,7 @@ class UserTokens:
     Ten requests that find the same expired token cause one refresh: the first starts a task, all ten
     wait for it, and the task belongs to none of them. While the token is alive nobody waits at all.
 
-    `get` and `for_session` raise, and all of it means 401 for the caller: NoSession; SessionEnded,
+    `get`, `tokens` and `for_session` raise, and all of it means 401 for the caller: NoSession; SessionEnded,
     the provider refused the refresh token; ReauthenticationRequired, there is none; TokenUnavailable,
     the provider did not answer: the session stays, try later.
     """
@@ -52,6 +52,12 @@ class UserTokens:
         self._flights = Flights[TokenSet]()
 
     async def get(self, session: Session, *, target: Target = LOGIN, instead_of: str | None = None) -> str:
+        """Return the access token of `tokens`."""
+        return (await self.tokens(session, target=target, instead_of=instead_of)).access_token
+
+    async def tokens(
+        self, session: Session, *, target: Target = LOGIN, instead_of: str | None = None
+    ) -> TokenSet:
         """Return an access token for `target` that is good right now and is not `instead_of`.
 
         `instead_of` is a token that an API has just refused. A token that somebody else has got
@@ -61,7 +67,7 @@ class UserTokens:
         tokens = wanted.fresh_in(session) or await self._renewed(session, wanted)
         if tokens.access_token == instead_of:  # joined a flight that was looking for any fresh token
             tokens = await self._renewed(session, wanted)
-        return tokens.access_token
+        return tokens
 
     async def for_session(self, ref: str, *, scope: str | None = None, resource: str | None = None) -> str:
         """Return the user's access token, good right now, for work outside a request.

@@ -1,0 +1,61 @@
+"""Tells a proxy whether it may forward a request by itself, and with which token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tornado.httputil import HTTPServerRequest
+from tornado.routing import Router
+
+from app.clients.bearer import Credential
+from app.errors import Forbidden, MethodNotAllowed
+from app.handlers.delegate import DataDelegate
+from app.oidc.dpop import authorization
+from app.services import Services
+from app.web.forwarded import asked_of_proxy, is_trusted
+from app.web.remote import route_for, upstream_path
+
+_KEPT_SECONDS = 5  # how long a proxy may act on an answer; after a logout, that is how long it is wrong
+
+
+class ForwardAuths(Router):
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def find_handler(self, request: HTTPServerRequest, **_: Any) -> ForwardAuth:
+        return ForwardAuth(self._services, request)
+
+
+class ForwardAuth(DataDelegate):
+    """Answers 204 with the `Authorization` for the API, or refuses as the remote API itself would.
+
+    The answer holds a token: it is for proxies that BFF_TRUSTED_PROXIES names, and must never be
+    forwarded to a browser. Such a proxy says what it was asked in `X-Forwarded-Uri`.
+    """
+
+    async def answer(self) -> None:
+        settings = self.services.settings
+        if not is_trusted(self.request.remote_ip or "", settings.trusted_proxies):
+            raise Forbidden("only a proxy that BFF_TRUSTED_PROXIES names may ask this")
+        method, target = asked_of_proxy(self.request.headers)
+        api = route_for(target.partition("?")[0], settings.remote_apis)
+        if api is None:
+            raise Forbidden("there is no remote API at this address")
+        if method not in api.methods:
+            raise MethodNotAllowed(allowed=api.methods)
+        path = upstream_path(target, api.path)
+        credential = await self.services.clients.credential(api.client, await self.signed_in())
+        url = self.services.clients.url(api.client, path)
+        self.send(204, self._headers(credential, method, url) if credential else ())
+
+    def _headers(self, credential: Credential, method: str, url: str) -> list[tuple[str, str]]:
+        now = self.services.clock()
+        proven = authorization(credential.access_token, credential.dpop_key, method, url, now=now, nonce=None)
+        return [*proven.items(), ("X-Accel-Expires", str(self._kept_seconds(credential, now)))]
+
+    def _kept_seconds(self, credential: Credential, now: float) -> int:
+        """How long nginx may keep the answer: never beyond the token, and no proof more than once."""
+        if credential.dpop_key is not None:
+            return 0
+        left = _KEPT_SECONDS if credential.expires_at is None else credential.expires_at - now - 1
+        return max(0, int(min(_KEPT_SECONDS, left)))

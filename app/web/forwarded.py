@@ -1,0 +1,51 @@
+"""What a proxy in front of us says about a request, and whether we believe it (RFC 9700 §4.13)."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+
+from app.errors import BadRequest
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def is_trusted(peer: str, proxies: Sequence[Network]) -> bool:
+    """Whether the other end of a connection is one of our own proxies; nobody is by default."""
+    try:
+        address = ipaddress.ip_address(peer)
+    except ValueError:
+        return False
+    return any(address in network for network in proxies)
+
+
+def client_address(peer: str, headers: Mapping[str, str], proxies: Sequence[Network]) -> str:
+    """Return the address of the browser, as far as it is told by somebody we trust.
+
+    Each proxy writes whom it has heard from at the end of `X-Forwarded-For`: so it is read from the
+    end, and no further than to the first address that is not one of ours, who may write what they like.
+    """
+    address = peer
+    hops = headers.get("X-Forwarded-For", "").split(",")
+    while hops and is_trusted(address, proxies):
+        hop = hops.pop().strip()
+        if not _is_address(hop):
+            break
+        address = hop
+    return address
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def asked_of_proxy(headers: Mapping[str, str]) -> tuple[str, str]:
+    """Return method and target of the request that a proxy asks us about, or raise BadRequest."""
+    method, target = headers.get("X-Forwarded-Method", "GET"), headers.get("X-Forwarded-Uri", "")
+    if not target.startswith("/"):
+        raise BadRequest("X-Forwarded-Uri must say which request this is about")
+    return method, target
