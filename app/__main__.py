@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 
 from tornado.netutil import bind_sockets
 
@@ -31,8 +32,18 @@ def run(settings: Settings) -> int:
     configure_logging(debug=settings.debug)
     exit_code = supervise(settings.processes)
     if exit_code is None:
-        asyncio.run(serve(settings, sockets))
+        with asyncio.Runner(loop_factory=fastest_loop()) as runner:
+            runner.run(serve(settings, sockets))
     return exit_code or 0
+
+
+def fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop if it is installed, the extra `speed`; else None, Python's own."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 if __name__ == "__main__":

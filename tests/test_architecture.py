@@ -57,6 +57,7 @@ LIBRARIES = {
     "pydantic_core": "settings",
     "pydantic_settings": "settings",
     "dotenv": "settings",
+    "uvloop": "__main__",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import secrets
+from asyncio import Future
 from functools import cached_property
 from types import TracebackType
 from typing import Any, cast
@@ -68,6 +69,11 @@ class PlainHandler(RequestHandler):
     def check_trusted_origin(self, origin: str) -> bool:
         """Tornado asks this for a request that writes and seems to come from another origin."""
         raise CsrfRejected("it was sent by another origin")
+
+    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> Future[None]:
+        if self.services.stopping.is_set():
+            self.set_header("Connection", "close")  # whoever keeps the connection finds another process
+        return super().finish(chunk)
 
     # One place turns errors into answers.
 
