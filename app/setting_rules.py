@@ -6,6 +6,7 @@ import base64
 import binascii
 import ipaddress
 import json
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -43,7 +44,7 @@ def absolute(url: str) -> str:
 
 def resource_uri(value: str) -> str:
     """Refuse what cannot name a resource (RFC 8707 §2)."""
-    if not urlsplit(value).scheme or "#" in value:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[^#\s]+", value):
         raise ValueError("a resource must be an absolute URI without a fragment")
     return value
 

@@ -58,7 +58,7 @@ class HttpClientSettings(BaseModel):
             raise ValueError("goes with a token, and `token` is none")
         if value and info.field_name == "audience" and kind not in ("exchange", None):
             raise ValueError("goes with the token kind exchange")
-        return value
+        return value or None
 
     @field_validator("resource")
     @classmethod

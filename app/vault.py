@@ -67,7 +67,9 @@ class Vault:
 
     def seal_json(self, value: Any, *, place: str) -> str:
         """Return `value` sealed, in letters that a cookie may hold."""
-        return base64.urlsafe_b64encode(self.seal(json.dumps(value).encode(), place=place)).decode()
+        return base64.urlsafe_b64encode(
+            self.seal(json.dumps(value, ensure_ascii=False).encode(), place=place)
+        ).decode()
 
     def open_json(self, text: str, *, place: str) -> Any:
         """Return what was sealed, or raise Unsealable."""

@@ -55,6 +55,17 @@ def test_no_two_assertions_are_the_same(clock: Clock):
     assert an_assertion(method) != an_assertion(method)
 
 
+def test_a_parameter_that_is_there_twice_stays_there_twice():  # RFC 8707 §2, RFC 9126 §2.1
+    method = PrivateKeyJwt(jwk.generate_key("EC", "P-256"), audience=ISSUER)
+    pushed = b"resource=https%3A%2F%2Fa.example%2F&resource=urn%3Ax&scope=openid+a%2Bb&state=~._-"
+
+    _, _, body = method(US, "POST", TOKEN_ENDPOINT, {}, pushed)
+
+    form = parse_qs(body if isinstance(body, str) else body.decode())
+    assert form["resource"] == ["https://a.example/", "urn:x"]
+    assert (form["scope"], form["state"]) == (["openid a+b"], ["~._-"])
+
+
 @pytest.mark.parametrize(("kind", "algorithm"), [("RSA", "PS256"), ("EC", "ES256"), ("OKP", "Ed25519")])
 def test_the_kind_of_key_says_how_it_signs(kind: str, algorithm: str):
     key = jwk.generate_key(kind, KINDS[kind])

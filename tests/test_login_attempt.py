@@ -9,8 +9,10 @@ import re
 import pytest
 
 from app.errors import LoginFailed
+from app.oidc.dpop import new_key
 from app.oidc.login import ATTEMPT_SECONDS, LoginAttempt
 from app.vault import Vault
+from app.web.return_paths import MAX_LENGTH, local_path
 
 NOW = 1_800_000_000.0
 ISSUER = "https://provider.example"
@@ -165,9 +167,36 @@ def test_an_attempt_that_another_version_of_ours_sealed_is_over_if_it_had_other_
         LoginAttempt.opened(sealed, VAULT, cookie_name=COOKIE)
 
 
-def test_a_sealed_attempt_with_the_longest_return_path_fits_a_cookie():
+def test_the_key_that_the_tokens_will_be_bound_to_comes_back_with_the_browser():  # RFC 9449 §10
+    attempt = LoginAttempt.start(return_path="/", issuer=ISSUER, replaces=None, now=NOW, dpop_key=new_key())
+    opened = LoginAttempt.opened(attempt.sealed(VAULT, cookie_name=COOKIE), VAULT, cookie_name=COOKIE)
+
+    assert opened == attempt
+    assert opened.dpop_key["d"]
+
+
+def test_without_dpop_there_is_no_key(attempt: LoginAttempt):
+    assert attempt.dpop_key is None
+
+
+def test_an_attempt_that_a_version_without_dpop_has_sealed_still_opens(attempt: LoginAttempt):
+    fields = dataclasses.asdict(attempt)
+    del fields["dpop_key"]
+    sealed = VAULT.seal_json(fields, place=COOKIE)
+
+    assert LoginAttempt.opened(sealed, VAULT, cookie_name=COOKIE) == attempt
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "€", "😀"])
+@pytest.mark.parametrize("dpop_key", [None, new_key()], ids=["without a key", "with a key"])
+def test_a_sealed_attempt_with_the_longest_return_path_fits_a_cookie(dpop_key, letter):
+    longest = "/" + letter * ((MAX_LENGTH - 1) // len(letter.encode()))
     attempt = LoginAttempt.start(
-        return_path="/" + "x" * 1023, issuer="https://" + "i" * 100, replaces="f" * 64, now=NOW
+        return_path=local_path(longest),
+        issuer="https://" + "i" * 100,
+        replaces="f" * 64,
+        now=NOW,
+        dpop_key=dpop_key,
     )
 
     assert (
@@ -176,5 +205,7 @@ def test_a_sealed_attempt_with_the_longest_return_path_fits_a_cookie():
 
 
 def test_a_repr_shows_no_secret(attempt: LoginAttempt):
-    for secret in (attempt.state, attempt.nonce, attempt.verifier):
+    attempt = dataclasses.replace(attempt, dpop_key=new_key())
+
+    for secret in (attempt.state, attempt.nonce, attempt.verifier, attempt.dpop_key["d"]):
         assert secret not in repr(attempt)

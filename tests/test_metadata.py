@@ -19,7 +19,12 @@ LEAST = {
     "jwks_uri": f"{ISSUER}/jwks",
 }
 REQUIRED = ["authorization_endpoint", "token_endpoint", "jwks_uri"]
-OPTIONAL = ["userinfo_endpoint", "revocation_endpoint", "end_session_endpoint"]
+OPTIONAL = [
+    "userinfo_endpoint",
+    "revocation_endpoint",
+    "end_session_endpoint",
+    "pushed_authorization_request_endpoint",
+]
 
 
 def metadata(**changed: Any) -> Metadata:
@@ -30,7 +35,8 @@ def test_a_provider_that_publishes_the_least_is_enough():
     found = metadata()
 
     assert (found.token_endpoint, found.jwks_uri) == (f"{ISSUER}/token", f"{ISSUER}/jwks")
-    assert [getattr(found, name) for name in OPTIONAL] == [None, None, None]
+    assert [getattr(found, name) for name in OPTIONAL] == [None] * len(OPTIONAL)
+    assert not found.requires_pushed_authorization_requests
     assert not found.announces_iss
     assert not found.announces_pkce
     assert found.prompts == frozenset()
@@ -124,6 +130,20 @@ def test_signatures_may_use_what_both_sides_allow_when_the_provider_announces(an
 @pytest.mark.parametrize(("announced", "counts"), [(True, True), (False, False), ("true", False), (1, False)])
 def test_the_issuer_in_callbacks_is_announced_by_true_and_nothing_else(announced, counts):
     assert metadata(authorization_response_iss_parameter_supported=announced).announces_iss is counts
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_an_optional_endpoint_is_taken_as_it_is_written(name):
+    assert getattr(metadata(**{name: f"{ISSUER}/x?y=1"}), name) == f"{ISSUER}/x?y=1"
+
+
+@pytest.mark.parametrize(
+    ("said", "counts"), [(True, True), (False, False), ("true", False), (1, False), (None, False)]
+)
+def test_pushed_requests_are_required_by_true_and_nothing_else(said, counts):  # RFC 9126 §5
+    assert (
+        metadata(require_pushed_authorization_requests=said).requires_pushed_authorization_requests is counts
+    )
 
 
 @pytest.mark.parametrize(

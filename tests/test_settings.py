@@ -381,6 +381,109 @@ def test_the_path_of_a_remote_api_begins_with_a_slash_and_ends_without(mistakes:
     assert line.startswith("BFF_REMOTE_APIS[0][path]: ")
 
 
+# What is asked of the provider.
+
+
+@pytest.mark.parametrize("name", ["PAR", "DPOP"])
+def test_what_not_every_provider_can_do_is_off_unless_it_is_switched_on(load: Load, mistakes: Mistakes, name):
+    assert getattr(load(), name.lower()) is False
+    assert getattr(load(**{name: "true"}), name.lower()) is True
+    [line] = mistakes(**{name: "perhaps"})
+    assert line.startswith(f"BFF_{name}: ")
+
+
+KINDS = ["none", "user", "client", "user_or_client", "user_or_none", "exchange"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_client_carries_a_token_of_the_kind(load: Load, kind: str):
+    assert load(HTTP_CLIENTS=client(token=kind)).http_clients["orders"].token == kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked"),
+    [
+        pytest.param("user", True, id="user"),
+        pytest.param("user_or_client", True, id="user_or_client"),
+        pytest.param("user_or_none", True, id="user_or_none"),
+        pytest.param("client", False, id="client: the user's token has no part in it"),
+        pytest.param("exchange", False, id="exchange: it is asked for when the user's token is exchanged"),
+    ],
+)
+def test_the_login_asks_for_what_clients_with_the_users_token_want(load: Load, kind: str, asked: bool):
+    settings = load(
+        SCOPE="openid",
+        HTTP_CLIENTS=client(token=kind, scope="orders.read", resource="https://orders.example"),
+    )
+
+    assert settings.login_scope == ("openid orders.read" if asked else "openid")
+    assert settings.login_resources == (["https://orders.example"] if asked else [])
+
+
+def test_without_any_wishes_the_login_asks_for_the_scope_alone(load: Load):
+    settings = load()
+
+    assert settings.login_scope == "openid profile email offline_access"
+    assert settings.login_resources == []
+
+
+def test_nothing_is_asked_for_twice_and_what_the_settings_say_comes_first(load: Load):
+    wishes = {
+        "a": {"scope": "orders.read  openid", "resource": "urn:b"},
+        "b": {"scope": "billing orders.read", "resource": "https://a.example"},
+        "c": {"resource": "urn:b"},
+        "d": {},
+    }
+    clients = {name: {"base_url": "https://x", "token": "user", **wish} for name, wish in wishes.items()}
+    settings = load(SCOPE=" openid  email ", HTTP_CLIENTS=json.dumps(clients))
+
+    assert settings.login_scope == "openid email orders.read billing"
+    assert settings.login_resources == ["https://a.example", "urn:b"]  # RFC 8707 §2: one parameter for each
+
+
+@pytest.mark.parametrize("kind", ["user", "client", "user_or_client", "user_or_none", "exchange"])
+@pytest.mark.parametrize("resource", ["https://a.example/v1?t=7", "urn:x", "api://f00d"])
+def test_a_resource_is_any_absolute_uri_for_any_token(load: Load, kind: str, resource: str):
+    settings = load(HTTP_CLIENTS=client(token=kind, resource=resource))
+
+    assert settings.http_clients["orders"].resource == resource
+
+
+@pytest.mark.parametrize(
+    "resource", ["https://a.example#", "urn:a#b", "orders", "/orders", "//a.example", "a/b"]
+)
+def test_a_resource_is_told_that_names_none(mistakes: Mistakes, resource: str):  # RFC 8707 §2
+    assert mistakes(HTTP_CLIENTS=client(token="exchange", resource=resource)) == [
+        "BFF_HTTP_CLIENTS[orders][resource]: a resource must be an absolute URI without a fragment"
+    ]
+
+
+@pytest.mark.parametrize("name", ["scope", "resource", "audience"])
+def test_what_is_empty_is_not_there(load: Load, name: str):
+    settings = load(HTTP_CLIENTS=client(token="exchange", **{name: ""}))
+
+    assert getattr(settings.http_clients["orders"], name) is None
+
+
+def test_an_audience_is_for_an_exchange(load: Load):  # RFC 8693 §2.1
+    settings = load(HTTP_CLIENTS=client(token="exchange", audience="billing", scope="a", resource="urn:x"))
+
+    assert settings.http_clients["orders"].audience == "billing"
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "exchange"])
+def test_and_for_no_other_kind_of_token(mistakes: Mistakes, kind: str):
+    [line] = mistakes(HTTP_CLIENTS=client(token=kind, audience="billing"))
+
+    assert line.startswith("BFF_HTTP_CLIENTS[orders][audience]: goes with ")
+
+
+def test_a_wrong_kind_of_token_is_told_without_blaming_what_goes_with_it(mistakes: Mistakes):
+    [line] = mistakes(HTTP_CLIENTS=client(token="usr", audience="billing", scope="a", resource="urn:x"))
+
+    assert line.startswith("BFF_HTTP_CLIENTS[orders][token]: ")
+
+
 # Secrets.
 
 
@@ -407,6 +510,10 @@ def test_no_repr_shows_a_secret(load: Load):
         pytest.param({"HTTP_CLIENTS": client(headers={"X": ["recognisable"]})}, id="a header that is a list"),
         pytest.param({"HTTP_CLIENTS": client(headers="recognisable")}, id="headers that are a text"),
         pytest.param({"HTTP_CLIENTS": client(base_url="https://u:recognisable@x")}, id="a client's password"),
+        pytest.param(
+            {"HTTP_CLIENTS": client(token="user", resource="https://u:recognisable℀@x#")},
+            id="a resource with a password in strange letters",
+        ),
         pytest.param({"HTTP_CLIENTS": client(token="recognisable")}, id="a token where its kind should be"),
         pytest.param({"HTTP_CLIENTS": '{"a": {"headers": {"X": recognisable'}, id="half a client"),
         pytest.param({"CLIENT_SECERT": "recognisable"}, id="a secret under a wrong name"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import Any
@@ -26,12 +27,14 @@ _OURS = {
     "use_dpop_nonce",
     "unsupported_grant_type",
 }
+_BUSY = (408, 429)
+_TROUBLE = ("server_error", "temporarily_unavailable")
 _LONGEST_SECONDS = 3600
 _UNSUPPORTED = "unsupported_token_type"  # RFC 7009 §2.2.1
-_ACCESS_TOKENS = {  # RFC 8693 §3: what we can put on a request
+_ACCESS_TOKENS = (  # RFC 8693 §3: what we can put on a request
     "urn:ietf:params:oauth:token-type:access_token",
     "urn:ietf:params:oauth:token-type:jwt",
-}
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Answer:
     """What an endpoint of the provider has answered, and when (seconds since the epoch)."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     received_at: float
 
@@ -59,9 +62,11 @@ def tokens_from(answer: Answer, *, target: Target, token_type: str) -> TokenSet:
     Raises GrantRefused (the code or refresh token is dead), ClientRejected (the operator must act)
     or ProviderUnavailable (try later). Tokens of another type than `token_type` are refused.
     """
-    if answer.status == 200 and answer.error is None:
-        return _token_set(answer, target, token_type)
-    raise _refusal(answer)
+    if answer.status < 500 and answer.error == _DEAD:
+        raise GrantRefused("the provider answered invalid_grant")
+    if answer.status != 200 or answer.error is not None:
+        raise _refusal(answer)
+    return _token_set(answer, target, token_type)
 
 
 def exchanged_from(answer: Answer, *, target: Target, token_type: str) -> TokenSet:
@@ -69,13 +74,12 @@ def exchanged_from(answer: Answer, *, target: Target, token_type: str) -> TokenS
 
     Raises as `tokens_from` does, but never GrantRefused: no refresh token was at stake.
     """
-    try:
-        tokens = tokens_from(answer, target=target, token_type=token_type)
-    except GrantRefused as error:
-        raise ClientRejected("the provider refuses the exchange") from error
+    if answer.status != 200 or answer.error is not None:
+        raise _refusal(answer)
+    tokens = _token_set(answer, target, token_type)
     if answer.document.get("issued_token_type") not in _ACCESS_TOKENS:  # required, RFC 8693 §2.2.1
         raise ProviderUnavailable("what the provider gave in exchange is no access token")
-    return tokens
+    return replace(tokens, refresh_token=None, id_token=None)  # not those of the user's own session
 
 
 def pushed_from(answer: Answer) -> str:
@@ -88,21 +92,22 @@ def pushed_from(answer: Answer) -> str:
 
 def check_revoked(answer: Answer) -> None:
     """Return if a token is revoked. Raises GrantRefused if this provider never revokes such tokens."""
-    if answer.status == 200:
+    if answer.status in (200, 204):
         return
     if answer.status == 400 and answer.error == _UNSUPPORTED:
         raise GrantRefused("the provider does not revoke tokens of this kind")
     raise _refusal(answer)
 
 
-def _refusal(answer: Answer) -> GrantRefused | ProviderUnavailable:
-    error = answer.error
-    if answer.status < 500 and error == _DEAD:
-        return GrantRefused("the provider answered invalid_grant")
-    if answer.status in (400, 401, 403) and isinstance(error, str) and error in _OURS:
-        return ClientRejected(f"the provider answered {error}")
+def _refusal(answer: Answer) -> ProviderUnavailable:
+    """Return the error for an answer that is no success: was it a refusal, or trouble over there?"""
+    status, error = answer.status, answer.error
+    busy = status in _BUSY or error in _TROUBLE
+    if 400 <= status < 500 and isinstance(error, str) and not busy:
+        known = error in _OURS or error == _DEAD
+        return ClientRejected(f"the provider answered {error if known else 'an error of its own'}")
     wait = retry_after_seconds(answer.headers, now=answer.received_at)
-    return ProviderUnavailable(f"the provider answered {answer.status}", retry_after_seconds=wait)
+    return ProviderUnavailable(f"the provider answered {status}", retry_after_seconds=wait)
 
 
 def retry_after_seconds(headers: Mapping[str, str], *, now: float) -> int | None:
@@ -111,16 +116,17 @@ def retry_after_seconds(headers: Mapping[str, str], *, now: float) -> int | None
     if value.isascii() and value.isdigit():
         return min(int(value[:9]), _LONGEST_SECONDS)
     try:
-        seconds = parsedate_to_datetime(value).timestamp() - now
-    except ValueError:
+        date = parsedate_to_datetime(value)
+        seconds = date.replace(tzinfo=date.tzinfo or UTC).timestamp() - now  # RFC 9110 §5.6.7
+    except (ValueError, OverflowError):
         return None
     return min(max(math.ceil(seconds), 0), _LONGEST_SECONDS)
 
 
 def _token_set(answer: Answer, target: Target, token_type: str) -> TokenSet:
     document, now = answer.document, answer.received_at
-    access_token = document.get("access_token")
-    if not isinstance(access_token, str) or not access_token:
+    access_token = _text(document.get("access_token"))
+    if access_token is None:
         raise ProviderUnavailable("the token response has no access token")
     if str(document.get("token_type", "bearer")).lower() != token_type.lower():  # some write it in lower case
         raise ProviderUnavailable(f"the token response is of another type than {token_type}")
@@ -145,4 +151,6 @@ def _expires_at(expires_in: Any, *, now: float) -> float | None:
 
 
 def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
+    """Return what can stand in a header and a form (RFC 6749 appendix A), else None."""
+    fits = isinstance(value, str) and value.isascii() and value.isprintable()
+    return value or None if fits else None

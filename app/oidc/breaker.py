@@ -26,19 +26,21 @@ class Breaker:
         self._failures = 0
         self._paused_until: float | None = None
         self._probing = False
+        self._recoveries = 0
 
     @contextmanager
     def request(self) -> Iterator[None]:
         """Wrap one request. Raises ProviderUnavailable, without a request, while there is a pause."""
-        probe = self._enter()
+        probe, recoveries = self._enter(), self._recoveries
         try:
             yield
             self._recovered()
         except AppError as error:
             if not isinstance(error, ProviderUnavailable) or isinstance(error, ClientRejected):
                 self._recovered()
-            elif probe or self._paused_until is None:  # else it began before the pause, and is no news
-                self._failed(error)
+            elif recoveries == self._recoveries and (probe or self._paused_until is None):
+                # Else it began before the pause, and is no news.
+                self._failed(error, probe=probe)
             raise
         finally:
             self._probing = self._probing and not probe
@@ -48,6 +50,8 @@ class Breaker:
         if self._paused_until is None:
             return False
         left = self._paused_until - self._clock()
+        if left > LONGEST_WAIT_SECONDS:
+            left = 0  # the clock was set back
         if left > 0 or self._probing:
             raise ProviderUnavailable(
                 "the provider is left alone for a while", retry_after_seconds=max(1, math.ceil(left))
@@ -55,13 +59,14 @@ class Breaker:
         self._probing = True
         return True
 
-    def _failed(self, error: ProviderUnavailable) -> None:
-        self._failures += 1
+    def _failed(self, error: ProviderUnavailable, *, probe: bool) -> None:
+        self._failures = max(self._failures + 1, FAILURES_ALLOWED if probe else 0)
         seconds = pause_seconds(self._failures, error.wanted_pause_seconds)
         if seconds:
             self._paused_until = self._clock() + seconds
 
     def _recovered(self) -> None:
+        self._recoveries += self._paused_until is not None
         self._failures, self._paused_until = 0, None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import secrets
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ DpopKey = Mapping[str, str]  # a private JWK, as a session keeps it
 
 _ALGORITHM = "ES256"
 _REFUSAL = "use_dpop_nonce"
+_WANTS_NONCE = re.compile(rf'\berror\s*=\s*"?{_REFUSAL}\b')
 
 
 def new_key() -> dict[str, str]:
@@ -73,7 +75,8 @@ def authorization_server_wants_nonce(status: int, error: object) -> bool:
 
 def api_wants_nonce(status: int, headers: Headers) -> bool:
     """Whether an API asks for the same request with a nonce (§9)."""
-    return status == 401 and f'error="{_REFUSAL}"' in headers.get("WWW-Authenticate", "")
+    challenges = [value for name, value in headers.items() if name.lower() == "www-authenticate"]
+    return status == 401 and any(_WANTS_NONCE.search(challenge) for challenge in challenges)
 
 
 class Nonces:

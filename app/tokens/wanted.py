@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from app.errors import AppError
@@ -25,7 +25,7 @@ class Wanted:
     margin_seconds: float
     clock: Callable[[], float]
     target: Target = LOGIN
-    instead_of: str | None = None
+    instead_of: str | None = field(default=None, repr=False)
 
     def fresh_in(self, holder: Holder) -> TokenSet | None:
         """Return the token if there is no need to renew it."""

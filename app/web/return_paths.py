@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 from app.errors import BadReturnUrl
 
-MAX_LENGTH = 1024  # it travels in a cookie, and proxies refuse long ones
+MAX_LENGTH = 1024  # bytes: it travels in a cookie, and proxies refuse long ones
 
 # A browser reads `\` as `/`, and drops tabs and newlines before it looks
 # (https://url.spec.whatwg.org/#url-parsing).
@@ -24,7 +24,7 @@ def local_path(url: str | None) -> str:
         return "/"
     path = re.split(r"[?#]", url, maxsplit=1)[0]
     readings = (url, unquote(path), unquote(unquote(path)))
-    if len(url) > MAX_LENGTH or not all(map(_stays_here, readings)):
+    if len(url.encode()) > MAX_LENGTH or not all(map(_stays_here, readings)):
         raise BadReturnUrl("returnUrl must be a path on this site, such as /orders")
     return url
 
