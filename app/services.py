@@ -13,6 +13,7 @@ from ssl import SSLContext
 import jinja2
 
 from app.clients.registry import HttpClientFactory
+from app.errors import StoreUnavailable
 from app.oidc.client import OidcClient
 from app.oidc.dpop import new_key
 from app.oidc.http import tls
@@ -64,7 +65,10 @@ class Services:
         if session is None or not keep_alive or now < session.renewed_at + _TOUCH_AFTER_SECONDS:
             return session
         ends = self.lifetime.end(created_at=session.created_at, now=now)
-        await self.sessions.touch(session.ref, renewed_at=now, expires_at=ends)
+        try:
+            await self.sessions.touch(session.ref, renewed_at=now, expires_at=ends)
+        except StoreUnavailable:  # the next request tries again; this one has its session
+            return session
         return replace(session, renewed_at=now, expires_at=ends)
 
 

@@ -34,12 +34,16 @@ def _packaged_mongod() -> Path | None:
 
 
 class Mongod:
-    """Runs `binary` with its data in `folder`, on 127.0.0.1 and `port`, or any that is free."""
+    """Runs `binary` with its data in `folder`, on 127.0.0.1 and `port`, or any that is free.
 
-    def __init__(self, binary: Path, folder: Path, *, port: int = 0) -> None:
+    With the name of a `replica_set` it is a member, which somebody else has to initiate.
+    """
+
+    def __init__(self, binary: Path, folder: Path, *, port: int = 0, replica_set: str = "") -> None:
         self._binary = binary
         self._folder = folder
         self._port = port
+        self._replica_set = replica_set
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -67,6 +71,12 @@ class Mongod:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+    def kill(self) -> None:
+        """End it as a power cut would. It starts again on the same port, with what was on the disk."""
+        assert self._process is not None, "it does not run"
+        self._process.kill()
+        self._process.wait()
 
     def __enter__(self) -> Self:
         self.start()
@@ -103,7 +113,15 @@ class Mongod:
             *("--port", str(self._port), "--bind_ip", "127.0.0.1", "--nounixsocket"),
             *("--quiet", "--logpath", str(self._log)),
             *("--wiredTigerCacheSizeGB", "0.25", "--setParameter", "diagnosticDataCollectionEnabled=false"),
+            *self._membership(),
         ]
+
+    def _membership(self) -> list[str]:
+        if not self._replica_set:
+            return []
+        # A member that is told to stop would first be polite to its clients for 15 seconds.
+        at_once = ["--setParameter", "shutdownTimeoutMillisForSignaledShutdown=0"]
+        return ["--replSet", self._replica_set, "--oplogSize", "16", *at_once]
 
     def _accepts(self) -> bool:
         try:

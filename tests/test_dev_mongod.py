@@ -2,9 +2,10 @@
 
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
-from pymongo import MongoClient
+from pymongo import MongoClient, WriteConcern
 
 from dev.mongod import HINT, Mongod, find_mongod
 
@@ -49,6 +50,28 @@ def test_stopping_twice_is_harmless(mongod_binary: Path, tmp_path: Path) -> None
     mongod.start()
     mongod.stop()
     mongod.stop()
+
+
+def test_one_that_was_killed_starts_again_where_it_was_with_what_was_on_the_disk(
+    mongod_binary: Path, tmp_path: Path
+) -> None:
+    with Mongod(mongod_binary, tmp_path) as mongod, MongoClient[dict[str, int]](mongod.uri) as client:
+        client["test"].get_collection("things", write_concern=WriteConcern(j=True)).insert_one({"_id": 1})
+        mongod.kill()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", int(mongod.uri.rpartition(":")[2])), timeout=1)
+        mongod.start()
+
+        assert client["test"]["things"].find_one() == {"_id": 1}
+
+
+def test_it_can_be_a_member_of_a_replica_set(mongod_binary: Path, tmp_path: Path) -> None:
+    with Mongod(mongod_binary, tmp_path, replica_set="some") as mongod:
+        member = {"_id": 0, "host": mongod.uri.removeprefix("mongodb://")}
+        with MongoClient[dict[str, Any]](mongod.uri, directConnection=True) as client:
+            client.admin.command("replSetInitiate", {"_id": "some", "members": [member]})
+
+            assert client.admin.command("hello")["setName"] == "some"
 
 
 def test_one_that_cannot_start_says_why(tmp_path: Path) -> None:

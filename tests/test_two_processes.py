@@ -8,8 +8,6 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from app.errors import NoSession, StoreUnavailable
-from app.sessions.memory import MemorySessions
 from app.sessions.session import Session
 from dev.api import DemoApi
 from dev.mongod import Mongod
@@ -114,70 +112,3 @@ async def test_a_refresh_that_failed_leaves_the_way_free_for_the_next(
     clock.advance(1)
     async with asyncio.timeout(5):
         assert await app.services.tokens.get(session) != session.tokens.access_token
-
-
-# A store that fails when a refreshed session is to be saved
-
-
-class FailingSessions(MemorySessions):
-    """`fails` saves are refused; `loses` answers of saves are lost although the write was done."""
-
-    fails = loses = 0
-
-    async def save(self, session: Session, *, lease: str | None = None) -> Session | None:
-        if self.fails:
-            self.fails -= 1
-            raise StoreUnavailable
-        saved = await super().save(session, lease=lease)
-        if self.loses:
-            self.loses -= 1
-            raise StoreUnavailable
-        return saved
-
-
-@pytest.fixture
-async def failing(session: Session, clock: Clock) -> FailingSessions:
-    sessions = FailingSessions(clock=clock)
-    await sessions.create(session)
-    clock.advance(LIFETIME)
-    return sessions
-
-
-async def test_callers_are_served_from_memory_until_the_store_has_what_was_refreshed(
-    app: RunningApp, session: Session, failing: FailingSessions, provider: Provider, clock: Clock
-):
-    failing.fails = 1_000_000
-    users = another_process(app, clock, sessions=failing)
-    async with asyncio.timeout(5):
-        token, again = await users.get(session), await users.get(session)
-    failing.fails = 0
-    await users.settle()
-
-    assert token == again == (await failing.get(session.ref)).tokens.access_token
-    assert refreshes(provider) == 1
-
-
-async def test_a_save_whose_answer_was_lost_is_recognised_as_our_own(
-    app: RunningApp, session: Session, failing: FailingSessions, provider: Provider, clock: Clock
-):
-    failing.loses = 1
-    users = another_process(app, clock, sessions=failing)
-    token = await users.get(session)
-    await users.settle()
-
-    assert token == (await failing.get(session.ref)).tokens.access_token
-    assert (refreshes(provider), provider.counts["revoke"]) == (1, 0)
-
-
-async def test_a_logout_while_the_store_fails_revokes_what_was_refreshed(
-    app: RunningApp, session: Session, failing: FailingSessions, provider: Provider, clock: Clock
-):
-    failing.fails = 1
-    users = another_process(app, clock, sessions=failing)
-    token = await users.get(session)
-    await failing.delete(session.ref)
-    await users.settle()
-
-    assert not provider.is_active(token)
-    with pytest.raises(NoSession):
-        await users.get(session)

@@ -6,7 +6,15 @@ import hmac
 import logging
 import secrets
 
-from app.errors import BadRequest, GrantRefused, LoginFailed, ProviderUnavailable, UntrustedToken, WrongSid
+from app.errors import (
+    BadRequest,
+    GrantRefused,
+    LoginFailed,
+    ProviderUnavailable,
+    StoreUnavailable,
+    UntrustedToken,
+    WrongSid,
+)
 from app.handlers.base import BaseHandler
 from app.handlers.plain import login_url
 from app.observability import short
@@ -139,7 +147,11 @@ class Callback(AuthHandler):
         )
 
     async def _replace_session(self, attempt: LoginAttempt, session: Session) -> None:
-        await self.services.sessions.create(session)
+        try:
+            await self.services.sessions.create(session)
+        except StoreUnavailable:  # nobody will ever use what the provider has just given us
+            await self.services.revocation.try_once(session)
+            raise
         earlier = {attempt.replaces, self.session.ref if self.session else None} - {None}
         for ref in earlier:
             await self.services.tokens.end(str(ref))

@@ -57,6 +57,7 @@ class RemoteApi(DataDelegate):
         path = URL("./" + upstream_path(self.request.uri or "", self.api.path), encoded=True)
         headers = CIMultiDict(upstream_headers(self.request.headers.get_all()))
         data = await self._data()
+        await self.services.clients.credential(self.api.client, session)  # not in the API's time
         async with asyncio.timeout(self.stall_seconds) as self._deadline:
             response: ClientResponse = await client.request(
                 self.request.method,

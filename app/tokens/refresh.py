@@ -140,22 +140,27 @@ class Refresher:
         checked = await self._with_checked_id_token(session, newer)
         changed = session.updated_by(checked, now=self._clock())
         try:
-            saved = await self._sessions.save(changed, lease=self._owner)
+            saved = await self._is_saved(changed)
         except StoreUnavailable:
             self._unsaved[session.ref] = changed
             self._saving.start(session.ref, lambda: self._save_when_possible(changed, wanted))
             return newer
-        if saved is None:
+        if not saved:
             return await self._overtaken(changed, wanted)
         log.info("session refreshed", extra={"session": short(session.ref)})
         return newer
+
+    async def _is_saved(self, changed: Session) -> bool:
+        """Save under our lease; or without, if it has run out: `version` says whether ours is newer."""
+        under_lease = await self._sessions.save(changed, lease=self._owner)
+        return under_lease is not None or await self._sessions.save(changed) is not None
 
     async def _save_when_possible(self, changed: Session, wanted: Wanted) -> None:
         """Try until the store answers: the old refresh token is used up, this is the only one there is."""
         for pause in self._pauses():
             await asyncio.sleep(pause)
             try:
-                if await self._sessions.save(changed, lease=self._owner) is None:
+                if not await self._is_saved(changed):
                     await self._overtaken(changed, wanted)
             except StoreUnavailable:
                 if self._clock() < changed.expires_at:

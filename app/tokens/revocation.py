@@ -97,6 +97,12 @@ class Revocation:
                 log.error("refresh token never revoked", extra={"reason": str(error)})
                 await self._outbox.remove(pending.id)
 
+    async def try_once(self, session: Session) -> None:
+        """Revoke its refresh token without the store, which does not answer; nothing follows if it fails."""
+        with contextlib.suppress(GrantRefused, ProviderUnavailable):
+            if session.tokens.refresh_token is not None:
+                await self._client.revoke(session.tokens.refresh_token)
+
     async def work_off(self) -> None:
         """Revoke all that is due, until the provider does not answer; raises StoreUnavailable."""
         while pending := await self._outbox.claim(until=self._clock() + _ATTEMPT_SECONDS):

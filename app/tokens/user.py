@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from app.errors import NoSession
+from app.errors import NoSession, StoreUnavailable
 from app.flights import Flights
 from app.observability import short
 from app.oidc.client import OidcClient
@@ -123,7 +123,10 @@ class UserTokens:
         flight = self._flights.start((session.ref, wanted.target), lambda: self._renew(session.ref, wanted))
         if tokens := wanted.unhurried_in(session):
             return tokens
-        return await asyncio.shield(flight)
+        try:
+            return await asyncio.shield(flight)
+        except StoreUnavailable as error:
+            return wanted.best_of(session, error)
 
     async def _renew(self, ref: str, wanted: Wanted) -> TokenSet:
         if wanted.target.exchanged:  # for the user's own token, so that has to be good first
