@@ -22,6 +22,10 @@ class Credential:
     expires_at: float | None = None  # seconds since the epoch, if the provider has said
     dpop_key: DpopKey | None = field(default=None, repr=False)
 
+    def headers(self, method: str, url: str, *, now: float, nonce: str | None) -> dict[str, str]:
+        """Return what a request must carry to present it."""
+        return authorization(self.access_token, self.dpop_key, method, url, now=now, nonce=nonce)
+
 
 class TokenSource(Protocol):
     """Anything that can return an access token that is good right now."""
@@ -83,17 +87,11 @@ class Bearer:
         self, credential: Credential, request: ClientRequest, send: ClientHandlerType
     ) -> ClientResponse:
         url = str(request.url)
-        proven = authorization(
-            credential.access_token,
-            credential.dpop_key,
-            request.method,
-            url,
-            now=self._clock(),
-            nonce=self._nonces.of(url),
-        )
-        request.headers.update(proven)
+        nonce = self._nonces.of(url) if credential.dpop_key else None
+        request.headers.update(credential.headers(request.method, url, now=self._clock(), nonce=nonce))
         response = await send(request)
-        self._nonces.note(url, response.headers)
+        if credential.dpop_key:
+            self._nonces.note(url, response.headers)
         return response
 
 

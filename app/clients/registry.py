@@ -15,7 +15,7 @@ from yarl import URL
 from app.clients.bearer import Bearer, Credential, TokenSource
 from app.errors import ApiTimeout, ApiUnreachable, ForeignOrigin, NoSession, SettingsError, UnknownClient
 from app.oidc.dpop import Nonces
-from app.sessions.session import Session, Target
+from app.sessions.session import LOGIN, Session, Target
 from app.setting_rules import in_private
 from app.settings import HttpClientSettings
 from app.tokens.application import ApplicationTokens
@@ -92,12 +92,7 @@ class Pool:
     base_url: URL
     http: aiohttp.ClientSession
     nonces: Nonces
-
-    @property
-    def target(self) -> Target:
-        """What the tokens of this client are for."""
-        wanted = self.settings
-        return Target(wanted.scope, wanted.resource, wanted.audience, exchanged=wanted.token == "exchange")
+    target: Target  # what its tokens are for
 
 
 class HttpClientFactory:
@@ -215,7 +210,12 @@ def _pool(settings: HttpClientSettings) -> Pool:
         headers=settings.headers,
         cookie_jar=aiohttp.DummyCookieJar(),
     )
-    return Pool(settings, URL(settings.base_url), http, Nonces())
+    return Pool(settings, URL(settings.base_url), http, Nonces(), _target(settings))
+
+
+def _target(wanted: HttpClientSettings) -> Target:
+    target = Target(wanted.scope, wanted.resource, wanted.audience, exchanged=wanted.token == "exchange")
+    return LOGIN if target == LOGIN else target
 
 
 def in_our_words(error: BaseException | None) -> BaseException | None:

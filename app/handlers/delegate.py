@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import secrets
 import time
@@ -31,6 +32,30 @@ from app.web.problems import CONTENT_TYPE, error_headers, problem
 
 _NO_LIMIT = 2**63  # of Tornado's own, which would answer without a word: ours is in RequestBody
 _BROWSER_LEFT = 499  # in the log only, as nginx has it
+
+
+@functools.cache
+def _ours(https: bool) -> list[tuple[str, str]]:
+    return list(security_headers(nonce=None, https=https).items())
+
+
+class _Sent:
+    """The headers of an answer, with the little that Tornado's connection does to them; its own cost more."""
+
+    def __init__(self, pairs: list[tuple[str, str]]) -> None:
+        self._pairs = pairs
+
+    def __contains__(self, name: str) -> bool:
+        return any(given.lower() == name.lower() for given, _ in self._pairs)
+
+    def __getitem__(self, name: str) -> str:
+        return next(value for given, value in self._pairs if given.lower() == name.lower())
+
+    def __setitem__(self, name: str, value: str) -> None:
+        self._pairs.append((name, value))
+
+    def get_all(self) -> list[tuple[str, str]]:
+        return self._pairs
 
 
 class DataDelegate(HTTPMessageDelegate):
@@ -90,21 +115,14 @@ class DataDelegate(HTTPMessageDelegate):
     def start(self, status: int, headers: Iterable[tuple[str, str]], chunk: bytes = b"") -> Awaitable[None]:
         """Send status, headers and the first of the body; ours go first, and are replaced by others."""
         self._status = status
-        sent = HTTPHeaders()
-        for name, value in security_headers(nonce=None, https=self.services.settings.https).items():
-            sent[name] = value
-        sent["X-Request-Id"] = self.request_id
+        sent = list(headers)
+        given = {name.lower() for name, _ in sent}
+        sent += [header for header in _ours(self.services.settings.https) if header[0].lower() not in given]
+        sent.append(("X-Request-Id", self.request_id))
         if self.services.stopping.is_set():
-            sent["Connection"] = "close"
-        given = HTTPHeaders()
-        for name, value in headers:
-            given.add(name, value)
-        for name in given:
-            sent.pop(name, None)
-        for name, value in given.get_all():
-            sent.add(name, value)
+            sent.append(("Connection", "close"))
         line = ResponseStartLine("HTTP/1.1", status, responses.get(status, "Unknown"))
-        return self._connection.write_headers(line, sent, chunk or None)
+        return self._connection.write_headers(line, _Sent(sent), chunk or None)  # type: ignore[arg-type]
 
     def write(self, chunk: bytes) -> Awaitable[None]:
         return self._connection.write(chunk)

@@ -10,7 +10,6 @@ from tornado.routing import Router
 from app.clients.bearer import Credential
 from app.errors import Forbidden, MethodNotAllowed
 from app.handlers.delegate import DataDelegate
-from app.oidc.dpop import authorization
 from app.services import Services
 from app.web.forwarded import asked_of_proxy, is_trusted
 from app.web.remote import route_for, upstream_path
@@ -50,7 +49,7 @@ class ForwardAuth(DataDelegate):
 
     def _headers(self, credential: Credential, method: str, url: str) -> list[tuple[str, str]]:
         now = self.services.clock()
-        proven = authorization(credential.access_token, credential.dpop_key, method, url, now=now, nonce=None)
+        proven = credential.headers(method, url, now=now, nonce=None)
         return [*proven.items(), ("X-Accel-Expires", str(self._kept_seconds(credential, now)))]
 
     def _kept_seconds(self, credential: Credential, now: float) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -19,17 +20,16 @@ class Batches(Generic[T]):
 
     def __init__(self, look_up: Callable[[Sequence[str]], Awaitable[Mapping[str, T]]]) -> None:
         self._look_up = look_up
-        self._asked: dict[str, asyncio.Future[T | None]] = {}
+        self._asked: dict[str, list[asyncio.Future[T | None]]] = {}
         self._worker: asyncio.Task[None] | None = None
 
     async def get(self, key: str) -> T | None:
         """Return what is there under the key, or None; raises what the look-up raises."""
-        answer = self._asked.get(key)
-        if answer is None:
-            answer = self._asked[key] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[T | None] = asyncio.get_running_loop().create_future()
+        self._asked.setdefault(key, []).append(answer)
         if self._worker is None:
             self._worker = asyncio.create_task(self._work())
-        return await asyncio.shield(answer)
+        return await answer
 
     async def _work(self) -> None:
         while self._asked:
@@ -37,10 +37,15 @@ class Batches(Generic[T]):
             try:
                 found = await self._look_up(list(asked))
             except Exception as error:  # it belongs to those who asked, and none of them is this task
-                for answer in asked.values():
+                for answer in _still_wanted(chain(*asked.values())):
                     answer.set_exception(error)
-                    answer.exception()  # seen, also when every caller has left
+                    answer.exception()  # seen, also when its caller leaves right now
             else:
-                for key, answer in asked.items():
-                    answer.set_result(found.get(key))
+                for key, answers in asked.items():
+                    for answer in _still_wanted(answers):
+                        answer.set_result(found.get(key))
         self._worker = None
+
+
+def _still_wanted(answers: Iterable[asyncio.Future[T]]) -> list[asyncio.Future[T]]:
+    return [answer for answer in answers if not answer.done()]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from typing import Any
 
 from bson.binary import Binary
@@ -15,7 +16,7 @@ from pymongo import ReturnDocument
 from app.observability import short
 from app.sessions.batches import Batches
 from app.sessions.mongo_connection import answering, collection, date, disconnect
-from app.sessions.session import Session, Target, TokenSet
+from app.sessions.session import LOGIN, Session, Target, TokenSet
 from app.vault import Unsealable, Vault
 
 log = logging.getLogger(__name__)
@@ -138,21 +139,28 @@ def to_bytes(session: Session) -> bytes:
 
 def from_bytes(data: bytes, **current: Any) -> Session:
     """Return the session in `data`, with the `current` fields that a record keeps outside the seal."""
-    content = json.loads(data)
-    tokens = _token_set(content["tokens"])
-    others = tuple(_token_set(kept) for kept in content.get("others", ()))
-    return replace(Session(**{**_known(Session, content), "tokens": tokens, "others": others}), **current)
+    content = _known(Session, json.loads(data))
+    content["tokens"] = _token_set(content["tokens"])
+    content["others"] = tuple(_token_set(kept) for kept in content.get("others", ()))
+    return Session(**{**content, **current})
 
 
 def _token_set(content: dict[str, Any]) -> TokenSet:
-    target = Target(**_known(Target, content.get("target", {})))
-    return TokenSet(**{**_known(TokenSet, content), "target": target})
+    target = content.get("target")
+    known = _known(TokenSet, content)
+    known["target"] = Target(**_known(Target, target)) if target and any(target.values()) else LOGIN
+    return TokenSet(**known)
 
 
 def _known(shape: Any, content: dict[str, Any]) -> dict[str, Any]:
     """Leave out what a newer version of us has written: during a deploy both are at work."""
-    names = {field.name for field in fields(shape)}
+    names = _names(shape)
     return {name: value for name, value in content.items() if name in names}
+
+
+@functools.cache
+def _names(shape: Any) -> frozenset[str]:
+    return frozenset(field.name for field in fields(shape))
 
 
 def _place(ref: str) -> str:

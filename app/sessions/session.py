@@ -125,7 +125,9 @@ class Session:
     version: int = 1
 
     def tokens_for(self, target: Target) -> TokenSet | None:
-        return next((tokens for tokens in (self.tokens, *self.others) if tokens.target == target), None)
+        if target is LOGIN or target == LOGIN:
+            return self.tokens
+        return next((tokens for tokens in self.others if tokens.target == target), None)
 
     def updated_by(self, newer: TokenSet, *, now: float) -> Session:
         """Return the session after a token response. Of access tokens, only what is over is lost."""

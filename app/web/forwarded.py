@@ -12,6 +12,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 def is_trusted(peer: str, proxies: Sequence[Network]) -> bool:
     """Whether the other end of a connection is one of our own proxies; nobody is by default."""
+    if not proxies:
+        return False
     try:
         address = ipaddress.ip_address(peer)
     except ValueError:

@@ -66,12 +66,17 @@ def downstream_headers(headers: Iterable[tuple[str, str]]) -> Headers:
 
 
 def _kept(headers: Iterable[tuple[str, str]], dropped: set[str], *prefixes: str) -> Headers:
-    pairs = [(name, value, name.lower()) for name, value in headers]
-    listed = {
-        token.strip().lower() for _, value, low in pairs if low == "connection" for token in value.split(",")
-    }
-    return [
-        (name, value)
-        for name, value, low in pairs
-        if low not in dropped | listed and not low.startswith(prefixes)
-    ]
+    kept, named = [], ""
+    for name, value in headers:
+        low = name.lower()
+        if low == "connection":
+            named += f",{value}"
+        elif low not in dropped and not low.startswith(prefixes):
+            kept.append((name, value))
+    return _without(kept, named) if named else kept
+
+
+def _without(headers: Headers, connection: str) -> Headers:
+    """Leave out what the sender's `Connection` names: it is between the two of us (RFC 9110 §7.6.1)."""
+    listed = {token.strip().lower() for token in connection.split(",")}
+    return [(name, value) for name, value in headers if name.lower() not in listed]
