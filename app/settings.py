@@ -12,75 +12,18 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, SecretBytes, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretBytes, SecretStr, ValidationError, field_validator
 from pydantic_core.core_schema import ValidationInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import SettingsError
-from app.setting_rules import absolute, from_json, key_bytes, listed, not_in_the_clear, resource_uri
+from app.setting_rules import absolute, from_json, key_bytes, listed, not_in_the_clear
+from app.setting_shapes import HttpClientSettings, RemoteApiSettings
+
+__all__ = ["HTTP_CLIENTS", "HttpClientSettings", "RemoteApiSettings", "Settings"]
 
 ROOT = Path(__file__).resolve().parent.parent
 _PREFIX = "BFF_"
-
-
-class HttpClientSettings(BaseModel):
-    """A named client: one API that this application calls.
-
-    `token` says what it carries: `none`; `user`, the signed-in user's access token; `client`, our
-    own (client credentials); `user_or_client`, the user's if there is one, else our own;
-    `user_or_none`. `scope` and `resource` are asked for when the token is our own.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    base_url: str
-    token: Literal["none", "user", "client", "user_or_client", "user_or_none", "exchange"] = "none"
-    scope: str | None = None
-    resource: str | None = None
-    audience: str | None = None
-    timeout_seconds: float = Field(default=30, gt=0)
-    max_connections: int = Field(default=100, gt=0)
-    headers: dict[str, str] = Field(default={}, repr=False)  # may hold an API key
-
-    @field_validator("base_url")
-    @classmethod
-    def _a_folder(cls, url: str) -> str:
-        parts = urlsplit(absolute(url))
-        if parts.query or parts.fragment:
-            raise ValueError("must have no query and no fragment")
-        return url if url.endswith("/") else f"{url}/"
-
-    @field_validator("scope", "resource", "audience")
-    @classmethod
-    def _with_a_token(cls, value: str | None, info: ValidationInfo) -> str | None:
-        kind = info.data.get("token")
-        if value and kind == "none":
-            raise ValueError("goes with a token, and `token` is none")
-        if value and info.field_name == "audience" and kind not in ("exchange", None):
-            raise ValueError("goes with the token kind exchange")
-        return value or None
-
-    @field_validator("resource")
-    @classmethod
-    def _a_resource(cls, value: str | None) -> str | None:
-        return resource_uri(value) if value else None
-
-    @property
-    def asks_at_login(self) -> bool:
-        """Whether the user's own token is to be had for this API, which the login must have asked for."""
-        return self.token.startswith("user")
-
-
-class RemoteApiSettings(BaseModel):
-    """A path of ours that is forwarded to a named client: `/api` + `/echo` to `{base_url}echo`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    path: str = Field(pattern=r"^/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-]$")
-    client: str
-    methods: frozenset[str] = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-    timeout_seconds: float | None = Field(default=None, gt=0)  # until the answer begins; else the client's
-    max_body_bytes: int = Field(default=10_000_000, gt=0)  # of a request
 
 
 # The clients of this application, by name. BFF_HTTP_CLIENTS (JSON, the same shape) adds to them or
