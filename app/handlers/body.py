@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 
-from app.errors import TooLarge, TooSlow
+from app.errors import BadRequest, TooLarge, TooSlow
+
+_LINGER_SECONDS, _LINGER_STALL_SECONDS = 30, 2  # as nginx does: lingering_time, lingering_timeout
 
 
 def has_body(headers: Mapping[str, str]) -> bool:
     return headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in headers
+
+
+def declared_length(headers: Mapping[str, str]) -> int | None:
+    """Return how long a request says that its body is, or None if it comes in chunks.
+
+    Raises BadRequest if there is any doubt where it ends: two programs that read it differently make
+    two requests of one (RFC 9112 §11.2).
+    """
+    length, coding = headers.get("Content-Length"), headers.get("Transfer-Encoding")
+    if coding is not None and length is None and coding.lower() == "chunked":
+        return None
+    length = "0" if length is None else length
+    if coding is not None or not re.fullmatch("[0-9]{1,18}", length):
+        raise BadRequest("it is not clear where this request ends")
+    return int(length)
 
 
 class RequestBody:
@@ -25,6 +44,9 @@ class RequestBody:
         self._stall_seconds = stall_seconds
         self._chunks: asyncio.Queue[bytes] = asyncio.Queue()
         self._wanted = asyncio.Event()
+        self._is_over = False
+        self.asked = False  # for any of it
+        self.ended = False
 
     async def wanted(self) -> None:
         """Return when the first chunk is to be read; a browser that waits to be asked is asked then."""
@@ -32,16 +54,29 @@ class RequestBody:
 
     async def put(self, chunk: bytes) -> None:
         """Hand over a chunk, and return when the next one may come."""
+        if self._is_over:
+            return
         self._wanted.clear()
         self._chunks.put_nowait(chunk)
         await self._wanted.wait()
 
     def end(self) -> None:
+        self.ended = True
         self._chunks.put_nowait(b"")
 
     def let_go(self) -> None:
         """Nobody takes any more of it."""
+        self._is_over = True
         self._wanted.set()
+
+    async def discard(self) -> None:
+        """Throw away what still comes, for as long as it keeps coming."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER_SECONDS):
+                while not self.ended:
+                    self._wanted.set()
+                    async with asyncio.timeout(_LINGER_STALL_SECONDS):
+                        await self._chunks.get()
 
     async def read(self) -> bytes:
         return b"".join([chunk async for chunk in self])
@@ -56,6 +91,7 @@ class RequestBody:
             yield chunk
 
     async def _next(self) -> bytes:
+        self.asked = True
         self._wanted.set()
         try:
             async with asyncio.timeout(self._stall_seconds):

@@ -18,11 +18,12 @@ from tornado.httputil import (
     ResponseStartLine,
     parse_cookie,
 )
+from tornado.iostream import StreamClosedError
 
 from app import observability
 from app.clients.registry import in_our_words
 from app.errors import AppError, CsrfRejected, TooLarge
-from app.handlers.body import RequestBody, has_body
+from app.handlers.body import RequestBody, declared_length, has_body
 from app.handlers.plain import LOGIN_PATH, log_answer, log_failure
 from app.services import Services
 from app.sessions.session import Session
@@ -76,6 +77,7 @@ class DataDelegate(HTTPMessageDelegate):
         self._connection = request.connection
         self._began = time.monotonic()
         self._status = 0
+        self._keeps_sending = False  # whether the browser sends its body without being asked for it
 
     async def answer(self) -> None:
         raise NotImplementedError
@@ -98,7 +100,10 @@ class DataDelegate(HTTPMessageDelegate):
         self._connection.set_body_timeout(None)  # type: ignore[attr-defined]
         self.services.under_way.add(self)
         self._task = asyncio.create_task(self._run())
-        return self.body.wanted() if has_body(headers) else None
+        if not has_body(headers):
+            return None
+        self._connection.stream.set_close_callback(self.on_connection_close)  # type: ignore[attr-defined]
+        return self.body.wanted()
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         return self.body.put(chunk)
@@ -114,13 +119,13 @@ class DataDelegate(HTTPMessageDelegate):
 
     def start(self, status: int, headers: Iterable[tuple[str, str]], chunk: bytes = b"") -> Awaitable[None]:
         """Send status, headers and the first of the body; ours go first, and are replaced by others."""
-        self._status = status
-        sent = list(headers)
+        sent = [(name, value) for name, value in headers if status != 204 or name.lower() != "content-length"]
         given = {name.lower() for name, _ in sent}
         sent += [header for header in _ours(self.services.settings.https) if header[0].lower() not in given]
         sent.append(("X-Request-Id", self.request_id))
-        if self.services.stopping.is_set():
+        if self.services.stopping.is_set() or not self.body.ended:
             sent.append(("Connection", "close"))
+        self._status = status
         line = ResponseStartLine("HTTP/1.1", status, responses.get(status, "Unknown"))
         return self._connection.write_headers(line, _Sent(sent), chunk or None)  # type: ignore[arg-type]
 
@@ -135,24 +140,31 @@ class DataDelegate(HTTPMessageDelegate):
     async def _run(self) -> None:
         observability.request_id.set(self.request_id)
         try:
-            self._refuse_too_large()
+            self._check_length()
             await self.answer()
-            self._connection.finish()
-        except asyncio.CancelledError:
+            await self._finish()
+        except (asyncio.CancelledError, StreamClosedError):
             self._status = self._status or _BROWSER_LEFT
         except Exception as error:
-            self._fail(self.body.error or in_our_words(error) or error)
+            await self._fail(self.body.error or in_our_words(error) or error)
         finally:
             self.body.let_go()
             self.services.under_way.discard(self)
             log_answer(self.services, self.request, self._status, time.monotonic() - self._began)
 
-    def _refuse_too_large(self) -> None:
-        length = self.request.headers.get("Content-Length", "0")
-        if length.isdigit() and int(length[:20]) > self.max_body_bytes:
+    def _check_length(self) -> None:
+        length = declared_length(self.request.headers)
+        self._keeps_sending = "Expect" not in self.request.headers
+        if length is not None and length > self.max_body_bytes:
             raise TooLarge(f"at most {self.max_body_bytes} bytes may be sent here")
 
-    def _fail(self, error: BaseException) -> None:
+    async def _finish(self) -> None:
+        """A browser that is still sending would lose its answer if we hung up at once (RFC 9112 §9.6)."""
+        if self.body.asked or self._keeps_sending:
+            await self.body.discard()
+        self._connection.finish()
+
+    async def _fail(self, error: BaseException) -> None:
         log_failure(self.request.path, error)
         if self._status:  # it is too late for words: a cut connection says that this was not all
             self._connection.close()  # type: ignore[attr-defined]
@@ -161,4 +173,4 @@ class DataDelegate(HTTPMessageDelegate):
         document = problem(status, error, request_id=self.request_id, login_url=LOGIN_PATH)
         headers = [("Content-Type", CONTENT_TYPE), *error_headers(error)]
         self.send(status, headers, json.dumps(document).encode())
-        self._connection.finish()
+        await self._finish()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import ClientResponse, ClientTimeout
@@ -12,14 +13,15 @@ from tornado.httputil import HTTPServerRequest
 from tornado.routing import Router
 from yarl import URL
 
-from app.errors import MethodNotAllowed
-from app.handlers.body import has_body
+from app.errors import ApiUnreachable, MethodNotAllowed
+from app.handlers.body import declared_length, has_body
 from app.handlers.delegate import DataDelegate
 from app.services import Services
 from app.settings import RemoteApiSettings
 from app.web.remote import downstream_headers, upstream_headers, upstream_path
 
-_NOT_ADDED = ("Accept-Encoding", "Content-Type", "User-Agent")  # what the browser did not send, we do not add
+# What the browser did not send, we do not add.
+_NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _BUFFERED_BYTES = 65_536  # a body up to here is sent again, should the API refuse the token
 _UNTIL_IT_BEGINS = ClientTimeout(total=None)  # an answer may take long; how long until it begins, we say
 
@@ -55,7 +57,9 @@ class RemoteApi(DataDelegate):
         session = await self.signed_in()
         client = self.services.clients.create(self.api.client, session)
         path = URL("./" + upstream_path(self.request.uri or "", self.api.path), encoded=True)
-        headers = CIMultiDict(upstream_headers(self.request.headers.get_all()))
+        sent = upstream_headers(self.request.headers.get_all())
+        headers = CIMultiDict((name, _in_utf8(value)) for name, value in sent)
+        await self.services.clients.credential(self.api.client, session)  # not in the API's time
         data = await self._data()
         await self.services.clients.credential(self.api.client, session)  # not in the API's time
         async with asyncio.timeout(self.stall_seconds) as self._deadline:
@@ -75,8 +79,8 @@ class RemoteApi(DataDelegate):
     async def _data(self) -> bytes | AsyncIterator[bytes] | None:
         if not has_body(self.request.headers):
             return None
-        length = self.request.headers.get("Content-Length")
-        if length is not None and int(length) <= _BUFFERED_BYTES:
+        length = declared_length(self.request.headers)
+        if length is not None and length <= _BUFFERED_BYTES:
             return await self.body.read()
         return self._streamed()
 
@@ -97,7 +101,19 @@ class RemoteApi(DataDelegate):
             self._deadline.reschedule(None if seconds is None else now + seconds)
 
     async def _pass_on(self, response: ClientResponse) -> None:
-        headers = downstream_headers(response.headers.items())
-        await self.start(response.status, headers, await response.content.readany())
+        if response.status == 101:
+            raise ApiUnreachable("the API speaks another protocol")
+        headers = downstream_headers(
+            (name.decode("latin-1"), value.decode("latin-1")) for name, value in response.raw_headers
+        )
+        await self.start(response.status, headers, response.content.read_nowait())
         async for chunk in response.content.iter_any():
             await self.write(chunk)
+
+
+def _in_utf8(value: str) -> str:
+    """Return what stays the same: Tornado has read it as Latin-1, and aiohttp will write it in UTF-8."""
+    if not value.isascii():
+        with suppress(UnicodeDecodeError):
+            return value.encode("latin-1").decode()
+    return value
