@@ -44,7 +44,7 @@ LIBRARIES = {
     "tornado": "handlers.* main __main__",
     "aiohttp": "clients.* handlers.remote_api",
     "multidict": "clients.* handlers.remote_api",
-    "yarl": "clients.* handlers.remote_api",
+    "yarl": "clients.*",
     "httpx2": "oidc.http oidc.provider",
     "authlib": "oidc.client oidc.calls oidc.client_auth",
     "joserfc": "oidc.keys oidc.dpop",

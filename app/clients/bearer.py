@@ -55,13 +55,20 @@ class Bearer:
         self._nonces = nonces
         self._clock = clock
         self._private_headers = ("Authorization", "DPoP", *private_headers)
+        self._ready: Credential | None = None
+
+    async def get_ready(self) -> Credential | None:
+        """Get the token for the next request before it begins."""
+        self._ready = await self._source()
+        return self._ready
 
     async def __call__(self, request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
         if request.url.origin() != self._origin:  # a redirect led elsewhere: what is secret stays here
             for name in self._private_headers:
                 request.headers.pop(name, None)
             return await send(request)
-        credential = await self._source()
+        credential = self._ready or await self._source()
+        self._ready = None
         if credential is None:
             return await send(request)
         response = await self._send_with(credential, request, send)

@@ -50,6 +50,20 @@ class ApiClient:
         """
         return self._http.request(method, self._inside(url), middlewares=(self._bearer,), **options)
 
+    async def forward(self, method: str, path: str, **options: Any) -> Any:
+        """Send a request to an encoded path below the base URL, and return the response as it begins.
+
+        `path` must not lead outside by `..`; see `web.remote.upstream_path`.
+        """
+        return await self._http.request(method, self.below(path), middlewares=(self._bearer,), **options)
+
+    async def get_ready(self) -> Credential | None:
+        """Return what the next request will bring; waiting for a token is then not a part of it."""
+        return await self._bearer.get_ready()
+
+    def below(self, path: str) -> URL:
+        return URL(f"{self._base_url}{path}", encoded=True)
+
     get = partialmethod(request, "GET")
     post = partialmethod(request, "POST")
     put = partialmethod(request, "PUT")
@@ -144,14 +158,6 @@ class HttpClientFactory:
 
     def timeout_seconds(self, name: str) -> float:
         return self._pool(name).settings.timeout_seconds
-
-    async def credential(self, name: str, session: Session | None) -> Credential | None:
-        """Return what the named client would bring to its API, or None if it brings no token."""
-        return await self._source(self._pool(name), session)()
-
-    def url(self, name: str, path: str) -> str:
-        """Return the address of a path below the named client's base URL."""
-        return str(self._pool(name).base_url.join(URL("./" + path, encoded=True)))
 
     async def application_token(self, name: str) -> str:
         """Return the token of our own that the named client carries, or would if it carried ours."""

@@ -43,9 +43,9 @@ class ForwardAuth(DataDelegate):
         if method not in api.methods:
             raise MethodNotAllowed(allowed=api.methods)
         path = upstream_path(target, api.path)
-        credential = await self.services.clients.credential(api.client, await self.signed_in())
-        url = self.services.clients.url(api.client, path)
-        self.send(204, self._headers(credential, method, url) if credential else ())
+        client = self.services.clients.create(api.client, await self.signed_in())
+        credential = await client.get_ready()
+        self.send(204, self._headers(credential, method, str(client.below(path))) if credential else ())
 
     def _headers(self, credential: Credential, method: str, url: str) -> list[tuple[str, str]]:
         now = self.services.clock()

@@ -7,11 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
-from aiohttp import ClientResponse, ClientTimeout
+from aiohttp import ClientResponse, ClientTimeout, hdrs
 from multidict import CIMultiDict
 from tornado.httputil import HTTPServerRequest
 from tornado.routing import Router
-from yarl import URL
 
 from app.errors import ApiUnreachable, MethodNotAllowed
 from app.handlers.body import declared_length, has_body
@@ -21,7 +20,7 @@ from app.settings import RemoteApiSettings
 from app.web.remote import downstream_headers, upstream_headers, upstream_path
 
 # What the browser did not send, we do not add.
-_NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+_NOT_ADDED = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AGENT)
 _BUFFERED_BYTES = 65_536  # a body up to here is sent again, should the API refuse the token
 _UNTIL_IT_BEGINS = ClientTimeout(total=None)  # an answer may take long; how long until it begins, we say
 
@@ -56,15 +55,14 @@ class RemoteApi(DataDelegate):
         """Return the API's answer as soon as it begins; raises TimeoutError if it does not in time."""
         session = await self.signed_in()
         client = self.services.clients.create(self.api.client, session)
-        path = URL("./" + upstream_path(self.request.uri or "", self.api.path), encoded=True)
+        path = upstream_path(self.request.uri or "", self.api.path)
         sent = upstream_headers(self.request.headers.get_all())
         headers = CIMultiDict((name, _in_utf8(value)) for name, value in sent)
-        await self.services.clients.credential(self.api.client, session)  # not in the API's time
+        await client.get_ready()  # not in the API's time
         data = await self._data()
-        await self.services.clients.credential(self.api.client, session)  # not in the API's time
         async with asyncio.timeout(self.stall_seconds) as self._deadline:
-            response: ClientResponse = await client.request(
-                self.request.method,
+            response: ClientResponse = await client.forward(
+                self.request.method or "",
                 path,
                 headers=headers,
                 data=data,
