@@ -23,6 +23,8 @@ def configure_logging(*, debug: bool) -> None:
     handler.setFormatter(WordsFormatter() if debug else JsonFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(True)
+    # Not in our lines, and slow to find out: see "Optimization" in Python's logging HOWTO.
+    logging.logThreads = logging.logMultiprocessing = logging.logProcesses = False
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
 

@@ -8,7 +8,7 @@ import pytest
 
 from app.web.forwarded import client_address, is_trusted
 
-OURS = [ip_network("10.0.0.0/8"), ip_network("192.0.2.7"), ip_network("2001:db8::/32")]
+OURS = (ip_network("10.0.0.0/8"), ip_network("192.0.2.7"), ip_network("2001:db8::/32"))
 
 
 @pytest.mark.parametrize("peer", ["10.1.2.3", "192.0.2.7", "2001:db8::1"])
@@ -22,7 +22,7 @@ def test_anybody_else_is_not(peer: str):
 
 
 def test_nobody_is_trusted_by_default():
-    assert not is_trusted("127.0.0.1", [])
+    assert not is_trusted("127.0.0.1", ())
 
 
 @pytest.mark.parametrize(

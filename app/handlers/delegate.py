@@ -160,7 +160,7 @@ class DataDelegate(HTTPMessageDelegate):
 
     async def _finish(self) -> None:
         """A browser that is still sending would lose its answer if we hung up at once (RFC 9112 §9.6)."""
-        if self.body.asked or self._keeps_sending:
+        if not self.body.ended and (self.body.asked or self._keeps_sending):
             await self.body.discard()
         self._connection.finish()
 

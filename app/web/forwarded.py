@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from app.errors import BadRequest
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-def is_trusted(peer: str, proxies: Sequence[Network]) -> bool:
+@functools.lru_cache(maxsize=1024)  # the same few peers again and again, and reading an address is slow
+def is_trusted(peer: str, proxies: tuple[Network, ...]) -> bool:
     """Whether the other end of a connection is one of our own proxies; nobody is by default."""
-    if not proxies:
-        return False
     try:
         address = ipaddress.ip_address(peer)
     except ValueError:
@@ -21,14 +21,14 @@ def is_trusted(peer: str, proxies: Sequence[Network]) -> bool:
     return any(address in network for network in proxies)
 
 
-def client_address(peer: str, headers: Mapping[str, str], proxies: Sequence[Network]) -> str:
+def client_address(peer: str, headers: Mapping[str, str], proxies: tuple[Network, ...]) -> str:
     """Return the address of the browser, as far as it is told by somebody we trust.
 
     Each proxy writes whom it has heard from at the end of `X-Forwarded-For`: so it is read from the
     end, and no further than to the first address that is not one of ours, who may write what they like.
     """
     address = peer
-    hops = headers.get("X-Forwarded-For", "").split(",")
+    hops = headers.get("X-Forwarded-For", "").split(",") if proxies else []
     while hops and is_trusted(address, proxies):
         hop = hops.pop().strip()
         if not _is_address(hop):
