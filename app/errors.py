@@ -16,6 +16,7 @@
     │   └── TokenUnavailable     401 the session is fine, the provider is not: try later
     ├── Forbidden                403 not allowed, logging in does not help
     │   └── CsrfRejected         403 not sent by our own pages
+    ├── ApiRefused           4xx/5xx the API did not take the WebSocket
     ├── ApiUnreachable           502 the API did not answer
     ├── ApiTimeout               504 the API took too long
     ├── StoreUnavailable         503 the session store did not answer; the session may be fine
@@ -120,6 +121,14 @@ class Forbidden(AppError):
 
 class CsrfRejected(Forbidden):
     code, title = "csrf_rejected", "That request did not come from this site"
+
+
+class ApiRefused(AppError):
+    status, code, title = 502, "api_refused", "A service behind this site said no"
+
+    def __init__(self, detail: str = "", *, status: int = 502) -> None:
+        super().__init__(detail)
+        self.status = status
 
 
 class ApiUnreachable(AppError):

@@ -23,11 +23,12 @@ from app.handlers.health import Alive, Ready
 from app.handlers.pages import Account, Home
 from app.handlers.plain import log_answer
 from app.handlers.remote_api import RemoteApis
+from app.handlers.remote_socket import RemoteSocket
 from app.handlers.session import User
 from app.handlers.static import Static
 from app.services import Services, running_services
 from app.settings import ROOT, RemoteApiSettings, Settings
-from app.web.remote import route_for
+from app.web.remote import opens_websocket, route_for
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ def routes(services: Services) -> list[Any]:
         # data for our pages: all want X-CSRF: 1
         url(r"/bff/user", User),
         url(r"/bff/forward-auth", ForwardAuths(services)),
+        Rule(WebSocketToRemoteApi(services.settings.remote_apis), RemoteSocket),
         Rule(UnderRemoteApi(services.settings.remote_apis), RemoteApis(services)),
         # load balancers and operators
         url(r"/healthz", Alive),
@@ -66,6 +68,15 @@ class UnderRemoteApi(Matcher):
     def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
         api = route_for(request.path, self._apis)
         return {"api": api} if api else None
+
+
+class WebSocketToRemoteApi(UnderRemoteApi):
+    """Matches those requests among them that open a WebSocket."""
+
+    def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
+        found = super().match(request)
+        opens = found and opens_websocket(request.method or "", request.headers, found["api"])
+        return {"target_kwargs": found} if opens else None
 
 
 class BffApplication(Application):

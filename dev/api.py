@@ -13,6 +13,7 @@ from dev.grants import TokenRecord
 from dev.guard import Guard, with_nonce
 from dev.provider import Provider
 from dev.server import Answer, Endpoint, LocalServer, json_answer
+from dev.sockets import OPEN, EchoSocket
 
 EXAMPLES = ("Sign in", "Register a client for your own API")
 
@@ -71,7 +72,8 @@ class DemoApi(LocalServer):
 
     One that is told its `audience` takes no tokens but those that are meant for it.
     The names of its endpoints, for `holds`, `holds_answer`, `fails` and `counts`: echo, todos,
-    redirect, status. A request without a good token is counted, held and failed like any other.
+    redirect, status, socket. A request without a good token is counted, held and failed like any other.
+    `holds["message"]` keeps an open socket from reading on.
     """
 
     def __init__(self, provider: Provider, *, audience: str | None = None) -> None:
@@ -80,6 +82,7 @@ class DemoApi(LocalServer):
         self.rejects: set[str] = set()  # access tokens that get 401 although they are alive
         self.dpop_nonce: str | None = None  # what every DPoP proof must carry
         self.last_request: Heard | None = None
+        self.sockets: list[EchoSocket] = []  # all that were ever opened
         self._provider = provider
         self._guard = Guard(provider, self._takes)
         self._todos = Todos()
@@ -95,6 +98,7 @@ class DemoApi(LocalServer):
             self._route(r"/api/todos/([0-9]+)", "todos", self._todo, "DELETE"),
             self._route(r"/api/redirect", "redirect", self._redirect),
             self._route(r"/api/status/([2-5][0-9][0-9])", "status", self._status),
+            self._socket(r"/api/socket(?:/.*)?", "socket"),
         ]
 
     def record(self, endpoint: str, request: HTTPServerRequest) -> None:
@@ -104,6 +108,10 @@ class DemoApi(LocalServer):
     def _route(self, path: str, name: str, work: Work, *methods: str) -> tuple[str, type[Endpoint], Any]:
         options = {"server": self, "name": name, "work": self._guarded(work), "methods": methods}
         return path, Endpoint, options
+
+    def _socket(self, path: str, name: str) -> tuple[str, type[Endpoint], Any]:
+        work = self._guarded(lambda request, token: OPEN)
+        return path, EchoSocket, {"server": self, "name": name, "work": work, "sockets": self.sockets}
 
     def _guarded(self, work: Work) -> Work:
         def guarded(request: HTTPServerRequest, *path: str) -> Answer:

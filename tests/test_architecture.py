@@ -34,7 +34,7 @@ BANDS = [
     "tokens.*",
     "clients.*",
     "services",
-    "handlers.plain handlers.base handlers.body handlers.delegate",
+    "handlers.plain handlers.base handlers.body handlers.delegate handlers.socket",
     "handlers.*",
     "main processes __main__",
 ]
@@ -42,7 +42,7 @@ BANDS = [
 # Every library beyond the standard one, and the files that may import it.
 LIBRARIES = {
     "tornado": "handlers.* main __main__",
-    "aiohttp": "clients.* handlers.remote_api",
+    "aiohttp": "clients.* handlers.remote_api handlers.remote_socket",
     "multidict": "clients.* handlers.remote_api",
     "yarl": "clients.*",
     "httpx2": "oidc.http oidc.provider",
@@ -163,7 +163,9 @@ def test_a_handler_for_javascript_is_a_handler_and_any_method_can_ask_for_a_user
     assert callable(authenticated)
 
 
-@pytest.mark.parametrize("verb", ["request", "get", "post", "put", "patch", "delete", "head", "options"])
+@pytest.mark.parametrize(
+    "verb", ["request", "get", "post", "put", "patch", "delete", "head", "options", "websocket"]
+)
 def test_a_client_has_the_verbs_of_aiohttp(verb: str):
     assert callable(getattr(ApiClient, verb))
 

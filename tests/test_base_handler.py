@@ -371,6 +371,7 @@ async def test_whoever_is_not_asked_for_may_stay_anonymous(browser: Browser):
         ("Busy", 401, "provider_unavailable", "7"),
         ("Forbidden", 403, "forbidden", None),
         ("CsrfRejected", 403, "csrf_rejected", None),
+        ("ApiRefused", 502, "api_refused", None),
         ("ApiUnreachable", 502, "api_unreachable", None),
         ("ApiTimeout", 504, "api_timeout", None),
         ("StoreUnavailable", 503, "store_unavailable", "5"),

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from app.web.cross_origin import arrives_without_strict_cookies, csrf_refusal, is_navigation, is_prefetch
+from app.web.cross_origin import (
+    arrives_without_strict_cookies,
+    csrf_refusal,
+    is_navigation,
+    is_prefetch,
+    socket_refusal,
+)
 
 OURS = {"Host": "app.example", "X-CSRF": "1"}
 LINK_ELSEWHERE = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Sec-Fetch-Site": "cross-site"}
@@ -43,6 +49,39 @@ def test_what_our_own_pages_send_is_accepted(added):
 )
 def test_a_request_is_refused_when_it_was_sent(headers):
     assert csrf_refusal(headers)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "origin"),
+    [
+        ("https://app.example", "https://app.example"),
+        ("https://app.example:8443", "https://app.example:8443"),
+        ("https://app.example:443", "https://app.example"),
+        ("http://localhost:80", "http://localhost"),
+        ("http://[::1]:8888", "http://[::1]:8888"),
+    ],
+)
+def test_our_own_page_may_open_a_websocket(base_url, origin):
+    assert socket_refusal({"Origin": origin}, base_url) is None
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        None,
+        "",
+        "null",
+        "http://app.example",
+        "https://app.example:8443",
+        "https://other.app.example",
+        "https://app.example.evil.example",
+        "https://evil.example",
+        "https://app.example,https://evil.example",
+        "https://APP.example",
+    ],
+)
+def test_a_websocket_is_refused_to_a_page_of(origin):
+    assert socket_refusal({} if origin is None else {"Origin": origin}, "https://app.example")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,16 @@ from yarl import URL
 from app.errors import BadRequest
 from app.settings import RemoteApiSettings
 from app.web.headers import security_headers
-from app.web.remote import downstream_headers, route_for, upstream_headers, upstream_path
+from app.web.remote import (
+    close_code_to_pass_on,
+    downstream_headers,
+    offered_subprotocols,
+    opens_websocket,
+    route_for,
+    status_of_refusal,
+    upstream_headers,
+    upstream_path,
+)
 
 ORDERS = RemoteApiSettings(path="/api/orders", client="orders")
 API = RemoteApiSettings(path="/api", client="apiClient")
@@ -132,6 +141,66 @@ def test_whatever_is_let_through_stays_below_the_base_url(rest):
 )
 def test_what_is_between_the_browser_and_us_an_api_never_sees(name):
     assert upstream_headers([(name, "value"), (name.upper(), "value")]) == []
+
+
+def test_the_handshake_of_a_websocket_is_between_the_browser_and_us_too():
+    names = ("Key", "Version", "Protocol", "Extensions")
+
+    assert upstream_headers([(f"Sec-WebSocket-{name}", "value") for name in names]) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "upgrade", "opens"),
+    [
+        ("GET", "websocket", True),
+        ("GET", "WebSocket", True),
+        ("GET", "h2c", False),
+        ("GET", None, False),
+        ("POST", "websocket", False),
+        ("HEAD", "websocket", False),
+    ],
+)
+def test_a_websocket_is_opened_with(method, upgrade, opens):
+    headers = {"Upgrade": upgrade} if upgrade else {}
+
+    assert opens_websocket(method, headers, API) is opens
+
+
+def test_no_websocket_is_opened_where_no_get_is_forwarded():
+    api = RemoteApiSettings(path="/api", client="apiClient", methods=frozenset({"POST"}))
+
+    assert not opens_websocket("GET", {"Upgrade": "websocket"}, api)
+
+
+@pytest.mark.parametrize(
+    ("header", "offered"), [("a", ["a"]), ("b, a,c", ["b", "a", "c"]), ("", []), (" , ", [])]
+)
+def test_subprotocols_are_offered_in_the_browsers_order(header, offered):
+    assert offered_subprotocols({"Sec-WebSocket-Protocol": header}) == offered
+
+
+def test_no_subprotocol_may_be_offered():
+    assert offered_subprotocols({}) == []
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 499, 503, 504])
+def test_what_an_api_means_by_refusing_a_websocket_the_browser_is_told(status):
+    assert status_of_refusal(status) == status
+
+
+@pytest.mark.parametrize("status", [101, 200, 204, 302, 500, 502, 599])
+def test_an_api_that_answers_a_handshake_with_nonsense_is_a_bad_gateway(status):
+    assert status_of_refusal(status) == 502
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1003, 1007, 1011, 1014, 3000, 4401, 4999])
+def test_a_close_code_is_passed_on(code):
+    assert close_code_to_pass_on(code, otherwise=1001) == code
+
+
+@pytest.mark.parametrize("code", [None, 0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535])
+def test_a_close_code_that_nobody_may_send_is_replaced(code):
+    assert close_code_to_pass_on(code, otherwise=1001) == 1001
 
 
 HOP_BY_HOP = [

@@ -16,6 +16,7 @@ from dev.mongod import Mongod, find_mongod
 from dev.provider import Client, Provider
 from tests.parts import CLIENT_ID, CLIENT_SECRET
 from tests.processes import ROOT, app_settings, children_of, is_listening, running, until
+from tests.sockets import how_it_ended, opened
 
 
 def port_in(url: str) -> int:
@@ -106,6 +107,28 @@ async def test_sigterm_finishes_the_request_that_is_under_way(
         assert (await under_way).json()["user"] == "alice"
         assert await app.exits() == 0
         await browser.http.aclose()
+
+
+async def test_sigterm_closes_open_websockets_and_does_not_wait_for_their_pages(
+    tmp_path: Path, provider: Provider, api: DemoApi
+):
+    apis = {
+        "BFF_HTTP_CLIENTS": json.dumps({"ours": {"base_url": api.base_url, "token": "client"}}),
+        "BFF_REMOTE_APIS": '[{"path": "/api", "client": "ours"}]',
+    }
+    settings = app_settings(BFF_ISSUER=provider.issuer, BFF_SESSION_STORE="memory:", **apis)
+    callback = f"{settings['BFF_BASE_URL']}/bff/callback"
+    provider.clients[CLIENT_ID] = Client(CLIENT_ID, CLIENT_SECRET, (callback,))
+    async with running("app", tmp_path, **settings) as app:
+        await app.answers()
+        browser = app.browser()
+        async with opened(browser, "/api/socket") as socket:
+            app.process.terminate()
+            assert await how_it_ended(socket) == (1001, "the server is about to stop")
+            assert await app.exits() == 0
+        await browser.http.aclose()
+
+    assert [line["message"] for line in app.log][-2:] == ["request answered", "socket closed"]
 
 
 async def test_in_production_every_log_line_is_json(tmp_path: Path):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
+from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, WSServerHandshakeError
 from aiohttp.payload import BytesPayload
 from yarl import URL
 
@@ -100,6 +100,17 @@ class Bearer:
         if credential.dpop_key:
             self._nonces.note(url, response.headers)
         return response
+
+
+async def refuse_redirect(request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
+    """An aiohttp client middleware for a WebSocket: what it was opened to is what it ends up at."""
+    response = await send(request)
+    if 300 <= response.status < 400:
+        response.close()
+        raise WSServerHandshakeError(
+            response.request_info, response.history, message="redirected", status=response.status
+        )
+    return response
 
 
 def _can_be_sent_again(request: ClientRequest) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partialmethod
 from typing import Any, ClassVar, TypeVar, overload
@@ -12,7 +13,7 @@ from typing import Any, ClassVar, TypeVar, overload
 import aiohttp
 from yarl import URL
 
-from app.clients.bearer import Bearer, Credential, TokenSource
+from app.clients.bearer import Bearer, Credential, TokenSource, refuse_redirect
 from app.errors import ApiTimeout, ApiUnreachable, ForeignOrigin, NoSession, SettingsError, UnknownClient
 from app.oidc.dpop import Nonces
 from app.sessions.session import LOGIN, Session, Target
@@ -33,6 +34,7 @@ class ApiClient:
 
     def __init__(self, pool: Pool, source: TokenSource, clock: Callable[[], float]) -> None:
         self._http = pool.http
+        self._settings = pool.settings
         self._base_url = pool.base_url
         self._bearer = Bearer(
             source,
@@ -72,6 +74,24 @@ class ApiClient:
     head = partialmethod(request, "HEAD")
     options = partialmethod(request, "OPTIONS")
 
+    @asynccontextmanager
+    async def websocket(
+        self, url: str | URL, *, timeout_seconds: float | None = None, **options: Any
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """Open a WebSocket; its handshake carries the token. The options are those of aiohttp's `ws_connect`.
+
+        It has a connection of its own: in the pool, a hundred open sockets would leave none for requests.
+        `timeout_seconds` is for the handshake. Raises what `request` does, and WSServerHandshakeError.
+        """
+        middlewares = (refuse_redirect, self._bearer)  # ws_connect itself takes none, only a session does
+        async with (
+            _session(
+                self._settings, timeout_seconds, middlewares=middlewares, skip_auto_headers=_NOT_ADDED
+            ) as http,
+            http.ws_connect(self._inside(url), **options) as socket,
+        ):
+            yield socket
+
     def _inside(self, url: str | URL) -> URL:
         target = self._base_url.join(URL(url) if isinstance(url, str) else url)
         if target.origin() != self._base_url.origin():
@@ -94,6 +114,7 @@ class TypedClient:
         self.api = api
 
 
+_NOT_ADDED = ("Accept", "Accept-Encoding", "User-Agent")  # a WebSocket's handshake needs none of them
 API_ERRORS = (aiohttp.ClientError, TimeoutError)  # what a call of an API may raise, besides an AppError
 Typed = TypeVar("Typed", bound=TypedClient)
 
@@ -210,13 +231,19 @@ class _OwnToken:
 
 
 def _pool(settings: HttpClientSettings) -> Pool:
-    http = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=settings.max_connections),
-        timeout=aiohttp.ClientTimeout(total=settings.timeout_seconds),
+    http = _session(settings, connector=aiohttp.TCPConnector(limit=settings.max_connections))
+    return Pool(settings, URL(settings.base_url), http, Nonces(), _target(settings))
+
+
+def _session(
+    settings: HttpClientSettings, timeout_seconds: float | None = None, **options: Any
+) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        timeout=aiohttp.ClientTimeout(total=timeout_seconds or settings.timeout_seconds),
         headers=settings.headers,
         cookie_jar=aiohttp.DummyCookieJar(),
+        **options,
     )
-    return Pool(settings, URL(settings.base_url), http, Nonces(), _target(settings))
 
 
 def _target(wanted: HttpClientSettings) -> Target:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Any
 
 from aiohttp import ClientResponse, ClientTimeout, hdrs
@@ -17,7 +16,7 @@ from app.handlers.body import declared_length, has_body
 from app.handlers.delegate import DataDelegate
 from app.services import Services
 from app.settings import RemoteApiSettings
-from app.web.remote import downstream_headers, upstream_headers, upstream_path
+from app.web.remote import downstream_headers, in_utf8, upstream_headers, upstream_path
 
 # What the browser did not send, we do not add.
 _NOT_ADDED = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AGENT)
@@ -57,7 +56,7 @@ class RemoteApi(DataDelegate):
         client = self.services.clients.create(self.api.client, session)
         path = upstream_path(self.request.uri or "", self.api.path)
         sent = upstream_headers(self.request.headers.get_all())
-        headers = CIMultiDict((name, _in_utf8(value)) for name, value in sent)
+        headers = CIMultiDict((name, in_utf8(value)) for name, value in sent)
         await client.get_ready()  # not in the API's time
         data = await self._data()
         async with asyncio.timeout(self.stall_seconds) as self._deadline:
@@ -107,11 +106,3 @@ class RemoteApi(DataDelegate):
         await self.start(response.status, headers, response.content.read_nowait())
         async for chunk in response.content.iter_any():
             await self.write(chunk)
-
-
-def _in_utf8(value: str) -> str:
-    """Return what stays the same: Tornado has read it as Latin-1, and aiohttp will write it in UTF-8."""
-    if not value.isascii():
-        with suppress(UnicodeDecodeError):
-            return value.encode("latin-1").decode()
-    return value

@@ -24,6 +24,17 @@ def csrf_refusal(headers: Mapping[str, str]) -> str | None:
     return None
 
 
+def socket_refusal(headers: Mapping[str, str], base_url: str) -> str | None:
+    """Return why a WebSocket's handshake is refused, or None.
+
+    Every site may open one, our cookies come along, and a page cannot add a header to it; so the Origin,
+    which it cannot change either, has to be there and to be ours (RFC 6455 §10.2).
+    """
+    default_port = ":443" if base_url.startswith("https:") else ":80"  # browsers leave it out
+    is_ours = headers.get("Origin") == base_url.removesuffix(default_port)
+    return None if is_ours else "it was not sent by our origin"
+
+
 def is_navigation(headers: Mapping[str, str]) -> bool:
     """Whether a person is waiting for a page, rather than a script for an answer."""
     mode = headers.get("Sec-Fetch-Mode")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from urllib.parse import unquote
 
 from app.errors import BadRequest
@@ -26,6 +27,8 @@ _NOT_DOWNSTREAM = _HOP_BY_HOP | SECURITY_HEADERS | {
     "set-cookie", "set-cookie2", "server", "date", "alt-svc", "clear-site-data", "refresh",
     "service-worker-allowed", "dpop-nonce", "content-security-policy-report-only",
 }  # fmt: skip
+# Those that are registered, but for 1005, 1006 and 1015: these say that nothing was sent.
+_CLOSE_CODES = {1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014}
 
 
 def route_for(path: str, apis: Sequence[RemoteApiSettings]) -> RemoteApiSettings | None:
@@ -57,12 +60,42 @@ def _climbs(path: str) -> bool:
 
 def upstream_headers(headers: Iterable[tuple[str, str]]) -> Headers:
     """Return the browser's headers that an API may see: no cookie, no credentials, no hop-by-hop."""
-    return _kept(headers, _NOT_UPSTREAM, "x-forwarded-", "sec-fetch-", "proxy-")
+    return _kept(headers, _NOT_UPSTREAM, "x-forwarded-", "sec-fetch-", "sec-websocket-", "proxy-")
 
 
 def downstream_headers(headers: Iterable[tuple[str, str]]) -> Headers:
     """Return the API's headers that the browser may see: no cookie, no CORS, no hop-by-hop."""
     return _kept(headers, _NOT_DOWNSTREAM, "access-control-")
+
+
+def in_utf8(value: str) -> str:
+    """Return what stays the same: Tornado has read it as Latin-1, and aiohttp will write it in UTF-8."""
+    if not value.isascii():
+        with suppress(UnicodeDecodeError):
+            return value.encode("latin-1").decode()
+    return value
+
+
+def opens_websocket(method: str, headers: Mapping[str, str], api: RemoteApiSettings) -> bool:
+    """Whether a request opens a WebSocket (RFC 6455 §4.1) to an API that may be asked with its method."""
+    return method == "GET" and method in api.methods and headers.get("Upgrade", "").lower() == "websocket"
+
+
+def offered_subprotocols(headers: Mapping[str, str]) -> list[str]:
+    """Return what the browser can speak inside the WebSocket, best first."""
+    names = (name.strip() for name in headers.get("Sec-WebSocket-Protocol", "").split(","))
+    return [name for name in names if name]
+
+
+def status_of_refusal(status: int) -> int:
+    """Return what the browser gets when an API answers a WebSocket's handshake with `status`."""
+    return status if 400 <= status < 500 or status in (503, 504) else 502
+
+
+def close_code_to_pass_on(code: int | None, *, otherwise: int) -> int:
+    """Return a close code if it may be sent at all (RFC 6455 §7.4)."""
+    may_be_sent = code is not None and (code in _CLOSE_CODES or 3000 <= code < 5000)
+    return code if code is not None and may_be_sent else otherwise
 
 
 def _kept(headers: Iterable[tuple[str, str]], dropped: set[str], *prefixes: str) -> Headers:

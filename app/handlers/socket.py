@@ -1,0 +1,101 @@
+"""SocketHandler, which your WebSockets extend: they end with their session, and when this process stops."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import Any
+
+from tornado.websocket import WebSocketHandler
+
+from app.errors import CsrfRejected, NoSession, StoreUnavailable
+from app.handlers.base import BaseHandler
+from app.handlers.plain import LOGIN_PATH, log_failure
+from app.web.cross_origin import socket_refusal
+
+log = logging.getLogger(__name__)
+
+Ending = tuple[int, str]  # a close code (RFC 6455 §7.4) and a reason
+SESSION_OVER: Ending = (4401, "the session is over")
+GOING_AWAY: Ending = (1001, "the server is about to stop")
+FAILED: Ending = (1011, "something went wrong")
+
+
+class SocketHandler(BaseHandler, WebSocketHandler):
+    """A WebSocket for our own pages: write `open`, `on_message` and `on_close`, as Tornado has them.
+
+    The handshake wants our Origin, and a session unless `wants_session` is False. The session is looked
+    at again every `look_again_seconds`, which does not keep it alive; once it is over the socket is
+    closed with 4401. Whoever overrides `prepare`, `get` or `close` must call this one's.
+    """
+
+    answers_with_pages = False
+    repeats_cross_site_navigations = False
+    login_url = LOGIN_PATH
+
+    wants_session = True
+    look_again_seconds: float = 30
+    ping_interval: float = 30  # a browser that has not answered by the next one is gone
+    max_message_size = 1024 * 1024  # in bytes; a larger message closes the socket with 1009
+
+    _our_code: int | None = None
+
+    async def prepare(self) -> None:
+        refusal = socket_refusal(self.request.headers, self.services.settings.base_url)
+        if refusal:
+            raise CsrfRejected(refusal)
+        await super().prepare()
+        if self.wants_session and self.session is None:
+            raise NoSession("nobody is signed in")
+
+    def check_origin(self, origin: str) -> bool:
+        return True  # `prepare` has asked for more than Tornado would
+
+    async def get(self, *args: Any, **kwargs: Any) -> None:
+        """Shake hands, and return when the socket is closed."""
+        watching = asyncio.create_task(self._watch())
+        self.services.under_way.add(watching)  # the request itself ends with the handshake
+        try:
+            await super().get(*args, **kwargs)
+        finally:
+            watching.cancel()
+            self.services.under_way.discard(watching)
+        if self.get_status() == 101:
+            extra = {"path": self.request.path, "close_code": self._our_code or self.close_code}
+            log.info("socket closed", extra=extra)
+
+    def close(self, code: int | None = None, reason: str | None = None) -> None:
+        if self.ws_connection:
+            self._our_code = code
+        super().close(code, reason)
+
+    async def _watch(self) -> None:
+        if self.ws_connection:
+            self.set_nodelay(True)  # a small message waits for no other
+        try:
+            ending = await self._why_to_close()
+        except Exception as error:  # a socket that nobody watches must not stay open
+            ending = self._failed(error)
+        self.close(*ending)
+
+    def _failed(self, error: Exception) -> Ending:
+        log_failure(self.request.path, error)
+        return FAILED
+
+    async def _why_to_close(self) -> Ending:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.look_again_seconds):
+                    await self.services.stopping.wait()
+                return GOING_AWAY
+            if await self.session_is_over():
+                return SESSION_OVER
+
+    async def session_is_over(self) -> bool:
+        """Look at the session again; a socket that was opened without one outlives them all."""
+        if self.session is None:
+            return False
+        with suppress(StoreUnavailable):  # it may be fine: the next look will tell
+            self.session = await self.services.sessions.get(self.session.ref)
+        return self.session is None
