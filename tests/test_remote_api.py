@@ -114,6 +114,20 @@ async def test_the_api_does_not_hear_the_browser_s(name: str, value: str, api: D
     assert "bff=" not in str(heard_by(api).headers)
 
 
+async def test_what_a_client_always_sends_the_browser_cannot_replace(
+    provider: Provider, api: DemoApi, clock: Clock
+):
+    keyed = {"apiClient": {"base_url": api.base_url, "token": "user", "headers": {"X-Api-Key": "ours"}}}
+    async with (
+        running_app(provider, api, clock=clock, http_clients=keyed) as app,
+        another_browser(app) as browser,
+    ):
+        await browser.login()
+        await browser.fetch("/api/echo", headers={"x-API-key": "of the browser"})
+
+    assert [value for name, value in heard_by(api).headers if name.lower() == "x-api-key"] == ["ours"]
+
+
 async def test_the_api_hears_what_belongs_to_the_request(api: DemoApi, browser: Browser):
     sent = {"Accept": "text/csv", "Accept-Language": "de", "If-None-Match": '"1"', "X-Mine": "1"}
     await browser.fetch("/api/echo", "POST", headers={**sent, "Content-Type": "text/plain"}, content="x")

@@ -33,6 +33,7 @@ class ApiClient:
     """
 
     def __init__(self, pool: Pool, source: TokenSource, clock: Callable[[], float]) -> None:
+        self.fixed_headers = pool.fixed_headers
         self._http = pool.http
         self._settings = pool.settings
         self._base_url = pool.base_url
@@ -128,6 +129,7 @@ class Pool:
     http: aiohttp.ClientSession
     nonces: Nonces
     target: Target  # what its tokens are for
+    fixed_headers: frozenset[str]  # the names, in small letters, that nobody else may set
 
 
 class HttpClientFactory:
@@ -232,7 +234,8 @@ class _OwnToken:
 
 def _pool(settings: HttpClientSettings) -> Pool:
     http = _session(settings, connector=aiohttp.TCPConnector(limit=settings.max_connections))
-    return Pool(settings, URL(settings.base_url), http, Nonces(), _target(settings))
+    fixed = frozenset(name.lower() for name in settings.headers)
+    return Pool(settings, URL(settings.base_url), http, Nonces(), _target(settings), fixed)
 
 
 def _session(

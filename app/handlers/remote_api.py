@@ -55,7 +55,7 @@ class RemoteApi(DataDelegate):
         session = await self.signed_in()
         client = self.services.clients.create(self.api.client, session)
         path = upstream_path(self.request.uri or "", self.api.path)
-        sent = upstream_headers(self.request.headers.get_all())
+        sent = upstream_headers(self.request.headers.get_all(), fixed=client.fixed_headers)
         headers = CIMultiDict((name, in_utf8(value)) for name, value in sent)
         await client.get_ready()  # not in the API's time
         data = await self._data()

@@ -68,8 +68,8 @@ class RemoteSocket(SocketHandler):
 
     async def _opened(self, closing: AsyncExitStack) -> ClientWebSocketResponse:
         path = upstream_path(self.request.uri or "", self.api.path)
-        sent = upstream_headers(self.request.headers.get_all())
         client = self.create_client(self.api.client)
+        sent = upstream_headers(self.request.headers.get_all(), fixed=client.fixed_headers)
         await client.get_ready()  # not in the API's time
         socket = client.websocket(
             client.below(path),

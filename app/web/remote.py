@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from urllib.parse import unquote
 
@@ -58,9 +58,13 @@ def _climbs(path: str) -> bool:
     return any(segment in (".", "..") for segment in segments) or "" in segments[:-1]
 
 
-def upstream_headers(headers: Iterable[tuple[str, str]]) -> Headers:
-    """Return the browser's headers that an API may see: no cookie, no credentials, no hop-by-hop."""
-    return _kept(headers, _NOT_UPSTREAM, "x-forwarded-", "sec-fetch-", "sec-websocket-", "proxy-")
+def upstream_headers(headers: Iterable[tuple[str, str]], *, fixed: Collection[str] = ()) -> Headers:
+    """Return the browser's headers that an API may see: no cookie, no credentials, no hop-by-hop.
+
+    `fixed` are the names, in small letters, of those that the named client has values of its own for.
+    """
+    kept = _kept(headers, _NOT_UPSTREAM, "x-forwarded-", "sec-fetch-", "sec-websocket-", "proxy-")
+    return [(name, value) for name, value in kept if name.lower() not in fixed] if fixed else kept
 
 
 def downstream_headers(headers: Iterable[tuple[str, str]]) -> Headers:
