@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what only the tests need: libraries for mongod, the certified OpenID provider, a browser.
+# Installs what only the tests need: libraries for mongod, the certified OpenID provider, a browser, nginx.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,6 +11,21 @@ debian_install() { # what, for what
     echo "$2 needs $1, which is not there. On Debian: apt-get install $1" >&2
     exit 1
   fi
+}
+
+# Not installed: an installed server is started, now and whenever the machine starts.
+debian_unpack() { # where to, what
+  local folder=$1 packages=("${@:2}") download
+  if ! command -v apt-get >/dev/null; then
+    echo "The tests need nginx at /usr/sbin/nginx, and without apt-get it cannot be fetched here." >&2
+    exit 1
+  fi
+  echo "Fetching ${packages[*]} …"
+  [ "$(id -u)" != 0 ] || apt-get update -qq
+  download=$(mktemp -d)
+  (cd "$download" && apt-get download -qq -o APT::Sandbox::User=root "${packages[@]}")
+  for package in "$download"/*.deb; do dpkg-deb --extract "$package" "$folder"; done
+  rm -r "$download"
 }
 
 mongod=$(.venv/bin/python -c 'from dev.mongod import find_mongod; print(find_mongod() or "")')
@@ -32,4 +47,9 @@ fi
 if ! .venv/bin/python -m tests.chromium >/dev/null 2>&1; then
   echo "Installing a browser …"
   .venv/bin/python -m playwright install chromium >/dev/null 2>&1 || debian_install chromium "The browser tests"
+fi
+
+if ! .venv/bin/python -m tests.nginx >/dev/null 2>&1; then
+  debian_unpack .venv/nginx nginx nginx-common
+  .venv/bin/python -m tests.nginx >/dev/null
 fi
