@@ -40,6 +40,10 @@ _STORE_RETRY_SECONDS = 5
 
 def routes(services: Services) -> list[Any]:
     return [
+        # APIs, called by our pages or carried by a proxy: first, because they are asked all day
+        Rule(WebSocketToRemoteApi(services.settings.remote_apis), RemoteSocket),
+        Rule(UnderRemoteApi(services.settings.remote_apis), RemoteApis(services)),
+        url(r"/bff/forward-auth", ForwardAuths(services)),
         # pages
         url(r"/", Home),
         url(r"/account", Account),
@@ -50,9 +54,6 @@ def routes(services: Services) -> list[Any]:
         url(r"/bff/logout/callback", LogoutCallback),
         # data for our pages: all want X-CSRF: 1
         url(r"/bff/user", User),
-        url(r"/bff/forward-auth", ForwardAuths(services)),
-        Rule(WebSocketToRemoteApi(services.settings.remote_apis), RemoteSocket),
-        Rule(UnderRemoteApi(services.settings.remote_apis), RemoteApis(services)),
         # load balancers and operators
         url(r"/healthz", Alive),
         url(r"/readyz", Ready),

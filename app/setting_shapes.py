@@ -10,6 +10,8 @@ from pydantic_core.core_schema import ValidationInfo
 
 from app.setting_rules import absolute, resource_uri
 
+_OURS = ("bff", "static", "healthz", "readyz")
+
 
 class HttpClientSettings(BaseModel):
     """A named client: one API that this application calls.
@@ -69,3 +71,12 @@ class RemoteApiSettings(BaseModel):
     methods: frozenset[str] = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
     timeout_seconds: float | None = Field(default=None, gt=0)  # until the answer begins; else the client's
     max_body_bytes: int = Field(default=10_000_000, gt=0)  # of a request
+
+    @field_validator("path")
+    @classmethod
+    def _not_one_of_ours(cls, path: str) -> str:
+        if path.split("/")[1] in _OURS:
+            raise ValueError(
+                f"must not begin with /{path.split('/')[1]}, which this application needs itself"
+            )
+        return path

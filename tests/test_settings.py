@@ -374,6 +374,13 @@ def test_a_remote_api_forwards_every_usual_method_unless_the_settings_say_which(
     assert chosen == RemoteApiSettings(path="/b", client="apiClient", methods=frozenset({"GET"}))
 
 
+@pytest.mark.parametrize("path", ["/bff", "/bff/user", "/static/x", "/healthz"])
+def test_the_path_of_a_remote_api_is_none_that_we_need_ourselves(mistakes: Mistakes, path: str):
+    [line] = mistakes(REMOTE_APIS=json.dumps([{"path": path, "client": "apiClient"}]))
+
+    assert "needs itself" in line
+
+
 @pytest.mark.parametrize("path", ["api", "/", "/api/", "", "/a b", "/a?b", "/a%2Fb", "/a\n"])
 def test_the_path_of_a_remote_api_begins_with_a_slash_and_ends_without(mistakes: Mistakes, path: str):
     [line] = mistakes(REMOTE_APIS=json.dumps([{"path": path, "client": "apiClient"}]))
