@@ -12,7 +12,7 @@ from dev.provider import Provider
 from tests.parts import Clock, RunningApp, running_app
 
 PATIENCE_SECONDS = 10  # for what takes milliseconds: a test that fails must not hang
-STUCK_SECONDS = 0.5  # when nothing was taken for so long, nothing will be
+STUCK_SECONDS = 1  # when nothing was taken for so long, nothing will be
 T = TypeVar("T")
 
 
@@ -45,8 +45,10 @@ class Wire:
     async def send_chunk(self, data: bytes) -> None:
         await self.send(b"%x\r\n%b\r\n" % (len(data), data))
 
-    async def push(self, total: int, piece: bytes = bytes(65_536)) -> int:
+    async def push(self, total: int, *, until_stuck: bool = False) -> int:
         """Send so many bytes, or as many as are taken; return how many."""
+        piece = bytes(65_536)
+        patience = STUCK_SECONDS if until_stuck else PATIENCE_SECONDS
         sent = 0
         self._writer.transport.set_write_buffer_limits(0)
         try:
@@ -54,7 +56,7 @@ class Wire:
                 part = piece[: total - sent]
                 self._writer.write(part)
                 sent += len(part)
-                async with asyncio.timeout(STUCK_SECONDS):
+                async with asyncio.timeout(patience):
                     await self._writer.drain()
         except TimeoutError:
             pass

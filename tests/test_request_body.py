@@ -132,7 +132,7 @@ async def test_a_sender_that_stalls_is_too_slow():
     body = a_body(stall_seconds=0.01)
     sender = asyncio.create_task(body.put(b"a"))
     with pytest.raises(TooSlow):
-        await body.read()
+        await asyncio.wait_for(body.read(), 1)
 
     assert isinstance(body.error, TooSlow)
     await sender
@@ -160,7 +160,7 @@ async def test_the_rest_can_be_thrown_away():
     body = a_body(max_bytes=1)
     sender = asyncio.create_task(sent(body, b"a", b"b", b"c"))
     await anext(aiter(body))
-    await body.discard()
+    await asyncio.wait_for(body.discard(), 1)
 
     await sender
     assert body.ended

@@ -141,12 +141,10 @@ async def test_a_request_without_a_body_arrives_without_one_and_nothing_is_added
 
 async def test_an_api_that_does_not_read_stops_the_browser(api: StreamingApi, browser: Wire):
     await browser.send(request("POST", "/api/x", of_length(A_LOT)))
-    pushed = asyncio.create_task(browser.push(A_LOT))
+    pushed = asyncio.create_task(browser.push(A_LOT, until_stuck=True))
     await api.call()
 
-    assert (
-        await pushed < A_LOT / 10
-    )  # what the kernel holds for four sockets, and less than a megabyte of ours
+    assert await pushed < A_LOT / 10  # what the kernel holds for four sockets, and little of ours
 
 
 async def test_a_browser_that_does_not_read_stops_the_api(api: StreamingApi, browser: Wire):
@@ -154,16 +152,18 @@ async def test_a_browser_that_does_not_read_stops_the_api(api: StreamingApi, bro
     call = await api.call()
     await call.send(answer("200 OK", of_length(A_LOT), body=None))
 
-    assert await call.push(A_LOT) < A_LOT / 10
+    assert await call.push(A_LOT, until_stuck=True) < A_LOT / 10
 
 
 async def test_a_stop_does_not_wait_for_an_upload_that_nobody_reads(
     provider: Provider, api: StreamingApi, clock: Clock
 ):
-    async with asyncio.timeout(10):  # the API has 30 seconds for its answer
-        async with an_app(provider, api, clock, max_body_bytes=A_LOT) as app, wire_of(app) as browser:
-            await browser.send(request("POST", "/api/x", of_length(A_LOT)))
-            await browser.push(A_LOT)
+    async with an_app(provider, api, clock, max_body_bytes=A_LOT) as app, wire_of(app) as browser:
+        await browser.send(request("POST", "/api/x", of_length(A_LOT)))
+        await browser.push(A_LOT, until_stuck=True)
+        stops_at = asyncio.get_running_loop().time()
+
+    assert asyncio.get_running_loop().time() - stops_at < 10  # the API has 30 seconds for its answer
 
 
 async def test_an_upload_of_200_megabytes_takes_no_memory(api: StreamingApi, browser: Wire):
@@ -439,6 +439,18 @@ async def test_the_api_hears_at_once_that_the_browser_left_while_it_waited(
     assert await served(app, api)
 
 
+async def test_a_browser_that_leaves_as_soon_as_it_has_asked_is_missed_too(
+    app: RunningApp, browser: Wire, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level("INFO")
+    await browser.send(request())
+    await browser.close()
+    await until(lambda: "request answered" in caplog.messages)
+
+    assert [record.status for record in caplog.records if record.msg == "request answered"] == [499]
+    assert not app.services.under_way
+
+
 async def test_the_api_hears_at_once_that_the_browser_left_in_the_middle_of_the_answer(
     app: RunningApp, api: StreamingApi, browser: Wire
 ):
@@ -491,7 +503,7 @@ async def test_a_browser_that_left_without_reading_the_answer_is_forgotten(
     await browser.send(request())
     call = await api.call()
     await call.send(answer("200 OK", of_length(A_LOT), body=None))
-    await call.push(A_LOT)
+    await call.push(A_LOT, until_stuck=True)
     await browser.close()
     await call.ended()
 
@@ -553,7 +565,7 @@ async def test_a_browser_that_sends_everything_before_it_reads_gets_an_early_ans
     if hangs_up:
         await call.close()
 
-    assert await browser.push(size - LARGE, bytes(LARGE)) == size - LARGE
+    assert await browser.push(size - LARGE) == size - LARGE
     assert await browser.answer() == (401, b"who are you")
 
 
@@ -564,7 +576,7 @@ async def test_a_browser_that_sends_everything_before_it_reads_gets_our_own_refu
     async with wire_of(strict) as browser:
         await browser.send(request("POST", "/api/x", of_length(size)))
 
-        assert await browser.push(size, bytes(LARGE)) == size
+        assert await browser.push(size) == size
         assert (await browser.answer())[0] == 413
 
 
@@ -869,6 +881,26 @@ async def test_a_stop_says_that_the_connection_closes_and_cuts_nothing(
     await call.send(b"0\r\n\r\n")
     assert await browser.chunk() == b""
     await until(lambda: not app.services.under_way)
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("wish", ["close", "keep-alive"])
+async def test_an_answer_says_once_what_becomes_of_the_connection(
+    wish: str, version: str, app: RunningApp, api: StreamingApi, browser: Wire
+):
+    asked = request("GET", "/api/x", f"Connection: {wish}").replace(b"HTTP/1.1", f"HTTP/{version}".encode())
+    app.services.stopping.set()
+    await browser.send(asked)
+    await (await api.call()).send(OK)
+
+    assert len((await browser.head()).all("Connection")) == 1
+
+
+async def test_the_id_of_a_request_stands_in_its_answer_once(api: StreamingApi, browser: Wire):
+    await browser.send(request())
+    await (await api.call()).send(answer("200 OK", "X-Request-Id: of the API"))
+
+    assert len((await browser.head()).all("X-Request-Id")) == 1
 
 
 # A token that the API refuses

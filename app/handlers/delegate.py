@@ -111,6 +111,8 @@ class DataDelegate(HTTPMessageDelegate):
     def finish(self) -> None:
         self.body.end()
         self._connection.set_close_callback(self.on_connection_close)  # type: ignore[attr-defined]
+        if self._connection.stream.closed():  # type: ignore[attr-defined]
+            asyncio.get_running_loop().call_soon(self.on_connection_close)  # nobody else says so any more
 
     def on_connection_close(self) -> None:
         self._task.cancel()
