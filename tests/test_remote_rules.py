@@ -253,6 +253,7 @@ def test_an_api_sees_the_rest_of_the_browsers_headers_as_they_were_sent():
         "Set-Cookie",
         "set-cookie2",
         "dpop-nonce",
+        "x-request-id",
         "Access-Control-Allow-Origin",
         "Access-Control-Allow-Credentials",
         "Clear-Site-Data",

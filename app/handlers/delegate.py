@@ -53,7 +53,7 @@ class _Sent:
         return next(value for given, value in self._pairs if given.lower() == name.lower())
 
     def __setitem__(self, name: str, value: str) -> None:
-        self._pairs.append((name, value))
+        self._pairs = [pair for pair in self._pairs if pair[0].lower() != name.lower()] + [(name, value)]
 
     def get_all(self) -> list[tuple[str, str]]:
         return self._pairs

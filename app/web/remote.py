@@ -25,7 +25,7 @@ _NOT_UPSTREAM = _HOP_BY_HOP | {
 # An API must not write our cookies, loosen our pages' rules, or let other sites read what we answer.
 _NOT_DOWNSTREAM = _HOP_BY_HOP | SECURITY_HEADERS | {
     "set-cookie", "set-cookie2", "server", "date", "alt-svc", "clear-site-data", "refresh",
-    "service-worker-allowed", "dpop-nonce", "content-security-policy-report-only",
+    "service-worker-allowed", "dpop-nonce", "x-request-id", "content-security-policy-report-only",
 }  # fmt: skip
 # Those that are registered, but for 1005, 1006 and 1015: these say that nothing was sent.
 _CLOSE_CODES = {1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014}
