@@ -6,12 +6,10 @@ import asyncio
 import sys
 from collections.abc import Callable
 
-from tornado.netutil import bind_sockets
-
 from app.errors import SettingsError
 from app.main import serve
 from app.observability import configure_logging
-from app.processes import supervise
+from app.processes import listening, supervise
 from app.settings import Settings
 
 
@@ -25,16 +23,17 @@ def main() -> int:
 
 def run(settings: Settings) -> int:
     try:
-        sockets = bind_sockets(settings.port, settings.address)
+        sockets = listening(settings.port, settings.address, settings.processes)
     except OSError as error:
         print(f"Cannot listen on {settings.address}:{settings.port}: {error.strerror}", file=sys.stderr)
         return 1
     configure_logging(debug=settings.debug)
-    exit_code = supervise(settings.processes)
-    if exit_code is None:
-        with asyncio.Runner(loop_factory=fastest_loop()) as runner:
-            runner.run(serve(settings, sockets))
-    return exit_code or 0
+    own_or_exit_code = supervise(sockets)
+    if isinstance(own_or_exit_code, int):
+        return own_or_exit_code
+    with asyncio.Runner(loop_factory=fastest_loop()) as runner:
+        runner.run(serve(settings, own_or_exit_code))
+    return 0
 
 
 def fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:

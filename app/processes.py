@@ -1,29 +1,55 @@
-"""Several processes on the same sockets: forked before any loop, client or database driver exists."""
+"""Several processes at one address: forked before any loop, client or database driver exists."""
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 from types import FrameType
 
+from tornado.netutil import bind_sockets
 
-def supervise(processes: int) -> int | None:
-    """Fork `processes` workers (0: one per core) and return None in each of them.
+Sockets = list[socket.socket]
+
+
+def listening(port: int, address: str, processes: int) -> list[Sockets]:
+    """Return the sockets for each of `processes` workers (0: one per core), all at the same address.
+
+    Each has its own, and the kernel spreads connections over them; if all waited at one socket, who
+    wakes up first would take all that there are.
+    """
+    wanted = processes or os.cpu_count() or 1
+    if wanted == 1:
+        return [bind_sockets(port, address)]
+    first = bind_sockets(port, address, reuse_port=True)
+    same_port = first[0].getsockname()[1]
+    return [first, *(bind_sockets(same_port, address, reuse_port=True) for _ in range(wanted - 1))]
+
+
+def supervise(sockets: list[Sockets]) -> Sockets | int:
+    """Fork a worker for each entry, and return that entry in the worker; if there is only one, do not fork.
 
     In the parent it returns an exit code, once all workers have ended. A signal to stop goes to all of
     them; one that dies by itself takes the others along, and the exit code is then not 0, so that
     whoever supervises us starts us again.
     """
-    wanted = processes or os.cpu_count() or 1
-    if wanted == 1:
-        return None
+    if len(sockets) == 1:
+        return sockets[0]
     workers = set()
-    for _ in range(wanted):
+    for own in sockets:
         pid = os.fork()
         if pid == 0:
-            return None
+            _close([other for other in sockets if other is not own])
+            return own
         workers.add(pid)
+    _close(sockets)  # a connection that arrived at a socket of ours would wait in vain
     return _wait_for(workers)
+
+
+def _close(sockets: list[Sockets]) -> None:
+    for each in sockets:
+        for listener in each:
+            listener.close()
 
 
 def _wait_for(workers: set[int]) -> int:

@@ -43,12 +43,13 @@ def is_link_text(path):
 
 
 def remove_what_is_not_the_project():
-    """A working checkout has caches between its files; the template's own tests stay with the template."""
+    """A working checkout has caches between its files; what tests and measures the template stays there."""
     for pattern in ("__pycache__", "*.egg-info", ".pytest_cache", ".mypy_cache", ".ruff_cache"):
         in_folders = [found for path in COPIES for found in path.rglob(pattern)]
         for found in [*Path().glob(pattern), *in_folders]:
             shutil.rmtree(found, ignore_errors=True)
     shutil.rmtree("tests/template", ignore_errors=True)
+    Path("scripts/bench.sh").unlink(missing_ok=True)
 
 
 def refuse_the_name_of_a_requirement():

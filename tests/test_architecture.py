@@ -41,7 +41,7 @@ BANDS = [
 
 # Every library beyond the standard one, and the files that may import it.
 LIBRARIES = {
-    "tornado": "handlers.* main __main__",
+    "tornado": "handlers.* main processes",
     "aiohttp": "clients.* handlers.remote_api handlers.remote_socket",
     "multidict": "clients.* handlers.remote_api",
     "yarl": "clients.*",

@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 from bson.binary import Binary
@@ -21,6 +21,8 @@ from app.vault import Unsealable, Vault
 
 log = logging.getLogger(__name__)
 
+_KEPT_OPEN = 256  # sessions, the last that were looked at
+
 
 class MongoSessions:
     """A SessionStore in the collection `sessions`; see the README for the shape of a record."""
@@ -31,6 +33,8 @@ class MongoSessions:
         self._clock = clock
         self._sessions = collection(client, "sessions")
         self._reads = Batches(self._look_up)
+        # The record is read each time; what opens to the same as last time is not opened again.
+        self._content = functools.lru_cache(maxsize=_KEPT_OPEN)(self._unsealed)
 
     async def open(self) -> None:
         """Make the TTL index. It only clears away: every read checks `expires_at` itself."""
@@ -118,19 +122,22 @@ class MongoSessions:
         if record is None:
             return None
         try:
-            sealed = self._vault.open(bytes(record["sealed"]), place=_place(record["_id"]))
+            session = self._content(record["_id"], bytes(record["sealed"]))
         except Unsealable as error:
             # Never deleted: with the right key ring on this process it may well open again.
             log.error(
                 "session could not be opened", extra={"session": short(record["_id"]), "reason": str(error)}
             )
             return None
-        return from_bytes(
-            sealed,
+        return replace(
+            session,
             version=record["version"],
             renewed_at=record["renewed_at"].timestamp(),
             expires_at=record["expires_at"].timestamp(),
         )
+
+    def _unsealed(self, ref: str, sealed: bytes) -> Session:
+        return from_bytes(self._vault.open(sealed, place=_place(ref)))
 
 
 def to_bytes(session: Session) -> bytes:

@@ -13,6 +13,8 @@ TEMPLATE_ONLY = (
     "hooks/",
     "{{cookiecutter.project_slug}}/",
     "tests/template/",
+    "bench/",
+    "scripts/bench.sh",
     ".ci/",
 )
 RENDERED = {".env.example", "LICENSE", "README.md", "pyproject.toml"}

@@ -1,0 +1,76 @@
+"""A thousand requests at once on one session, whose access token has just expired; two processes."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from statistics import median, quantiles
+
+from bench.figures import Burst, Bursts
+from bench.wire import Connection, connections, head, status
+from dev.mongod import Mongod
+from dev.provider import Client, Provider
+from tests.fleet import COOKIE, Fleet, fleet_settings, running_fleet
+from tests.parts import CLIENT_ID, CLIENT_SECRET
+
+REQUESTS = 1000
+_PROCESSES = 2
+
+
+async def bursts(mongod: Mongod, *, api: str, path: str, rounds: int) -> Bursts:
+    """In each round one burst with a token that is good, for comparison, and one with an expired one."""
+    async with _provider() as provider, _fleet(mongod, provider, api) as fleet:
+        good, expired, refreshes = [], [], []
+        for _ in range(rounds):
+            good.append(await _burst(fleet, path))
+            await fleet.record.age_access_token()
+            before = _refreshes(provider)
+            expired.append(await _burst(fleet, path))
+            refreshes.append(_refreshes(provider) - before)
+    return Bursts(REQUESTS, _PROCESSES, refreshes, expired, good)
+
+
+def _refreshes(provider: Provider) -> int:
+    return provider.counts["token:refresh_token"]
+
+
+@asynccontextmanager
+async def _provider() -> AsyncIterator[Provider]:
+    provider = Provider([])
+    await provider.start()
+    yield provider
+    await provider.stop()
+
+
+@asynccontextmanager
+async def _fleet(mongod: Mongod, provider: Provider, api: str) -> AsyncIterator[Fleet]:
+    """The processes, where alice has signed in. Each has an address of its own, so both get their share."""
+    settings = fleet_settings(mongod, api=api, BFF_ISSUER=provider.issuer)
+    callback = f"{settings['BFF_BASE_URL']}/bff/callback"
+    provider.clients[CLIENT_ID] = Client(CLIENT_ID, CLIENT_SECRET, (callback,))
+    with tempfile.TemporaryDirectory() as folder:
+        async with running_fleet(Path(folder), settings, count=_PROCESSES) as fleet:
+            await fleet.browser.login()
+            yield fleet
+
+
+async def _burst(fleet: Fleet, path: str) -> Burst:
+    ports = [fleet.processes[number % _PROCESSES].port for number in range(REQUESTS)]
+    request = head("GET", path, fleet.browser.cookie(COOKIE) or "")
+    async with connections(*ports) as opened:
+        began = time.monotonic()
+        answers = await asyncio.gather(*(_answer(connection, request) for connection in opened))
+    statuses = Counter(str(code) for code, _ in answers)
+    milliseconds = [(at - began) * 1000 for _, at in answers]
+    return Burst(dict(statuses), p50_ms=median(milliseconds), p99_ms=quantiles(milliseconds, n=100)[-1])
+
+
+async def _answer(connection: Connection, request: bytes) -> tuple[int, float]:
+    reader, writer = connection
+    writer.write(request)
+    return await status(reader), time.monotonic()
