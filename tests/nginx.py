@@ -134,9 +134,11 @@ async def running_site(
         }
         trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         trust.load_verify_locations(certificate)
-        async with running_nginx(folder, {**usual, **(places or {})}, port):
-            yield Site(app, url, f"http://localhost:{port + 1}", folder, decisions, trust)
-        shutil.rmtree(decisions)
+        try:
+            async with running_nginx(folder, {**usual, **(places or {})}, port):
+                yield Site(app, url, f"http://localhost:{port + 1}", folder, decisions, trust)
+        finally:
+            shutil.rmtree(decisions, ignore_errors=True)
 
 
 @asynccontextmanager

@@ -125,6 +125,12 @@ async def test_a_proof_is_for_one_request_and_not_kept(provider: Provider, api: 
         pytest.param({"uri": "/nowhere"}, 403, "forbidden", id="to no API"),
         pytest.param({"uri": "/bff/user"}, 403, "forbidden", id="to ourselves"),
         pytest.param({"uri": "/bff/forward-auth"}, 403, "forbidden", id="for the token itself"),
+        pytest.param(
+            {"headers": {"X-Remote-Api": "/open"}},
+            403,
+            "forbidden",
+            id="to an API that it is not for",
+        ),
         pytest.param({"uri": "/apis"}, 403, "forbidden", id="beside an API"),
         pytest.param({"uri": "/api/../x"}, 400, "bad_request", id="out of the API"),
         pytest.param({"uri": "/api/%2e%2e/x"}, 400, "bad_request", id="out of the API, encoded"),

@@ -127,6 +127,7 @@ def test_whatever_is_let_through_stays_below_the_base_url(rest):
         "Authorization",
         "Proxy-Authorization",
         "DPoP",
+        "X-Remote-Api",
         "X-CSRF",
         "Host",
         "Origin",

@@ -29,7 +29,8 @@ class ForwardAuth(DataDelegate):
     """Answers 204 with the `Authorization` for the API, or refuses as the remote API itself would.
 
     The answer holds a token: it is for proxies that BFF_TRUSTED_PROXIES names, and must never be
-    forwarded to a browser. Such a proxy says what it was asked in `X-Forwarded-Uri`.
+    forwarded to a browser. Such a proxy says what it was asked in `X-Forwarded-Uri`, and may say in
+    `X-Remote-Api` the path of the API that it would send it to.
     """
 
     async def answer(self) -> None:
@@ -40,6 +41,8 @@ class ForwardAuth(DataDelegate):
         api = route_for(target.partition("?")[0], settings.remote_apis)
         if api is None:
             raise Forbidden("there is no remote API at this address")
+        if self.request.headers.get("X-Remote-Api", api.path) not in ("", api.path):
+            raise Forbidden("the proxy would send this to another API")
         if method not in api.methods:
             raise MethodNotAllowed(allowed=api.methods)
         path = upstream_path(target, api.path)

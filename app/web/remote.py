@@ -19,7 +19,7 @@ _HOP_BY_HOP = {
 }  # fmt: skip
 # What the browser says about itself to us, or what only a proxy that we trust may say (RFC 9700 §4.13).
 _NOT_UPSTREAM = _HOP_BY_HOP | {
-    "host", "cookie", "authorization", "dpop", "x-csrf", "origin", "referer", "expect",
+    "host", "cookie", "authorization", "dpop", "x-csrf", "x-remote-api", "origin", "referer", "expect",
     "forwarded", "x-real-ip", "true-client-ip", "x-client-ip", "x-original-url", "x-rewrite-url",
 }  # fmt: skip
 # An API must not write our cookies, loosen our pages' rules, or let other sites read what we answer.
