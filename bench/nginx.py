@@ -79,8 +79,6 @@ _KEEPS = """\
 proxy_cache decisions;
 proxy_cache_key "$cookie_bff $http_x_csrf $http_sec_fetch_site $http_origin $request_method /api";
 proxy_cache_valid 204 5s;
-proxy_cache_use_stale updating;
-proxy_cache_background_update on;
 proxy_ignore_headers Cache-Control Expires Vary;"""
 
 
