@@ -27,7 +27,7 @@ from app.sessions.store import SessionStore
 from app.settings import Settings
 from app.tokens.revocation import Revocation
 from app.tokens.user import UserTokens
-from dev.api import DemoApi
+from dev.api import DemoApi, Heard
 from dev.provider import Client, Provider
 
 CLIENT_ID, CLIENT_SECRET = "app", "s:e%c+r e&t"
@@ -228,6 +228,21 @@ async def sign_in(app: RunningApp, browser: Browser) -> Session:
     session = await app.session_of(browser)
     assert session is not None
     return session
+
+
+def heard_by(api: DemoApi) -> Heard:
+    assert api.last_request
+    return api.last_request
+
+
+def headers_heard_by(api: DemoApi) -> dict[str, str]:
+    return {name.lower(): value for name, value in heard_by(api).headers}
+
+
+async def token_of(browser: Browser) -> str:
+    session = await browser.app.session_of(browser)
+    assert session
+    return session.tokens.access_token
 
 
 def cookies_set_by(response: httpx2.Response) -> dict[str, Morsel[str]]:

@@ -21,10 +21,10 @@ from tornado.websocket import WebSocketHandler
 
 from app.web import remote
 from app.web.headers import security_headers
-from dev.api import DemoApi, Heard
+from dev.api import DemoApi
 from dev.provider import Failure, Provider
 from tests.nginx import Site, running_site, write_certificate
-from tests.parts import FETCH, Browser, Clock, at_target
+from tests.parts import FETCH, Browser, Clock, at_target, headers_heard_by, heard_by, token_of
 from tests.processes import ROOT, free_ports, until
 
 QUESTION = "/bff/forward-auth"
@@ -136,21 +136,6 @@ async def browser(site: Site) -> AsyncIterator[Browser]:
 def told(browser: Browser, caplog: pytest.LogCaptureFixture) -> Told:
     """From when Alice has signed in."""
     return Told(caplog)
-
-
-def heard_by(api: DemoApi) -> Heard:
-    assert api.last_request
-    return api.last_request
-
-
-def headers_heard_by(api: DemoApi) -> dict[str, str]:
-    return {name.lower(): value for name, value in heard_by(api).headers}
-
-
-async def token_of(browser: Browser) -> str:
-    session = await browser.app.session_of(browser)
-    assert session
-    return session.tokens.access_token
 
 
 # Signing in

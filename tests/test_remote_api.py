@@ -8,9 +8,21 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from dev.api import DemoApi, Heard
+from dev.api import DemoApi
 from dev.provider import Failure, Provider
-from tests.parts import NAVIGATION, Browser, Clock, RunningApp, another_browser, at_target, running_app, until
+from tests.parts import (
+    NAVIGATION,
+    Browser,
+    Clock,
+    RunningApp,
+    another_browser,
+    at_target,
+    headers_heard_by,
+    heard_by,
+    running_app,
+    token_of,
+    until,
+)
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
@@ -20,21 +32,6 @@ async def browser(browser: Browser) -> AsyncIterator[Browser]:
     """A browser in which Alice is signed in."""
     await browser.login("alice")
     return browser
-
-
-def heard_by(api: DemoApi) -> Heard:
-    assert api.last_request
-    return api.last_request
-
-
-def headers_heard_by(api: DemoApi) -> dict[str, str]:
-    return {name.lower(): value for name, value in heard_by(api).headers}
-
-
-async def token_of(browser: Browser) -> str:
-    session = await browser.app.session_of(browser)
-    assert session
-    return session.tokens.access_token
 
 
 # What goes there

@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 from pathlib import Path
+from typing import Any
 
 from dev.api import DemoApi
 from dev.mongod import Mongod, find_mongod
@@ -82,16 +83,22 @@ async def test_a_port_that_is_taken_stops_the_start_with_one_clear_sentence(tmp_
     assert app.stderr == f"Cannot listen on 127.0.0.1:{port}: Address already in use\n"
 
 
-async def test_sigterm_finishes_the_request_that_is_under_way(
-    tmp_path: Path, provider: Provider, api: DemoApi
-):
+def forwarding_settings(provider: Provider, api: DemoApi, *, token: str) -> dict[str, Any]:
+    """What an application needs that forwards /api, and that the provider knows."""
     apis = {
-        "BFF_HTTP_CLIENTS": json.dumps({"apiClient": {"base_url": api.base_url, "token": "user"}}),
+        "BFF_HTTP_CLIENTS": json.dumps({"apiClient": {"base_url": api.base_url, "token": token}}),
         "BFF_REMOTE_APIS": '[{"path": "/api", "client": "apiClient"}]',
     }
     settings = app_settings(BFF_ISSUER=provider.issuer, BFF_SESSION_STORE="memory:", **apis)
     callback = f"{settings['BFF_BASE_URL']}/bff/callback"
     provider.clients[CLIENT_ID] = Client(CLIENT_ID, CLIENT_SECRET, (callback,))
+    return settings
+
+
+async def test_sigterm_finishes_the_request_that_is_under_way(
+    tmp_path: Path, provider: Provider, api: DemoApi
+):
+    settings = forwarding_settings(provider, api, token="user")
     async with running("app", tmp_path, **settings) as app:
         await app.answers()
         browser = app.browser()
@@ -112,14 +119,7 @@ async def test_sigterm_finishes_the_request_that_is_under_way(
 async def test_sigterm_closes_open_websockets_and_does_not_wait_for_their_pages(
     tmp_path: Path, provider: Provider, api: DemoApi
 ):
-    apis = {
-        "BFF_HTTP_CLIENTS": json.dumps({"ours": {"base_url": api.base_url, "token": "client"}}),
-        "BFF_REMOTE_APIS": '[{"path": "/api", "client": "ours"}]',
-    }
-    settings = app_settings(BFF_ISSUER=provider.issuer, BFF_SESSION_STORE="memory:", **apis)
-    callback = f"{settings['BFF_BASE_URL']}/bff/callback"
-    provider.clients[CLIENT_ID] = Client(CLIENT_ID, CLIENT_SECRET, (callback,))
-    async with running("app", tmp_path, **settings) as app:
+    async with running("app", tmp_path, **forwarding_settings(provider, api, token="client")) as app:
         await app.answers()
         browser = app.browser()
         async with opened(browser, "/api/socket") as socket:
