@@ -24,7 +24,7 @@ from app import observability
 from app.clients.registry import in_our_words
 from app.errors import AppError, CsrfRejected, TooLarge
 from app.handlers.body import RequestBody, declared_length, has_body
-from app.handlers.plain import LOGIN_PATH, log_answer, log_failure
+from app.handlers.plain import BROWSER_LEFT, LOGIN_PATH, log_answer, log_failure
 from app.services import Services
 from app.sessions.session import Session
 from app.web.cross_origin import csrf_refusal
@@ -32,7 +32,6 @@ from app.web.headers import security_headers
 from app.web.problems import CONTENT_TYPE, error_headers, problem
 
 _NO_LIMIT = 2**63  # of Tornado's own, which would answer without a word: ours is in RequestBody
-_BROWSER_LEFT = 499  # in the log only, as nginx has it
 
 
 @functools.cache
@@ -146,7 +145,7 @@ class DataDelegate(HTTPMessageDelegate):
             await self.answer()
             await self._finish()
         except (asyncio.CancelledError, StreamClosedError):
-            self._status = self._status or _BROWSER_LEFT
+            self._status = self._status or BROWSER_LEFT
         except Exception as error:
             await self._fail(self.body.error or in_our_words(error) or error)
         finally:

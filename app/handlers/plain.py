@@ -28,6 +28,7 @@ from app.web.return_paths import local_path
 log = logging.getLogger(__name__)
 
 LOGIN_PATH = "/bff/login"
+BROWSER_LEFT = 499  # a status for the log only, as nginx has it
 
 
 class PlainHandler(RequestHandler):

@@ -16,7 +16,7 @@ from app.handlers.body import declared_length, has_body
 from app.handlers.delegate import DataDelegate
 from app.services import Services
 from app.settings import RemoteApiSettings
-from app.web.remote import downstream_headers, in_utf8, upstream_headers, upstream_path
+from app.web.remote import downstream_headers, upstream_headers, upstream_path
 
 # What the browser did not send, we do not add.
 _NOT_ADDED = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AGENT)
@@ -55,8 +55,7 @@ class RemoteApi(DataDelegate):
         session = await self.signed_in()
         client = self.services.clients.create(self.api.client, session)
         path = upstream_path(self.request.uri or "", self.api.path)
-        sent = upstream_headers(self.request.headers.get_all(), fixed=client.fixed_headers)
-        headers = CIMultiDict((name, in_utf8(value)) for name, value in sent)
+        headers = CIMultiDict(upstream_headers(self.request.headers.get_all(), fixed=client.fixed_headers))
         await client.get_ready()  # not in the API's time
         data = await self._data()
         async with asyncio.timeout(self.stall_seconds) as self._deadline:

@@ -13,18 +13,17 @@ from tornado.web import HTTPError
 from tornado.websocket import WebSocketClosedError
 
 from app.errors import ApiRefused
+from app.handlers.plain import BROWSER_LEFT
 from app.handlers.socket import GOING_AWAY, Ending, SocketHandler
 from app.settings import RemoteApiSettings
 from app.web.remote import (
     close_code_to_pass_on,
-    in_utf8,
     offered_subprotocols,
     status_of_refusal,
     upstream_headers,
     upstream_path,
 )
 
-_BROWSER_LEFT = 499  # in the log only, as nginx has it
 _BROWSER_GONE = 1001
 _TOO_BIG, _ENDED = 1009, 1000
 _API_GONE: Ending = (1014, "the API is gone")  # what 502 is to a request
@@ -61,7 +60,7 @@ class RemoteSocket(SocketHandler):
         except asyncio.CancelledError:
             if self._last_word is None:
                 raise
-            raise HTTPError(_BROWSER_LEFT) from None
+            raise HTTPError(BROWSER_LEFT) from None
         except HandshakeRefused as refusal:
             detail = f"the API answered the handshake with {refusal.status}"
             raise ApiRefused(detail, status=status_of_refusal(refusal.status)) from None
@@ -74,7 +73,7 @@ class RemoteSocket(SocketHandler):
         socket = client.websocket(
             client.below(path),
             timeout_seconds=self.api.timeout_seconds,
-            headers=[(name, in_utf8(value)) for name, value in sent],
+            headers=sent,
             protocols=offered_subprotocols(self.request.headers),
             heartbeat=self.ping_interval,
             max_msg_size=self.max_message_size + 1,  # what is as large as this, aiohttp refuses already

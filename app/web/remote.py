@@ -64,7 +64,7 @@ def upstream_headers(headers: Iterable[tuple[str, str]], *, fixed: Collection[st
     `fixed` are the names, in small letters, of those that the named client has values of its own for.
     """
     kept = _kept(headers, _NOT_UPSTREAM, "x-forwarded-", "sec-fetch-", "sec-websocket-", "proxy-")
-    return [(name, value) for name, value in kept if name.lower() not in fixed] if fixed else kept
+    return [(name, _in_utf8(value)) for name, value in kept if name.lower() not in fixed]
 
 
 def downstream_headers(headers: Iterable[tuple[str, str]]) -> Headers:
@@ -72,7 +72,7 @@ def downstream_headers(headers: Iterable[tuple[str, str]]) -> Headers:
     return _kept(headers, _NOT_DOWNSTREAM, "access-control-")
 
 
-def in_utf8(value: str) -> str:
+def _in_utf8(value: str) -> str:
     """Return what stays the same: Tornado has read it as Latin-1, and aiohttp will write it in UTF-8."""
     if not value.isascii():
         with suppress(UnicodeDecodeError):
