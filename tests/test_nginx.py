@@ -70,6 +70,7 @@ class Told:
 
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.INFO, logger="app")
+        caplog.clear()  # another test may have left the level as low as this
         self._caplog = caplog
 
     @property
