@@ -80,4 +80,8 @@ class Vault:
 
     def tag(self, value: str) -> str:
         """Return a keyed hash of `value`: equal values can be found, but not read or guessed."""
-        return hmac.new(self._ring[0].tag_key, value.encode(), hashlib.sha256).hexdigest()
+        return self.tags(value)[0]
+
+    def tags(self, value: str) -> list[str]:
+        """Return the hash of `value` under each key of the ring, for a search."""
+        return [hmac.new(key.tag_key, value.encode(), hashlib.sha256).hexdigest() for key in self._ring]

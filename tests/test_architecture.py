@@ -53,6 +53,7 @@ LIBRARIES = {
     "pymongo": "sessions.mongo*",
     "bson": "sessions.mongo*",
     "jinja2": "web.pages services",
+    "ua_parser": "web.devices",
     "pydantic": "setting*",
     "pydantic_core": "setting*",
     "pydantic_settings": "settings",

@@ -11,7 +11,7 @@ import pytest
 
 from app.errors import AppError, NoSession, StoreUnavailable
 from app.sessions.memory import MemorySessions
-from app.sessions.session import Session, session_ref
+from app.sessions.session import Reason, Session, session_ref
 from app.tokens.user import UserTokens
 from dev.provider import Failure, Provider
 from tests.parts import Browser, Clock, RunningApp, another_process
@@ -143,7 +143,7 @@ async def test_a_logout_while_the_store_fails_revokes_what_was_refreshed(
 ):
     store.refuses["save"] = 1
     token = await users.get(session)
-    await store.delete(session.ref)
+    await store.delete(session.ref, reason=Reason.SIGNED_OUT)
     await users.settle()
 
     assert not provider.is_active(token)

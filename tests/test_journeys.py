@@ -20,7 +20,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
-from app.sessions.session import session_ref
+from app.sessions.session import Reason, session_ref
 from dev.api import DemoApi
 from dev.provider import Provider
 from tests.chromium import ARGS, find_chromium
@@ -349,7 +349,7 @@ async def test_the_account_page_says_that_the_session_has_ended(site: Site, alic
     await alice.signs_in("/account")
     await alice.may_delete(2)
     session_id = await cookie(alice.page.context, site.app.services.cookies.session_name)
-    await site.app.services.tokens.end(session_ref(session_id))
+    await site.app.services.tokens.end(session_ref(session_id), Reason.SIGNED_OUT)
 
     await alice.page.clock.fast_forward("01:01")
     await expect(alice.page.locator("#session-status")).to_have_text("Your session has ended.")

@@ -20,7 +20,7 @@ from bson.raw_bson import RawBSONDocument
 from app.errors import StoreUnavailable
 from app.sessions.mongo import MongoSessions
 from app.sessions.mongo_connection import TIMEOUT_SECONDS, connect
-from app.sessions.session import Session, TokenSet, new_session_id, session_ref
+from app.sessions.session import Reason, Session, TokenSet, new_session_id, session_ref
 from app.vault import Vault
 from dev.mongod import Mongod
 from tests.parts import KEY, Clock
@@ -256,7 +256,7 @@ def everything_asked_of(store: MongoSessions, session: Session) -> list[Any]:
         store.get(session.ref),
         store.save(session),
         store.touch(session.ref, renewed_at=session.renewed_at, expires_at=session.expires_at),
-        store.delete(session.ref),
+        store.delete(session.ref, reason=Reason.SIGNED_OUT),
     ]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from app.errors import ReauthenticationRequired, StoreUnavailable
 from app.sessions.memory import MemorySessions
-from app.sessions.session import Session
+from app.sessions.session import Reason, Session
 from app.tokens.revocation import Revocation, retry_seconds
 from dev.api import DemoApi
 from dev.provider import Failure, Provider
@@ -57,7 +57,7 @@ async def test_a_provider_that_revokes_nothing_of_this_kind_is_asked_once(
 ):
     refusal = json.dumps({"error": "unsupported_token_type"}).encode()  # RFC 7009 §2.2.1
     provider.fails["revoke"] = Failure(400, refusal)
-    await app.services.tokens.end(session.ref)
+    await app.services.tokens.end(session.ref, Reason.SIGNED_OUT)
     clock.advance(MINUTE)
     await revocation.work_off()
 
@@ -126,7 +126,7 @@ async def test_its_retry_after_is_waited_for(
     app: RunningApp, session: Session, provider: Provider, revocation: Revocation, clock: Clock
 ):
     provider.fails["revoke"] = Failure(503, headers={"Retry-After": "30"})
-    await app.services.tokens.end(session.ref)
+    await app.services.tokens.end(session.ref, Reason.SIGNED_OUT)
     for seconds in (29, 1):
         clock.advance(seconds)
         await revocation.work_off()
@@ -138,7 +138,7 @@ async def test_the_tries_become_rarer(
     app: RunningApp, session: Session, provider: Provider, revocation: Revocation, clock: Clock
 ):
     provider.fails["revoke"] = Failure(503)
-    await app.services.tokens.end(session.ref)
+    await app.services.tokens.end(session.ref, Reason.SIGNED_OUT)
     for _ in range(3600):
         clock.advance(1)
         await revocation.work_off()
@@ -160,7 +160,7 @@ async def test_after_a_day_it_is_given_up_and_the_log_says_so(
     caplog: pytest.LogCaptureFixture,
 ):
     provider.fails["revoke"] = Failure(503)
-    await app.services.tokens.end(session.ref)
+    await app.services.tokens.end(session.ref, Reason.SIGNED_OUT)
     clock.advance(DAY - 5)
     await revocation.work_off()
     provider.fails.clear()
@@ -176,10 +176,10 @@ async def test_one_token_that_the_provider_never_takes_does_not_keep_others_wait
     app: RunningApp, session: Session, provider: Provider, revocation: Revocation, clock: Clock
 ):
     provider.fails["revoke"] = Failure(500)
-    await app.services.tokens.end(session.ref)
+    await app.services.tokens.end(session.ref, Reason.SIGNED_OUT)
     async with another_browser(app) as browser:
         another = await sign_in(app, browser)
-        await app.services.tokens.end(another.ref)
+        await app.services.tokens.end(another.ref, Reason.SIGNED_OUT)
     clock.advance(MINUTE)
     await revocation.work_off()  # fails for the first, and leaves it at that
     provider.fails.clear()
@@ -207,7 +207,7 @@ async def test_what_another_process_has_not_finished_is_finished_by_this_one(
 class Dying(MemorySessions):
     """A store with which the process dies as soon as it is to delete a session."""
 
-    async def delete(self, ref: str) -> Session | None:
+    async def delete(self, ref: str, *, reason: Reason) -> Session | None:
         raise StoreUnavailable
 
 
@@ -217,7 +217,7 @@ async def test_the_token_is_kept_before_the_session_is_gone(
     sessions = Dying(clock=clock)
     await sessions.create(session)
     with pytest.raises(StoreUnavailable):
-        await another_process(app, clock, sessions=sessions).end(session.ref)
+        await another_process(app, clock, sessions=sessions).end(session.ref, Reason.SIGNED_OUT)
 
     clock.advance(MINUTE)
     await revocation.work_off()

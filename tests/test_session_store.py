@@ -13,7 +13,7 @@ import pytest
 from app.sessions.memory import MemorySessions
 from app.sessions.mongo import MongoSessions
 from app.sessions.mongo_connection import connect
-from app.sessions.session import Session, TokenSet, new_session_id, session_ref
+from app.sessions.session import Reason, Session, TokenSet, new_session_id, session_ref
 from app.sessions.store import SessionStore
 from app.vault import Vault
 from dev.mongod import Mongod
@@ -85,7 +85,7 @@ async def test_an_unknown_ref_is_none_not_an_error(store: SessionStore):
     unknown = session_ref(new_session_id())
 
     assert await store.get(unknown) is None
-    assert await store.delete(unknown) is None
+    assert await store.delete(unknown, reason=Reason.SIGNED_OUT) is None
 
 
 async def test_a_session_is_read_back_as_it_was_created(store: SessionStore, session: Session):
@@ -102,7 +102,7 @@ async def test_a_session_that_knows_little_is_read_back_too(store: SessionStore,
 async def test_sessions_of_the_same_user_do_not_meet(store: SessionStore, session: Session, clock: Clock):
     other = a_session(clock)
     await store.create(other)
-    await store.delete(session.ref)
+    await store.delete(session.ref, reason=Reason.SIGNED_OUT)
 
     assert await store.get(other.ref) == other
 
@@ -151,7 +151,7 @@ async def test_of_two_saves_at_once_exactly_one_wins(store: SessionStore, sessio
 
 
 async def test_saving_does_not_bring_a_deleted_session_back(store: SessionStore, session: Session):
-    await store.delete(session.ref)
+    await store.delete(session.ref, reason=Reason.SIGNED_OUT)
 
     assert await store.save(refreshed(session, "2")) is None
     assert await store.get(session.ref) is None
@@ -204,7 +204,7 @@ async def test_touching_and_saving_at_once_loses_neither(store: SessionStore, se
 
 
 async def test_touching_does_not_bring_a_deleted_session_back(store: SessionStore, session: Session):
-    await store.delete(session.ref)
+    await store.delete(session.ref, reason=Reason.SIGNED_OUT)
 
     await store.touch(session.ref, renewed_at=session.renewed_at, expires_at=session.expires_at)
 
@@ -243,7 +243,7 @@ async def test_an_expired_session_is_not_returned_by_delete(
 ):
     clock.advance(3600)
 
-    assert await store.delete(session.ref) is None
+    assert await store.delete(session.ref, reason=Reason.SIGNED_OUT) is None
 
 
 async def test_a_session_that_was_touched_lives_longer(store: SessionStore, session: Session, clock: Clock):
@@ -317,7 +317,7 @@ async def test_a_late_holder_saves_nothing_once_it_was_succeeded(
 
 
 async def test_nobody_leases_a_session_that_is_gone(store: SessionStore, session: Session, clock: Clock):
-    await store.delete(session.ref)
+    await store.delete(session.ref, reason=Reason.SIGNED_OUT)
 
     assert await store.lease(session.ref, owner="a", until=clock() + 30) is None
 
@@ -335,23 +335,70 @@ async def test_touching_does_not_care_about_a_lease(store: SessionStore, session
 async def test_deleting_returns_what_was_there(store: SessionStore, session: Session):
     saved = await store.save(refreshed(session, "2"))
 
-    assert await store.delete(session.ref) == saved
+    assert await store.delete(session.ref, reason=Reason.SIGNED_OUT) == saved
     assert await store.get(session.ref) is None
 
 
 async def test_deleting_twice_is_harmless(store: SessionStore, session: Session):
-    await store.delete(session.ref)
+    await store.delete(session.ref, reason=Reason.SIGNED_OUT)
 
-    assert await store.delete(session.ref) is None
+    assert await store.delete(session.ref, reason=Reason.SIGNED_OUT) is None
 
 
 async def test_of_many_deletes_at_once_one_gets_the_session(store: SessionStore, session: Session):
-    deletes = [store.delete(session.ref) for _ in range(10)]
+    deletes = [store.delete(session.ref, reason=Reason.SIGNED_OUT) for _ in range(10)]
 
     assert [found for found in await asyncio.gather(*deletes) if found] == [session]
 
 
 # The store itself
+
+
+# Whose they are.
+
+
+async def test_the_sessions_of_a_user_are_found_the_oldest_first(store: SessionStore, clock: Clock):
+    zoe = new_session_id()  # a name that nobody has in the tests before
+    laptop = a_session(clock, subject=zoe, created_at=clock() - 10)
+    phone = a_session(clock, subject=zoe, created_at=clock() - 20)
+    for session in (laptop, phone, a_session(clock, subject="somebody else")):
+        await store.create(session)
+
+    assert await store.of_user("https://provider.example", zoe) == [phone, laptop]
+
+
+async def test_a_user_of_another_issuer_is_somebody_else(store: SessionStore, clock: Clock):
+    await store.create(a_session(clock, subject="yann"))
+
+    assert await store.of_user("https://another.example", "yann") == []
+
+
+async def test_the_sessions_of_a_sid_are_found(store: SessionStore, clock: Clock):
+    session = a_session(clock, sid=new_session_id())
+    await store.create(session)
+
+    assert await store.of_sid("https://provider.example", session.sid) == [session]
+    assert await store.of_sid("https://another.example", session.sid) == []
+
+
+async def test_what_is_over_is_not_found(store: SessionStore, clock: Clock):
+    gone, expired = a_session(clock, subject="xena", sid="x"), a_session(clock, subject="xena", sid="x")
+    await store.create(gone)
+    await store.delete(gone.ref, reason=Reason.SIGNED_OUT)
+    await store.create(expired)
+    clock.advance(3601)
+
+    assert await store.of_user("https://provider.example", "xena") == []
+    assert await store.of_sid("https://provider.example", "x") == []
+    assert expired.ref not in [session.ref async for session in store.every()]
+
+
+async def test_all_sessions_can_be_gone_through(store: SessionStore, clock: Clock):
+    sessions = [a_session(clock) for _ in range(3)]
+    for session in sessions:
+        await store.create(session)
+
+    assert {session.ref for session in sessions} <= {found.ref async for found in store.every()}
 
 
 async def test_a_store_that_is_there_answers_a_ping(store: SessionStore):

@@ -16,7 +16,7 @@ from app.errors import (
     TokenUnavailable,
 )
 from app.sessions.memory import MemorySessions
-from app.sessions.session import Session
+from app.sessions.session import Reason, Session
 from app.tokens.user import UserTokens
 from dev.api import DemoApi
 from dev.provider import Failure, Provider
@@ -384,7 +384,7 @@ async def test_invalid_grant_ends_nothing_if_another_process_has_succeeded_us_me
 async def test_a_session_that_is_gone_is_not_refreshed(
     users: UserTokens, session: Session, provider: Provider, clock: Clock
 ):
-    await users.end(session.ref)
+    await users.end(session.ref, Reason.SIGNED_OUT)
     clock.advance(LIFETIME)
 
     with pytest.raises(NoSession):
@@ -528,8 +528,8 @@ async def test_a_logout_during_a_refresh_wins_and_the_new_refresh_token_is_revok
 async def test_the_end_of_a_session_revokes_its_refresh_token(
     users: UserTokens, session: Session, provider: Provider
 ):
-    await users.end(session.ref)
-    await users.end(session.ref)  # again, by another tab
+    await users.end(session.ref, Reason.SIGNED_OUT)
+    await users.end(session.ref, Reason.SIGNED_OUT)  # again, by another tab
 
     assert not provider.is_active(session.tokens.refresh_token)
     assert provider.counts["revoke"] == 1
@@ -540,7 +540,7 @@ async def test_a_session_ends_although_its_refresh_token_cannot_be_revoked(
 ):
     provider.fails["revoke"] = Failure(503)
 
-    await users.end(session.ref)
+    await users.end(session.ref, Reason.SIGNED_OUT)
 
     assert await kept(app, session) is None
 
@@ -686,7 +686,7 @@ async def test_a_token_never_shows_in_a_repr_or_in_the_log(
     clock.advance(LIFETIME)
     await users.get(session)
     newer = await kept(app, session)
-    await users.end(session.ref)
+    await users.end(session.ref, Reason.SIGNED_OUT)
 
     shown = repr([users, session, newer, newer.tokens]) + str([vars(record) for record in caplog.records])
     assert "session refreshed" in shown

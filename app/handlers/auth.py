@@ -21,9 +21,10 @@ from app.observability import short
 from app.oidc.claims import text
 from app.oidc.dpop import new_key
 from app.oidc.login import ATTEMPT_SECONDS, LoginAttempt
-from app.sessions.session import Session, new_session_id, session_ref
+from app.sessions.session import Reason, Session, new_session_id, session_ref
 from app.vault import Unsealable
 from app.web.cross_origin import is_prefetch
+from app.web.devices import device_in_words
 from app.web.return_paths import local_path
 
 log = logging.getLogger(__name__)
@@ -141,6 +142,7 @@ class Callback(AuthHandler):
             claims=claims,
             tokens=tokens,
             dpop_key=attempt.dpop_key,
+            device=device_in_words(self.request.headers.get("User-Agent", "")),
             created_at=now,
             renewed_at=now,
             expires_at=services.lifetime.end(created_at=now, now=now),
@@ -154,7 +156,7 @@ class Callback(AuthHandler):
             raise
         earlier = {attempt.replaces, self.session.ref if self.session else None} - {None}
         for ref in earlier:
-            await self.services.tokens.end(str(ref))
+            await self.services.tokens.end(str(ref), Reason.SIGNED_IN_AGAIN)
 
 
 class Logout(AuthHandler):
@@ -169,7 +171,7 @@ class Logout(AuthHandler):
             return
         if not hmac.compare_digest(self.params.get("sid", "").encode(), self.session.sid.encode()):
             raise WrongSid("The link to sign out was not one of ours. Please use the one on our pages.")
-        await self.services.tokens.end(self.session.ref)
+        await self.services.tokens.end(self.session.ref, Reason.SIGNED_OUT)
         cookies = self.services.cookies
         self.clear_cookie(cookies.session_name, **cookies.session_attributes())
         self.set_header("Clear-Site-Data", '"cache", "storage"')

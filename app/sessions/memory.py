@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 from app.sessions.outbox import Pending, new_pending
-from app.sessions.session import Session
+from app.sessions.session import Reason, Session
 
 
 class MemorySessions:
@@ -72,10 +72,26 @@ class MemorySessions:
         if session:
             self._sessions[ref] = replace(session, renewed_at=renewed_at, expires_at=expires_at)
 
-    async def delete(self, ref: str) -> Session | None:
+    async def delete(self, ref: str, *, reason: Reason) -> Session | None:
         session = await self.get(ref)
         self._forget(ref)
         return session
+
+    async def of_user(self, issuer: str, subject: str) -> list[Session]:
+        return [
+            session
+            async for session in self.every()
+            if (session.issuer, session.subject) == (issuer, subject)
+        ]
+
+    async def of_sid(self, issuer: str, sid: str) -> list[Session]:
+        wanted = issuer, sid
+        return [session async for session in self.every() if (session.issuer, session.sid) == wanted]
+
+    async def every(self) -> AsyncIterator[Session]:
+        for session in sorted(self._sessions.values(), key=lambda session: session.created_at):
+            if self._clock() < session.expires_at:
+                yield session
 
     def _forget(self, ref: str) -> None:
         self._sessions.pop(ref, None)

@@ -6,7 +6,7 @@ import functools
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from pymongo import ReturnDocument
 from app.observability import short
 from app.sessions.batches import Batches
 from app.sessions.mongo_connection import answering, collection, date, disconnect
-from app.sessions.session import LOGIN, Session, Target, TokenSet
+from app.sessions.session import LOGIN, Reason, Session, Target, TokenSet
 from app.vault import Unsealable, Vault
 
 log = logging.getLogger(__name__)
@@ -37,9 +37,11 @@ class MongoSessions:
         self._content = functools.lru_cache(maxsize=_KEPT_OPEN)(self._unsealed)
 
     async def open(self) -> None:
-        """Make the TTL index. It only clears away: every read checks `expires_at` itself."""
+        """Make the indexes. The TTL index only clears away: every read checks `expires_at` itself."""
         async with answering():
             await self._sessions.create_index("expires_at", expireAfterSeconds=0)
+            await self._sessions.create_index("user")
+            await self._sessions.create_index("sid")
 
     async def close(self) -> None:
         await disconnect(self._client)
@@ -68,7 +70,7 @@ class MongoSessions:
             if len(refs) == 1:
                 records = [await self._sessions.find_one(self._living(refs[0]))]
             else:
-                living = {**self._living(""), "_id": {"$in": refs}}
+                living = {"_id": {"$in": refs}, **self._unexpired()}
                 records = await self._sessions.find(living).to_list(None)
         return {record["_id"]: record for record in records if record is not None}
 
@@ -102,13 +104,38 @@ class MongoSessions:
         async with answering():
             await self._sessions.update_one(self._living(ref), {"$set": times})
 
-    async def delete(self, ref: str) -> Session | None:
+    async def delete(self, ref: str, *, reason: Reason) -> Session | None:
         async with answering():
             record = await self._sessions.find_one_and_delete(self._living(ref))
         return self._opened(record)
 
+    async def of_user(self, issuer: str, subject: str) -> list[Session]:
+        return await self._found("user", f"{issuer} {subject}")
+
+    async def of_sid(self, issuer: str, sid: str) -> list[Session]:
+        return await self._found("sid", f"{issuer} {sid}")
+
+    async def _found(self, tag: str, value: str) -> list[Session]:
+        wanted = {tag: {"$in": self._vault.tags(value)}, **self._unexpired()}
+        async with answering():
+            records = await self._sessions.find(wanted).sort("created_at", 1).to_list(None)
+        return [session for record in records if (session := self._opened(record))]
+
+    async def every(self) -> AsyncIterator[Session]:
+        records = self._sessions.find(self._unexpired())
+        while True:
+            async with answering():
+                record = await anext(records, None)
+            if record is None:
+                return
+            if session := self._opened(record):
+                yield session
+
     def _living(self, ref: str) -> dict[str, Any]:
-        return {"_id": ref, "expires_at": {"$gt": date(self._clock())}}
+        return {"_id": ref, **self._unexpired()}
+
+    def _unexpired(self) -> dict[str, Any]:
+        return {"expires_at": {"$gt": date(self._clock())}}
 
     def _sealed(self, session: Session) -> dict[str, Any]:
         """What depends on the key ring; written anew with every save, so that old keys fall out of use."""

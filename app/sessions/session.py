@@ -6,11 +6,25 @@ import hashlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Any
 
 from app.setting_rules import resource_uri
 
 _ID_BYTES = 32  # 256 bits; RFC 10017 and OWASP ask for at least 128
+_PUBLIC_ID_LETTERS = 32
+
+
+class Reason(StrEnum):
+    """Why a session has ended; pages and logs show it."""
+
+    SIGNED_OUT = "signed_out"  # in its own browser
+    SIGNED_OUT_ELSEWHERE = "signed_out_elsewhere"  # by its user, in another one
+    SIGNED_IN_AGAIN = "signed_in_again"  # a new one has taken its place
+    TOO_MANY = "too_many_sessions"
+    PROVIDER = "provider"  # signed out there, or its refresh token is dead
+    OPERATOR = "operator"
+    EXPIRED = "expired"
 
 
 def new_session_id() -> str:
@@ -106,8 +120,8 @@ class Session:
 
     All times are seconds since the epoch. `sid` is the provider's name for its own session, or one
     we made up where it has none. `tokens` are those of the login, `others` are access tokens for
-    other targets. `dpop_key`, a private JWK, is what they are bound to. `version` counts the writes
-    of tokens.
+    other targets. `dpop_key`, a private JWK, is what they are bound to. `device` says in words which
+    browser it is. `version` counts the writes of tokens.
     """
 
     ref: str
@@ -122,7 +136,13 @@ class Session:
     session_state: str | None = None
     others: tuple[TokenSet, ...] = ()
     dpop_key: Mapping[str, str] | None = field(default=None, repr=False)
+    device: str = ""
     version: int = 1
+
+    @property
+    def public_id(self) -> str:
+        """A name for the session that its user may see: nothing can be found or opened with it."""
+        return hashlib.sha256(b"public " + self.ref.encode()).hexdigest()[:_PUBLIC_ID_LETTERS]
 
     def tokens_for(self, target: Target) -> TokenSet | None:
         if target is LOGIN or target == LOGIN:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Protocol
 
-from app.sessions.session import Session
+from app.sessions.session import Reason, Session
 
 
 class SessionStore(Protocol):
@@ -51,5 +52,14 @@ class SessionStore(Protocol):
     async def touch(self, ref: str, *, renewed_at: float, expires_at: float) -> None:
         """Move the end of a session that is there; its `version` stays."""
 
-    async def delete(self, ref: str) -> Session | None:
+    async def delete(self, ref: str, *, reason: Reason) -> Session | None:
         """Remove the session, for every process at once, and return it if it was there."""
+
+    async def of_user(self, issuer: str, subject: str) -> list[Session]:
+        """Return the sessions of one user, the oldest first."""
+
+    async def of_sid(self, issuer: str, sid: str) -> list[Session]:
+        """Return the sessions that belong to one session of the provider's, the oldest first."""
+
+    def every(self) -> AsyncIterator[Session]:
+        """Yield all sessions that can be used, in no order."""

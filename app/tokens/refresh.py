@@ -26,7 +26,7 @@ from app.flights import Flights
 from app.observability import short
 from app.oidc.client import OidcClient
 from app.oidc.keys import UnknownKey
-from app.sessions.session import Session, Target, TokenSet
+from app.sessions.session import Reason, Session, Target, TokenSet
 from app.sessions.store import SessionStore
 from app.tokens.revocation import Revocation
 from app.tokens.wanted import Wanted
@@ -182,7 +182,7 @@ class Refresher:
             log.error("refreshed id token refused", extra=_about(session, error))
             for tokens in (session.tokens, newer):
                 await self._revocation.clear_up(replace(session, tokens=tokens))
-            await self._sessions.delete(session.ref)
+            await self._sessions.delete(session.ref, reason=Reason.PROVIDER)
             raise SessionEnded("the provider answered for somebody else") from error
         return newer
 
@@ -201,7 +201,7 @@ class Refresher:
         if current is not None and (tokens := wanted.fresh_in(current)):
             return tokens
         log.warning("refresh refused, session ended", extra={"session": short(session.ref)})
-        await self._sessions.delete(session.ref)
+        await self._sessions.delete(session.ref, reason=Reason.PROVIDER)
         raise SessionEnded("the provider has ended this session")
 
 

@@ -12,7 +12,7 @@ from app.errors import NoSession, StoreUnavailable
 from app.flights import Flights
 from app.observability import short
 from app.oidc.client import OidcClient
-from app.sessions.session import LOGIN, Session, Target, TokenSet
+from app.sessions.session import LOGIN, Reason, Session, Target, TokenSet
 from app.sessions.store import SessionStore
 from app.tokens.refresh import Refresher
 from app.tokens.revocation import Revocation
@@ -96,15 +96,15 @@ class UserTokens:
         for pending in kept:
             await self._revocation.attempt(pending)
 
-    async def end(self, ref: str) -> None:
+    async def end(self, ref: str, reason: Reason) -> None:
         """End a session: it is gone for every process, then its refresh token is revoked."""
         session = await self._sessions.get(ref)
         if session is None:
             return
         kept = await self._revocation.keep_at_end(session)
-        ended = await self._sessions.delete(ref)
+        ended = await self._sessions.delete(ref, reason=reason)
         if ended is not None:
-            log.info("session ended", extra={"session": short(ref)})
+            log.info("session ended", extra={"session": short(ref), "reason": reason})
             if ended.tokens.refresh_token != session.tokens.refresh_token:  # refreshed since we looked
                 kept += await self._revocation.keep_at_end(ended)
         for pending in kept:
