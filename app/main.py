@@ -16,15 +16,16 @@ from tornado.web import Application, RequestHandler, url
 
 from app.clients.registry import TypedClient
 from app.errors import AppError, StoreUnavailable
-from app.handlers.auth import Callback, Login, Logout, LogoutCallback
+from app.handlers.auth import Callback, Login
 from app.handlers.base import NotFound
 from app.handlers.forward_auth import ForwardAuths
 from app.handlers.health import Alive, Ready
+from app.handlers.logout import Logout, LogoutCallback
 from app.handlers.pages import Account, Home
 from app.handlers.plain import log_answer
 from app.handlers.remote_api import RemoteApis
 from app.handlers.remote_socket import RemoteSocket
-from app.handlers.session import User
+from app.handlers.session import OneSession, Sessions, User
 from app.handlers.static import Static
 from app.services import Services, running_services
 from app.settings import ROOT, RemoteApiSettings, Settings
@@ -54,6 +55,8 @@ def routes(services: Services) -> list[Any]:
         url(r"/bff/logout/callback", LogoutCallback),
         # data for our pages: all want X-CSRF: 1
         url(r"/bff/user", User),
+        url(r"/bff/sessions", Sessions),
+        url(r"/bff/sessions/(\w+)", OneSession),
         # load balancers and operators
         url(r"/healthz", Alive),
         url(r"/readyz", Ready),

@@ -10,6 +10,7 @@ from pydantic_core.core_schema import ValidationInfo
 
 from app.setting_rules import absolute, resource_uri
 
+TooMany = Literal["end_oldest", "refuse"]  # what happens at one session too many
 _OURS = ("bff", "static", "healthz", "readyz")
 
 

@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import SettingsError
 from app.setting_rules import absolute, from_json, key_bytes, listed, not_in_the_clear
-from app.setting_shapes import HttpClientSettings, RemoteApiSettings
+from app.setting_shapes import HttpClientSettings, RemoteApiSettings, TooMany
 
 __all__ = ["HTTP_CLIENTS", "HttpClientSettings", "RemoteApiSettings", "Settings"]
 
@@ -75,6 +75,9 @@ class Settings(BaseSettings):
     encryption_keys: Annotated[tuple[SecretBytes, ...], NoDecode] = ()
     session_idle_seconds: int = Field(default=3600, gt=0)
     session_absolute_seconds: int = Field(default=43200, gt=0)
+    max_sessions_per_user: int = Field(default=0, ge=0)  # 0: any number
+    too_many_sessions: TooMany = "end_oldest"
+    anonymous_session_response: Literal["401", "200"] = "401"
 
     refresh_before_expiration_seconds: int = Field(default=60, ge=0)
     provider_timeout_seconds: float = Field(default=5, gt=0)

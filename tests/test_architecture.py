@@ -27,7 +27,7 @@ BANDS = [
     "errors",
     "setting_rules setting_shapes settings",
     "vault observability flights",
-    "web.* sessions.session sessions.store sessions.outbox"
+    "web.* sessions.session sessions.limit sessions.store sessions.outbox"
     " oidc.documents oidc.http oidc.kept oidc.keys oidc.provider oidc.claims oidc.answers oidc.dpop",
     "oidc.client_auth oidc.breaker oidc.calls oidc.login oidc.client"
     " sessions.batches sessions.mongo* sessions.memory",
@@ -243,6 +243,8 @@ def test_a_setting_has_the_default_of_the_design(name: str, default: object):
         "/bff/logout",
         "/bff/logout/callback",
         "/bff/user",
+        "/bff/sessions",
+        "/bff/sessions/0123456789abcdef",
         "/healthz",
         "/readyz",
     ],

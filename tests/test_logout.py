@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from app.handlers.base import LOGOUT_PATH
-from app.sessions.session import Session, TokenSet, session_ref
+from app.sessions.session import Reason, Session, TokenSet, session_ref
 from dev.api import DemoApi
 from dev.provider import Failure, Provider
 from tests.parts import (
@@ -171,6 +171,24 @@ async def test_a_provider_without_sids_does_not_weaken_the_link(
     assert (await browser.logout()).status_code == 302
 
 
+async def test_a_session_that_is_over_is_ended_at_the_provider_all_the_same(
+    app: RunningApp, browser: Browser
+):
+    link = await browser.logout_url()
+    session = await app.session_of(browser)
+    assert session
+    await app.services.tokens.end(session.ref, Reason.PROVIDER)
+
+    response = await browser.get(f"{link}&returnUrl=/orders")
+
+    assert response.headers["Location"].startswith(f"{app.services.provider.issuer}/")
+    assert "id_token_hint" not in query(response.headers["Location"])  # so the provider asks the person first
+    assert browser.cookie("bff") is None
+    assert (await browser.get(await browser.choose(response.headers["Location"]))).headers[
+        "Location"
+    ] == "/orders"
+
+
 async def test_whoever_has_no_session_just_goes_on(browser: Browser):
     browser.forget("bff")
     response = await browser.get("/bff/logout?returnUrl=/account")
@@ -310,3 +328,64 @@ async def test_an_id_token_that_is_too_long_for_a_url_stays_here(provider: Provi
         .headers["Location"]
         .startswith(f"{browser.app.base_url}/bff/logout/callback")
     )
+
+
+# By a page's JavaScript
+
+
+async def test_javascript_ends_the_session_here_and_then_navigates_to_the_provider(
+    app: RunningApp, browser: Browser, provider: Provider
+):
+    stolen, refresh_token = browser.cookie("bff"), await refresh_token_of(browser)
+    response = await browser.fetch("/bff/logout?returnUrl=/orders", "POST")
+
+    assert (response.status_code, response.json()) == (200, {"url": LOGOUT_PATH})
+    assert not await is_signed_in(browser, stolen)
+    assert not provider.is_active(refresh_token)
+
+    onwards = await browser.get(response.json()["url"])
+    assert "id_token_hint" in query(onwards.headers["Location"])
+    back = await browser.get(await browser.choose(onwards.headers["Location"]))
+    assert back.headers["Location"] == "/orders"
+
+
+async def test_no_script_sees_the_id_token(app: RunningApp, browser: Browser):
+    session = await app.session_of(browser)
+    assert session
+    assert session.tokens.id_token
+    response = await browser.fetch("/bff/logout", "POST")
+
+    assert session.tokens.id_token not in f"{response.headers} {response.text}"
+    assert cookies_set_by(response)["bff-logout"]["httponly"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({}, id="without X-CSRF"),
+        pytest.param({"X-CSRF": "1", "Sec-Fetch-Site": "cross-site"}, id="by another site"),
+        pytest.param({"X-CSRF": "1", "Origin": "https://evil.example"}, id="by another origin"),
+    ],
+)
+async def test_nothing_is_ended_by_javascript(headers: dict[str, str], browser: Browser):
+    response = await browser.http.post("/bff/logout", headers=headers)
+
+    assert response.status_code == 403
+    assert await is_signed_in(browser, browser.cookie("bff"))
+
+
+async def test_javascript_without_a_session_is_sent_on(browser: Browser):
+    await browser.fetch("/bff/logout", "POST")
+    browser.forget("bff-logout")
+
+    assert (await browser.fetch("/bff/logout?returnUrl=/orders", "POST")).json() == {"url": "/orders"}
+
+
+async def test_javascript_is_sent_on_where_the_provider_has_no_logout_page(
+    provider: Provider, api: DemoApi, clock: Clock
+):
+    provider.lies["metadata"] = {"end_session_endpoint": None}
+    async with running_app(provider, api, clock=clock) as app, another_browser(app) as browser:
+        await browser.login("alice")
+
+        assert (await browser.fetch("/bff/logout?returnUrl=/orders", "POST")).json() == {"url": "/orders"}

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from dev.api import DemoApi
 from dev.provider import Provider
-from tests.parts import NAVIGATION, Browser, Clock, RunningApp, query
+from tests.parts import NAVIGATION, Browser, Clock, RunningApp, another_browser, query, running_app
 
 
 async def entries(browser: Browser, url: str = "/bff/user") -> list[dict[str, Any]]:
@@ -112,14 +113,15 @@ async def test_asking_keeps_the_session_alive(browser: Browser, clock: Clock):
         assert await entries(browser)
 
 
-async def test_asking_without_sliding_does_not(browser: Browser, clock: Clock):
+@pytest.mark.parametrize("written", ["false", "False"])
+async def test_asking_without_sliding_does_not(written: str, browser: Browser, clock: Clock):
     await browser.login()
     clock.advance(3000)
-    before = await entries(browser, "/bff/user?slide=false")
+    before = await entries(browser, f"/bff/user?slide={written}")
     clock.advance(601)
 
     assert {"type": "bff:session_expires_in", "value": 600} in before
-    assert (await browser.fetch("/bff/user?slide=false")).status_code == 401
+    assert (await browser.fetch(f"/bff/user?slide={written}")).status_code == 401
 
 
 async def test_whoever_is_not_signed_in_gets_401(browser: Browser):
@@ -128,6 +130,16 @@ async def test_whoever_is_not_signed_in_gets_401(browser: Browser):
     assert response.status_code == 401
     assert response.headers["Content-Type"] == "application/problem+json"
     assert (response.json()["code"], response.json()["login_url"]) == ("no_session", "/bff/login")
+
+
+async def test_or_200_and_null_where_the_setting_says_so(provider: Provider, api: DemoApi, clock: Clock):
+    lenient = {"anonymous_session_response": "200"}
+    async with running_app(provider, api, clock=clock, **lenient) as app, another_browser(app) as browser:
+        response = await browser.fetch("/bff/user")
+        assert (response.status_code, response.json()) == (200, None)
+
+        await browser.login("alice")
+        assert {"type": "sub", "value": "alice"} in (await browser.fetch("/bff/user")).json()
 
 
 async def test_a_question_twice_is_no_question(browser: Browser):

@@ -1,16 +1,15 @@
-"""Login, callback, logout: the navigations between the browser, us and the provider."""
+"""Login and callback: the navigations between the browser, us and the provider that sign somebody in."""
 
 from __future__ import annotations
 
-import hmac
 import logging
 import secrets
+from collections.abc import Sequence
 
 from app.errors import (
     BadRequest,
     GrantRefused,
     LoginFailed,
-    ProviderUnavailable,
     StoreUnavailable,
     UntrustedToken,
     WrongSid,
@@ -21,8 +20,8 @@ from app.observability import short
 from app.oidc.claims import text
 from app.oidc.dpop import new_key
 from app.oidc.login import ATTEMPT_SECONDS, LoginAttempt
+from app.sessions.limit import beyond
 from app.sessions.session import Reason, Session, new_session_id, session_ref
-from app.vault import Unsealable
 from app.web.cross_origin import is_prefetch
 from app.web.devices import device_in_words
 from app.web.return_paths import local_path
@@ -155,60 +154,20 @@ class Callback(AuthHandler):
             await self.services.revocation.try_once(session)
             raise
         earlier = {attempt.replaces, self.session.ref if self.session else None} - {None}
+        await self._keep_to_limit(session, [str(ref) for ref in earlier])
         for ref in earlier:
             await self.services.tokens.end(str(ref), Reason.SIGNED_IN_AGAIN)
 
-
-class Logout(AuthHandler):
-    """Ends the session here, then at the provider. `sid` proves that a page of ours has asked."""
-
-    repeats_cross_site_navigations = False
-
-    async def get(self) -> None:
-        return_path = local_path(self.params.get("returnUrl"))
-        if self.session is None:
-            self.redirect(return_path)
+    async def _keep_to_limit(self, session: Session, leaving: Sequence[str]) -> None:
+        settings = self.services.settings
+        if not settings.max_sessions_per_user:
             return
-        if not hmac.compare_digest(self.params.get("sid", "").encode(), self.session.sid.encode()):
-            raise WrongSid("The link to sign out was not one of ours. Please use the one on our pages.")
-        await self.services.tokens.end(self.session.ref, Reason.SIGNED_OUT)
-        cookies = self.services.cookies
-        self.clear_cookie(cookies.session_name, **cookies.session_attributes())
-        self.set_header("Clear-Site-Data", '"cache", "storage"')
-        self.redirect(await self._provider_logout(self.session, return_path) or return_path)
-
-    async def _provider_logout(self, session: Session, return_path: str) -> str | None:
-        state = secrets.token_urlsafe(32)
-        try:
-            url = await self.services.oidc.logout_url(id_token=session.tokens.id_token, state=state)
-        except ProviderUnavailable:
-            return None
-        cookies = self.services.cookies
-        place = {"state": state, "return_path": return_path}
-        self.set_cookie(
-            cookies.logout_name,
-            self.services.vault.seal_json(place, place=cookies.logout_name),
-            max_age=ATTEMPT_SECONDS,
-            **cookies.passing_attributes(),
-        )
-        return url
-
-
-class LogoutCallback(AuthHandler):
-    """The provider has ended its session and sends the browser back; `state` says where to."""
-
-    repeats_cross_site_navigations = False
-
-    def get(self) -> None:
-        cookies = self.services.cookies
-        self.clear_cookie(cookies.logout_name, **cookies.passing_attributes())
-        self.redirect(self._return_path())
-
-    def _return_path(self) -> str:
-        name = self.services.cookies.logout_name
-        try:
-            left = self.services.vault.open_json(self.get_cookie(name) or "", place=name)
-        except Unsealable:
-            return "/"
-        known = hmac.compare_digest(left["state"].encode(), self.params.get("state", "").encode())
-        return str(left["return_path"]) if known else "/"
+        of_user = await self.services.sessions.of_user(session.issuer, session.subject)
+        staying = [other for other in of_user if other.ref not in leaving]
+        surplus = beyond(settings.max_sessions_per_user, staying, settings.too_many_sessions)
+        for too_many in surplus:
+            await self.services.tokens.end(too_many.ref, Reason.TOO_MANY)
+        if session.ref in [too_many.ref for too_many in surplus]:
+            raise LoginFailed(
+                "You are signed in in too many other places. Please sign out in one of them first."
+            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any, overload
 from urllib.parse import urlencode
@@ -51,6 +52,16 @@ class BaseHandler(PlainHandler):
         """
         self.render_page("moving_on.html", target=path)
 
+    def check_csrf(self) -> None:
+        """Raise CsrfRejected unless one of our own pages has sent this request by JavaScript."""
+        refusal = csrf_refusal(self.request.headers)
+        if refusal:
+            raise CsrfRejected(refusal)
+
+    def forget_session(self) -> None:
+        """Let the browser forget its session, which is over."""
+        self.clear_cookie(self.services.cookies.session_name, **self.services.cookies.session_attributes())
+
     def get_current_user(self) -> dict[str, Any] | None:
         if self.session is None:
             return None
@@ -79,7 +90,7 @@ class BaseHandler(PlainHandler):
         With `scope` or `resource` (RFC 8707), it is one for just that. Raises Unauthorized, which is
         answered with 401 and a code, when none can be had. `force_renewal` gets another one even so.
         """
-        session, target = self._signed_in(), Target(scope, resource)
+        session, target = self.signed_in(), Target(scope, resource)
         known = session.tokens_for(target) if force_renewal else None
         instead_of = known.access_token if known else None
         return await self.services.tokens.get(session, target=target, instead_of=instead_of)
@@ -93,7 +104,7 @@ class BaseHandler(PlainHandler):
 
     async def revoke_user_refresh_token(self) -> None:
         """Revoke the user's refresh token: now, or as soon as the provider answers."""
-        await self.services.tokens.revoke(self._signed_in())
+        await self.services.tokens.revoke(self.signed_in())
 
     @overload
     def create_client(self, client: str) -> ApiClient: ...
@@ -106,10 +117,16 @@ class BaseHandler(PlainHandler):
         """
         return self.services.clients.create(client, self.session)
 
-    def _signed_in(self) -> Session:
+    def signed_in(self) -> Session:
+        """Return the session of the browser, or raise NoSession."""
         if self.session is None:
             raise NoSession("nobody is signed in")
         return self.session
+
+    async def own_sessions(self) -> list[Session]:
+        """Return all sessions of the signed-in user, in this browser and in others, the oldest first."""
+        session = self.signed_in()
+        return await self.services.sessions.of_user(session.issuer, session.subject)
 
 
 class ApiHandler(BaseHandler):
@@ -120,10 +137,13 @@ class ApiHandler(BaseHandler):
     login_url = LOGIN_PATH  # the page knows where it wants to come back to, the API it calls does not
 
     async def prepare(self) -> None:
-        refusal = csrf_refusal(self.request.headers)
-        if refusal:
-            raise CsrfRejected(refusal)
+        self.check_csrf()
         await super().prepare()
+
+    def finish_json(self, value: Any) -> None:
+        """Answer with any JSON value; Tornado's own `finish` takes objects only."""
+        self.set_header("Content-Type", "application/json")
+        self.finish(json.dumps(value))
 
 
 class NotFound(BaseHandler):
@@ -148,8 +168,7 @@ def authenticated(method: Method) -> Callable[..., Awaitable[None]]:
 
     @functools.wraps(method)
     async def wrapper(self: BaseHandler, *args: Any, **kwargs: Any) -> None:
-        if self.session is None:
-            raise NoSession("nobody is signed in")
+        self.signed_in()
         result = method(self, *args, **kwargs)
         if result is not None:
             await result

@@ -1,13 +1,17 @@
-"""What a page's JavaScript may know of the session."""
+"""What a page's JavaScript may know of the session, and of the others that its user has."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from tornado.web import HTTPError
+
+from app.errors import NoSession
 from app.handlers.base import ApiHandler, authenticated
-from app.sessions.session import Session
+from app.sessions.session import Reason, Session
+from app.web.devices import device_in_words
 
 Entry = dict[str, Any]
 
@@ -20,14 +24,50 @@ class User(ApiHandler):
 
     @property
     def keeps_session_alive(self) -> bool:  # type: ignore[override]
-        return self.params.get("slide") != "false"
+        return self.params.get("slide", "").lower() != "false"
+
+    async def get(self) -> None:
+        if self.session is None and self.services.settings.anonymous_session_response == "401":
+            raise NoSession("nobody is signed in")
+        self.finish_json(self.session and self._entries(self.session))
+
+    def _entries(self, session: Session) -> list[Entry]:
+        return user_entries(session, logout_url=self.logout_url or "", now=self.services.clock())
+
+
+class Sessions(ApiHandler):
+    """Where the user is signed in."""
 
     @authenticated
     async def get(self) -> None:
-        assert self.session is not None
-        entries = user_entries(self.session, logout_url=self.logout_url or "", now=self.services.clock())
-        self.set_header("Content-Type", "application/json")
-        self.finish(json.dumps(entries))
+        self.finish_json(session_entries(await self.own_sessions(), current=self.signed_in()))
+
+    @authenticated
+    async def delete(self) -> None:
+        """Sign out everywhere else."""
+        for session in await self.own_sessions():
+            if session.ref != self.signed_in().ref:
+                await self.services.tokens.end(session.ref, Reason.SIGNED_OUT_ELSEWHERE)
+        self.set_status(204)
+
+
+class OneSession(ApiHandler):
+    @authenticated
+    async def delete(self, public_id: str) -> None:
+        """Sign out there; 404 if the user has no such session, or not any more."""
+        for session in await self.own_sessions():
+            if session.public_id == public_id:
+                return await self._end(session)
+        raise HTTPError(404)
+
+    async def _end(self, session: Session) -> None:
+        is_here = session.ref == self.signed_in().ref
+        await self.services.tokens.end(
+            session.ref, Reason.SIGNED_OUT if is_here else Reason.SIGNED_OUT_ELSEWHERE
+        )
+        if is_here:
+            self.forget_session()
+        self.set_status(204)
 
 
 def user_entries(session: Session, *, logout_url: str, now: float) -> list[Entry]:
@@ -38,6 +78,21 @@ def user_entries(session: Session, *, logout_url: str, now: float) -> list[Entry
     if session.session_state is not None:
         entries.append({"type": "bff:session_state", "value": session.session_state})
     return entries
+
+
+def session_entries(sessions: Sequence[Session], *, current: Session) -> list[Entry]:
+    """Return what a user may see of their sessions, the one last used first."""
+    return [
+        {
+            "id": session.public_id,
+            "device": session.device or device_in_words(""),
+            "created_at": int(session.created_at),
+            "last_used_at": int(session.renewed_at),
+            "expires_at": int(session.expires_at),
+            "current": session.ref == current.ref,
+        }
+        for session in sorted(sessions, key=lambda session: -session.renewed_at)
+    ]
 
 
 def claim_entries(claims: Mapping[str, Any]) -> Iterator[Entry]:

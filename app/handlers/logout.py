@@ -1,0 +1,99 @@
+"""Logout, here and at the provider: by a link on our pages, or by their JavaScript."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+
+from app.errors import ProviderUnavailable, WrongSid
+from app.handlers.auth import AuthHandler
+from app.handlers.base import LOGOUT_PATH
+from app.oidc.login import ATTEMPT_SECONDS
+from app.sessions.session import Reason
+from app.vault import Unsealable
+from app.web.return_paths import local_path
+
+
+class LogoutHandler(AuthHandler):
+    """What the way out and the way back have in common: a sealed cookie that remembers the way."""
+
+    repeats_cross_site_navigations = False
+
+    def remember(self, **way: str) -> None:
+        name = self.services.cookies.logout_name
+        self.set_cookie(
+            name,
+            self.services.vault.seal_json(way, place=name),
+            max_age=ATTEMPT_SECONDS,
+            **self.services.cookies.passing_attributes(),
+        )
+
+    def remembered(self) -> dict[str, str]:
+        name = self.services.cookies.logout_name
+        try:
+            return dict(self.services.vault.open_json(self.get_cookie(name) or "", place=name))
+        except Unsealable:
+            return {}
+
+
+class Logout(LogoutHandler):
+    """Ends the session here, then at the provider. A link proves with `sid` that it is one of ours."""
+
+    async def get(self) -> None:
+        return_path = local_path(self.params.get("returnUrl"))
+        if self.session is None:
+            self.redirect(self.remembered().get("provider_url") or await self._already_over(return_path))
+            return
+        if not hmac.compare_digest(self.params.get("sid", "").encode(), self.session.sid.encode()):
+            raise WrongSid("The link to sign out was not one of ours. Please use the one on our pages.")
+        provider_url = await self._end(return_path)
+        self.redirect(provider_url or return_path)
+
+    async def post(self) -> None:
+        """Do the same for a page's JavaScript: `{"url": …}` is where it must navigate to.
+
+        The provider's URL holds the id token, which no script may see; so it waits in our cookie, and
+        the browser is sent there by `get`.
+        """
+        self.check_csrf()
+        return_path = local_path(self.params.get("returnUrl"))
+        goes_on = self.session is not None and await self._end(return_path, by_script=True)
+        self.finish({"url": LOGOUT_PATH if goes_on else return_path})
+
+    async def _end(self, return_path: str, *, by_script: bool = False) -> str | None:
+        """End the session, and return where the provider ends its own."""
+        assert self.session is not None
+        await self.services.tokens.end(self.session.ref, Reason.SIGNED_OUT)
+        self.forget_session()
+        self.set_header("Clear-Site-Data", '"cache", "storage"')
+        return await self._provider_url(return_path, self.session.tokens.id_token, by_script=by_script)
+
+    async def _already_over(self, return_path: str) -> str:
+        """Whoever clicks on our link wants to be signed out at the provider too, which asks them itself."""
+        if "sid" not in self.params:
+            return return_path
+        self.forget_session()
+        return await self._provider_url(return_path, None) or return_path
+
+    async def _provider_url(
+        self, return_path: str, id_token: str | None, *, by_script: bool = False
+    ) -> str | None:
+        state = secrets.token_urlsafe(32)
+        try:
+            url = await self.services.oidc.logout_url(id_token=id_token, state=state)
+        except ProviderUnavailable:
+            return None
+        if url is not None:
+            waits = {"provider_url": url} if by_script else {}
+            self.remember(state=state, return_path=return_path, **waits)
+        return url
+
+
+class LogoutCallback(LogoutHandler):
+    """The provider has ended its session and sends the browser back; `state` says where to."""
+
+    def get(self) -> None:
+        way, cookies = self.remembered(), self.services.cookies
+        self.clear_cookie(cookies.logout_name, **cookies.passing_attributes())
+        known = hmac.compare_digest(way.get("state", "").encode(), self.params.get("state", "").encode())
+        self.redirect(way["return_path"] if way and known else "/")
