@@ -1,11 +1,15 @@
-"""`python -m app`: read the settings, listen, serve."""
+"""`python -m app`: read the settings, listen, serve; or run a command of the operator."""
 
 from __future__ import annotations
 
 import asyncio
+import importlib
+import logging
 import sys
+from argparse import Namespace
 from collections.abc import Callable
 
+from app.commands.command_line import command_line
 from app.errors import SettingsError
 from app.main import serve
 from app.observability import configure_logging
@@ -14,11 +18,22 @@ from app.settings import Settings
 
 
 def main() -> int:
+    wanted = command_line().parse_args()
     try:
-        return run(Settings.load())
+        settings = Settings.load()
+        return run_command(settings, wanted) if wanted.module else run(settings)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
+
+
+def run_command(settings: Settings, wanted: Namespace) -> int:
+    """Run a command, imported only now. It says itself what there is to say, so the log is silent."""
+    logging.basicConfig(handlers=[logging.NullHandler()])
+    try:
+        return int(asyncio.run(importlib.import_module(wanted.module).run(settings, wanted)))
+    except KeyboardInterrupt:
+        return 130  # as of any program that Ctrl-C has ended
 
 
 def run(settings: Settings) -> int:

@@ -34,6 +34,7 @@ BANDS = [
     "tokens.*",
     "clients.*",
     "services",
+    "commands.*",
     "handlers.plain handlers.base handlers.body handlers.delegate handlers.socket",
     "handlers.*",
     "main processes __main__",
