@@ -206,6 +206,15 @@ async def test_an_old_key_that_is_second_in_the_ring_still_opens(store_with: Ope
     assert await store_with(KEY, OTHER_KEY).get(session.ref) == session
 
 
+async def test_a_session_is_found_by_user_and_sid_under_an_old_key_too(store_with: Open, clock: Clock):
+    session = a_session(clock)
+    await store_with(OTHER_KEY).create(session)
+    store = store_with(KEY, OTHER_KEY)
+
+    assert session in await store.of_user(session.issuer, session.subject)
+    assert session in await store.of_sid(session.issuer, session.sid)
+
+
 async def test_saving_seals_with_the_first_key_so_that_the_old_one_can_go(store_with: Open, clock: Clock):
     session = a_session(clock)
     await store_with(OTHER_KEY).create(session)
