@@ -19,7 +19,7 @@ from typing import Self
 
 from bench.burst import bursts
 from bench.field import api_path, crews, forwarders, ground, stores
-from bench.figures import Bursts, Memory, Results, Sample, medians
+from bench.figures import Bursts, Memory, Results, Sample, Waiting, medians
 from bench.load import Group, measured
 from bench.machine import Places, cores, description, places
 from bench.memory import memory
@@ -27,6 +27,7 @@ from bench.plot import Bar, Panel, svg
 from bench.questions import CONTENDERS, PANELS, SMALL
 from bench.report import markdown
 from bench.sessions import seed
+from bench.waiting import waiting
 
 RESULTS = Path(__file__).parent / "results"
 FEW_SESSIONS = 1000
@@ -49,7 +50,7 @@ class Plan:
 
 def run(plan: Plan) -> Results:
     available, machine = cores(), description()
-    samples, used = _alone(places(available, 1), plan)
+    samples, used, beside_slow = _alone(places(available, 1), plan)
     more, burst = _in_pairs(places(available, 2), plan)
     return Results(
         date=datetime.now(UTC).date().isoformat(),
@@ -61,10 +62,11 @@ def run(plan: Plan) -> Results:
         samples=samples + more,
         bursts=burst,
         memory=used,
+        waiting=beside_slow,
     )
 
 
-def _alone(places: Places, plan: Plan) -> tuple[list[Sample], Memory]:
+def _alone(places: Places, plan: Plan) -> tuple[list[Sample], Memory, Waiting]:
     """What one process does."""
     with ground(places) as shared:
         asyncio.run(seed(shared.store("small"), shared.key, FEW_SESSIONS))
@@ -75,7 +77,9 @@ def _alone(places: Places, plan: Plan) -> tuple[list[Sample], Memory]:
         with stores(shared, small=FEW_SESSIONS, large=plan.sessions) as group:
             samples += _samples([group], plan)
         _say("memory …")
-        return samples, asyncio.run(memory(shared, body_bytes=plan.body_mb * 1_000_000))
+        used = asyncio.run(memory(shared, body_bytes=plan.body_mb * 1_000_000))
+        _say("requests that wait …")
+        return samples, used, asyncio.run(waiting(shared, rounds=plan.rounds))
 
 
 def _in_pairs(places: Places, plan: Plan) -> tuple[list[Sample], Bursts]:

@@ -87,6 +87,30 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class Pace:
+    """How long answers took, one after the other."""
+
+    p50_ms: float
+    p99_ms: float
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """`/bff/user` alone, and beside so many requests that wait so long for their API; in each round."""
+
+    requests: int
+    seconds: int
+    alone: Sequence[Pace]
+    beside: Sequence[Pace]
+
+    @property
+    def slower(self) -> float:
+        """How many times as long it takes at p99, taken in each round by itself."""
+        rounds = zip(self.beside, self.alone, strict=True)
+        return median(beside.p99_ms / alone.p99_ms for beside, alone in rounds)
+
+
+@dataclass(frozen=True)
 class Results:
     """All that one run of everything has found."""
 
@@ -99,6 +123,7 @@ class Results:
     samples: Sequence[Sample]
     bursts: Bursts
     memory: Memory
+    waiting: Waiting
 
 
 def medians(samples: Iterable[Sample]) -> list[Sample]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
 
+from bench.api import EVENT, endless_api
 from bench.field import Ground
 from bench.figures import Memory
 from bench.machine import forget_peak, peak_rss_mb, rss_mb
@@ -16,13 +15,12 @@ from bench.sessions import session_id
 from bench.wire import Connection, connections, head, receive, send, status
 
 STREAMS = 1000
-_EVENTS_EACH, _EVENT = 3, b"data: tick\n\n"
+_EVENTS_EACH = 3
 _SESSION = session_id(1)
-_ANSWER = "HTTP/1.1 200 OK\r\nConnection: close\r\n{}\r\n\r\n"
 
 
 async def memory(ground: Ground, *, body_bytes: int) -> Memory:
-    async with _endless_api(body_bytes) as upstream:
+    async with endless_api(body_bytes) as upstream:
         settings = application_settings(
             store=ground.store("small"), key=ground.key, upstream=upstream, max_body_bytes=body_bytes
         )
@@ -69,41 +67,4 @@ async def _events(connection: Connection) -> None:
     writer.write(head("GET", "/api/events", _SESSION))
     assert await status(reader) == 200
     for _ in range(_EVENTS_EACH):
-        await reader.readuntil(_EVENT)
-
-
-@asynccontextmanager
-async def _endless_api(body_bytes: int) -> AsyncIterator[str]:
-    """An API that swallows a body, makes one up, or tells something every second."""
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, asyncio.CancelledError):  # whoever asked has left, or we stop
-            await _answer(reader, writer, body_bytes)
-        writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0, backlog=STREAMS)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-
-
-async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body_bytes: int) -> None:
-    request = await reader.readuntil(b"\r\n\r\n")
-    path = request.split()[1]
-    if path == b"/sink":
-        length = re.search(rb"(?im)^content-length: (\d+)", request)
-        assert length
-        await receive(reader, int(length[1]))
-        writer.write(_ANSWER.format("Content-Length: 0").encode())
-    elif path == b"/source":
-        writer.write(_ANSWER.format(f"Content-Length: {body_bytes}").encode())
-        await send(writer, body_bytes)
-    else:
-        writer.write(_ANSWER.format("Content-Type: text/event-stream").encode())
-        await _tick(writer)
-
-
-async def _tick(writer: asyncio.StreamWriter) -> None:
-    while True:
-        writer.write(_EVENT)
-        await writer.drain()
-        await asyncio.sleep(1)
+        await reader.readuntil(EVENT)

@@ -7,7 +7,19 @@ from itertools import groupby
 from operator import attrgetter
 from statistics import median
 
-from bench.figures import Burst, Bursts, Memory, Ratio, Results, Sample, all_statuses, medians, spread
+from bench.figures import (
+    Burst,
+    Bursts,
+    Memory,
+    Pace,
+    Ratio,
+    Results,
+    Sample,
+    Waiting,
+    all_statuses,
+    medians,
+    spread,
+)
 from bench.questions import CONTENDERS, GROUPS, RATIOS
 
 _HOW = """\
@@ -39,6 +51,7 @@ def markdown(results: Results) -> str:
         *_groups(medians(results.samples)),
         *_bursts(results.bursts),
         *_memory(results.memory),
+        *_waiting(results.waiting),
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -125,3 +138,15 @@ def _memory(memory: Memory) -> list[str]:
     head = ["while", "MB", "more than idle", "MB per second"]
     lines = [[when, f"{mb:.0f}", f"{mb - memory.idle_mb:.0f}", rate] for when, mb, rate in rows]
     return ["## Memory of one process", table(head, lines)]
+
+
+def _waiting(waiting: Waiting) -> list[str]:
+    title = f"## /bff/user, while {waiting.requests} requests wait {waiting.seconds} s for a slow API"
+    paces = {"alone": waiting.alone, f"beside {waiting.requests} requests": waiting.beside}
+    rows = [[name, *_pace(rounds)] for name, rounds in paces.items()]
+    said = f"At p99 it takes {waiting.slower:.2f} times as long (wanted: at most 2)."
+    return [title, table(["/bff/user", "p50 ms", "p99 ms"], rows), said]
+
+
+def _pace(rounds: Sequence[Pace]) -> list[str]:
+    return [f"{median(getattr(pace, name) for pace in rounds):.1f}" for name in ("p50_ms", "p99_ms")]

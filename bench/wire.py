@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -35,6 +36,15 @@ def head(method: str, path: str, session_id: str, *, length: int | None = None) 
 async def status(reader: asyncio.StreamReader) -> int:
     """Read the head of an answer; return its status."""
     answer = await reader.readuntil(b"\r\n\r\n")
+    return int(answer.split(None, 2)[1])
+
+
+async def receive_body(reader: asyncio.StreamReader) -> int:
+    """Read a whole answer; return its status."""
+    answer = await reader.readuntil(b"\r\n\r\n")
+    length = re.search(rb"(?im)^content-length: (\d+)", answer)
+    assert length
+    await reader.readexactly(int(length[1]))
     return int(answer.split(None, 2)[1])
 
 

@@ -7,7 +7,19 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench.figures import Burst, Bursts, Memory, Ratio, Results, Sample, Spread, medians, spread
+from bench.figures import (
+    Burst,
+    Bursts,
+    Memory,
+    Pace,
+    Ratio,
+    Results,
+    Sample,
+    Spread,
+    Waiting,
+    medians,
+    spread,
+)
 from bench.machine import Places, places
 from bench.plot import LONGEST, Bar, Panel, svg
 from bench.questions import CONTENDERS, GROUPS, PANELS, RATIOS, SMALL
@@ -47,6 +59,7 @@ def a_results() -> Results:
         samples=[a_sample(name, group=group) for group, name in sorted(named)],
         bursts=Bursts(1000, 2, refreshes=[1, 1], expired=[burst, burst], good=[burst]),
         memory=Memory(2_000_000_000, 1000, 80, 81, 83, 110, up_mb_per_second=400, down_mb_per_second=1200),
+        waiting=Waiting(500, 10, alone=[Pace(2, 4), Pace(2, 5)], beside=[Pace(3, 6), Pace(3, 5)]),
     )
 
 
@@ -201,3 +214,11 @@ def test_whoever_is_compared_or_drawn_has_a_name():
 
     assert compared | {name for names in PANELS.values() for name in names} <= set(CONTENDERS)
     assert {ratio.group for ratio in RATIOS} <= set(GROUPS)
+
+
+def test_what_a_slow_api_does_to_others_is_told_by_the_p99_of_each_round():
+    report = markdown(a_results())
+
+    assert rows(report)["alone"] == ["2.0", "4.5"]
+    assert rows(report)["beside 500 requests"] == ["3.0", "5.5"]
+    assert "1.25 times as long" in report
