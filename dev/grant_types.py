@@ -12,6 +12,7 @@ from authlib.oauth2.rfc7636 import CodeChallenge
 from authlib.oidc.core import OpenIDCode
 
 from dev.client_auth import AUTH_METHODS
+from dev.demands import check_demands
 from dev.grants import Code, Grant, TokenRecord, new_secret
 from dev.parties import TOKEN_EXCHANGE, Client, User
 from dev.realm import Realm
@@ -51,6 +52,7 @@ class GrantType(grants.BaseGrant):
 class AuthorizationCodeGrant(GrantType, grants.AuthorizationCodeGrant):
     def validate_authorization_request(self) -> str:
         redirect_uri: str = super().validate_authorization_request()
+        check_demands(self.request.form, self.realm)
         for resource in resources_of(self.request):
             check_target("resource", resource, self.realm.refuses_targets)
         return redirect_uri
@@ -67,6 +69,7 @@ class AuthorizationCodeGrant(GrantType, grants.AuthorizationCodeGrant):
             resource=resources[0] if len(resources) == 1 else None,
             sid=session.sid,
             auth_time=session.auth_time,
+            acr=session.acr,
             nonce=data.get("nonce"),
         )
         self.realm.ledger.add_code(

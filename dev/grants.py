@@ -16,6 +16,7 @@ class ProviderSession:
     sub: str
     sid: str
     auth_time: int
+    acr: str | None = None  # how they have signed in; None: nobody has asked for a way of it
 
 
 @dataclass(eq=False)
@@ -28,6 +29,7 @@ class Grant:
     resource: str | None = None  # the API that the access tokens are for
     sid: str = ""
     auth_time: int = 0
+    acr: str | None = None
     nonce: str | None = None
     ended: bool = False
 

@@ -26,6 +26,8 @@ class Realm:
     signing_alg: str = "RS256"  # "ES256"; "HS256" signs with the client secret; "none" does not sign
     signs_with_unpublished_key: bool = False  # the kid is right, the signature is not
     publishes_malformed_keys: bool = False
+    acrs: tuple[str, ...] = ("pwd", "mfa")  # the ways to sign in; what else is asked for is ignored
+    refuses_other_acrs: bool = False  # or refused: unmet_authentication_requirements
     requires_par: bool = False  # an authorization request that was not pushed is refused
     dpop_nonce: str | None = None  # what every DPoP proof at the token endpoint must carry
 
@@ -91,6 +93,7 @@ class Realm:
             "iat": now,
             "exp": now + ID_TOKEN_SECONDS,
             "auth_time": grant.auth_time,
+            "acr": grant.acr,
             "sid": grant.sid,
             "at_hash": at_hash(access_token),
             "nonce": nonce,

@@ -8,8 +8,10 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from tornado.httputil import HTTPServerRequest
 
 from dev import pages
+from dev.demands import acr_for, is_met_by
 from dev.grants import ProviderSession
 from dev.oauth import OAuth
+from dev.parties import User
 from dev.realm import Realm
 from dev.request import Request
 from dev.server import Answer, params
@@ -40,7 +42,9 @@ class SignIn:
     def _respond(self, request: HTTPServerRequest, asked: dict[str, str]) -> Answer:
         if request.method == "POST":
             return self._decided(request, asked)
-        return self._answer(Request(request, asked), self._sessions.get(_cookie(request)), asks=True)
+        session = self._sessions.get(_cookie(request))
+        good = session and is_met_by(session, asked, self._realm)
+        return self._answer(Request(request, asked), session if good else None, asks=True)
 
     def _mistake(self, asked: dict[str, str], *, is_pushed: bool) -> str | None:
         """Nothing may be sent to a redirect URI that is not the client's (RFC 6749 §4.1.2.1)."""
@@ -60,7 +64,7 @@ class SignIn:
         if form.get("sub") not in self._realm.users:
             return pages.refused("There is no such user.")
         self._sessions.pop(_cookie(request), None)
-        cookie, session = secrets.token_urlsafe(32), self._new_session(form["sub"])
+        cookie, session = secrets.token_urlsafe(32), self._new_session(form["sub"], asked)
         self._sessions[cookie] = session
         answer = self._answer(Request(request, asked), session, asks=False)
         return answer.plus({"Set-Cookie": f"{COOKIE}={cookie}; {_ATTRIBUTES}"})
@@ -68,11 +72,18 @@ class SignIn:
     def _answer(self, request: Request, session: ProviderSession | None, *, asks: bool) -> Answer:
         answer = self._oauth.authorize(request, session, asks=asks)
         if answer is None:
-            return pages.login(request.form["client_id"], self._realm.users.values())
+            return pages.login(request.form["client_id"], self._offered(request.form.get("login_hint")))
         return self._back(answer)
 
-    def _new_session(self, sub: str) -> ProviderSession:
-        return ProviderSession(sub, secrets.token_urlsafe(12), int(self._realm.clock()))
+    def _offered(self, hint: str | None) -> list[User]:
+        """The user that the client expects; everybody, if it expects nobody that there is."""
+        users = list(self._realm.users.values())
+        return [user for user in users if hint in (user.sub, user.email)] or users
+
+    def _new_session(self, sub: str, asked: dict[str, str]) -> ProviderSession:
+        return ProviderSession(
+            sub, secrets.token_urlsafe(12), int(self._realm.clock()), acr_for(asked, self._realm)
+        )
 
     def _back(self, answer: Answer) -> Answer:
         """Adds `iss` (RFC 9207 §2), and 303 so that a browser does not post the form again."""
