@@ -48,6 +48,11 @@ class Vault:
     def __init__(self, keys: Sequence[bytes]) -> None:
         self._ring = [_Key(key) for key in keys]
 
+    @property
+    def key_ids(self) -> list[bytes]:
+        """What every sealed thing begins with: the id of the key that has sealed it, in the ring's order."""
+        return [key.id for key in self._ring]
+
     def seal(self, data: bytes, *, place: str) -> bytes:
         key = self._ring[0]
         nonce = os.urandom(_NONCE_BYTES)  # 96 random bits for every call: NIST SP 800-38D §8.2.2

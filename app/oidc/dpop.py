@@ -15,7 +15,7 @@ from joserfc import jwk, jws
 Headers = Mapping[str, str]
 DpopKey = Mapping[str, str]  # a private JWK, as a session keeps it
 
-_ALGORITHM = "ES256"
+ALGORITHM = "ES256"
 _REFUSAL = "use_dpop_nonce"
 _WANTS_NONCE = re.compile(rf'\berror\s*=\s*"?{_REFUSAL}\b')
 
@@ -55,8 +55,8 @@ def proof(
         "nonce": nonce,
     }
     said = {name: value for name, value in claims.items() if value is not None}
-    header = {"typ": "dpop+jwt", "alg": _ALGORITHM, "jwk": public}
-    return jws.serialize_compact(header, json.dumps(said).encode(), signing_key, algorithms=[_ALGORITHM])
+    header = {"typ": "dpop+jwt", "alg": ALGORITHM, "jwk": public}
+    return jws.serialize_compact(header, json.dumps(said).encode(), signing_key, algorithms=[ALGORITHM])
 
 
 def without_query(url: str) -> str:

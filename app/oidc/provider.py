@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ssl import SSLContext
 from typing import Any
@@ -44,6 +44,11 @@ class Metadata:
     prompts: frozenset[str]
 
 
+def discovery_url(issuer: str) -> str:
+    """Return where the metadata of an issuer is (Discovery 1.0 §4)."""
+    return issuer.rstrip("/") + "/.well-known/openid-configuration"
+
+
 def metadata_from(document: dict[str, Any], *, issuer: str) -> Metadata:
     """Return the metadata in a discovery document.
 
@@ -51,7 +56,7 @@ def metadata_from(document: dict[str, Any], *, issuer: str) -> Metadata:
     """
     if document.get("issuer") != issuer:
         raise ProviderUnavailable("the metadata there belongs to another issuer than BFF_ISSUER")
-    algorithms = _strings(document, "id_token_signing_alg_values_supported")
+    algorithms = strings(document, "id_token_signing_alg_values_supported")
     return Metadata(
         issuer=issuer,
         authorization_endpoint=_endpoint(document, "authorization_endpoint"),
@@ -66,8 +71,8 @@ def metadata_from(document: dict[str, Any], *, issuer: str) -> Metadata:
         requires_pushed_authorization_requests=document.get("require_pushed_authorization_requests") is True,
         signing_algorithms=ALGORITHMS & algorithms if algorithms else ALGORITHMS,
         announces_iss=document.get("authorization_response_iss_parameter_supported") is True,
-        announces_pkce="S256" in _strings(document, "code_challenge_methods_supported"),
-        prompts=_strings(document, "prompt_values_supported"),
+        announces_pkce="S256" in strings(document, "code_challenge_methods_supported"),
+        prompts=strings(document, "prompt_values_supported"),
     )
 
 
@@ -83,7 +88,8 @@ def _optional_endpoint(document: dict[str, Any], name: str) -> str | None:
     return _endpoint(document, name) if document.get(name) else None
 
 
-def _strings(document: dict[str, Any], name: str) -> frozenset[str]:
+def strings(document: Mapping[str, Any], name: str) -> frozenset[str]:
+    """Return the strings in a list of the document; none if it is no list."""
     values = document.get(name)
     return (
         frozenset(value for value in values if isinstance(value, str))
@@ -144,8 +150,7 @@ class Provider:
             raise UntrustedToken(str(error)) from error
 
     async def _fetch_metadata(self) -> Metadata:
-        url = self.issuer.rstrip("/") + "/.well-known/openid-configuration"
-        found = metadata_from(await self._fetch(url), issuer=self.issuer)
+        found = metadata_from(await self._fetch(discovery_url(self.issuer)), issuer=self.issuer)
         if not found.announces_pkce:
             log.warning("provider does not announce PKCE with S256; state and nonce alone protect logins")
         return found

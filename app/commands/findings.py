@@ -1,0 +1,63 @@
+"""What a check has found, and how it is told to a person in front of a terminal. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Level = Literal["ok", "info", "warning", "wrong"]
+_INDENT = " " * 11  # as far as what was found stands from the left
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check has found, and what to do about it. Neither text may hold a secret."""
+
+    level: Level
+    what: str
+    advice: str = ""
+
+
+def ok(what: str) -> Finding:
+    return Finding("ok", what)
+
+
+def info(what: str) -> Finding:
+    return Finding("info", what)
+
+
+def warning(what: str, advice: str) -> Finding:
+    return Finding("warning", what, advice)
+
+
+def wrong(what: str, advice: str) -> Finding:
+    return Finding("wrong", what, advice)
+
+
+def report(chapters: Mapping[str, Sequence[Finding]]) -> str:
+    """Return all findings, a line for each and another one for the advice; the last line counts them."""
+    lines = []
+    for title, findings in chapters.items():
+        lines += [title, *(line for finding in findings for line in _lines(finding)), ""]
+    counts = Counter(finding.level for finding in _all(chapters))
+    return "\n".join([*lines, f"{counts['wrong']} wrong, {counts['warning']} to look at, {counts['ok']} ok"])
+
+
+def exit_code(chapters: Mapping[str, Sequence[Finding]]) -> int:
+    return int(any(finding.level == "wrong" for finding in _all(chapters)))
+
+
+def _all(chapters: Mapping[str, Sequence[Finding]]) -> Iterable[Finding]:
+    return (finding for findings in chapters.values() for finding in findings)
+
+
+def _lines(finding: Finding) -> list[str]:
+    lines = [f"  {finding.level:<8} {_plain(finding.what)}"]
+    return [*lines, _INDENT + _plain(finding.advice)] if finding.advice else lines
+
+
+def _plain(text: str) -> str:
+    """What comes from outside must not steer the terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
