@@ -138,12 +138,15 @@ class Provider:
         """
         allowed = (await self.metadata()).signing_algorithms
         algorithm_of(token, allowed)
+        known = await self._keys.get()
         try:
-            return verified(token, await self._keys.get(), allowed)
+            return verified(token, known, allowed)
         except UnknownKey:
             if self._keys.seconds_since_asked() < self._cooldown_seconds:
                 raise
             newer = await self._keys.renew()
+            if newer is known:  # the provider did not answer
+                raise
         try:
             return verified(token, newer, allowed)
         except UnknownKey as error:
