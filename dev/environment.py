@@ -53,6 +53,7 @@ def dev_client(given: Mapping[str, str]) -> Client:
         given.get("BFF_CLIENT_SECRET", secrets.token_urlsafe(32)),
         redirect_uris=(f"{base_url}/bff/callback",),
         post_logout_redirect_uris=(f"{base_url}/bff/logout/callback",),
+        backchannel_logout_uri=f"{base_url}/bff/backchannel",
     )
 
 

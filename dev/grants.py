@@ -102,6 +102,10 @@ class Ledger:
         expires_at = self._clock() + CODE_SECONDS
         self._codes[value] = Code(value, grant, redirect_uri, code_challenge, expires_at, jkt=jkt)
 
+    def clients_of(self, sid: str) -> set[str]:
+        """Whom somebody has signed in to while the provider's session lasted."""
+        return {code.grant.client_id for code in self._codes.values() if code.grant.sid == sid}
+
     def usable_code(self, value: str) -> Code | None:
         """None when unknown, too old or used; using one twice ends its grant (RFC 6749 §4.1.2)."""
         code = self._codes.get(value)

@@ -37,11 +37,21 @@ class Provider(Realm, LocalServer):
         self.last_request: dict[str, dict[str, str]] = {}
         self._oauth = OAuth(self)
         self._signin = SignIn(self, self._oauth)
+        self.backchannel = self._signin.backchannel
         self._guard = Guard(self)
 
     async def start(self, port: int = 0) -> None:
         await super().start(port)
         self.issuer = f"http://127.0.0.1:{self.port}"
+
+    async def stop(self) -> None:
+        self.backchannel.give_up()
+        await super().stop()
+
+    async def end_sessions(self, sub: str) -> None:
+        """Sign the user out here, in every browser, and tell all clients."""
+        self._signin.end_sessions(sub)
+        await self.backchannel.settle()
 
     def routes(self) -> list[Route]:
         get, post, both = ("GET",), ("POST",), ("GET", "POST")
@@ -96,6 +106,8 @@ class Provider(Realm, LocalServer):
             "dpop_signing_alg_values_supported": ALGORITHMS,
             "prompt_values_supported": ["none", "login", "consent", "select_account"],
             "authorization_response_iss_parameter_supported": True,
+            "backchannel_logout_supported": True,
+            "backchannel_logout_session_supported": True,
         }
         return json_answer(self.tell("metadata", truth))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
 
@@ -11,6 +12,8 @@ from dev.keys import MALFORMED_KEYS, SigningKeys
 from dev.parties import USERS, Client, User
 
 ID_TOKEN_SECONDS = 300
+LOGOUT_TOKEN_SECONDS = 120
+LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 UNSET = object()
 
 
@@ -37,8 +40,8 @@ class Realm:
         self.clock = clock
         self.ledger = Ledger(clock)
         self.refuses_targets: set[str] = set()  # each `resource` or `audience` in it is an invalid_target
-        # "id_token", "id_token_header", "userinfo", "metadata", "callback", "token" -> members
-        # that replace the true ones; None removes the member.
+        # "id_token", "id_token_header", "logout_token", "logout_token_header", "userinfo", "metadata",
+        # "callback", "token" -> members that replace the true ones; None removes the member.
         self.lies: dict[str, dict[str, object]] = {}
         self._keys = SigningKeys()
         self._id_tokens: dict[str, str] = {}  # each one ever issued -> its client_id
@@ -69,16 +72,36 @@ class Realm:
         self.ledger.revoke_refresh_tokens()
 
     def issue_id_token(self, grant: Grant, access_token: str, nonce: str | None) -> str:
-        client, alg = self.clients[grant.client_id], self.signing_alg
-        id_token = self._keys.sign(
-            self.tell("id_token_header", self._keys.header(alg)),
-            self.tell("id_token", self._claims(grant, access_token, nonce)),
+        id_token = self._signed("id_token", {}, self._claims(grant, access_token, nonce), grant.client_id)
+        self._id_tokens[id_token] = grant.client_id
+        return id_token
+
+    def logout_token(self, client_id: str, *, sub: str | None = None, sid: str | None = None) -> str:
+        """OpenID Connect Back-Channel Logout 1.0 §2.4."""
+        now = int(self.clock())
+        claims = {
+            "iss": self.issuer,
+            "aud": client_id,
+            "iat": now,
+            "exp": now + LOGOUT_TOKEN_SECONDS,
+            "jti": secrets.token_urlsafe(12),
+            "events": {LOGOUT_EVENT: {}},
+            "sub": sub,
+            "sid": sid,
+        }
+        return self._signed("logout_token", {"typ": "logout+jwt"}, claims, client_id)
+
+    def _signed(
+        self, kind: str, header: Mapping[str, object], claims: Mapping[str, object], client_id: str
+    ) -> str:
+        alg = self.signing_alg
+        return self._keys.sign(
+            self.tell(f"{kind}_header", {**self._keys.header(alg), **header}),
+            self.tell(kind, claims),
             alg=alg,
-            secret=client.client_secret,
+            secret=self.clients[client_id].client_secret,
             forged=self.signs_with_unpublished_key,
         )
-        self._id_tokens[id_token] = client.client_id
-        return id_token
 
     def client_of_id_token(self, id_token: str) -> Client | None:
         """Whose id token it is, expired or not; None when it was not issued here."""

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from tornado.httputil import HTTPServerRequest
 
 from dev import pages
+from dev.backchannel import BackChannel
 from dev.demands import acr_for, is_met_by
 from dev.grants import ProviderSession
 from dev.oauth import OAuth
@@ -24,6 +25,7 @@ class SignIn:
     def __init__(self, realm: Realm, oauth: OAuth) -> None:
         self._realm = realm
         self._oauth = oauth
+        self.backchannel = BackChannel(realm)
         self._sessions: dict[str, ProviderSession] = {}
 
     def authorize(self, request: HTTPServerRequest) -> Answer:
@@ -100,11 +102,17 @@ class SignIn:
             if hinted is None or client not in (None, hinted):
                 return pages.refused("This id_token_hint was not issued here, or not to this client.")
             client = hinted
-        self._sessions.pop(_cookie(request), None)
+        if session := self._sessions.pop(_cookie(request), None):
+            self.backchannel.announce(session)
         uri = asked.get("post_logout_redirect_uri", "")
         known = client is not None and uri in client.post_logout_redirect_uris
         answer = _redirect(_with_state(uri, asked.get("state"))) if known else pages.signed_out()
         return answer.plus({"Set-Cookie": f"{COOKIE}=; Max-Age=0; {_ATTRIBUTES}"})
+
+    def end_sessions(self, sub: str) -> None:
+        """What an administrator does: the user is signed out here, in every browser."""
+        for cookie in [cookie for cookie, session in self._sessions.items() if session.sub == sub]:
+            self.backchannel.announce(self._sessions.pop(cookie))
 
 
 def _cookie(request: HTTPServerRequest) -> str:
