@@ -20,26 +20,24 @@ def check_id_token(
 ) -> None:
     """Raise UntrustedToken unless the id token was made for this login of ours (OIDC Core §3.1.3.7)."""
     claims = token.claims
-    _check_audience(claims, issuer=issuer, client_id=client_id)
-    _check_times(claims, now=now)
-    _require(text(claims, "sub") != "", "sub")
-    _require(hmac.compare_digest(text(claims, "nonce").encode(), nonce.encode()), "nonce")
+    check_is_for_us(claims, issuer=issuer, client_id=client_id, now=now)
+    require(text(claims, "sub") != "", "sub")
+    require(hmac.compare_digest(text(claims, "nonce").encode(), nonce.encode()), "nonce")
     if "at_hash" in claims:
-        _require(claims["at_hash"] == at_hash(access_token, token.algorithm), "at_hash")
+        require(claims["at_hash"] == at_hash(access_token, token.algorithm), "at_hash")
 
 
 def check_refreshed_id_token(token: SignedToken, *, earlier: Claims, client_id: str, now: float) -> None:
     """Raise UntrustedToken unless it speaks of the same login as `earlier` (OIDC Core §12.2)."""
     claims = token.claims
-    _check_audience(claims, issuer=earlier["iss"], client_id=client_id)
-    _check_times(claims, now=now)
-    _require(claims.get("sub") == earlier["sub"], "sub")
-    _require("nonce" not in claims or claims["nonce"] == earlier.get("nonce"), "nonce")
+    check_is_for_us(claims, issuer=earlier["iss"], client_id=client_id, now=now)
+    require(claims.get("sub") == earlier["sub"], "sub")
+    require("nonce" not in claims or claims["nonce"] == earlier.get("nonce"), "nonce")
 
 
 def check_userinfo(userinfo: Claims, *, subject: str) -> None:
     """Raise UntrustedToken unless userinfo is about the id token's subject (OIDC Core §5.3.2)."""
-    _require(userinfo.get("sub") == subject, "sub")
+    require(userinfo.get("sub") == subject, "sub")
 
 
 def at_hash(access_token: str, algorithm: str) -> str:
@@ -51,17 +49,15 @@ def at_hash(access_token: str, algorithm: str) -> str:
 _HASHES = {"256": "sha256", "384": "sha384", "512": "sha512", "DSA": "sha512", "519": "sha512"}
 
 
-def _check_audience(claims: Claims, *, issuer: str, client_id: str) -> None:
-    _require(claims.get("iss") == issuer, "iss")
+def check_is_for_us(claims: Claims, *, issuer: str, client_id: str, now: float) -> None:
+    """Raise UntrustedToken unless a token is the issuer's, for us alone, and good now."""
+    require(claims.get("iss") == issuer, "iss")
     # Another audience beside us is one that we do not know, nor trust.
-    _require(_audiences(claims) == {client_id}, "aud")
-    _require(claims.get("azp", client_id) == client_id, "azp")
-
-
-def _check_times(claims: Claims, *, now: float) -> None:
-    _require(_number(claims, "exp") > now - LEEWAY_SECONDS, "exp")
-    _require(_number(claims, "iat") < now + LEEWAY_SECONDS, "iat")
-    _require("nbf" not in claims or _number(claims, "nbf") < now + LEEWAY_SECONDS, "nbf")
+    require(_audiences(claims) == {client_id}, "aud")
+    require(claims.get("azp", client_id) == client_id, "azp")
+    require(_number(claims, "exp") > now - LEEWAY_SECONDS, "exp")
+    require(_number(claims, "iat") < now + LEEWAY_SECONDS, "iat")
+    require("nbf" not in claims or _number(claims, "nbf") < now + LEEWAY_SECONDS, "nbf")
 
 
 def _audiences(claims: Claims) -> frozenset[str]:
@@ -78,11 +74,11 @@ def text(claims: Claims, name: str) -> str:
 
 def _number(claims: Claims, name: str) -> float:
     value = claims.get(name)
-    _require(isinstance(value, int | float) and not isinstance(value, bool), name)
+    require(isinstance(value, int | float) and not isinstance(value, bool), name)
     return cast(float, value)  # as it is: an int of hundreds of digits fits no float
 
 
-def _require(holds: bool, claim: str) -> None:
-    """The message names the claim and never its value."""
+def require(holds: bool, claim: str) -> None:
+    """Raise UntrustedToken unless it holds; the message names the claim and never its value."""
     if not holds:
         raise UntrustedToken(f"the claim {claim} is not what it must be")
