@@ -18,11 +18,13 @@ from app.oidc.client import OidcClient
 from app.oidc.dpop import new_key
 from app.oidc.http import tls
 from app.oidc.provider import Provider, provider_http
-from app.sessions.memory import MemoryOutbox, MemorySessions
+from app.sessions.memory import MemoryOutbox, MemorySeenTokens, MemorySessions
 from app.sessions.mongo import MongoSessions
 from app.sessions.mongo_connection import connect
 from app.sessions.mongo_outbox import MongoOutbox
+from app.sessions.mongo_seen import MongoSeenTokens
 from app.sessions.outbox import Outbox
+from app.sessions.seen import SeenTokens
 from app.sessions.session import Lifetime, Session, session_ref
 from app.sessions.store import SessionStore
 from app.settings import ROOT, Settings
@@ -49,6 +51,7 @@ class Services:
     lifetime: Lifetime
     sessions: SessionStore
     outbox: Outbox
+    seen_tokens: SeenTokens
     provider: Provider
     oidc: OidcClient
     tokens: UserTokens
@@ -93,7 +96,7 @@ async def running_services(
 def _built(settings: Settings, clock: Callable[[], float]) -> Services:
     context = tls()
     vault = Vault(settings.key_ring)
-    sessions, outbox = _stores(settings, vault, clock)
+    sessions, outbox, seen_tokens = _stores(settings, vault, clock)
     provider = _provider(settings, context, clock)
     oidc = OidcClient(settings, provider, tls=context, clock=clock)
     revocation = Revocation(oidc, outbox, at_end=settings.revoke_refresh_token_on_logout, clock=clock)
@@ -111,6 +114,7 @@ def _built(settings: Settings, clock: Callable[[], float]) -> Services:
         lifetime=Lifetime(settings.session_idle_seconds, settings.session_absolute_seconds),
         sessions=sessions,
         outbox=outbox,
+        seen_tokens=seen_tokens,
         provider=provider,
         oidc=oidc,
         tokens=users,
@@ -135,9 +139,15 @@ def _provider(settings: Settings, context: SSLContext, clock: Callable[[], float
     )
 
 
-def _stores(settings: Settings, vault: Vault, clock: Callable[[], float]) -> tuple[SessionStore, Outbox]:
+def _stores(
+    settings: Settings, vault: Vault, clock: Callable[[], float]
+) -> tuple[SessionStore, Outbox, SeenTokens]:
     if settings.session_store == "memory:":
         log.warning("sessions are kept in memory: they end when this process does")
-        return MemorySessions(clock=clock), MemoryOutbox(clock=clock)
+        return MemorySessions(clock=clock), MemoryOutbox(clock=clock), MemorySeenTokens(clock=clock)
     client = connect(settings.session_store, driver=settings.mongodb_driver)
-    return MongoSessions(client, vault, clock=clock), MongoOutbox(client, vault, clock=clock)
+    return (
+        MongoSessions(client, vault, clock=clock),
+        MongoOutbox(client, vault, clock=clock),
+        MongoSeenTokens(client, clock=clock),
+    )

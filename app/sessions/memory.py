@@ -1,4 +1,4 @@
-"""Sessions and the outbox in this process alone: for development, gone at every restart."""
+"""Everything that a store keeps, in this process alone: for development, gone at every restart."""
 
 from __future__ import annotations
 
@@ -141,3 +141,21 @@ class MemoryOutbox:
     def _clear_away(self) -> None:
         now = self._clock()
         self._waiting = {id_: entry for id_, entry in self._waiting.items() if now < entry[1].expires_at}
+
+
+class MemorySeenTokens:
+    """SeenTokens in a dictionary."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._seen: dict[str, float] = {}  # until when
+
+    async def open(self) -> None:
+        pass
+
+    async def has(self, key: str) -> bool:
+        return self._clock() < self._seen.get(key, 0)
+
+    async def add(self, key: str, *, until: float) -> None:
+        now = self._clock()
+        self._seen = {kept: end for kept, end in self._seen.items() if now < end} | {key: until}
