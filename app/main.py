@@ -17,6 +17,7 @@ from tornado.web import Application, RequestHandler, url
 from app.clients.registry import TypedClient
 from app.errors import AppError, StoreUnavailable
 from app.handlers.auth import Callback, Login
+from app.handlers.backchannel import BackChannelLogout
 from app.handlers.base import NotFound
 from app.handlers.forward_auth import ForwardAuths
 from app.handlers.health import Alive, Ready
@@ -57,6 +58,8 @@ def routes(services: Services) -> list[Any]:
         url(r"/bff/user", User),
         url(r"/bff/sessions", Sessions),
         url(r"/bff/sessions/(\w+)", OneSession),
+        # the provider itself
+        url(r"/bff/backchannel", BackChannelLogout),
         # load balancers and operators
         url(r"/healthz", Alive),
         url(r"/readyz", Ready),
@@ -146,7 +149,8 @@ async def _warm_up(services: Services) -> None:
     while True:
         try:
             await services.sessions.open()
-            return await services.outbox.open()
+            await services.outbox.open()
+            return await services.seen_tokens.open()
         except StoreUnavailable:
             await asyncio.sleep(_STORE_RETRY_SECONDS)
 

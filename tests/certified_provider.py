@@ -39,6 +39,11 @@ class Certified:
         async with httpx2.AsyncClient() as http:
             return int((await http.get(f"{self.issuer}/pushed")).text)
 
+    async def told(self) -> list[str]:
+        """How each logout token went that it has sent: `success`, or what was wrong."""
+        async with httpx2.AsyncClient() as http:
+            return list((await http.get(f"{self.issuer}/told")).json())
+
     async def is_active(self, token: str | None) -> bool:
         return bool((await self.introspected(token))["active"])
 
@@ -66,6 +71,13 @@ class Visitor(Browser):
             url = urljoin(url, response.headers["Location"])
         return url
 
+    async def signs_out_there(self, issuer: str) -> None:
+        """Sign out at the provider, without a word to the application."""
+        url = f"{issuer}/session/end"
+        action, hidden = form_in((await self.http.get(url)).text)
+        response = await self.http.post(urljoin(url, action), data={**hidden, **FILLED_IN})
+        assert response.has_redirect_location, response.text
+
     async def signs_in(self, return_url: str = "/") -> httpx2.Response:
         return await self.get(await self.passes_the_provider(await self.start_login(return_url)))
 
@@ -90,6 +102,7 @@ async def certified_provider(
         "client_secret": CLIENT_SECRET,
         "redirect_uris": [f"{base_url}/bff/callback"],
         "post_logout_redirect_uris": [f"{base_url}/bff/logout/callback"],
+        "backchannel_logout_uri": f"{base_url}/bff/backchannel",
         "registered": registered or {},
         "requires_par": "par" in requires,
         "requires_dpop_nonce": "dpop_nonce" in requires,

@@ -27,8 +27,9 @@ BANDS = [
     "errors",
     "setting_rules setting_shapes settings",
     "vault observability flights",
-    "web.* sessions.session sessions.limit sessions.store sessions.outbox"
-    " oidc.documents oidc.http oidc.kept oidc.keys oidc.provider oidc.claims oidc.answers oidc.dpop",
+    "web.* sessions.session sessions.limit sessions.store sessions.outbox sessions.seen"
+    " oidc.documents oidc.http oidc.kept oidc.keys oidc.provider oidc.claims oidc.logout_token"
+    " oidc.answers oidc.dpop",
     "oidc.client_auth oidc.breaker oidc.calls oidc.login oidc.client"
     " sessions.batches sessions.mongo* sessions.memory",
     "tokens.*",
@@ -246,6 +247,7 @@ def test_a_setting_has_the_default_of_the_design(name: str, default: object):
         "/bff/user",
         "/bff/sessions",
         "/bff/sessions/0123456789abcdef",
+        "/bff/backchannel",
         "/healthz",
         "/readyz",
     ],

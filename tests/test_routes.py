@@ -11,6 +11,7 @@ import pytest
 from tornado.web import RequestHandler
 
 from app.handlers.auth import Callback, Login
+from app.handlers.backchannel import BackChannelLogout
 from app.handlers.base import ApiHandler, BaseHandler
 from app.handlers.forward_auth import ForwardAuths
 from app.handlers.health import Alive, Ready
@@ -53,6 +54,8 @@ def kind_of(handler: Any) -> str:
         return "health"
     if isinstance(handler, ForwardAuths):
         return "proxy"
+    if handler is BackChannelLogout:
+        return "provider"
     if isinstance(handler, RemoteApis) or issubclass(handler, ApiHandler):
         return "data"
     return "page" if issubclass(handler, BaseHandler) else "unknown"
@@ -74,7 +77,7 @@ async def browser(browser: Browser) -> Browser:
 
 
 def test_every_route_is_of_a_kind_that_these_tests_know():
-    assert set(ROUTES.values()) == {"page", "navigation", "data", "proxy", "health"}
+    assert set(ROUTES.values()) == {"page", "navigation", "data", "proxy", "provider", "health"}
 
 
 # Who is let in
@@ -141,7 +144,8 @@ async def test_what_a_link_can_reach_is_read_only(path: str, browser: Browser):
 
 
 @pytest.mark.parametrize(
-    "path", [*(path for path in ROUTES if "forward-auth" not in path), "/static/css/app.css"]
+    "path",
+    [*(path for path, kind in ROUTES.items() if kind not in ("proxy", "provider")), "/static/css/app.css"],
 )
 async def test_what_another_site_posts_is_refused(path: str, app: RunningApp, browser: Browser):
     sent = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}

@@ -19,6 +19,7 @@ const configuration = {
       client_secret: options.client_secret,
       redirect_uris: options.redirect_uris,
       post_logout_redirect_uris: options.post_logout_redirect_uris,
+      backchannel_logout_uri: options.backchannel_logout_uri,
       grant_types: ["authorization_code", "refresh_token", "client_credentials"],
       token_endpoint_auth_method: "client_secret_basic",
       ...options.registered,
@@ -31,6 +32,7 @@ const configuration = {
     introspection: { enabled: true },
     revocation: { enabled: true },
     rpInitiatedLogout: { enabled: true },
+    backchannelLogout: { enabled: true },
     clientCredentials: { enabled: true },
     pushedAuthorizationRequests: { enabled: true, requirePushedAuthorizationRequests: options.requires_par },
     dPoP: { enabled: true, nonceSecret: Buffer.alloc(32, 1), requireNonce: () => options.requires_dpop_nonce },
@@ -39,6 +41,8 @@ const configuration = {
       getResourceServerInfo: () => ({ scope: "orders.read orders.write", accessTokenFormat: "opaque" }),
     },
   },
+  // Its dispatcher closes every connection to a loopback address, and ours is one.
+  fetch: (url, { dispatcher, ...options }) => fetch(url, options),
   // Without `prompt=consent` it takes offline_access out of the scope; that is a policy, and this is ours.
   issueRefreshToken: async (_, client) => client.grantTypeAllowed("refresh_token"),
   expiresWithSession: async () => false,
@@ -48,17 +52,21 @@ const configuration = {
 
 let refreshes = 0;
 let pushed = 0;
+const told = [];
 
 const server = createServer();
 server.listen(0, "127.0.0.1", () => {
   const issuer = `http://127.0.0.1:${server.address().port}`;
   const provider = new Provider(issuer, configuration);
   provider.on("grant.success", (ctx) => (refreshes += ctx.oidc.params.grant_type === "refresh_token"));
+  provider.on("backchannel.success", () => told.push("success"));
+  provider.on("backchannel.error", (_, error) => told.push(String(error)));
   const answer = provider.callback();
   server.on("request", (request, response) => {
     pushed += request.url === "/request";
     if (request.url === "/refreshes") response.end(String(refreshes));
     else if (request.url === "/pushed") response.end(String(pushed));
+    else if (request.url === "/told") response.end(JSON.stringify(told));
     else setTimeout(answer, request.url === "/token" ? options.token_milliseconds : 0, request, response);
   });
   console.log(JSON.stringify({ issuer }));
