@@ -298,6 +298,7 @@ async def test_a_forged_signature_ends_nothing_and_costs_the_provider_one_look_p
 
 
 FORM = "application/x-www-form-urlencoded"
+MULTIPART = '--x\r\nContent-Disposition: form-data; name="logout_token"\r\n\r\nTOKEN\r\n--x--\r\n'
 
 
 @pytest.mark.parametrize(
@@ -312,6 +313,7 @@ FORM = "application/x-www-form-urlencoded"
         pytest.param("logout_token=TOKEN&more=" + 65536 * "x", FORM, id="more than a token"),
         pytest.param("logout_token=TOKEN", "text/plain", id="a form that says it is none"),
         pytest.param('{"logout_token": "TOKEN"}', "application/json", id="JSON"),
+        pytest.param(MULTIPART, "multipart/form-data; boundary=x", id="a form of another kind"),
     ],
 )
 async def test_the_body_is_refused_when_it_is(

@@ -95,7 +95,8 @@ async def test_every_client_of_the_session_is_told_and_no_other(
     for client_id in ("second", "third"):
         provider.clients[client_id] = Client(client_id, "secret", (CALLBACK,), (), listener.url)
     provider.clients["deaf"] = Client("deaf", "secret", (CALLBACK,))
-    await browser.tokens()
+    await browser.sign_in("bob", client_id="third")
+    await browser.tokens()  # as alice
     for client_id in ("second", "deaf"):
         await browser.authorize(client_id=client_id)
     await sign_out(provider, browser)
