@@ -111,15 +111,15 @@ def is_listening(port: int) -> bool:
 
 @asynccontextmanager
 async def running(
-    module: str, folder: Path, *, root: Path = ROOT, ports: int = 1, **settings: Any
+    module: str, folder: Path, *arguments: str, root: Path = ROOT, ports: int = 1, **settings: Any
 ) -> AsyncIterator[Running]:
-    """`python -m module`, where there is no `.env`, with the code under `root` or in `folder`."""
+    """`python -m module arguments`, where there is no `.env`, with the code under `root` or in `folder`."""
     port = settings.setdefault("BFF_PORT", free_ports(ports))
     environment = {**os.environ, "PYTHONPATH": f"{root}:{folder}"}
     environment |= {name: str(value) for name, value in settings.items()}
     with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", module),
+            *(sys.executable, "-m", module, *arguments),
             cwd=folder,
             env=environment,
             stdout=stdout,

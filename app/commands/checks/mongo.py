@@ -26,7 +26,7 @@ def mongo_findings(facts: MongoFacts) -> list[Finding]:
         return [
             wrong(
                 f"MongoDB{where} does not answer: {facts.problem}",
-                "Check BFF_SESSION_STORE (is the password percent-encoded?), and that it runs.",
+                "Check BFF_SESSION_STORE (is the password percent-encoded?), that it runs, and is initiated.",
             )
         ]
     return [
