@@ -122,3 +122,11 @@ def test_equal_values_have_equal_tags_and_others_do_not():
 
 def test_a_tag_cannot_be_computed_without_the_key():
     assert Vault([NEW]).tag("alice") != Vault([OLD]).tag("alice")
+
+
+def test_every_sealed_thing_begins_with_the_id_of_the_key_that_sealed_it():
+    [new, old] = Vault([NEW, OLD]).key_ids
+
+    assert Vault([NEW]).seal(b"new", place=PLACE).startswith(new)
+    assert Vault([OLD]).seal(b"old", place=PLACE).startswith(old)
+    assert new != old
