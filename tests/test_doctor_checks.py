@@ -8,6 +8,7 @@ from socket import gaierror
 from typing import Any
 
 import pytest
+from joserfc import jwk
 
 from app.commands.checks.apis import api_findings
 from app.commands.checks.keys import key_findings
@@ -41,11 +42,7 @@ DOCUMENT = {
     "backchannel_logout_supported": True,
     "backchannel_logout_session_supported": True,
 }
-RSA = {
-    "kty": "RSA",
-    "e": "AQAB",
-    "n": "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw",  # noqa: E501 (RFC 7638 §3.1)
-}
+KEYS = {"keys": [jwk.generate_key("EC", "P-256").as_dict(private=False)]}
 SERVER = Server((6, 0, 5), "bff", 3, sharded=False)
 MONGO = MongoFacts(
     "db.example:27017",
@@ -60,7 +57,7 @@ def fetched(document: dict[str, Any] | None = None, **changed: Any) -> Fetched:
     return replace(right, **changed)
 
 
-FACTS = ProviderFacts(fetched(DOCUMENT), fetched({"keys": [RSA]}), Probe(status=400, error="invalid_grant"))
+FACTS = ProviderFacts(fetched(DOCUMENT), fetched(KEYS), Probe(status=400, error="invalid_grant"))
 
 
 def levels(findings: list[Finding]) -> set[str]:
