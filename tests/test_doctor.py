@@ -11,12 +11,13 @@ from argparse import Namespace
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from tornado.httputil import HTTPServerRequest
 
 from app.commands.doctor import run
-from app.sessions.mongo_connection import connect, disconnect
+from app.sessions.mongo_connection import connect, date, disconnect
 from dev.api import DemoApi
 from dev.mongod import Mongod, find_mongod
 from dev.provider import Client, Failure, Provider
@@ -188,7 +189,7 @@ async def test_an_address_without_a_discovery_document(doctor: Doctor, provider:
     told = await doctor(issuer=f"{provider.issuer}/realms/misspelt")
 
     url = f"{provider.issuer}/realms/misspelt/.well-known/openid-configuration"
-    assert told.verdict == (1, [f"{url} answers 404 without a JSON object"])
+    assert told.verdict == (1, [f"{url} is no discovery document: it answers 404"])
 
 
 async def test_another_secret(doctor: Doctor):
@@ -202,6 +203,34 @@ async def test_a_client_that_is_not_registered(doctor: Doctor):
     told = await doctor(client_id="nobody")
 
     assert told.verdict == (1, ["it does not know us as nobody: it answers 401 invalid_client"])
+
+
+@pytest.mark.parametrize("endpoint", ["metadata", "jwks"])
+async def test_a_document_that_comes_with_an_error_is_none(doctor: Doctor, provider: Provider, endpoint: str):
+    provider.fails[endpoint] = Failure(500, b'{"issuer": "a document all the same", "keys": []}')
+    told = await doctor()
+
+    [wrong] = told.of("wrong")
+    assert told.code == 1
+    assert wrong.endswith("it answers 500")
+
+
+async def test_with_dpop_the_probe_carries_a_proof(doctor: Doctor, clock: Clock):
+    class Attentive(Provider):
+        proofs: ClassVar[list[str | None]] = []
+
+        def record(self, endpoint: str, request: HTTPServerRequest) -> None:
+            super().record(endpoint, request)
+            if endpoint == "token":
+                self.proofs.append(request.headers.get("DPoP"))
+
+    provider = Attentive([Client(CLIENT_ID, CLIENT_SECRET, ())], clock=clock)
+    await provider.start()
+    assert (await doctor(issuer=provider.issuer, dpop=True)).verdict == (0, [])
+    assert (await doctor(issuer=provider.issuer)).verdict == (0, [])
+    await provider.stop()
+
+    assert [bool(proof) for proof in provider.proofs] == [True, False]
 
 
 async def test_a_token_endpoint_in_trouble_is_something_to_look_at(doctor: Doctor, provider: Provider):
@@ -265,6 +294,7 @@ async def test_a_provider_that_does_the_least_is_something_to_look_at(doctor: Do
         "refresh tokens cannot be revoked: they outlive a logout",
         "its own session cannot be ended: who signs out and in again may not be asked for a password",
     ]
+    assert "Find out what gives refresh tokens there" in told.text
 
 
 # What is wrong with sessions and keys
@@ -314,6 +344,20 @@ async def test_sessions_sealed_with_a_key_that_is_gone(
     told = await doctor(encryption_keys=[KEY])
 
     assert told.verdict == (1, ["sessions: 1 sealed with a key that is not there"])
+
+
+@pytest.mark.parametrize("byte", [b"\x00", b"\xff"])
+async def test_a_record_belongs_to_a_key_only_if_all_bits_are_those_of_its_id(
+    doctor: Doctor, database: str, byte: bytes
+):
+    client = connect(database, driver="pymongo")
+    sessions = client.get_default_database().get_collection("sessions")
+    await sessions.insert_one({"sealed": byte * 40, "expires_at": date(time.time() + 60)})
+    await disconnect(client)
+    told = await doctor()
+
+    assert told.verdict == (1, ["sessions: 1 sealed with a key that is not there"])
+    assert "sessions: 0 with key 1" in told.of("ok")
 
 
 async def test_an_old_key_that_still_opens_sessions_and_one_that_opens_none(

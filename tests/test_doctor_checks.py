@@ -85,7 +85,7 @@ def test_a_provider_that_is_right_is_all_right():
     ("changed", "found"),
     [
         ({"discovery": fetched(problem="no answer in time", status=0)}, "cannot be had: no answer in time"),
-        ({"discovery": fetched(status=404)}, "answers 404 without a JSON object"),
+        ({"discovery": fetched(status=404)}, "is no discovery document: it answers 404"),
         ({"discovery": fetched({**DOCUMENT, "issuer": None})}, "it names itself None"),
         ({"discovery": fetched({**DOCUMENT, "token_endpoint": None})}, "no usable token_endpoint"),
         ({"discovery": fetched(DOCUMENT, date=NOW + 62)}, "62 s behind its clock: its tokens are not"),
@@ -163,6 +163,7 @@ def test_what_it_announces_does_not_fit(
     ("settings", "changed", "found"),
     [
         ({}, {"authorization_response_iss_parameter_supported": False}, "do not say whose they are"),
+        ({}, {"token_endpoint_auth_methods_supported": None}, "client_secret_basic as proof of who we are"),
         ({}, {"scopes_supported": None}, "does not say which scopes"),
         ({}, {"pushed_authorization_request_endpoint": None}, "PAR is not offered; BFF_PAR is off"),
         ({}, {"dpop_signing_alg_values_supported": None}, "DPoP is not offered; BFF_DPOP is off"),

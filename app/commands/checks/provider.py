@@ -20,7 +20,7 @@ _NOTICEABLE_SECONDS = 5
 
 def provider_findings(facts: ProviderFacts, settings: Settings) -> list[Finding]:
     discovery = facts.discovery
-    if discovery.document is None or discovery.status != 200:
+    if discovery.document is None:
         return [_no_discovery(discovery)]
     answered = ok(f"{discovery.url} answers in {discovery.received_at - discovery.sent_at:.2f} s")
     mistake = _mistake(dict(discovery.document), settings)
@@ -59,7 +59,7 @@ def _no_discovery(discovery: Fetched) -> Finding:
             "Check BFF_ISSUER, and the way from here to there: name, firewall, certificates.",
         )
     return wrong(
-        f"{discovery.url} answers {discovery.status} without a JSON object",
+        f"{discovery.url} is no discovery document: it answers {discovery.status}",
         "Set BFF_ISSUER to the address under which the provider has its discovery document.",
     )
 
@@ -91,9 +91,7 @@ def skew_seconds(date: float, *, sent_at: float, received_at: float) -> float:
 
     `date` has whole seconds, and was written at some time between the other two.
     """
-    if date + 1 < sent_at:
-        return sent_at - (date + 1)
-    return min(received_at - date, 0)
+    return max(sent_at - (date + 1), 0) or min(received_at - date, 0)
 
 
 def _clock(discovery: Fetched) -> Finding:
@@ -110,10 +108,10 @@ def _clock(discovery: Fetched) -> Finding:
 
 
 def _keys(fetched: Fetched) -> Finding:
-    if fetched.problem or fetched.status != 200:
+    if fetched.document is None:
         why = fetched.problem or f"it answers {fetched.status}"
         return wrong(f"its keys at {fetched.url} cannot be had: {why}", "No login succeeds without them.")
-    usable = len(published_keys(dict(fetched.document or {})))
+    usable = len(published_keys(dict(fetched.document)))
     if not usable:
         return wrong(
             f"there is no key at {fetched.url} that we can check signatures with",

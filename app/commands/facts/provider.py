@@ -28,7 +28,8 @@ Get = Callable[[str], Any]
 class Fetched:
     """What lies at an address of the provider, or in words the `problem` that kept it from us.
 
-    `sent_at` and `received_at` are seconds since the epoch by our clock, `date` by the provider's.
+    An error has no `document`. `sent_at` and `received_at` are seconds since the epoch by our clock,
+    `date` by the provider's.
     """
 
     url: str
@@ -86,7 +87,7 @@ async def _fetched(url: str, get: Get, timeout_seconds: float, clock: Callable[[
         sent_at,
         clock(),
         status=response.status_code,
-        document=object_in(response.content),
+        document=object_in(response.content) if response.status_code == 200 else None,
         date=date_in(response.headers),
     )
 
