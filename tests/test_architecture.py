@@ -27,7 +27,7 @@ BANDS = [
     "errors",
     "setting_rules setting_shapes settings",
     "vault observability flights",
-    "web.* sessions.session sessions.limit sessions.store sessions.outbox sessions.seen"
+    "web.* sessions.session sessions.limit sessions.store sessions.outbox sessions.seen sessions.reseal"
     " oidc.documents oidc.http oidc.kept oidc.keys oidc.provider oidc.claims oidc.logout_token"
     " oidc.answers oidc.dpop",
     "oidc.client_auth oidc.breaker oidc.calls oidc.login oidc.client"

@@ -11,6 +11,15 @@ _DOCTOR = (
     " MongoDB, keys, cookies, proxies, APIs."
     " Exit code 0: nothing is wrong (there may be warnings); 1: something is; 2: the settings are."
 )
+_SESSIONS = (
+    "Who is signed in: a public id, the user, the device, when created, last used, and when it ends;"
+    " tabs in between. Or sign them out: their sessions are gone for every process, and their refresh tokens"
+    " are revoked. Exit code 0: done, also if there was nobody; 1: the session store does not answer."
+)
+_ROTATE_KEYS = (
+    "Seal everything in the session store anew with the first key of BFF_ENCRYPTION_KEYS, while the"
+    " application runs. Exit code 0: the old keys can go; 1: something is left, and it says what."
+)
 
 
 def command_line() -> ArgumentParser:
@@ -22,4 +31,22 @@ def command_line() -> ArgumentParser:
     doctor = commands.add_parser("doctor", help="look for what is wrong around here", description=_DOCTOR)
     doctor.set_defaults(module="app.commands.doctor")
 
+    sessions = commands.add_parser("sessions", help="list or end sessions", description=_SESSIONS)
+    sessions.set_defaults(module="app.commands.sessions")
+    actions = sessions.add_subparsers(dest="action", metavar="list|end", required=True)
+    _choose_whose(actions.add_parser("list", help="all, if you do not say whose"), required=False)
+    _choose_whose(actions.add_parser("end", help="at once, and without asking again"), required=True)
+
+    rotate_keys = commands.add_parser(
+        "rotate-keys", help="seal everything with the first key", description=_ROTATE_KEYS
+    )
+    rotate_keys.set_defaults(module="app.commands.rotate_keys")
+
     return parser
+
+
+def _choose_whose(parser: ArgumentParser, *, required: bool) -> None:
+    whose = parser.add_mutually_exclusive_group(required=required)
+    whose.add_argument("--user", metavar="SUB", help="those of the user with this `sub`")
+    whose.add_argument("--sid", metavar="SID", help="those that belong to this session of the provider's")
+    whose.add_argument("--all", action="store_true", help="those of everybody")

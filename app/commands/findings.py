@@ -54,10 +54,10 @@ def _all(chapters: Mapping[str, Sequence[Finding]]) -> Iterable[Finding]:
 
 
 def _lines(finding: Finding) -> list[str]:
-    lines = [f"  {finding.level:<8} {_plain(finding.what)}"]
-    return [*lines, _INDENT + _plain(finding.advice)] if finding.advice else lines
+    lines = [f"  {finding.level:<8} {plain(finding.what)}"]
+    return [*lines, _INDENT + plain(finding.advice)] if finding.advice else lines
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """What comes from outside must not steer the terminal."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 from app.sessions.outbox import Pending, new_pending
+from app.sessions.reseal import Resealed
 from app.sessions.session import Reason, Session
 
 
@@ -93,6 +94,9 @@ class MemorySessions:
             if self._clock() < session.expires_at:
                 yield session
 
+    async def reseal(self) -> Resealed:
+        return Resealed()  # nothing is sealed here
+
     def _forget(self, ref: str) -> None:
         self._sessions.pop(ref, None)
         self._leases.pop(ref, None)
@@ -137,6 +141,9 @@ class MemoryOutbox:
 
     async def remove(self, pending_id: str) -> None:
         self._waiting.pop(pending_id, None)
+
+    async def reseal(self) -> Resealed:
+        return Resealed()
 
     def _clear_away(self) -> None:
         now = self._clock()

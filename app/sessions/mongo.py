@@ -16,6 +16,8 @@ from pymongo import ReturnDocument
 from app.observability import short
 from app.sessions.batches import Batches
 from app.sessions.mongo_connection import answering, collection, date, disconnect
+from app.sessions.mongo_reseal import reseal
+from app.sessions.reseal import Resealed
 from app.sessions.session import LOGIN, Reason, Session, Target, TokenSet
 from app.vault import Unsealable, Vault
 
@@ -53,7 +55,7 @@ class MongoSessions:
     async def create(self, session: Session) -> None:
         record = {
             "_id": session.ref,
-            **self._sealed(session),
+            **self._sealed(session, to_bytes(session)),
             "version": session.version,
             "created_at": date(session.created_at),
             "renewed_at": date(session.renewed_at),
@@ -86,7 +88,7 @@ class MongoSessions:
 
     async def save(self, session: Session, *, lease: str | None = None) -> Session | None:
         expected = {**self._living(session.ref), "version": session.version}
-        change: dict[str, Any] = {"$set": self._sealed(session), "$inc": {"version": 1}}
+        change: dict[str, Any] = {"$set": self._sealed(session, to_bytes(session)), "$inc": {"version": 1}}
         if lease is not None:
             expected["lease.owner"] = lease
             change["$unset"] = {"lease": ""}
@@ -131,19 +133,27 @@ class MongoSessions:
             if session := self._opened(record):
                 yield session
 
+    async def reseal(self) -> Resealed:
+        return await reseal(self._sessions, self._vault, self._sealed_anew, now=self._clock())
+
     def _living(self, ref: str) -> dict[str, Any]:
         return {"_id": ref, **self._unexpired()}
 
     def _unexpired(self) -> dict[str, Any]:
         return {"expires_at": {"$gt": date(self._clock())}}
 
-    def _sealed(self, session: Session) -> dict[str, Any]:
+    def _sealed(self, session: Session, content: bytes) -> dict[str, Any]:
         """What depends on the key ring; written anew with every save, so that old keys fall out of use."""
         return {
             "user": self._vault.tag(f"{session.issuer} {session.subject}"),
             "sid": self._vault.tag(f"{session.issuer} {session.sid}"),
-            "sealed": Binary(self._vault.seal(to_bytes(session), place=_place(session.ref))),
+            "sealed": Binary(self._vault.seal(content, place=_place(session.ref))),
         }
+
+    def _sealed_anew(self, record: dict[str, Any]) -> dict[str, Any]:
+        """The same content, also what a newer version of us has written into it."""
+        content = self._vault.open(bytes(record["sealed"]), place=_place(record["_id"]))
+        return self._sealed(from_bytes(content), content)
 
     def _opened(self, record: dict[str, Any] | None) -> Session | None:
         if record is None:

@@ -13,7 +13,9 @@ from bson.binary import Binary
 from pymongo import ReturnDocument
 
 from app.sessions.mongo_connection import answering, collection, date
+from app.sessions.mongo_reseal import reseal
 from app.sessions.outbox import Pending, new_pending
+from app.sessions.reseal import Resealed
 from app.vault import Unsealable, Vault
 
 log = logging.getLogger(__name__)
@@ -37,7 +39,7 @@ class MongoOutbox:
         pending = new_pending(issuer, refresh_token, expires_at=expires_at)
         record = {
             "_id": pending.id,
-            "sealed": Binary(self._vault.seal(_to_bytes(pending), place=_place(pending.id))),
+            **self._sealed(pending.id, _to_bytes(pending)),
             "due_at": date(due_at),
             "expires_at": date(expires_at),
             "tries": pending.tries,
@@ -71,16 +73,27 @@ class MongoOutbox:
         async with answering():
             await self._revocations.delete_one({"_id": pending_id})
 
+    async def reseal(self) -> Resealed:
+        return await reseal(self._revocations, self._vault, self._sealed_anew, now=self._clock())
+
+    def _sealed(self, pending_id: str, content: bytes) -> dict[str, Any]:
+        return {"sealed": Binary(self._vault.seal(content, place=_place(pending_id)))}
+
+    def _sealed_anew(self, record: dict[str, Any]) -> dict[str, Any]:
+        return self._sealed(record["_id"], self._content(record))
+
+    def _content(self, record: dict[str, Any]) -> bytes:
+        return self._vault.open(bytes(record["sealed"]), place=_place(record["_id"]))
+
     def _opened(self, record: dict[str, Any]) -> Pending | None:
         try:
-            sealed = self._vault.open(bytes(record["sealed"]), place=_place(record["_id"]))
+            content = json.loads(self._content(record))
         except Unsealable as error:
             # Never deleted: with the right key ring on this process it may well open again.
             log.error(
                 "revocation could not be opened", extra={"revocation": record["_id"], "reason": str(error)}
             )
             return None
-        content = json.loads(sealed)
         return Pending(
             record["_id"],
             content["issuer"],

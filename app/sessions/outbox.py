@@ -6,6 +6,8 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from app.sessions.reseal import Resealed
+
 _ID_BYTES = 16
 
 
@@ -56,3 +58,9 @@ class Outbox(Protocol):
 
     async def remove(self, pending_id: str) -> None:
         """Forget it, for every process at once. Harmless if it is gone."""
+
+    async def reseal(self) -> Resealed:
+        """Seal anew with the first key of the ring what an older one has sealed; look at each record once.
+
+        Nobody has to stop working for it, and nothing that anybody writes meanwhile is lost.
+        """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+from app.sessions.reseal import Resealed
 from app.sessions.session import Reason, Session
 
 
@@ -63,3 +64,9 @@ class SessionStore(Protocol):
 
     def every(self) -> AsyncIterator[Session]:
         """Yield all sessions that can be used, in no order."""
+
+    async def reseal(self) -> Resealed:
+        """Seal anew with the first key of the ring what an older one has sealed; look at each record once.
+
+        Nobody has to stop working for it, and nothing that anybody writes meanwhile is lost.
+        """

@@ -8,13 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from bson.binary import Binary
 from pymongo.errors import PyMongoError
 
 from app.errors import StoreUnavailable
 from app.sessions.mongo import MongoSessions
 from app.sessions.mongo_connection import TIMEOUT_SECONDS, answering, collection, connect, date, disconnect
 from app.sessions.mongo_outbox import MongoOutbox
+from app.sessions.mongo_reseal import sealed_by
 from app.settings import Settings
 from app.vault import Vault
 
@@ -144,17 +144,11 @@ async def _sealed(client: Any, vault: Vault, clock: Callable[[], float]) -> tupl
     counted = []
     for name in COLLECTIONS:
         records, living = collection(client, name), {"expires_at": {"$gt": date(clock())}}
-        sealed_with = [_begins_with(key_id) for key_id in vault.key_ids]
+        sealed_with = [{"sealed": sealed_by(key_id)} for key_id in vault.key_ids]
         by_key = [await records.count_documents({**living, **condition}) for condition in sealed_with]
         by_none = await records.count_documents({**living, "$nor": sealed_with})
         counted.append(Sealed(name, tuple(by_key), by_none))
     return tuple(counted)
-
-
-def _begins_with(key_id: bytes) -> dict[str, Any]:
-    """The records whose sealed bytes begin so: their bits are compared, and no record travels."""
-    others = bytes(byte ^ 0xFF for byte in key_id)
-    return {"sealed": {"$bitsAllSet": Binary(key_id), "$bitsAllClear": Binary(others)}}
 
 
 def in_words(error: BaseException) -> str:
