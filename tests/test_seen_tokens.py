@@ -95,7 +95,7 @@ async def test_what_one_process_has_seen_is_known_to_another_and_cleared_away_by
 
 
 async def test_a_database_that_is_down_raises_store_unavailable(clock: Clock, key: str):
-    client = connect("mongodb://127.0.0.1:1/x", driver="pymongo")
+    client = connect("mongodb://127.0.0.1:1/x", driver="motor")
     with pytest.raises(StoreUnavailable):
         await MongoSeenTokens(client, clock=clock).has(key)
     await disconnect(client)

@@ -6,7 +6,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Awaitable, Callable
 
-from app.commands.stores import NO_STORE, in_memory
+from app.commands.stores import NO_STORE, counted, in_memory
 from app.errors import StoreUnavailable
 from app.services import running_services
 from app.sessions.reseal import Resealed
@@ -62,7 +62,7 @@ def left(total: Resealed) -> bool:
 def told(sessions: Resealed, revocations: Resealed) -> str:
     total = sessions + revocations
     counts = (
-        f"Re-sealed {sessions.done:,} sessions, {revocations.done:,} revocations;"
+        f"Re-sealed {counted(sessions.done, 'session')}, {counted(revocations.done, 'revocation')};"
         f" {total.unopened:,} could not be opened."
     )
     advice = [_STILL_WRITTEN] * bool(total.overtaken) + [_UNOPENED] * bool(total.unopened)

@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 from app.commands.findings import plain
-from app.commands.stores import NO_STORE, in_memory
+from app.commands.stores import NO_STORE, counted, in_memory
 from app.errors import StoreUnavailable
 from app.services import Services, running_services
 from app.sessions.session import Reason, Session
 from app.settings import Settings
 from app.web.devices import device_in_words
 
+_NONE = "There is no such session."
 _AT_ONCE = 20  # sessions that are being ended: each asks the provider to revoke a token
 
 
@@ -39,7 +40,7 @@ async def _list(services: Services, wanted: Namespace) -> None:
         print(line(session))
         count += 1
     if not count:
-        print("There is no such session.")
+        print(_NONE)
 
 
 async def _end(services: Services, wanted: Namespace) -> None:
@@ -47,9 +48,11 @@ async def _end(services: Services, wanted: Namespace) -> None:
     for first in range(0, len(refs), _AT_ONCE):
         some = refs[first : first + _AT_ONCE]
         await asyncio.gather(*(services.tokens.end(ref, Reason.OPERATOR) for ref in some))
-    print(f"Ended {len(refs):,} sessions." if refs else "There is no such session.")
-    if refs:
-        print("A refresh token that could not be revoked now, a running process will revoke.")
+    if not refs:
+        print(_NONE)
+        return
+    print(f"Ended {counted(len(refs), 'session')}.")
+    print("A refresh token that could not be revoked now, a running process will revoke.")
 
 
 async def _found(services: Services, wanted: Namespace) -> AsyncIterator[Session]:

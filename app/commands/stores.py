@@ -11,3 +11,11 @@ NO_STORE = (
 
 def in_memory(settings: Settings) -> bool:
     return settings.session_store == "memory:"
+
+
+def counted(count: int, noun: str) -> str:
+    """
+    >>> counted(1, "session"), counted(1234, "session")
+    ('1 session', '1,234 sessions')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
