@@ -15,10 +15,12 @@ from app.sessions.mongo import MongoSessions
 from app.sessions.mongo_connection import TIMEOUT_SECONDS, answering, collection, connect, date, disconnect
 from app.sessions.mongo_outbox import MongoOutbox
 from app.sessions.mongo_reseal import sealed_by
+from app.sessions.mongo_seen import MongoSeenTokens
 from app.settings import Settings
 from app.vault import Vault
 
-COLLECTIONS = ("sessions", "revocations")
+SEALED = ("sessions", "revocations")
+EXPIRING = (*SEALED, "logout_tokens")
 _TRIAL = "doctor"  # the collection that is written to, and dropped
 
 
@@ -119,11 +121,12 @@ async def _with_indexes(client: Any, vault: Vault, clock: Callable[[], float]) -
     """Make them as a start of the application does, which changes nothing where they are right."""
     await MongoSessions(client, vault, clock=clock).open()
     await MongoOutbox(client, vault, clock=clock).open()
+    await MongoSeenTokens(client, clock=clock).open()
 
 
 async def _expiries(client: Any) -> tuple[tuple[str, float | None], ...]:
     found: list[tuple[str, float | None]] = []
-    for name in COLLECTIONS:
+    for name in EXPIRING:
         indexes = (await collection(client, name).index_information()).values()
         on_expiry = [index for index in indexes if [field for field, _ in index["key"]] == ["expires_at"]]
         found += [(name, index.get("expireAfterSeconds")) for index in on_expiry]
@@ -142,7 +145,7 @@ async def _written(client: Any) -> None:
 
 async def _sealed(client: Any, vault: Vault, clock: Callable[[], float]) -> tuple[Sealed, ...]:
     counted = []
-    for name in COLLECTIONS:
+    for name in SEALED:
         records, living = collection(client, name), {"expires_at": {"$gt": date(clock())}}
         sealed_with = [{"sealed": sealed_by(key_id)} for key_id in vault.key_ids]
         by_key = [await records.count_documents({**living, **condition}) for condition in sealed_with]
