@@ -12,6 +12,8 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from dev.api import DemoApi
 from dev.mongod import Mongod, find_mongod
 from dev.provider import Client, Provider
@@ -58,6 +60,19 @@ async def test_wrong_settings_are_all_named_and_no_secret_is_shown(tmp_path: Pat
     for secret in (CLIENT_SECRET, "c2VjcmV0LWtleQ==", "hunter2", "a-secret-in-the-wrong-place"):
         assert secret not in app.stderr
     assert "Traceback" not in app.stderr
+
+
+@pytest.mark.parametrize("driver", ["motor", "pymongo"])
+@pytest.mark.parametrize("host", ["db", "127.0.0.1"])
+async def test_a_password_that_breaks_the_address_of_the_store_is_not_shown(
+    host: str, driver: str, tmp_path: Path
+):
+    broken = {"BFF_SESSION_STORE": f"mongodb://bff:hun/ter2@{host}/bff", "BFF_MONGODB_DRIVER": driver}
+    async with running("app", tmp_path, **app_settings(**broken)) as app:
+        assert await app.exits() == 2
+
+    assert "  BFF_SESSION_STORE: the driver does not understand it" in app.stderr
+    assert "ter2" not in app.stderr
 
 
 async def test_a_typed_client_with_a_misspelt_name_stops_the_start(tmp_path: Path):

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pymongo import ReadPreference, WriteConcern
-from pymongo.errors import PyMongoError
+from pymongo.errors import InvalidURI, PyMongoError
 
-from app.errors import StoreUnavailable
+from app.errors import SettingsError, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -24,9 +24,18 @@ _WRITES = WriteConcern(w="majority", j=True, wtimeout=TIMEOUT_SECONDS * 1000)
 def connect(uri: str, *, driver: str) -> Any:
     """Return the client of the chosen driver. Call it inside the running loop, after any fork.
 
-    The two differ in nothing that we use, but for `close`: see `disconnect`.
+    Raises SettingsError for a URI that makes no sense to it. The two differ in nothing that we use,
+    but for `close`: see `disconnect`.
     """
     options: dict[str, Any] = {"tz_aware": True, "timeoutMS": TIMEOUT_SECONDS * 1000}
+    try:
+        return _client(uri, driver, options)
+    except (InvalidURI, ValueError):  # not quoted: it may show a piece of the password
+        mistake = "BFF_SESSION_STORE: the driver does not understand it; is the password percent-encoded?"
+        raise SettingsError(mistake) from None
+
+
+def _client(uri: str, driver: str, options: dict[str, Any]) -> Any:
     if driver == "pymongo":
         from pymongo import AsyncMongoClient
 

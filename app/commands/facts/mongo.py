@@ -10,7 +10,7 @@ from typing import Any
 
 from pymongo.errors import PyMongoError
 
-from app.errors import StoreUnavailable
+from app.errors import SettingsError, StoreUnavailable
 from app.sessions.mongo import MongoSessions
 from app.sessions.mongo_connection import TIMEOUT_SECONDS, answering, collection, connect, date, disconnect
 from app.sessions.mongo_outbox import MongoOutbox
@@ -63,7 +63,7 @@ class MongoFacts:
 async def mongo_facts(settings: Settings, *, clock: Callable[[], float]) -> MongoFacts:
     try:
         client = connect(settings.session_store, driver=settings.mongodb_driver)
-    except (PyMongoError, ValueError, TypeError):  # not quoted: it may show a piece of the password
+    except (SettingsError, PyMongoError, TypeError):  # not quoted: it may show a piece of the password
         return MongoFacts(problem="the driver does not understand the URI")
     try:
         return await _looked_at(client, Vault(settings.key_ring), hosts_in(settings.session_store), clock)
