@@ -13,6 +13,7 @@
     │   ├── NoSession            401 log in
     │   ├── SessionEnded         401 there was a session, the provider ended it: log in
     │   ├── ReauthenticationRequired  401 the session cannot get another token: log in
+    │   ├── InsufficientAuthentication  401 log in again, in another way or just now
     │   └── TokenUnavailable     401 the session is fine, the provider is not: try later
     ├── Forbidden                403 not allowed, logging in does not help
     │   └── CsrfRejected         403 not sent by our own pages
@@ -34,7 +35,7 @@ contain a token, code, cookie or session id: they end up in answers and in logs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class AppError(Exception):
@@ -66,7 +67,13 @@ class BadReturnUrl(BadRequest):
 
 
 class LoginFailed(BadRequest):
+    """`reason` is the provider's own error code, if it has sent one (RFC 6749 §4.1.2.1)."""
+
     code, title = "login_failed", "Signing in did not work"
+
+    def __init__(self, detail: str = "", *, reason: str = "login_failed") -> None:
+        super().__init__(detail)
+        self.reason = reason
 
 
 class WrongSid(BadRequest):
@@ -108,6 +115,16 @@ class SessionEnded(Unauthorized):
 
 class ReauthenticationRequired(Unauthorized):
     code, title = "reauthentication_required", "Please sign in again"
+
+
+class InsufficientAuthentication(Unauthorized):
+    """`demands` are the parameters of a login that would be enough (RFC 9470 §3)."""
+
+    code, title = "insufficient_user_authentication", "Please sign in again to go on"
+
+    def __init__(self, detail: str = "", *, demands: Mapping[str, str | int] | None = None) -> None:
+        super().__init__(detail)
+        self.demands = dict(demands or {})
 
 
 class TokenUnavailable(Unauthorized):

@@ -16,11 +16,11 @@ from tornado.web import Application, RequestHandler, url
 
 from app.clients.registry import TypedClient
 from app.errors import AppError, StoreUnavailable
-from app.handlers.auth import Callback, Login
 from app.handlers.backchannel import BackChannelLogout
 from app.handlers.base import NotFound
 from app.handlers.forward_auth import ForwardAuths
 from app.handlers.health import Alive, Ready
+from app.handlers.login import Callback, Login, SilentLogin
 from app.handlers.logout import Logout, LogoutCallback
 from app.handlers.pages import Account, Home
 from app.handlers.plain import log_answer
@@ -51,6 +51,7 @@ def routes(services: Services) -> list[Any]:
         url(r"/account", Account),
         # navigations between the browser, us and the provider
         url(r"/bff/login", Login),
+        url(r"/bff/silent-login", SilentLogin),
         url(r"/bff/callback", Callback),
         url(r"/bff/logout", Logout),
         url(r"/bff/logout/callback", LogoutCallback),

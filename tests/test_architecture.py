@@ -30,6 +30,9 @@ BANDS = [
     "web.* sessions.session sessions.limit sessions.store sessions.outbox sessions.seen sessions.reseal"
     " oidc.documents oidc.http oidc.kept oidc.keys oidc.provider oidc.claims oidc.logout_token"
     " oidc.answers oidc.dpop",
+    "web.* sessions.session sessions.store sessions.outbox"
+    " oidc.documents oidc.http oidc.kept oidc.keys oidc.provider oidc.claims oidc.demands oidc.answers"
+    " oidc.dpop",
     "oidc.client_auth oidc.breaker oidc.calls oidc.login oidc.client"
     " sessions.batches sessions.mongo* sessions.memory",
     "tokens.*",
@@ -241,6 +244,7 @@ def test_a_setting_has_the_default_of_the_design(name: str, default: object):
     [
         "/",
         "/bff/login",
+        "/bff/silent-login",
         "/bff/callback",
         "/bff/logout",
         "/bff/logout/callback",

@@ -367,6 +367,7 @@ async def test_whoever_is_not_asked_for_may_stay_anonymous(browser: Browser):
         ("NoSession", 401, "no_session", None),
         ("SessionEnded", 401, "session_ended", None),
         ("ReauthenticationRequired", 401, "reauthentication_required", None),
+        ("InsufficientAuthentication", 401, "insufficient_user_authentication", None),
         ("TokenUnavailable", 401, "provider_unavailable", None),
         ("Busy", 401, "provider_unavailable", "7"),
         ("Forbidden", 403, "forbidden", None),
@@ -396,7 +397,7 @@ async def test_an_error_becomes(
     assert problem.headers["Content-Type"] == "application/problem+json"
     assert problem.headers.get("Retry-After") == page.headers.get("Retry-After") == retry_after
     assert ("because of the test" in problem.text) == (status != 500 and name != "TimeoutError")
-    if name != "NoSession":  # which sends a person to the login page
+    if name not in ("NoSession", "InsufficientAuthentication"):  # which send a person to the login page
         assert page.status_code == status
         assert f"<code>{code}</code>" in page.text
 

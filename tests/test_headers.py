@@ -54,6 +54,28 @@ def test_a_page_of_ours_is_neither_framed_nor_rebased_and_talks_to_us_only(direc
     assert policy()[directive] == value
 
 
+def test_without_a_provider_a_page_has_no_frames():
+    assert "frame-src" not in policy()
+
+
+@pytest.mark.parametrize(
+    ("issuer", "origin"),
+    [
+        ("https://provider.example", "https://provider.example"),
+        ("https://provider.example:8443/realms/one/", "https://provider.example:8443"),
+    ],
+)
+def test_a_frame_on_a_page_shows_us_or_the_provider(issuer, origin):
+    assert policy(issuer=issuer)["frame-src"] == f"'self' {origin}"
+
+
+def test_what_a_page_of_ours_may_show_in_a_frame_nobody_else_may():
+    headers = security_headers(nonce="n", https=True, framed_by_us=True)
+
+    assert headers["X-Frame-Options"] == "SAMEORIGIN"
+    assert policy(framed_by_us=True)["frame-ancestors"] == "'self'"
+
+
 def test_on_https_the_browser_remembers_to_come_by_https_for_two_years():
     assert security_headers(nonce="n", https=True)["Strict-Transport-Security"] == "max-age=63072000"
 

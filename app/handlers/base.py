@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, overload
 from urllib.parse import urlencode
 
 from tornado.web import HTTPError
 
 from app.clients.registry import ApiClient, Typed
-from app.errors import CsrfRejected, NoSession
-from app.handlers.plain import LOGIN_PATH, PlainHandler
+from app.errors import CsrfRejected, InsufficientAuthentication, NoSession
+from app.handlers.plain import PlainHandler, login_url
+from app.oidc.claims import unmet
+from app.oidc.demands import Demands
 from app.sessions.session import Session, Target
 from app.web.cross_origin import arrives_without_strict_cookies, csrf_refusal
 
@@ -117,6 +119,13 @@ class BaseHandler(PlainHandler):
         """
         return self.services.clients.create(client, self.session)
 
+    def check_signed_in(self, demands: Demands) -> None:
+        """Raise NoSession, or InsufficientAuthentication (RFC 9470), unless somebody has signed in so."""
+        self.demands = demands
+        short = unmet(demands, self.signed_in().claims, now=self.services.clock())
+        if short:
+            raise InsufficientAuthentication(_SHORT[short], demands=demands.params)
+
     def signed_in(self) -> Session:
         """Return the session of the browser, or raise NoSession."""
         if self.session is None:
@@ -129,12 +138,22 @@ class BaseHandler(PlainHandler):
         return await self.services.sessions.of_user(session.issuer, session.subject)
 
 
+_SHORT = {
+    "acr": "This needs another way of signing in than the one that you have used.",
+    "auth_time": "For this you must have signed in a short time ago.",
+}
+
+
 class ApiHandler(BaseHandler):
     """A handler for your pages' JavaScript: wants `X-CSRF: 1`, and never answers with a page."""
 
     answers_with_pages = False
     repeats_cross_site_navigations = False
-    login_url = LOGIN_PATH  # the page knows where it wants to come back to, the API it calls does not
+
+    @property
+    def login_url(self) -> str:
+        """The page knows where it wants to come back to, the API it calls does not."""
+        return login_url(None, self.demands)
 
     async def prepare(self) -> None:
         self.check_csrf()
@@ -161,16 +180,33 @@ class NotFound(BaseHandler):
 
 
 Method = Callable[..., Awaitable[None] | None]
+Guarded = Callable[..., Awaitable[None]]
 
 
-def authenticated(method: Method) -> Callable[..., Awaitable[None]]:
-    """Let only signed-in users in: 401 for a `fetch()`, the way to the login page for a person."""
+@overload
+def authenticated(method: Method, /) -> Guarded: ...
+@overload
+def authenticated(
+    *, acr: str | Sequence[str] = (), max_age: int | None = None
+) -> Callable[[Method], Guarded]: ...
+def authenticated(
+    method: Method | None = None, /, *, acr: str | Sequence[str] = (), max_age: int | None = None
+) -> Guarded | Callable[[Method], Guarded]:
+    """Let only signed-in users in: 401 for a `fetch()`, the way to the login page for a person.
 
-    @functools.wraps(method)
-    async def wrapper(self: BaseHandler, *args: Any, **kwargs: Any) -> None:
-        self.signed_in()
-        result = method(self, *args, **kwargs)
-        if result is not None:
-            await result
+    With `acr`, only those who have signed in in one of these ways; with `max_age`, not longer ago than
+    so many seconds, and a minute. Everybody else is asked to sign in again, and comes back (RFC 9470).
+    """
+    demands = Demands((acr,) if isinstance(acr, str) else tuple(acr), max_age)
 
-    return wrapper
+    def guarded(method: Method) -> Guarded:
+        @functools.wraps(method)
+        async def wrapper(self: BaseHandler, *args: Any, **kwargs: Any) -> None:
+            self.check_signed_in(demands)
+            result = method(self, *args, **kwargs)
+            if result is not None:
+                await result
+
+        return wrapper
+
+    return guarded if method is None else guarded(method)

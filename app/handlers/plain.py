@@ -16,7 +16,15 @@ from tornado.web import Application, HTTPError, RequestHandler
 
 from app import observability
 from app.clients.registry import in_our_words
-from app.errors import AppError, BadReturnUrl, CsrfRejected, NoSession, Unauthorized
+from app.errors import (
+    AppError,
+    BadReturnUrl,
+    CsrfRejected,
+    InsufficientAuthentication,
+    NoSession,
+    Unauthorized,
+)
+from app.oidc.demands import Demands
 from app.services import Services
 from app.web.cross_origin import is_navigation
 from app.web.forwarded import client_address
@@ -35,6 +43,8 @@ class PlainHandler(RequestHandler):
     """Services, security headers, errors and pages; all that a handler without a session needs."""
 
     answers_with_pages = True
+    framed_by_us = False  # whether a page of this site may show the answer in a frame
+    demands = Demands()  # what a login must bring, for which this handler sends somebody away
 
     def __init__(self, application: Application, request: HTTPServerRequest, **kwargs: Any) -> None:
         super().__init__(application, request, **kwargs)
@@ -59,7 +69,11 @@ class PlainHandler(RequestHandler):
         return single_values(self.request.query_arguments)
 
     def set_default_headers(self) -> None:
-        for name, value in security_headers(nonce=self.csp_nonce, https=self.services.settings.https).items():
+        settings = self.services.settings
+        headers = security_headers(
+            nonce=self.csp_nonce, https=settings.https, issuer=settings.issuer, framed_by_us=self.framed_by_us
+        )
+        for name, value in headers.items():
             self.set_header(name, value)
         self.set_header("X-Request-Id", self.request_id)
         self.clear_header("Server")
@@ -79,11 +93,11 @@ class PlainHandler(RequestHandler):
     # One place turns errors into answers.
 
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
-        error = _error_in(kwargs)
+        error = error_in(kwargs)
         super().send_error(error.status if isinstance(error, AppError) else status_code, **kwargs)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        error = _error_in(kwargs)
+        error = error_in(kwargs)
         document = problem(status_code, error, request_id=self.request_id, login_url=self.login_url)
         for name, value in error_headers(error):
             self.set_header(name, value)
@@ -92,7 +106,7 @@ class PlainHandler(RequestHandler):
         if not (self.answers_with_pages and is_navigation(self.request.headers)):
             self.set_header("Content-Type", CONTENT_TYPE)
             self.finish(json.dumps(document))
-        elif isinstance(error, NoSession) and self.request.method == "GET":
+        elif isinstance(error, NoSession | InsufficientAuthentication) and self.request.method == "GET":
             self.redirect(self.login_url)
         else:
             self.render_page("error.html", **document, try_again_url=self.try_again_url(status_code, error))
@@ -123,7 +137,7 @@ class PlainHandler(RequestHandler):
     @property
     def login_url(self) -> str:
         """Where a person signs in and then comes back to this page."""
-        return login_url(self.here)
+        return login_url(self.here, self.demands)
 
     @property
     def here(self) -> str:
@@ -175,9 +189,12 @@ def log_answer(services: Services, request: HTTPServerRequest, status: int, seco
     )
 
 
-def login_url(return_path: str) -> str:
-    return f"{LOGIN_PATH}?{urlencode({'returnUrl': return_path})}"
+def login_url(return_path: str | None, demands: Demands) -> str:
+    """Return where a login starts that leads to `return_path` and brings what is demanded."""
+    wanted = {"returnUrl": return_path} if return_path else {}
+    query = urlencode({**wanted, **demands.params})
+    return f"{LOGIN_PATH}?{query}" if query else LOGIN_PATH
 
 
-def _error_in(kwargs: dict[str, Any]) -> BaseException | None:
+def error_in(kwargs: dict[str, Any]) -> BaseException | None:
     return in_our_words(kwargs.get("exc_info", (None, None, None))[1])

@@ -6,9 +6,10 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
-from app.errors import UntrustedToken
+from app.errors import LoginFailed, UntrustedToken
+from app.oidc.demands import Demands
 from app.oidc.keys import SignedToken
 
 LEEWAY_SECONDS = 60
@@ -38,6 +39,34 @@ def check_refreshed_id_token(token: SignedToken, *, earlier: Claims, client_id: 
 def check_userinfo(userinfo: Claims, *, subject: str) -> None:
     """Raise UntrustedToken unless userinfo is about the id token's subject (OIDC Core §5.3.2)."""
     require(userinfo.get("sub") == subject, "sub")
+
+
+def unmet(demands: Demands, claims: Claims, *, now: float) -> str | None:
+    """Return the claim, `acr` or `auth_time`, that falls short of what is demanded; None if none does."""
+    if demands.acr and text(claims, "acr") not in demands.acr:
+        return "acr"
+    if demands.max_age is not None and not _signed_in_since(now - demands.max_age, claims, now=now):
+        return "auth_time"
+    return None
+
+
+def check_authentication(claims: Claims, demands: Demands, *, anew_since: float | None, now: float) -> None:
+    """Raise LoginFailed unless somebody has signed in as demanded (OIDC Core §3.1.3.7, rules 12 and 13).
+
+    `anew_since` is when the provider was asked for another login, whoever is signed in there.
+    """
+    short = unmet(demands, claims, now=now)
+    if short == "acr":
+        raise LoginFailed("This needs another way of signing in, which the sign-in service did not ask for.")
+    told = "auth_time" in claims  # it need not say so, unless max_age asks for it (§2)
+    old = anew_since is not None and told and not _signed_in_since(anew_since, claims, now=now)
+    if short or old:
+        raise LoginFailed("You have to sign in once more, but the sign-in service did not ask you to.")
+
+
+def without_authentication(userinfo: Claims) -> dict[str, Any]:
+    """Return `userinfo` without what only an id token may say: how, and when, somebody has signed in."""
+    return {name: value for name, value in userinfo.items() if name not in ("acr", "amr", "auth_time")}
 
 
 def at_hash(access_token: str, algorithm: str) -> str:
@@ -72,10 +101,20 @@ def text(claims: Claims, name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
+def _signed_in_since(then: float, claims: Claims, *, now: float) -> bool:
+    """Whether `auth_time` lies between `then` and now, as far as clocks agree."""
+    auth_time = claims.get("auth_time")
+    return _is_number(auth_time) and then - LEEWAY_SECONDS <= auth_time < now + LEEWAY_SECONDS
+
+
 def _number(claims: Claims, name: str) -> float:
     value = claims.get(name)
-    require(isinstance(value, int | float) and not isinstance(value, bool), name)
+    require(_is_number(value), name)
     return cast(float, value)  # as it is: an int of hundreds of digits fits no float
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def require(holds: bool, claim: str) -> None:

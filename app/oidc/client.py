@@ -15,7 +15,7 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from app.errors import ClientRejected, LoginFailed, ProviderUnavailable
 from app.oidc.answers import Answer, check_revoked, exchanged_from, pushed_from, tokens_from
 from app.oidc.calls import Calls, Params
-from app.oidc.claims import check_id_token, check_refreshed_id_token, check_userinfo
+from app.oidc.claims import check_id_token, check_refreshed_id_token, check_userinfo, without_authentication
 from app.oidc.dpop import DpopKey, thumbprint
 from app.oidc.http import json_object
 from app.oidc.login import LoginAttempt
@@ -61,7 +61,7 @@ class OidcClient:
     async def close(self) -> None:
         await self._calls.close()
 
-    async def login_url(self, attempt: LoginAttempt, *, prompt: str | None = None) -> str:
+    async def login_url(self, attempt: LoginAttempt, *, login_hint: str | None = None) -> str:
         """Return where to send the browser for this attempt."""
         metadata = await self._provider.metadata()
         wanted = {
@@ -75,7 +75,8 @@ class OidcClient:
             "code_challenge": create_s256_code_challenge(attempt.verifier),
             "code_challenge_method": "S256",
             "dpop_jkt": thumbprint(attempt.dpop_key) if attempt.dpop_key else None,
-            "prompt": prompt,
+            "login_hint": login_hint,
+            **attempt.asked,
         }
         query = urlencode({name: value for name, value in wanted.items() if value}, doseq=True)
         if self._settings.par or metadata.requires_pushed_authorization_requests:
@@ -118,7 +119,7 @@ class OidcClient:
             now=self._clock(),
         )
         userinfo = await self._userinfo(tokens.access_token, attempt.dpop_key, subject=id_token.claims["sub"])
-        return {**userinfo, **id_token.claims}, tokens
+        return {**without_authentication(userinfo), **id_token.claims}, tokens
 
     async def refresh(
         self, refresh_token: str, *, target: Target = LOGIN, dpop_key: DpopKey | None = None

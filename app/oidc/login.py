@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hmac
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from app.errors import LoginFailed
+from app.oidc.demands import Demands
 from app.oidc.dpop import DpopKey
 from app.vault import Unsealable, Vault
 
@@ -28,7 +30,9 @@ class LoginAttempt:
 
     `created_at` is in seconds since the epoch. `replaces` is the ref of the session that this login
     puts an end to: its cookie does not come along when the provider sends the browser back. Tokens
-    are bound to `dpop_key`, a private JWK, if there is one.
+    are bound to `dpop_key`, a private JWK, if there is one. `asked` are the parameters that the
+    provider's answer must live up to. `reports` says that a silent login ends with a message to the
+    page that waits for it, not at `return_path`.
     """
 
     state: str = field(repr=False)
@@ -39,6 +43,8 @@ class LoginAttempt:
     created_at: float
     replaces: str | None = None
     dpop_key: DpopKey | None = field(default=None, repr=False)
+    asked: dict[str, str] = field(default_factory=dict)
+    reports: bool = False
 
     @classmethod
     def start(
@@ -49,6 +55,8 @@ class LoginAttempt:
         replaces: str | None,
         now: float,
         dpop_key: DpopKey | None = None,
+        asked: Mapping[str, str] | None = None,
+        reports: bool = False,
     ) -> LoginAttempt:
         return cls(
             state=secrets.token_urlsafe(32),
@@ -59,7 +67,23 @@ class LoginAttempt:
             created_at=now,
             replaces=replaces,
             dpop_key=dpop_key,
+            asked=dict(asked or {}),
+            reports=reports,
         )
+
+    @property
+    def demands(self) -> Demands:
+        return Demands.of(self.asked)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the provider was asked to show nothing."""
+        return self.asked.get("prompt") == "none"
+
+    @property
+    def anew_since(self) -> float | None:
+        """When the provider was asked for another login, whoever is signed in there; or None."""
+        return self.created_at if self.asked.get("prompt") == "login" else None
 
     def code(self, params: Mapping[str, str], *, announces_iss: bool, now: float) -> str:
         """Return the authorization code of the provider's answer, or raise LoginFailed.
@@ -74,7 +98,7 @@ class LoginAttempt:
         if params.get("iss", None if announces_iss else self.issuer) != self.issuer:
             raise LoginFailed("This answer is not from our sign-in service.")
         if "error" in params:
-            raise LoginFailed(_REASONS.get(params["error"], "The sign-in service refused."))
+            raise _refused(params["error"])
         if not params.get("code"):
             raise LoginFailed("The answer of the sign-in service is incomplete.")
         return params["code"]
@@ -89,3 +113,8 @@ class LoginAttempt:
             return cls(**vault.open_json(cookie, place=cookie_name))
         except (Unsealable, TypeError) as error:  # TypeError: another version of ours sealed other fields
             raise LoginFailed("This browser remembers no such sign-in.") from error
+
+
+def _refused(error: str) -> LoginFailed:
+    words = _REASONS.get(error, "The sign-in service refused.")
+    return LoginFailed(words, reason=error) if re.fullmatch("[a-z_]{1,64}", error) else LoginFailed(words)

@@ -57,6 +57,11 @@ def arrives_without_strict_cookies(method: str, headers: Mapping[str, str]) -> b
     )
 
 
+def is_in_frame(headers: Mapping[str, str]) -> bool:
+    """Whether the answer will be shown in a frame, as far as the browser says."""
+    return headers.get("Sec-Fetch-Dest") in ("iframe", "frame")
+
+
 def is_prefetch(headers: Mapping[str, str]) -> bool:
     """Whether the browser only guesses that somebody may come here."""
     return "prefetch" in headers.get("Sec-Purpose", "")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 _ALWAYS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -12,7 +14,7 @@ _ALWAYS = {
 }
 _POLICY = (
     "default-src 'none'; script-src {scripts}; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "form-action 'self'; base-uri 'none'; {frames}frame-ancestors {ancestors}"
 )
 # Nobody but us sets these; how long something may be kept, an API may say of its own answers.
 SECURITY_HEADERS = frozenset(
@@ -21,10 +23,27 @@ SECURITY_HEADERS = frozenset(
 _TWO_YEARS = 2 * 365 * 24 * 3600  # in seconds
 
 
-def security_headers(*, nonce: str | None, https: bool) -> dict[str, str]:
-    """Return the headers for one response; only a script with `nonce` runs on its page."""
-    scripts = "'none'" if nonce is None else f"'nonce-{nonce}'"
-    headers = {**_ALWAYS, "Content-Security-Policy": _POLICY.format(scripts=scripts)}
+def security_headers(
+    *, nonce: str | None, https: bool, issuer: str | None = None, framed_by_us: bool = False
+) -> dict[str, str]:
+    """Return the headers for one response; only a script with `nonce` runs on its page.
+
+    A frame on it may show this site and that of `issuer`, where a silent login passes through. It may
+    be in a frame itself only if `framed_by_us`, and then in one of this site.
+    """
+    policy = _POLICY.format(
+        scripts="'none'" if nonce is None else f"'nonce-{nonce}'",
+        frames=f"frame-src 'self' {_origin(issuer)}; " if issuer else "",
+        ancestors="'self'" if framed_by_us else "'none'",
+    )
+    headers = {**_ALWAYS, "Content-Security-Policy": policy}
+    if framed_by_us:
+        headers["X-Frame-Options"] = "SAMEORIGIN"
     if https:
         headers["Strict-Transport-Security"] = f"max-age={_TWO_YEARS}"
     return headers
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-from app.errors import AppError, MethodNotAllowed, Unauthorized
+from app.errors import AppError, InsufficientAuthentication, MethodNotAllowed, Unauthorized
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -40,6 +40,8 @@ def problem(status: int, error: BaseException | None, *, request_id: str, login_
         document["detail"] = _DETAILS.get(status, title)
     if isinstance(error, Unauthorized) and error.login_helps:
         document["login_url"] = login_url
+    if isinstance(error, InsufficientAuthentication):
+        document |= error.demands
     return document
 
 
@@ -50,6 +52,9 @@ def error_headers(error: BaseException | None) -> list[tuple[str, str]]:
         headers.append(("Retry-After", str(error.retry_after_seconds)))
     if isinstance(error, MethodNotAllowed):
         headers.append(("Allow", ", ".join(error.allowed)))
+    if isinstance(error, InsufficientAuthentication):
+        demands = "".join(f', {name}="{value}"' for name, value in error.demands.items())
+        headers.append(("WWW-Authenticate", f'Bearer error="{error.code}"{demands}'))  # RFC 9470 §3
     return headers
 
 

@@ -1,0 +1,53 @@
+"""A silent login shows no page: it ends with a message to the page that waits for it, or moves on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.errors import AppError, LoginFailed
+from app.handlers.base import BaseHandler
+from app.handlers.plain import error_in
+
+
+class MaybeSilent(BaseHandler):
+    """A step of a login that may be a silent one: then nothing that goes wrong ends on an error page.
+
+    The page that waits is one of ours, and this happens in a frame of it: so a silent step may be shown
+    in one. A window that it opens has lost its opener where the provider is another origin, because our
+    pages share their windows with nobody (`Cross-Origin-Opener-Policy`).
+    """
+
+    silent_path: str | None = None  # where a silent login ends; None: with the message
+
+    @property
+    def is_silent(self) -> bool:
+        return self.framed_by_us
+
+    def silence(self, silent: bool, *, path: str | None = None) -> None:
+        self.framed_by_us, self.silent_path = silent and self.request.method == "GET", path
+        self.set_default_headers()  # once more: they say who may have this in a frame
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        if not self.is_silent:
+            super().write_error(status_code, **kwargs)
+            return
+        self.set_status(200)
+        self.end_silently(error=_code(error_in(kwargs)))
+
+    def end_silently(self, *, error: str | None = None) -> None:
+        """Answer with the message, in Duende.BFF's format, or with the page that moves on."""
+        if self.silent_path is not None:
+            self.move_on_to(self.silent_path)
+            return
+        message = {"source": "bff-silent-login", "isLoggedIn": error is None}
+        self.render_page(
+            "silent_login.html",
+            message={**message, "error": error} if error else message,
+            origin=self.services.settings.base_url,
+        )
+
+
+def _code(error: BaseException | None) -> str:
+    if isinstance(error, LoginFailed):
+        return error.reason
+    return error.code if isinstance(error, AppError) else AppError.code
