@@ -28,11 +28,8 @@ BANDS = [
     "setting_rules setting_shapes settings",
     "vault observability flights",
     "web.* sessions.session sessions.limit sessions.store sessions.outbox sessions.seen sessions.reseal"
-    " oidc.documents oidc.http oidc.kept oidc.keys oidc.provider oidc.claims oidc.logout_token"
-    " oidc.answers oidc.dpop",
-    "web.* sessions.session sessions.store sessions.outbox"
-    " oidc.documents oidc.http oidc.kept oidc.keys oidc.provider oidc.claims oidc.demands oidc.answers"
-    " oidc.dpop",
+    " oidc.documents oidc.http oidc.kept oidc.keys oidc.provider oidc.claims oidc.demands"
+    " oidc.logout_token oidc.answers oidc.dpop",
     "oidc.client_auth oidc.breaker oidc.calls oidc.login oidc.client"
     " sessions.batches sessions.mongo* sessions.memory",
     "tokens.*",

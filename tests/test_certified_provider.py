@@ -174,3 +174,12 @@ async def test_a_private_key_proves_who_we_are_without_a_secret(clock: Clock, tm
 
         assert first != second
         assert await certified.refreshes() == 1
+
+
+async def test_whoever_signs_in_once_more_has_tokens_that_live(meeting: tuple[Person, Certified]):
+    alice, certified = meeting
+    await alice.signs_in()
+    await alice.signs_in()  # to the provider both are one grant, and revoking a token ends all of it
+
+    assert await certified.is_active(await alice.token())
+    assert await certified.is_active(await alice.refresh_token())

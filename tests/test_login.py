@@ -527,7 +527,7 @@ async def test_the_old_session_goes_although_its_cookie_does_not_come_back_from_
 ):
     await browser.login("alice")
     old = await app.session_of(browser)
-    link = await browser.choose(await browser.start_login(), "bob")
+    link = await browser.choose(await browser.start_login(prompt="login"), "bob")
     await browser.arrive(link)
 
     assert old

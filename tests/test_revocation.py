@@ -46,10 +46,19 @@ async def test_at_logout_it_is_revoked_at_once_and_nothing_is_left_to_do(
 async def test_a_login_that_replaces_a_session_revokes_what_that_one_had(
     app: RunningApp, browser: Browser, session: Session, provider: Provider
 ):
-    await browser.login("bob")
+    await browser.get(await browser.choose(await browser.start_login(prompt="login"), "bob"))
 
     assert dead(provider, session)
     assert not dead(provider, await app.session_of(browser))
+
+
+async def test_of_the_same_person_it_is_not_revoked_because_the_new_tokens_might_go_with_it(
+    app: RunningApp, browser: Browser, session: Session, provider: Provider
+):
+    await browser.login("alice")
+
+    assert await app.services.sessions.get(session.ref) is None
+    assert provider.counts["revoke"] == 0
 
 
 async def test_a_provider_that_revokes_nothing_of_this_kind_is_asked_once(

@@ -185,6 +185,14 @@ class Callback(MaybeSilent, AuthHandler):
         await self.services.sessions.create(session)
         await self._keep_to_limit(session, self._earlier(attempt))
         for ref in self._earlier(attempt):
+            await self._end_earlier(ref, session)
+
+    async def _end_earlier(self, ref: str, session: Session) -> None:
+        earlier = await self.services.sessions.get(ref)
+        if earlier and (earlier.issuer, earlier.subject) == (session.issuer, session.subject):
+            # Not revoked: to many providers both logins are one grant, and the new tokens would die too.
+            await self.services.sessions.delete(ref, reason=Reason.SIGNED_IN_AGAIN)
+        else:
             await self.services.tokens.end(ref, Reason.SIGNED_IN_AGAIN)
 
     async def _keep_to_limit(self, session: Session, leaving: Set[str]) -> None:
@@ -194,9 +202,11 @@ class Callback(MaybeSilent, AuthHandler):
         of_user = await self.services.sessions.of_user(session.issuer, session.subject)
         staying = [other for other in of_user if other.ref not in leaving]
         surplus = beyond(settings.max_sessions_per_user, staying, settings.too_many_sessions)
-        for too_many in surplus:
-            await self.services.tokens.end(too_many.ref, Reason.TOO_MANY)
-        if session.ref in [too_many.ref for too_many in surplus]:
+        for other in surplus:
+            if other.ref != session.ref:
+                await self.services.tokens.end(other.ref, Reason.TOO_MANY)
+        if session.ref in [other.ref for other in surplus]:
+            await self.services.sessions.delete(session.ref, reason=Reason.TOO_MANY)
             raise LoginFailed(
                 "You are signed in in too many other places. Please sign out in one of them first."
             )
