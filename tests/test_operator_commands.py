@@ -131,7 +131,7 @@ async def test_all_are_listed_or_a_users_or_those_of_a_session_at_the_provider(
     assert await users_listed(operator) == ["alice", "alice", "bob"]
     assert await users_listed(operator, "--all") == ["alice", "alice", "bob"]
     assert await users_listed(operator, "--user", "alice") == ["alice", "alice"]
-    assert await users_listed(operator, "--sid", phone.sid) == ["alice"]
+    assert await users_listed(operator, f"--sid={phone.sid}") == ["alice"]
 
 
 @pytest.mark.parametrize("whose", [["--all"], ["--user", "nobody"], ["--sid", "none"]])
@@ -170,7 +170,8 @@ async def test_a_users_sessions_are_ended_and_their_refresh_tokens_revoked(
 async def test_those_of_one_session_at_the_provider_are_ended_and_no_others(
     people: list[Browser], operator: Operator
 ):
-    await operator("sessions", "end", "--sid", (await session_of(people[1])).sid)
+    sid = (await session_of(people[1])).sid
+    await operator("sessions", "end", f"--sid={sid}")
 
     assert await statuses(people) == [200, 401, 200]
 

@@ -20,6 +20,7 @@ _ROTATE_KEYS = (
     "Seal everything in the session store anew with the first key of BFF_ENCRYPTION_KEYS, while the"
     " application runs. Exit code 0: the old keys can go; 1: something is left, and it says what."
 )
+_OF_SID = "those that belong to this session of the provider's; --sid=SID, if it begins with a dash"
 
 
 def command_line() -> ArgumentParser:
@@ -48,5 +49,5 @@ def command_line() -> ArgumentParser:
 def _choose_whose(parser: ArgumentParser, *, required: bool) -> None:
     whose = parser.add_mutually_exclusive_group(required=required)
     whose.add_argument("--user", metavar="SUB", help="those of the user with this `sub`")
-    whose.add_argument("--sid", metavar="SID", help="those that belong to this session of the provider's")
+    whose.add_argument("--sid", metavar="SID", help=_OF_SID)
     whose.add_argument("--all", action="store_true", help="those of everybody")
