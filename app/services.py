@@ -19,8 +19,11 @@ from app.oidc.dpop import new_key
 from app.oidc.http import tls
 from app.oidc.provider import Provider, provider_http
 from app.sessions.memory import MemoryOutbox, MemorySeenTokens, MemorySessions
+from app.sessions.endings import EndedSessions, Endings
+from app.sessions.memory import MemoryOutbox, MemorySessions
 from app.sessions.mongo import MongoSessions
 from app.sessions.mongo_connection import connect
+from app.sessions.mongo_endings import MongoEndings
 from app.sessions.mongo_outbox import MongoOutbox
 from app.sessions.mongo_seen import MongoSeenTokens
 from app.sessions.outbox import Outbox
@@ -52,14 +55,15 @@ class Services:
     sessions: SessionStore
     outbox: Outbox
     seen_tokens: SeenTokens
+    endings: Endings
     provider: Provider
     oidc: OidcClient
     tokens: UserTokens
     revocation: Revocation
     clients: HttpClientFactory
     pages: jinja2.Environment
+    stopping: asyncio.Event
     under_way: set[object] = field(default_factory=set)  # requests that a stop must wait for
-    stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def session_of(self, session_id: str | None, *, keep_alive: bool = True) -> Session | None:
         """Return the session that a cookie opens; looking at it keeps it alive, as a rule."""
@@ -90,6 +94,7 @@ async def running_services(
         closing.push_async_callback(services.oidc.close)
         closing.push_async_callback(services.tokens.settle)
         closing.push_async_callback(services.clients.close)
+        await closing.enter_async_context(services.endings.running())
         yield services
 
 
@@ -97,6 +102,8 @@ def _built(settings: Settings, clock: Callable[[], float]) -> Services:
     context = tls()
     vault = Vault(settings.key_ring)
     sessions, outbox, seen_tokens = _stores(settings, vault, clock)
+    stopping = asyncio.Event()
+    sessions, outbox, ended = _stores(settings, vault, clock)
     provider = _provider(settings, context, clock)
     oidc = OidcClient(settings, provider, tls=context, clock=clock)
     revocation = Revocation(oidc, outbox, at_end=settings.revoke_refresh_token_on_logout, clock=clock)
@@ -115,12 +122,14 @@ def _built(settings: Settings, clock: Callable[[], float]) -> Services:
         sessions=sessions,
         outbox=outbox,
         seen_tokens=seen_tokens,
+        endings=Endings(ended, stopping),
         provider=provider,
         oidc=oidc,
         tokens=users,
         revocation=revocation,
         clients=HttpClientFactory(settings.http_clients, users, application, clock=clock),
         pages=page_environment(ROOT / "templates", debug=settings.debug),
+        stopping=stopping,
     )
 
 
@@ -145,9 +154,15 @@ def _stores(
     if settings.session_store == "memory:":
         log.warning("sessions are kept in memory: they end when this process does")
         return MemorySessions(clock=clock), MemoryOutbox(clock=clock), MemorySeenTokens(clock=clock)
+) -> tuple[SessionStore, Outbox, EndedSessions]:
+    if settings.session_store == "memory:":
+        log.warning("sessions are kept in memory: they end when this process does")
+        sessions = MemorySessions(clock=clock)
+        return sessions, MemoryOutbox(clock=clock), sessions
     client = connect(settings.session_store, driver=settings.mongodb_driver)
     return (
         MongoSessions(client, vault, clock=clock),
         MongoOutbox(client, vault, clock=clock),
         MongoSeenTokens(client, clock=clock),
+        MongoEndings(client, clock=clock),
     )

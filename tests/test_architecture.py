@@ -30,6 +30,8 @@ BANDS = [
     "web.* sessions.session sessions.limit sessions.store sessions.outbox sessions.seen sessions.reseal"
     " oidc.documents oidc.http oidc.kept oidc.keys oidc.provider oidc.claims oidc.demands"
     " oidc.logout_token oidc.answers oidc.dpop",
+    "web.* sessions.session sessions.limit sessions.store sessions.outbox sessions.endings"
+    " oidc.documents oidc.http oidc.kept oidc.keys oidc.provider oidc.claims oidc.answers oidc.dpop",
     "oidc.client_auth oidc.breaker oidc.calls oidc.login oidc.client"
     " sessions.batches sessions.mongo* sessions.memory",
     "tokens.*",

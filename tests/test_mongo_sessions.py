@@ -20,6 +20,7 @@ from bson.raw_bson import RawBSONDocument
 from app.errors import StoreUnavailable
 from app.sessions.mongo import MongoSessions
 from app.sessions.mongo_connection import TIMEOUT_SECONDS, connect
+from app.sessions.mongo_endings import MongoEndings
 from app.sessions.session import Reason, Session, TokenSet, new_session_id, session_ref
 from app.vault import Vault
 from dev.mongod import Mongod
@@ -286,6 +287,8 @@ async def test_a_database_that_is_down_or_hangs_raises_store_unavailable_in_time
 
     async with asyncio.timeout(TIMEOUT_SECONDS + 3):
         asked = [question for store in stores for question in everything_asked_of(store, a_session(clock))]
+        for ended in (MongoEndings(client, clock=clock) for client in clients):
+            asked += [ended.reasons(["any"]), anext(ended.as_they_end())]
         answers = await asyncio.gather(*asked, return_exceptions=True)
 
     assert [type(answer) for answer in answers] == [StoreUnavailable] * len(asked)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
 from dataclasses import replace
 
+from app.sessions.endings import QUIET_SECONDS, REASON_KEPT_SECONDS
 from app.sessions.outbox import Pending, new_pending
 from app.sessions.reseal import Resealed
 from app.sessions.session import Reason, Session
 
 
 class MemorySessions:
-    """A SessionStore in a dictionary."""
+    """A SessionStore in a dictionary, and the EndedSessions of it."""
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._sessions: dict[str, Session] = {}
         self._leases: dict[str, tuple[str, float]] = {}  # owner, and until when
+        self._ended: dict[str, tuple[Reason, float]] = {}  # why, and until when that is known
+        self._followers: set[asyncio.Queue[Mapping[str, Reason]]] = set()
 
     async def open(self) -> None:
         pass
@@ -76,7 +80,25 @@ class MemorySessions:
     async def delete(self, ref: str, *, reason: Reason) -> Session | None:
         session = await self.get(ref)
         self._forget(ref)
+        if session is not None:
+            self._ended[ref] = reason, self._clock() + REASON_KEPT_SECONDS
+            for follower in self._followers:
+                follower.put_nowait({ref: reason})
         return session
+
+    async def reasons(self, refs: Collection[str]) -> Mapping[str, Reason]:
+        over = [ref for ref in refs if await self.get(ref) is None]
+        return {ref: self._ended.get(ref, (Reason.EXPIRED, 0))[0] for ref in over}
+
+    async def as_they_end(self) -> AsyncGenerator[Mapping[str, Reason]]:
+        endings = asyncio.Queue[Mapping[str, Reason]]()
+        self._followers.add(endings)
+        try:
+            yield {}
+            while True:
+                yield await _next(endings)
+        finally:
+            self._followers.remove(endings)
 
     async def of_user(self, issuer: str, subject: str) -> list[Session]:
         return [
@@ -105,6 +127,15 @@ class MemorySessions:
         now = self._clock()
         for ref in [ref for ref, session in self._sessions.items() if session.expires_at <= now]:
             self._forget(ref)
+        self._ended = {ref: known for ref, known in self._ended.items() if now < known[1]}
+
+
+async def _next(endings: asyncio.Queue[Mapping[str, Reason]]) -> Mapping[str, Reason]:
+    try:
+        async with asyncio.timeout(QUIET_SECONDS):
+            return await endings.get()
+    except TimeoutError:
+        return {}
 
 
 class MemoryOutbox:

@@ -16,6 +16,7 @@ from pymongo import ReturnDocument
 from app.observability import short
 from app.sessions.batches import Batches
 from app.sessions.mongo_connection import answering, collection, date, disconnect
+from app.sessions.mongo_endings import what_is_left
 from app.sessions.mongo_reseal import reseal
 from app.sessions.reseal import Resealed
 from app.sessions.session import LOGIN, Reason, Session, Target, TokenSet
@@ -39,9 +40,10 @@ class MongoSessions:
         self._content = functools.lru_cache(maxsize=_KEPT_OPEN)(self._unsealed)
 
     async def open(self) -> None:
-        """Make the indexes. The TTL index only clears away: every read checks `expires_at` itself."""
+        """Make the indexes. Those of time only clear away: every read checks `expires_at` itself."""
         async with answering():
             await self._sessions.create_index("expires_at", expireAfterSeconds=0)
+            await self._sessions.create_index("forget_at", expireAfterSeconds=0)
             await self._sessions.create_index("user")
             await self._sessions.create_index("sid")
 
@@ -107,8 +109,9 @@ class MongoSessions:
             await self._sessions.update_one(self._living(ref), {"$set": times})
 
     async def delete(self, ref: str, *, reason: Reason) -> Session | None:
+        left = what_is_left(reason, now=self._clock())
         async with answering():
-            record = await self._sessions.find_one_and_delete(self._living(ref))
+            record = await self._sessions.find_one_and_replace(self._living(ref), left)
         return self._opened(record)
 
     async def of_user(self, issuer: str, subject: str) -> list[Session]:

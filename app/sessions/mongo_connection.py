@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from pymongo import ReadPreference, WriteConcern
 from pymongo.errors import InvalidURI, PyMongoError
 
 from app.errors import SettingsError, StoreUnavailable
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -77,3 +79,17 @@ async def answering() -> AsyncIterator[None]:
     except (PyMongoError, TimeoutError) as error:
         log.warning("session store did not answer", extra={"error": type(error).__name__})
         raise StoreUnavailable("the session store did not answer") from error
+
+
+async def unbroken(work: Coroutine[Any, Any, T]) -> T:
+    """Return the result of an operation that is never cancelled on its way; whoever awaits it may be.
+
+    With Python 3.11 PyMongo may not notice that it was cancelled (github.com/python/cpython/issues/86296),
+    and a cursor that is being opened or asked stays open in the database for ten minutes.
+    """
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise

@@ -13,6 +13,7 @@ from app.setting_rules import resource_uri
 
 _ID_BYTES = 32  # 256 bits; RFC 10017 and OWASP ask for at least 128
 _PUBLIC_ID_LETTERS = 32
+_WARNING_SECONDS = 120
 
 
 class Reason(StrEnum):
@@ -168,3 +169,8 @@ class Lifetime:
     def end(self, *, created_at: float, now: float) -> float:
         """Return when a session ends that was last used `now`."""
         return min(now + self.idle_seconds, created_at + self.absolute_seconds)
+
+    @property
+    def warning_seconds(self) -> float:
+        """How long before the end its user is warned: never for more than a tenth of the idle time."""
+        return min(_WARNING_SECONDS, self.idle_seconds / 10)

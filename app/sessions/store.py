@@ -54,7 +54,10 @@ class SessionStore(Protocol):
         """Move the end of a session that is there; its `version` stays."""
 
     async def delete(self, ref: str, *, reason: Reason) -> Session | None:
-        """Remove the session, for every process at once, and return it if it was there."""
+        """Remove the session, for every process at once, and return it if it was there.
+
+        `reason` is kept in its place for a while: see EndedSessions.
+        """
 
     async def of_user(self, issuer: str, subject: str) -> list[Session]:
         """Return the sessions of one user, the oldest first."""

@@ -1,0 +1,470 @@
+"""What every store tells of sessions that are over, and that whoever listens hears of it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from app.errors import StoreUnavailable
+from app.sessions.endings import REASON_KEPT_SECONDS, EndedSessions, Endings, News
+from app.sessions.memory import MemorySessions
+from app.sessions.mongo import MongoSessions
+from app.sessions.mongo_connection import connect
+from app.sessions.mongo_endings import MongoEndings
+from app.sessions.session import Reason, Session, new_session_id, session_ref
+from app.sessions.store import SessionStore
+from app.vault import Vault
+from dev.mongod import Mongod, find_mongod
+from tests.parts import KEY, Clock, until
+from tests.replica_set import ReplicaSet
+from tests.test_session_store import a_session
+
+DATABASE = "test-endings"
+MINUTE, HOUR = 60, 3600
+PATIENCE_SECONDS = 20
+ELECTION_SECONDS = 1
+
+
+@dataclass(frozen=True)
+class Store:
+    """What one process has: sessions, and what is known of those that are over."""
+
+    sessions: SessionStore
+    ended: EndedSessions
+
+
+def in_mongodb(uri: str, clock: Clock, driver: str) -> Store:
+    client = connect(uri, driver=driver)
+    return Store(MongoSessions(client, Vault([KEY]), clock=clock), MongoEndings(client, clock=clock))
+
+
+def in_memory(clock: Clock) -> Store:
+    sessions = MemorySessions(clock=clock)
+    return Store(sessions, sessions)
+
+
+@pytest.fixture(scope="module")
+def replica_set(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicaSet]:
+    binary = find_mongod()
+    assert binary
+    folder = tmp_path_factory.mktemp("replica-set")
+    with ReplicaSet(binary, folder, election_seconds=ELECTION_SECONDS) as replica_set:
+        yield replica_set
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock(now=float(int(time.time())))  # MongoDB keeps milliseconds, and no less
+
+
+STANDALONE = [f"{driver}, one mongod" for driver in ("motor", "pymongo")]
+REPLICATED = [f"{driver}, a replica set" for driver in ("motor", "pymongo")]
+
+
+@asynccontextmanager
+async def opened(name: str, request: pytest.FixtureRequest, clock: Clock) -> AsyncIterator[Store]:
+    driver = name.partition(",")[0]
+    if name in REPLICATED:
+        uri = at(request.getfixturevalue("replica_set"))
+    else:
+        uri = f"{request.getfixturevalue('mongod').uri}/{DATABASE}"
+    store = in_memory(clock) if name == "memory" else in_mongodb(uri, clock, driver)
+    await store.sessions.open()
+    yield store
+    await store.sessions.close()
+
+
+@pytest.fixture(params=["memory", *STANDALONE, *REPLICATED])
+async def store(request: pytest.FixtureRequest, clock: Clock) -> AsyncIterator[Store]:
+    async with opened(request.param, request, clock) as store:
+        yield store
+
+
+@pytest.fixture(params=["memory", *REPLICATED])
+async def telling(request: pytest.FixtureRequest, clock: Clock) -> AsyncIterator[Store]:
+    """A store that tells by itself."""
+    async with opened(request.param, request, clock) as store:
+        yield store
+
+
+def at(replica_set: ReplicaSet) -> str:
+    return replica_set.uri.replace("/?", f"/{DATABASE}?")
+
+
+async def remove(replica_set: ReplicaSet, session: Session) -> None:
+    client = connect(at(replica_set), driver="pymongo")
+    await client.get_default_database()["sessions"].delete_one({"_id": session.ref})
+    await client.close()
+
+
+async def change_streams(replica_set: ReplicaSet) -> int:
+    """How many the server has open."""
+    client = connect(at(replica_set), driver="pymongo")
+    ours = {"cursor.tailable": True, "ns": f"{DATABASE}.sessions"}
+    cursors = await client.admin.aggregate([{"$currentOp": {"idleCursors": True}}, {"$match": ours}])
+    number = len(await cursors.to_list(None))
+    await client.close()
+    return number
+
+
+@asynccontextmanager
+async def without_primary(replica_set: ReplicaSet) -> AsyncIterator[None]:
+    killed = await asyncio.to_thread(replica_set.kill_primary)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(killed.start)
+
+
+async def ended_at_last(store: Store, session: Session) -> None:
+    """End it, as soon as there is a primary that takes it."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not await store.ended.reasons([session.ref]):
+            with suppress(StoreUnavailable):
+                await store.sessions.delete(session.ref, reason=Reason.OPERATOR)
+
+
+async def soon(news: News) -> Reason | None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        return await news
+
+
+async def a_kept_session(store: Store, clock: Clock, **changed: Any) -> Session:
+    session = a_session(clock, **changed)
+    await store.sessions.create(session)
+    return session
+
+
+# What every store knows
+
+
+async def test_of_a_living_session_there_is_nothing_to_say(store: Store, clock: Clock):
+    session = await a_kept_session(store, clock)
+
+    assert await store.ended.reasons([session.ref]) == {}
+
+
+async def test_why_a_session_was_ended_is_known(store: Store, clock: Clock):
+    ended, living = await a_kept_session(store, clock), await a_kept_session(store, clock)
+    await store.sessions.delete(ended.ref, reason=Reason.OPERATOR)
+
+    assert await store.ended.reasons([ended.ref, living.ref]) == {ended.ref: Reason.OPERATOR}
+
+
+async def test_a_session_that_nobody_has_ended_is_over_by_time(store: Store, clock: Clock):
+    session = await a_kept_session(store, clock)
+    clock.advance(session.expires_at - clock() - 1)
+    assert await store.ended.reasons([session.ref]) == {}
+    clock.advance(1)
+
+    never_there = session_ref(new_session_id())
+    expected = dict.fromkeys([session.ref, never_there], Reason.EXPIRED)
+    assert await store.ended.reasons([session.ref, never_there]) == expected
+
+
+async def test_the_first_reason_counts(store: Store, clock: Clock):
+    session = await a_kept_session(store, clock)
+    await store.sessions.delete(session.ref, reason=Reason.SIGNED_OUT)
+    await store.sessions.delete(session.ref, reason=Reason.PROVIDER)
+
+    assert await store.ended.reasons([session.ref]) == {session.ref: Reason.SIGNED_OUT}
+
+
+async def test_a_session_that_had_expired_was_not_ended_by_anybody(store: Store, clock: Clock):
+    session = await a_kept_session(store, clock)
+    clock.advance(session.expires_at - clock())
+    await store.sessions.delete(session.ref, reason=Reason.SIGNED_OUT)
+
+    assert await store.ended.reasons([session.ref]) == {session.ref: Reason.EXPIRED}
+
+
+# What is left of a session is no session
+
+
+async def test_what_is_left_of_a_session_is_found_by_nobody(store: Store, clock: Clock):
+    session = await a_kept_session(store, clock, subject=new_session_id(), sid=new_session_id())
+    await store.sessions.delete(session.ref, reason=Reason.SIGNED_OUT)
+    sessions, now = store.sessions, clock()
+
+    assert await sessions.get(session.ref) is None
+    assert await sessions.save(session) is None
+    assert await sessions.lease(session.ref, owner="me", until=now + MINUTE) is None
+    assert await sessions.of_user(session.issuer, session.subject) == []
+    assert await sessions.of_sid(session.issuer, session.sid) == []
+    assert session.ref not in [found.ref async for found in sessions.every()]
+    await sessions.touch(session.ref, renewed_at=now, expires_at=now + MINUTE)
+    assert await sessions.get(session.ref) is None
+
+
+@pytest.mark.parametrize("driver", ["motor", "pymongo"])
+async def test_in_mongodb_it_is_a_reason_that_is_forgotten(mongod: Mongod, clock: Clock, driver: str):
+    client = connect(f"{mongod.uri}/{DATABASE}", driver=driver)
+    store = Store(MongoSessions(client, Vault([KEY]), clock=clock), MongoEndings(client, clock=clock))
+    session = await a_kept_session(store, clock)
+    await store.sessions.delete(session.ref, reason=Reason.SIGNED_OUT)
+    await store.sessions.open()
+
+    records = client.get_default_database()["sessions"]
+    left = await records.find_one({"_id": session.ref})
+    assert left.pop("forget_at").timestamp() == clock() + REASON_KEPT_SECONDS
+    assert left == {"_id": session.ref, "ended": "signed_out"}
+    assert (await records.index_information())["forget_at_1"]["expireAfterSeconds"] == 0
+    await store.sessions.close()
+
+
+@pytest.mark.parametrize("driver", ["motor", "pymongo"])
+async def test_a_reason_that_only_a_newer_version_knows_is_taken_for_the_usual_one(
+    mongod: Mongod, clock: Clock, driver: str
+):
+    client = connect(f"{mongod.uri}/{DATABASE}", driver=driver)
+    ref = session_ref(new_session_id())
+    await client.get_default_database()["sessions"].insert_one({"_id": ref, "ended": "full moon"})
+
+    assert await MongoEndings(client, clock=clock).reasons([ref]) == {ref: Reason.EXPIRED}
+    await MongoSessions(client, Vault([KEY]), clock=clock).close()
+
+
+# A store that tells
+
+
+async def test_a_store_tells_what_ends_from_now_on(telling: Store, clock: Clock):
+    before, after = await a_kept_session(telling, clock), await a_kept_session(telling, clock)
+    await telling.sessions.delete(before.ref, reason=Reason.SIGNED_OUT)
+    async with aclosing(telling.ended.as_they_end()) as endings:
+        assert await anext(endings) == {}
+        await telling.sessions.touch(after.ref, renewed_at=clock(), expires_at=clock() + MINUTE)
+        await telling.sessions.save(after)
+        await telling.sessions.delete(after.ref, reason=Reason.TOO_MANY)
+
+        assert await anext(endings) == {after.ref: Reason.TOO_MANY}
+
+
+async def test_a_store_says_every_second_that_nothing_has_ended(telling: Store):
+    async with aclosing(telling.ended.as_they_end()) as endings, asyncio.timeout(5):
+        assert [await anext(endings) for _ in range(2)] == [{}, {}]
+
+
+@pytest.mark.parametrize("name", REPLICATED)
+async def test_a_record_that_somebody_has_removed_is_told_too(
+    name: str, request: pytest.FixtureRequest, clock: Clock
+):
+    async with opened(name, request, clock) as store:
+        session = await a_kept_session(store, clock)
+        async with aclosing(store.ended.as_they_end()) as endings:
+            await anext(endings)
+            await remove(request.getfixturevalue("replica_set"), session)
+
+            assert await anext(endings) == {session.ref: Reason.EXPIRED}
+
+
+@pytest.mark.parametrize("name", STANDALONE)
+async def test_a_store_that_cannot_tell_says_so(name: str, request: pytest.FixtureRequest, clock: Clock):
+    async with opened(name, request, clock) as store:
+        assert [batch async for batch in store.ended.as_they_end()] == []
+
+
+# Whoever listens
+
+
+class Ended:
+    """The EndedSessions of a test: what is over, and what was asked."""
+
+    def __init__(self) -> None:
+        self.over: dict[str, Reason] = {}
+        self.asked: list[list[str]] = []
+        self.answers = True
+        self.told = asyncio.Queue[dict[str, Reason]]()
+        self.tells = False
+        self.followed = 0
+
+    async def reasons(self, refs: Collection[str]) -> dict[str, Reason]:
+        self.asked.append(sorted(refs))
+        if not self.answers:
+            raise StoreUnavailable
+        return {ref: self.over[ref] for ref in refs if ref in self.over}
+
+    async def as_they_end(self) -> AsyncGenerator[dict[str, Reason]]:
+        self.followed += 1
+        while self.tells:
+            yield {}
+            yield await self.told.get()
+            if not self.answers:
+                raise StoreUnavailable
+
+
+@pytest.fixture
+def ended() -> Ended:
+    return Ended()
+
+
+@pytest.fixture
+def stopping() -> asyncio.Event:
+    return asyncio.Event()
+
+
+@pytest.fixture
+async def endings(ended: Ended, stopping: asyncio.Event) -> AsyncIterator[Endings]:
+    """In no hurry to look at anything twice, if the store tells."""
+    endings = Endings(ended, stopping, look_every_seconds=0.001, look_anew_seconds=HOUR)
+    async with endings.running():
+        yield endings
+
+
+async def test_whoever_listens_hears_the_reason(endings: Endings, ended: Ended):
+    with endings.listening("mine") as news, endings.listening("other") as others:
+        ended.over["mine"] = Reason.PROVIDER
+
+        assert await soon(news) == Reason.PROVIDER
+        assert not others.done()
+
+
+async def test_all_who_listen_are_asked_for_with_one_question(endings: Endings, ended: Ended):
+    with endings.listening("a"), endings.listening("b"), endings.listening("b"), endings.listening(None):
+        await until(lambda: len(ended.asked) > 2)
+
+    assert ended.asked[-1] == ["a", "b"]
+
+
+async def test_an_end_before_anybody_listened_is_heard(endings: Endings, ended: Ended):
+    ended.tells = True
+    ended.over["mine"] = Reason.SIGNED_OUT
+    with endings.listening("early"):
+        await until(lambda: ended.followed == 1 and len(ended.asked) > 1)
+
+        with endings.listening("mine") as news:
+            assert await soon(news) == Reason.SIGNED_OUT
+
+
+async def test_a_store_that_tells_is_asked_once_for_each(endings: Endings, ended: Ended):
+    ended.tells = True
+    with endings.listening("a") as a, endings.listening("b") as b:
+        await until(lambda: bool(ended.asked))
+        ended.told.put_nowait({"a": Reason.OPERATOR, "somebody": Reason.SIGNED_OUT})
+        assert await soon(a) == Reason.OPERATOR
+        ended.told.put_nowait({"b": Reason.TOO_MANY})
+        assert await soon(b) == Reason.TOO_MANY
+
+    assert len(ended.asked) <= 2  # once before the store has told, and once after
+
+
+async def test_what_ends_while_the_store_does_not_tell_is_found(endings: Endings, ended: Ended):
+    ended.tells = True
+    with endings.listening("mine") as news:
+        await until(lambda: ended.followed == 1)
+        ended.answers = False
+        ended.told.put_nowait({})
+        await until(lambda: len(ended.asked) > 5)
+        assert not news.done()  # trouble with the store ends nothing
+        ended.over["mine"] = Reason.SIGNED_OUT
+        ended.answers = True
+
+        assert await soon(news) == Reason.SIGNED_OUT
+
+
+async def test_while_nobody_listens_nothing_is_asked(endings: Endings, ended: Ended):
+    ended.tells = True
+    with endings.listening("a"):
+        await until(lambda: bool(ended.asked))
+    ended.told.put_nowait({})
+    await until(lambda: ended.told.empty())
+    ended.asked.clear()
+    for _ in range(1000):
+        await asyncio.sleep(0)
+
+    assert ended.asked == []
+
+
+async def test_when_the_process_stops_all_who_listen_hear_that_and_no_reason(
+    endings: Endings, stopping: asyncio.Event
+):
+    with endings.listening("a") as news, endings.listening(None) as for_nobody:
+        stopping.set()
+
+        assert await soon(news) is None
+        assert await soon(for_nobody) is None
+
+
+async def test_who_begins_to_listen_then_hears_it_at_once(endings: Endings, stopping: asyncio.Event):
+    stopping.set()
+    with endings.listening("a") as news:
+        assert news.result() is None
+
+
+async def test_a_session_that_is_over_is_told_once(endings: Endings, ended: Ended):
+    ended.over["mine"] = Reason.SIGNED_OUT
+    with endings.listening("mine") as news:
+        assert await soon(news) == Reason.SIGNED_OUT
+        await until(lambda: len(ended.asked) > 2)  # and nobody is told again
+
+
+# From process to process
+
+
+@dataclass
+class Followed:
+    """An EndedSessions of which a test knows how often it has told something."""
+
+    ended: EndedSessions
+    told: int = 0
+
+    async def reasons(self, refs: Collection[str]) -> Mapping[str, Reason]:
+        return await self.ended.reasons(refs)
+
+    async def as_they_end(self) -> AsyncGenerator[Mapping[str, Reason]]:
+        async with aclosing(self.ended.as_they_end()) as endings:
+            async for batch in endings:
+                self.told += 1
+                yield batch
+
+
+@pytest.mark.parametrize("name", [*STANDALONE, *REPLICATED])
+async def test_what_another_process_ends_is_heard(name: str, request: pytest.FixtureRequest, clock: Clock):
+    async with opened(name, request, clock) as ours, opened(name, request, clock) as theirs:
+        session = await a_kept_session(ours, clock)
+        endings = Endings(ours.ended, asyncio.Event())
+        async with endings.running():
+            with endings.listening(session.ref) as news:
+                await theirs.sessions.delete(session.ref, reason=Reason.SIGNED_OUT_ELSEWHERE)
+
+                assert await soon(news) == Reason.SIGNED_OUT_ELSEWHERE
+
+
+@pytest.mark.parametrize("name", REPLICATED)
+async def test_after_the_primary_has_gone_ends_are_heard_again(
+    name: str, request: pytest.FixtureRequest, replica_set: ReplicaSet, clock: Clock
+):
+    async with opened(name, request, clock) as store:
+        session, other = await a_kept_session(store, clock), await a_kept_session(store, clock)
+        endings = Endings(store.ended, asyncio.Event(), look_anew_seconds=1)
+        async with endings.running():
+            with endings.listening(session.ref) as news, endings.listening(other.ref) as others:
+                async with without_primary(replica_set):
+                    await ended_at_last(store, session)
+
+                    assert await soon(news) == Reason.OPERATOR
+                    assert not others.done()
+
+
+@pytest.mark.parametrize("name", REPLICATED)
+async def test_a_stop_waits_for_nothing_and_leaves_nothing_behind(
+    name: str, request: pytest.FixtureRequest, replica_set: ReplicaSet, clock: Clock
+):
+    for _ in range(3):
+        async with opened(name, request, clock) as store:
+            followed = Followed(store.ended)
+            endings = Endings(followed, asyncio.Event())
+            async with asyncio.timeout(PATIENCE_SECONDS), endings.running():
+                with endings.listening("somebody"):
+                    await until(lambda followed=followed: followed.told > 0)
+
+    gc.collect()  # a connection that was left open would warn now, and warnings are errors
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while await change_streams(replica_set):
+            pass
