@@ -18,6 +18,7 @@ from app.clients.registry import TypedClient
 from app.errors import AppError, StoreUnavailable
 from app.handlers.backchannel import BackChannelLogout
 from app.handlers.base import NotFound
+from app.handlers.events import Events
 from app.handlers.forward_auth import ForwardAuths
 from app.handlers.health import Alive, Ready
 from app.handlers.login import Callback, Login, SilentLogin
@@ -61,6 +62,7 @@ def routes(services: Services) -> list[Any]:
         url(r"/bff/sessions/(\w+)", OneSession),
         # the provider itself
         url(r"/bff/backchannel", BackChannelLogout),
+        url(r"/bff/events", Events),
         # load balancers and operators
         url(r"/healthz", Alive),
         url(r"/readyz", Ready),

@@ -248,6 +248,7 @@ def test_a_setting_has_the_default_of_the_design(name: str, default: object):
         "/bff/logout",
         "/bff/logout/callback",
         "/bff/user",
+        "/bff/events",
         "/bff/sessions",
         "/bff/sessions/0123456789abcdef",
         "/bff/backchannel",

@@ -25,9 +25,9 @@ FAILED: Ending = (1011, "something went wrong")
 class SocketHandler(BaseHandler, WebSocketHandler):
     """A WebSocket for our own pages: write `open`, `on_message` and `on_close`, as Tornado has them.
 
-    The handshake wants our Origin, and a session unless `wants_session` is False. The session is looked
-    at again every `look_again_seconds`, which does not keep it alive; once it is over the socket is
-    closed with 4401. Whoever overrides `prepare`, `get` or `close` must call this one's.
+    The handshake wants our Origin, and a session unless `wants_session` is False. When that has been
+    ended the socket is closed with 4401. The session is also looked at every `look_again_seconds`,
+    which does not keep it alive. Whoever overrides `prepare`, `get` or `close` must call this one's.
     """
 
     answers_with_pages = False
@@ -84,13 +84,13 @@ class SocketHandler(BaseHandler, WebSocketHandler):
         return FAILED
 
     async def _why_to_close(self) -> Ending:
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self.look_again_seconds):
-                    await self.services.stopping.wait()
-                return GOING_AWAY
-            if await self.session_is_over():
-                return SESSION_OVER
+        with self.services.endings.listening(self.session.ref if self.session else None) as news:
+            while True:
+                await asyncio.wait({news}, timeout=self.look_again_seconds)
+                if news.done():
+                    return SESSION_OVER if news.result() else GOING_AWAY
+                if await self.session_is_over():
+                    return SESSION_OVER
 
     async def session_is_over(self) -> bool:
         """Look at the session again; a socket that was opened without one outlives them all."""
