@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -11,11 +12,16 @@ import pytest
 from app.errors import StoreUnavailable
 from app.handlers.base import authenticated
 from app.handlers.events import Events
+from app.handlers.socket import SocketHandler
 from app.services import Services
 from app.sessions.memory import MemorySessions
 from app.sessions.session import Lifetime, Reason, Session
+from dev.api import DemoApi
+from dev.mongod import Mongod
+from dev.provider import Provider
 from tests.event_streams import listening
-from tests.parts import Browser, Clock, RunningApp, another_browser, sign_in, until
+from tests.parts import Browser, Clock, RunningApp, another_browser, running_app, sign_in
+from tests.sockets import all_is_over, how_it_ended, opened
 
 IDLE, ABSOLUTE, WARNING = 3600, 43200, 120  # seconds
 
@@ -60,10 +66,6 @@ ROUTES = [("/attentive", Attentive), ("/loud", Loud), ("/without", WithoutItsSto
 async def app(app: RunningApp) -> RunningApp:
     app.tornado.add_handlers(".*", ROUTES)
     return app
-
-
-async def all_is_over(app: RunningApp) -> None:
-    await until(lambda: not app.services.under_way)
 
 
 # Who may listen
@@ -255,3 +257,25 @@ def test_the_warning_comes_two_minutes_before_the_end_or_a_tenth_of_the_idle_tim
     idle_seconds: int, warning: float
 ):
     assert Lifetime(idle_seconds, ABSOLUTE).warning_seconds == warning
+
+
+# Among processes
+
+
+@pytest.mark.parametrize("driver", ["motor", "pymongo"])
+async def test_what_another_process_ends_is_heard_here(
+    driver: str, provider: Provider, api: DemoApi, mongod: Mongod, clock: Clock
+):
+    store = {"session_store": f"{mongod.uri}/test-events", "mongodb_driver": driver}
+    async with AsyncExitStack() as stack:
+        start = stack.enter_async_context
+        theirs, ours = [await start(running_app(provider, api, clock=clock, **store)) for _ in range(2)]
+        browser = await start(another_browser(ours))
+        session = await sign_in(ours, browser)
+        ours.tornado.add_handlers(".*", [("/live", SocketHandler)])
+        stream = await start(listening(browser))
+        socket = await start(opened(browser, "/live"))
+        await theirs.services.tokens.end(session.ref, Reason.OPERATOR)
+
+        assert await stream.rest() == [("session_ended", {"reason": "operator"})]
+        assert await how_it_ended(socket) == (4401, "the session is over")

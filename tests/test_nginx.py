@@ -23,6 +23,7 @@ from app.web import remote
 from app.web.headers import security_headers
 from dev.api import DemoApi
 from dev.provider import Failure, Provider
+from tests.event_streams import listening
 from tests.nginx import Site, running_site, write_certificate
 from tests.parts import FETCH, Browser, Clock, at_target, headers_heard_by, heard_by, token_of
 from tests.processes import ROOT, free_ports, until
@@ -483,6 +484,14 @@ async def test_events_arrive_one_by_one(accept: str, asked: bool, browser: Brows
         assert [line async for line in lines] == ["", "data: second", ""]
 
     assert (QUESTION in told.paths) == asked  # streams that say so go through us, and end with the session
+
+
+async def test_our_own_events_pass(site: Site, browser: Browser):
+    async with listening(browser) as stream:
+        assert "X-Accel-Buffering" not in stream.response.headers  # it was for nginx
+        await browser.logout()
+
+        assert await stream.rest() == [("session_ended", {"reason": "signed_out"})]
 
 
 async def test_a_websocket_passes(site: Site):

@@ -12,7 +12,7 @@ from app.errors import StoreUnavailable
 from app.handlers.socket import SocketHandler
 from app.services import Services
 from app.sessions.memory import MemorySessions
-from app.sessions.session import Session
+from app.sessions.session import Reason, Session
 from tests.parts import Browser, Clock, RunningApp, until
 from tests.sockets import HANDSHAKE, all_is_over, how_it_ended, opened, refused
 
@@ -33,6 +33,10 @@ class Ours(SocketHandler):
         is_over = await super().session_is_over()
         Ours.looks += 1
         return is_over
+
+
+class Calm(Ours):
+    look_again_seconds = 3600
 
 
 class Attentive(Ours):
@@ -73,6 +77,7 @@ class BrokenStore(WithoutItsStore):
 
 ROUTES = [
     ("/ours", Ours),
+    ("/calm", Calm),
     ("/everybody", ForEverybody),
     ("/attentive", Attentive),
     ("/without", WithoutItsStore),
@@ -152,6 +157,13 @@ async def test_it_is_nothing_but_a_websocket(browser: Browser, session: Session)
 async def test_it_is_closed_when_the_user_has_signed_out(browser: Browser, session: Session):
     async with opened(browser, "/ours") as socket:
         await browser.logout()
+
+        assert await how_it_ended(socket) == (4401, "the session is over")
+
+
+async def test_for_that_it_does_not_have_to_look(app: RunningApp, browser: Browser, session: Session):
+    async with opened(browser, "/calm") as socket:
+        await app.services.tokens.end(session.ref, Reason.SIGNED_OUT_ELSEWHERE)
 
         assert await how_it_ended(socket) == (4401, "the session is over")
 
