@@ -60,9 +60,9 @@ def routes(services: Services) -> list[Any]:
         url(r"/bff/user", User),
         url(r"/bff/sessions", Sessions),
         url(r"/bff/sessions/(\w+)", OneSession),
+        url(r"/bff/events", Events),
         # the provider itself
         url(r"/bff/backchannel", BackChannelLogout),
-        url(r"/bff/events", Events),
         # load balancers and operators
         url(r"/healthz", Alive),
         url(r"/readyz", Ready),

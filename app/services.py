@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,18 +17,12 @@ from app.oidc.client import OidcClient
 from app.oidc.dpop import new_key
 from app.oidc.http import tls
 from app.oidc.provider import Provider, provider_http
-from app.sessions.memory import MemoryOutbox, MemorySeenTokens, MemorySessions
-from app.sessions.endings import EndedSessions, Endings
-from app.sessions.memory import MemoryOutbox, MemorySessions
-from app.sessions.mongo import MongoSessions
-from app.sessions.mongo_connection import connect
-from app.sessions.mongo_endings import MongoEndings
-from app.sessions.mongo_outbox import MongoOutbox
-from app.sessions.mongo_seen import MongoSeenTokens
+from app.sessions.endings import Endings
 from app.sessions.outbox import Outbox
 from app.sessions.seen import SeenTokens
 from app.sessions.session import Lifetime, Session, session_ref
 from app.sessions.store import SessionStore
+from app.sessions.stores import stores
 from app.settings import ROOT, Settings
 from app.tokens.application import ApplicationTokens
 from app.tokens.revocation import Revocation
@@ -37,8 +30,6 @@ from app.tokens.user import UserTokens
 from app.vault import Vault
 from app.web.cookies import CookiePolicy
 from app.web.pages import page_environment
-
-log = logging.getLogger(__name__)
 
 _TOUCH_AFTER_SECONDS = 60  # the idle time is written at most once a minute, not on every request
 
@@ -101,15 +92,15 @@ async def running_services(
 def _built(settings: Settings, clock: Callable[[], float]) -> Services:
     context = tls()
     vault = Vault(settings.key_ring)
-    sessions, outbox, seen_tokens = _stores(settings, vault, clock)
     stopping = asyncio.Event()
-    sessions, outbox, ended = _stores(settings, vault, clock)
+    kept = stores(settings, vault, clock=clock)
     provider = _provider(settings, context, clock)
     oidc = OidcClient(settings, provider, tls=context, clock=clock)
-    revocation = Revocation(oidc, outbox, at_end=settings.revoke_refresh_token_on_logout, clock=clock)
+    revocation = Revocation(oidc, kept.outbox, at_end=settings.revoke_refresh_token_on_logout, clock=clock)
     margin = settings.refresh_before_expiration_seconds
+    lease = _lease_seconds(settings)
     users = UserTokens(
-        sessions, oidc, revocation, margin_seconds=margin, lease_seconds=_lease_seconds(settings), clock=clock
+        kept.sessions, oidc, revocation, margin_seconds=margin, lease_seconds=lease, clock=clock
     )
     own_key = new_key() if settings.dpop else None
     application = ApplicationTokens(oidc, margin_seconds=margin, dpop_key=own_key, clock=clock)
@@ -119,10 +110,10 @@ def _built(settings: Settings, clock: Callable[[], float]) -> Services:
         vault=vault,
         cookies=CookiePolicy(https=settings.https, samesite=settings.cookie_samesite),
         lifetime=Lifetime(settings.session_idle_seconds, settings.session_absolute_seconds),
-        sessions=sessions,
-        outbox=outbox,
-        seen_tokens=seen_tokens,
-        endings=Endings(ended, stopping),
+        sessions=kept.sessions,
+        outbox=kept.outbox,
+        seen_tokens=kept.seen_tokens,
+        endings=Endings(kept.ended, stopping),
         provider=provider,
         oidc=oidc,
         tokens=users,
@@ -145,24 +136,4 @@ def _provider(settings: Settings, context: SSLContext, clock: Callable[[], float
         timeout_seconds=settings.provider_timeout_seconds,
         keys_cooldown_seconds=settings.provider_keys_cooldown_seconds,
         clock=clock,
-    )
-
-
-def _stores(
-    settings: Settings, vault: Vault, clock: Callable[[], float]
-) -> tuple[SessionStore, Outbox, SeenTokens]:
-    if settings.session_store == "memory:":
-        log.warning("sessions are kept in memory: they end when this process does")
-        return MemorySessions(clock=clock), MemoryOutbox(clock=clock), MemorySeenTokens(clock=clock)
-) -> tuple[SessionStore, Outbox, EndedSessions]:
-    if settings.session_store == "memory:":
-        log.warning("sessions are kept in memory: they end when this process does")
-        sessions = MemorySessions(clock=clock)
-        return sessions, MemoryOutbox(clock=clock), sessions
-    client = connect(settings.session_store, driver=settings.mongodb_driver)
-    return (
-        MongoSessions(client, vault, clock=clock),
-        MongoOutbox(client, vault, clock=clock),
-        MongoSeenTokens(client, clock=clock),
-        MongoEndings(client, clock=clock),
     )

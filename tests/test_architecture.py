@@ -28,12 +28,10 @@ BANDS = [
     "setting_rules setting_shapes settings",
     "vault observability flights",
     "web.* sessions.session sessions.limit sessions.store sessions.outbox sessions.seen sessions.reseal"
-    " oidc.documents oidc.http oidc.kept oidc.keys oidc.provider oidc.claims oidc.demands"
+    " sessions.endings oidc.documents oidc.http oidc.kept oidc.keys oidc.provider oidc.claims oidc.demands"
     " oidc.logout_token oidc.answers oidc.dpop",
-    "web.* sessions.session sessions.limit sessions.store sessions.outbox sessions.endings"
-    " oidc.documents oidc.http oidc.kept oidc.keys oidc.provider oidc.claims oidc.answers oidc.dpop",
     "oidc.client_auth oidc.breaker oidc.calls oidc.login oidc.client"
-    " sessions.batches sessions.mongo* sessions.memory",
+    " sessions.batches sessions.mongo* sessions.memory sessions.stores",
     "tokens.*",
     "clients.*",
     "services",
