@@ -55,13 +55,16 @@ async def test_a_session_says_which_browser_it_is_and_how_long_it_has_been_there
     }
 
 
-async def test_the_one_that_was_last_used_comes_first_and_this_one_is_marked(
-    browser: Browser, phone: Browser, clock: Clock
+async def test_this_one_comes_first_and_then_the_one_that_was_last_used(
+    browser: Browser, phone: Browser, app: RunningApp, clock: Clock
 ):
-    assert [entry["current"] for entry in await listed(phone)] == [True, False]
+    async with another_browser(app) as tablet:
+        clock.advance(100)
+        await tablet.login("alice")
+        here, *elsewhere = await listed(browser)
 
-    clock.advance(100)
-    assert [entry["current"] for entry in await listed(browser)] == [True, False]
+        assert [entry["current"] for entry in (here, *elsewhere)] == [True, False, False]
+        assert [entry["id"] for entry in elsewhere] == [await id_of(tablet), await id_of(phone)]
 
 
 async def test_nothing_in_the_list_opens_or_finds_a_session(app: RunningApp, browser: Browser):

@@ -81,7 +81,7 @@ def user_entries(session: Session, *, logout_url: str, now: float) -> list[Entry
 
 
 def session_entries(sessions: Sequence[Session], *, current: Session) -> list[Entry]:
-    """Return what a user may see of their sessions, the one last used first."""
+    """Return what a user may see of their sessions: the current one, then the one last used, and so on."""
     return [
         {
             "id": session.public_id,
@@ -91,7 +91,7 @@ def session_entries(sessions: Sequence[Session], *, current: Session) -> list[En
             "expires_at": int(session.expires_at),
             "current": session.ref == current.ref,
         }
-        for session in sorted(sessions, key=lambda session: -session.renewed_at)
+        for session in sorted(sessions, key=lambda session: (session.ref != current.ref, -session.renewed_at))
     ]
 
 
