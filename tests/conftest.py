@@ -13,6 +13,7 @@ from dev.api import DemoApi
 from dev.mongod import Mongod, find_mongod
 from dev.provider import Provider
 from tests.parts import Browser, Clock, RunningApp, running_app, sign_in
+from tests.people import alice, chromium, site  # noqa: F401  (fixtures)
 
 # A test says itself what the settings are; those of the developer's shell must not get in.
 for name in [name for name in os.environ if name.startswith("BFF_")]:

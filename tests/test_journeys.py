@@ -1,155 +1,25 @@
-"""Journeys: what a person does in a real browser.
-
-The application is on localhost and the provider on 127.0.0.1: two sites, so `SameSite=Strict` counts.
-"""
+"""Journeys: what a person does in a real browser."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from playwright.async_api import Browser, expect
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
-from app.sessions.session import Reason, session_ref
-from dev.api import DemoApi
-from dev.provider import Provider
-from tests.chromium import ARGS, find_chromium
-from tests.parts import Clock, RunningApp, running_app
+from tests.people import Person, Site, a_person, width
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one loop, so that one Chromium serves all tests
 
 TOKEN = re.compile(r"\b(?:at|rt)-[\w-]{43}|\beyJ[\w-]+\.[\w-]+\.[\w-]+")
 EXPIRED_SECONDS = 301  # the provider's access tokens live for 300
-
-
-@dataclass(frozen=True)
-class Site:
-    """Everything that a journey passes through."""
-
-    app: RunningApp
-    provider: Provider
-    api: DemoApi
-    clock: Clock
-
-    @property
-    def url(self) -> str:
-        return self.app.base_url
-
-
-class Person:
-    """Somebody in front of a browser."""
-
-    def __init__(self, site: Site, page: Page) -> None:
-        self.site = site
-        self.page = page
-        self.complaints: list[str] = []
-        page.on("console", lambda message: self._note(message.type, message.text))
-        page.on("pageerror", lambda error: self._note("error", str(error)))
-
-    def _note(self, kind: str, text: str) -> None:
-        if kind in ("error", "warning"):
-            self.complaints.append(text)
-
-    async def goes_to(self, path: str) -> None:
-        await self.page.goto(self.site.url + path)
-
-    async def clicks(self, name: str, role: Any = "link") -> None:
-        await self.page.get_by_role(role, name=name, exact=True).first.click()
-
-    async def chooses(self, user: str = "Alice Adams") -> None:
-        """On the provider's page."""
-        await self.clicks(f"Continue as {user}", role="button")
-
-    async def signs_in(self, start: str = "/") -> None:
-        await self.goes_to(start)
-        if start == "/":
-            await self.clicks("Sign in")
-        await self.chooses()
-        await self.is_at(start)
-        await self.sees_name("Alice Adams")
-
-    async def is_at(self, path: str) -> None:
-        await expect(self.page).to_have_url(self.site.url + path)
-
-    async def sees(self, heading: str) -> None:
-        await expect(self.page.get_by_role("heading", name=heading, exact=True)).to_be_visible()
-
-    async def sees_name(self, name: str) -> None:
-        await expect(self.page.locator(".who .name")).to_have_text(name)
-
-    async def signs_out(self) -> None:
-        await self.clicks("Sign out")
-        await self.is_signed_out()
-        await self.is_at("/")
-
-    async def is_signed_out(self) -> None:
-        await expect(self.page.locator(".who")).to_have_text("Sign in")
-
-    async def adds(self, todo: str) -> None:
-        await self.page.get_by_label("New to-do").fill(todo)
-        await self.clicks("Add", role="button")
-        await expect(self.page.locator("#todo-status")).to_have_text(f"Added “{todo}”.")
-
-    async def deletes(self, todo: str) -> None:
-        await self.clicks(f"Delete “{todo}”", role="button")
-        await expect(self.page.locator("#todo-status")).to_have_text(f"Deleted “{todo}”.")
-
-    async def has_todos(self, *titles: str) -> None:
-        await expect(self.page.locator("#todos .todo-title")).to_have_text(list(titles))
-
-    async def may_delete(self, todos: int) -> None:
-        """The page's script has done all that it does by itself."""
-        await expect(self.page.get_by_role("button", name="Delete")).to_have_count(todos)
-
-    async def calls_the_api_again(self) -> None:
-        await self.clicks("Call the API again", role="button")
-        await expect(self.page.locator("#api-status")).to_contain_text("Answered at")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def chromium() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=find_chromium(playwright), args=ARGS)
-        yield browser
-        await browser.close()
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def site(clock: Clock) -> AsyncIterator[Site]:
-    provider = Provider([], clock=clock)
-    api = DemoApi(provider)
-    async with AsyncExitStack() as stack:
-        for server in (provider, api):
-            await server.start()
-            stack.push_async_callback(server.stop)
-        app = await stack.enter_async_context(running_app(provider, api, clock=clock))
-        yield Site(app, provider, api, clock)
-
-
-@asynccontextmanager
-async def a_person(chromium: Browser, site: Site, **options: Any) -> AsyncIterator[Person]:
-    context = await chromium.new_context(**options)
-    context.set_default_timeout(10_000)
-    try:
-        yield Person(site, await context.new_page())
-    finally:
-        await context.close()
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def alice(chromium: Browser, site: Site) -> AsyncIterator[Person]:
-    async with a_person(chromium, site) as alice:
-        yield alice
 
 
 @asynccontextmanager
@@ -228,8 +98,8 @@ async def test_two_tabs_sign_in_at_once(alice: Person):
     await other.chooses()
     await other.is_at("/account?tab=2")
 
-    await alice.goes_to("/")
-    await alice.sees_name("Alice Adams")
+    await other.goes_to("/")
+    await other.sees_name("Alice Adams")
 
 
 async def test_the_back_button_after_signing_in_is_harmless(site: Site, alice: Person):
@@ -332,35 +202,11 @@ async def test_no_page_scrolls_sideways_on_a_phone(chromium: Browser, site: Site
         await alice.goes_to("/")
         widths.append(await width(alice.page))
         await alice.signs_in()
-        for path in ("/", "/account", "/nowhere"):
+        for path in ("/", "/account", "/sessions", "/nowhere"):
             await alice.goes_to(path)
             widths.append(await width(alice.page))
 
-    assert widths == [360] * 4
-
-
-async def width(page: Page) -> int:
-    """How wide the page's content is, in CSS pixels."""
-    return int(await page.evaluate("document.documentElement.scrollWidth"))
-
-
-async def test_the_account_page_says_that_the_session_has_ended(site: Site, alice: Person):
-    await alice.page.clock.install()
-    await alice.signs_in("/account")
-    await alice.may_delete(2)
-    session_id = await cookie(alice.page.context, site.app.services.cookies.session_name)
-    await site.app.services.tokens.end(session_ref(session_id), Reason.SIGNED_OUT)
-
-    await alice.page.clock.fast_forward("01:01")
-    await expect(alice.page.locator("#session-status")).to_have_text("Your session has ended.")
-
-    await alice.clicks("Sign in again")
-    await alice.is_at("/account")
-    await alice.sees("Your account")
-
-
-async def cookie(context: BrowserContext, name: str) -> str:
-    return next(cookie["value"] for cookie in await context.cookies() if cookie["name"] == name)
+    assert widths == [360] * 5
 
 
 async def test_whoever_denies_is_told_so_and_may_try_again(alice: Person):

@@ -1,16 +1,9 @@
 /** The moving parts of the account page: the session's clock, the API's answer, the to-do list. */
 
-import { ProblemError, apiFetch, problemOf, user } from "./bff.js";
+import { on, user } from "./bff.js";
+import { $, call, removeFocused, telling } from "./page.js";
 
 const ASK_SECONDS = 60;
-
-/**
- * The element with this id; the template has every one of them.
- *
- * @param {string} id
- * @returns {any}
- */
-const $ = (id) => document.getElementById(id);
 
 /**
  * A copy of the one element inside a template.
@@ -19,33 +12,6 @@ const $ = (id) => document.getElementById(id);
  * @returns {HTMLElement}
  */
 const copyOf = (id) => $(id).content.firstElementChild.cloneNode(true);
-
-/**
- * Calls an API and returns what it answers, null when that is nothing.
- *
- * @param {string} path
- * @param {RequestInit} [init]
- */
-async function call(path, init) {
-  const response = await apiFetch(path, init);
-  if (!response.ok) throw new ProblemError(await problemOf(response));
-  return response.status === 204 ? null : response.json();
-}
-
-/**
- * Does `work` and says in `status` how it ended, for eyes and screen readers alike.
- *
- * @param {HTMLElement} status
- * @param {() => Promise<string>} work  returns what to say
- */
-async function telling(status, work) {
-  try {
-    status.textContent = await work();
-  } catch (error) {
-    // fetch() rejects with a TypeError, in words that differ from browser to browser.
-    status.textContent = error instanceof ProblemError ? error.message : "The server cannot be reached.";
-  }
-}
 
 // The session ------------------------------------------------------------------------------------
 
@@ -59,6 +25,7 @@ function duration(seconds) {
 
 function watchSession() {
   const time = $("session-time");
+  const stay = $("session-stay");
   let endsAt = 0;
   let askAt = 0;
 
@@ -68,30 +35,38 @@ function watchSession() {
     askAt = Math.min(Date.now() + ASK_SECONDS * 1000, endsAt + 1000);
   }
 
-  async function ask() {
+  /** @param {{slide: boolean}} options */
+  async function ask(options) {
     askAt = Date.now() + ASK_SECONDS * 1000;
-    // Not to be reached is not the end of the session: count on and ask again.
-    const claims = await user({ slide: false }).catch(() => undefined);
-    if (claims) lasts(claims["bff:session_expires_in"]);
-    if (claims === null) ended();
-  }
-
-  function ended() {
-    clearInterval(clock);
-    $("session-label").textContent = "Session";
-    time.textContent = "Ended";
-    $("session-status").textContent = "Your session has ended.";
-    $("session-login").hidden = false;
+    const claims = await user(options);
+    if (!claims) return; // static/js/session.js hears of that, and leaves
+    lasts(claims["bff:session_expires_in"]);
   }
 
   function tick() {
     const text = duration(Math.max(0, Math.round((endsAt - Date.now()) / 1000)));
     if (time.textContent !== text) time.textContent = text;
-    if (Date.now() >= askAt) ask();
+    // Not to be reached is not the end of the session: count on and ask again.
+    if (Date.now() >= askAt) ask({ slide: false }).catch(() => {});
+  }
+
+  async function prolong() {
+    const before = endsAt;
+    await ask({ slide: true });
+    const isLonger = endsAt > before + 1000;
+    stay.hidden = isLonger;
+    if (isLonger) $("main").focus();
+    return isLonger ? "You stay signed in." : "This session cannot last longer. Please sign in again when it is over.";
   }
 
   lasts(Number(time.dataset.seconds));
-  const clock = setInterval(tick, 1000);
+  setInterval(tick, 1000);
+  stay.addEventListener("click", () => telling($("session-status"), prolong));
+  on("ending", ({ detail }) => {
+    lasts(detail.expires_in);
+    stay.hidden = false;
+    $("session-status").textContent = "Your session is about to end.";
+  });
 }
 
 // The API's answer -------------------------------------------------------------------------------
@@ -138,10 +113,7 @@ function todoItem(todo) {
 /** @param {Todo} todo @param {HTMLElement} item */
 async function remove(todo, item) {
   await call(`/api/todos/${encodeURIComponent(todo.id)}`, { method: "DELETE" });
-  // The focus was in what goes away now; leave it where the next thing to do is.
-  const neighbour = item.nextElementSibling ?? item.previousElementSibling;
-  (neighbour?.querySelector("button") ?? $("todo-title")).focus();
-  item.remove();
+  removeFocused(item, $("todo-title"));
   return `Deleted “${todo.title}”.`;
 }
 

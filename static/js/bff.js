@@ -1,105 +1,100 @@
-/**
- * How a page talks to the server that it came from. No token ever passes here: the browser sends
- * its cookie, the server does the rest.
- *
- * @typedef {{type: string, title: string, status: number, code: string, detail: string,
- *   request_id: string, login_url?: string}} Problem  RFC 9457, as every `/bff` and API route answers
- */
+/** How a page talks to its server. No token passes here. */
 
-/** Less time than this between two ways to the login page means that logging in did not help. */
-const LOOP_SECONDS = 30;
-
-/** A call that failed for the reason that `problem` gives. */
-export class ProblemError extends Error {
-  /** @param {Problem} problem */
-  constructor(problem) {
-    super(problem.detail || problem.title || `The server answered ${problem.status}.`);
-    this.name = "ProblemError";
-    this.problem = problem;
-  }
+/** The JSON of an answer, or null. One that is not ok is thrown (RFC 9457). @param {Response} answer */
+export async function jsonOf(answer) {
+  const said = await answer.json().catch(() => null);
+  if (answer.ok) return said;
+  throw Object.assign(new Error(said?.detail ?? `The server answered ${answer.status}.`), said);
 }
 
-/**
- * The claims of the user, or null when nobody is signed in. A claim that occurs more than once is
- * an array. With `slide: false` the question does not keep the session alive.
- *
- * @param {{slide?: boolean}} [options]
- * @returns {Promise<Record<string, any> | null>}
- */
+/** The user's claims, or null. With `slide: false` the session is not prolonged. */
 export async function user({ slide = true } = {}) {
-  const response = await ownFetch(slide ? "/bff/user" : "/bff/user?slide=false");
-  if (response.status === 401) return null;
-  if (!response.ok) throw new ProblemError(await problemOf(response));
+  const answer = await send(`/bff/user?slide=${slide}`);
+  const entries = answer.status !== 401 && await jsonOf(answer);
+  if (!entries) return null;
   const claims = Object.create(null);
-  for (const { type, value } of await response.json()) {
+  for (const { type, value } of entries) {
     claims[type] = type in claims ? [claims[type], value].flat() : value;
   }
   return claims;
 }
 
-/**
- * `fetch()` for the APIs of this site. When the user has to log in (again), the page goes there
- * and comes back to where it is; the promise then never settles. While the provider does not
- * answer, the session is fine and logging in would not help: that rejects with a ProblemError.
- *
- * @param {string} path
- * @param {RequestInit} [init]
- * @returns {Promise<Response>}
- */
-export async function apiFetch(path, init) {
-  const response = await ownFetch(path, init);
-  if (response.status !== 401 || !isProblem(response)) return response;
-  const problem = await problemOf(response.clone());
-  if (!problem.code || !problem.login_url) return response;
-  if (problem.code === "provider_unavailable" || !goToLogin(problem.login_url)) {
-    throw new ProblemError(problem);
-  }
-  return new Promise(() => {});
+export const api = {
+  /**
+   * `fetch()` for this site. Goes to log in, and back, if it has to.
+   * @param {string} path @param {RequestInit} [init] @returns {Promise<Response>}
+   */
+  async fetch(path, init, retries = 2) {
+    const answer = await send(path, init);
+    if (answer.ok) return answer;
+    const { code, login_url } = await jsonOf(answer.clone()).catch((error) => error);
+    const wait = parseInt(answer.headers.get("Retry-After"));
+    const safe = answer.status === 401 || (init?.method ?? "GET") === "GET";
+    if (code === "provider_unavailable" && safe && retries && wait <= 10) {
+      await sleep(wait);
+      return api.fetch(path, init, retries - 1);
+    }
+    const key = `bff:${code}`;
+    const inVain = Date.now() - sessionStorage[key] < 30_000;
+    if (answer.status !== 401 || inVain || !login_url?.startsWith("/bff/login")) return answer;
+    sessionStorage[key] = Date.now();
+    login(undefined, Object.fromEntries(new URLSearchParams(login_url.split("?")[1])));
+    return new Promise(() => {});
+  },
+};
+
+/** Params: prompt, login_hint, acr_values, max_age. */
+export function login(returnUrl = location.pathname + location.search, params = {}) {
+  location.assign(`/bff/login?${new URLSearchParams({ ...params, returnUrl })}`);
 }
 
-/**
- * What went wrong, of a response that is not `ok`.
- *
- * @param {Response} response
- * @returns {Promise<Problem>}
- */
-export async function problemOf(response) {
-  const known = isProblem(response) ? await response.json().catch(() => ({})) : {};
-  return { ...known, status: response.status };
+/** Signs out, at the provider too. */
+export async function logout(returnUrl = "/") {
+  leaving = true;
+  const answer = await send(`/bff/logout?${new URLSearchParams({ returnUrl })}`, { method: "POST" });
+  leaving = answer.ok;
+  location.assign((await jsonOf(answer)).url);
 }
 
-/** @param {Response} response */
-function isProblem(response) {
-  return (response.headers.get("Content-Type") ?? "").startsWith("application/problem+json");
-}
-
-/**
- * @param {string} path
- * @param {RequestInit} [init]
- */
-function ownFetch(path, init = {}) {
-  const headers = new Headers(init.headers);
-  headers.set("X-CSRF", "1"); // a form on another site cannot set a header
-  // "same-origin" refuses any other origin before a byte is sent, in redirects too.
-  return fetch(path, { ...init, headers, mode: "same-origin", credentials: "same-origin" });
-}
+const session = new EventTarget();
+let started = false, leaving = false;
 
 /**
- * Says whether the page is on its way to the login page.
- *
- * @param {string} loginUrl
+ * Hears of the session "ending" (detail: {expires_in}) or "ended" ({reason}, if known); returns what stops it.
+ * @param {"ending" | "ended"} type @param {(event: any) => void} handler
  */
-function goToLogin(loginUrl) {
-  const url = new URL(loginUrl, location.href);
-  // A 401 may come from an API behind this server, which must not send the user anywhere it likes.
-  if (url.origin !== location.origin) return false;
-
-  const last = Number(sessionStorage.getItem("bff:login"));
-  if (Date.now() - last < LOOP_SECONDS * 1000) return false;
-  sessionStorage.setItem("bff:login", String(Date.now()));
-
-  // The server knows which API was called, not which page the user is looking at.
-  url.searchParams.set("returnUrl", location.pathname + location.search);
-  location.assign(url);
-  return true;
+export function on(type, handler) {
+  session.addEventListener(type, handler);
+  if (!started) listen();
+  started = true;
+  return () => session.removeEventListener(type, handler);
 }
+
+async function listen(pause = 2) {
+  while (document.hidden) await sleep(1); // connections are few
+  try {
+    const { status, body } = await send("/bff/events");
+    let text = status === 401 ? "event: session_ended\ndata: {}\n\n" : "";
+    const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+    addEventListener("visibilitychange", () => reader.cancel().catch(() => {}), { once: true });
+    for (let part; !(part = await reader.read()).done; pause = 2) {
+      text += part.value;
+      const [, type, data] = /.*event: session_(\w+)\ndata: (.+)\n\n/s.exec(text) ?? [];
+      if (!type || leaving) continue;
+      text = "";
+      session.dispatchEvent(new CustomEvent(type, { detail: JSON.parse(data) }));
+      if (type === "ended") return;
+    }
+  } catch {} // the network
+  await sleep(pause * Math.random());
+  listen(Math.min(pause * 2, 60));
+}
+
+/** @param {string} path @param {any} [init] */
+async function send(path, init) {
+  const headers = new Headers(init?.headers);
+  headers.set("X-CSRF", "1"); // no form can
+  return /** @type {any} */ (fetch(path, { ...init, headers, mode: "same-origin" }));
+}
+
+const sleep = (seconds = 0) => new Promise((done) => setTimeout(done, seconds * 1000));

@@ -1,0 +1,50 @@
+/** For every page: one that shows a signed-in user does not outlive the session, in any window. */
+
+import { on, user } from "./bff.js";
+
+const SIGNED_OUT = "/signed-out"; // sends whoever is signed in back to where they were
+const ON_ITS_WAY_SECONDS = 20;
+
+/** Different for every session; empty where nobody is signed in. */
+const logoutUrl = document.getElementById("sign-out")?.getAttribute("href") ?? "";
+const windows = new BroadcastChannel("session");
+let onItsWay = false;
+
+/**
+ * Empties the page, and shows one that says why.
+ *
+ * @param {string} [reason]  of the event "ended"
+ */
+function leave(reason = "") {
+  document.body.hidden = true;
+  const returnUrl = location.pathname + location.search;
+  const go = () => location.replace(`${SIGNED_OUT}?${new URLSearchParams({ reason, returnUrl })}`);
+  // The sign-out that was clicked here is still on its way to the provider: let it pass.
+  setTimeout(go, onItsWay ? ON_ITS_WAY_SECONDS * 1000 : 0);
+}
+
+async function look() {
+  // Not to be reached is not the end of the session.
+  const claims = await user({ slide: false }).catch(() => undefined);
+  if (claims !== undefined && claims?.["bff:logout_url"] !== logoutUrl) leave();
+}
+
+function watch() {
+  on("ended", ({ detail }) => leave(detail.reason));
+  addEventListener("beforeunload", () => (onItsWay = true));
+
+  // A hidden window listens to no events, but to other windows.
+  windows.addEventListener("message", ({ data }) => data !== logoutUrl && look());
+
+  // What the back button brings up again must be asked for again.
+  addEventListener("pagehide", () => (document.body.hidden = true));
+  addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
+}
+
+function waitForAnotherSignIn() {
+  windows.addEventListener("message", ({ data }) => data && location.reload());
+}
+
+windows.postMessage(logoutUrl);
+if (logoutUrl) watch();
+else if (location.pathname === SIGNED_OUT) waitForAnotherSignIn();
