@@ -23,7 +23,7 @@ from app.handlers.forward_auth import ForwardAuths
 from app.handlers.health import Alive, Ready
 from app.handlers.login import Callback, Login, SilentLogin
 from app.handlers.logout import Logout, LogoutCallback
-from app.handlers.pages import Account, Home
+from app.handlers.pages import Account, Home, SessionsPage, SignedOut
 from app.handlers.plain import log_answer
 from app.handlers.remote_api import RemoteApis
 from app.handlers.remote_socket import RemoteSocket
@@ -50,6 +50,8 @@ def routes(services: Services) -> list[Any]:
         # pages
         url(r"/", Home),
         url(r"/account", Account),
+        url(r"/sessions", SessionsPage),
+        url(r"/signed-out", SignedOut),
         # navigations between the browser, us and the provider
         url(r"/bff/login", Login),
         url(r"/bff/silent-login", SilentLogin),

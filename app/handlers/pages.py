@@ -6,7 +6,9 @@ from typing import Any
 
 from app.clients.registry import API_ERRORS, TypedClient
 from app.handlers.base import BaseHandler, authenticated
-from app.handlers.session import claim_entries
+from app.handlers.plain import login_url
+from app.handlers.session import claim_entries, session_entries
+from app.web.return_paths import local_path
 
 
 class Home(BaseHandler):
@@ -48,3 +50,26 @@ class Account(BaseHandler):
         except API_ERRORS:
             return {"api_answer": None, "todos": None, "api_error": "The demo API did not answer."}
         return {"api_answer": answer, "todos": todos, "api_error": None}
+
+
+class SessionsPage(BaseHandler):
+    """Where the user is signed in, to end what should not be."""
+
+    @authenticated
+    async def get(self) -> None:
+        sessions = session_entries(await self.own_sessions(), current=self.signed_in())
+        self.render_page("sessions.html", sessions=sessions, now=int(self.services.clock()))
+
+
+class SignedOut(BaseHandler):
+    """Where a page goes when its session has ended elsewhere; whoever is signed in after all goes back."""
+
+    keeps_session_alive = False
+
+    def get(self) -> None:
+        return_path = local_path(self.params.get("returnUrl"))
+        if self.session is not None:
+            self.redirect(return_path)
+        else:
+            reason = self.params.get("reason")
+            self.render_page("signed_out.html", reason=reason, login_url=login_url(return_path, self.demands))
