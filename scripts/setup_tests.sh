@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what only the tests need: libraries for mongod, the certified OpenID provider, a browser, nginx.
+# Installs what only the tests need: libraries for mongod, the certified OpenID provider, axe, a browser, nginx.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -39,9 +39,9 @@ if ! command -v npm >/dev/null || ! node -e 'process.exit(parseInt(process.versi
   echo "The tests run a certified OpenID provider, which needs Node 20 or newer with npm." >&2
   exit 1
 fi
-if [ ! -e .venv/node/node_modules/oidc-provider ]; then
-  echo "Installing the certified OpenID provider …"
-  npm install --prefix .venv/node --no-package-lock --no-fund --no-audit --silent oidc-provider@9
+if ! (cd .venv/node/node_modules && ls oidc-provider axe-core) >/dev/null 2>&1; then
+  echo "Installing the certified OpenID provider, and what judges pages for accessibility …"
+  npm install --prefix .venv/node --no-package-lock --no-fund --no-audit --silent oidc-provider@9 axe-core@4
 fi
 
 if ! .venv/bin/python -m tests.chromium >/dev/null 2>&1; then
