@@ -415,13 +415,13 @@ async def test_a_stream_that_is_cut_is_opened_again(server: Server, page: Page):
 async def test_a_page_has_one_stream_however_many_listen_and_who_has_stopped_hears_nothing(
     server: Server, page: Page
 ):
-    server.streams.append([":\n\n"])
+    server.streams.append([":\n\n", SECOND_PIECE, ENDING, ENDED])
     await page.evaluate(LISTEN)
     await page.evaluate("() => { stops[0](); }")
-    server.streams.append([ENDING, ENDED])
+    server.second_piece.set()
 
     assert await told(page, 1) == [["ended", {"reason": "operator"}]]
-    assert len(server.heard_at("/bff/events")) == 2
+    assert len(server.heard_at("/bff/events")) == 1
 
 
 async def hears_of_the_end_while_it_signs_out(server: Server, page: Page) -> None:
