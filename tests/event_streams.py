@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,6 +11,8 @@ from typing import Any
 import httpx2
 
 from tests.parts import FETCH, Browser
+
+_PATIENCE_SECONDS = 10
 
 
 class EventStream:
@@ -22,6 +25,10 @@ class EventStream:
 
     async def next(self) -> tuple[str, Any] | None:
         """The next event, or None at the end of the stream; comments are counted on the way."""
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            return await self._next()
+
+    async def _next(self) -> tuple[str, Any] | None:
         event: dict[str, str] = {}
         async for line in self._lines:
             name, _, value = line.partition(":")
@@ -36,10 +43,11 @@ class EventStream:
     async def says_nothing(self, *, comments: int) -> None:
         """Wait for so many comments, between which there must be no event."""
         heard = self.comments + comments
-        while self.comments < heard:
-            line = await anext(self._lines)
-            assert line in ("", ":")
-            self.comments += line == ":"
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            while self.comments < heard:
+                line = await anext(self._lines)
+                assert line in ("", ":")
+                self.comments += line == ":"
 
     async def rest(self) -> list[tuple[str, Any]]:
         events = []

@@ -280,9 +280,9 @@ class Ended:
         self.over: dict[str, Reason] = {}
         self.asked: list[list[str]] = []
         self.answers = True
-        self.told = asyncio.Queue[dict[str, Reason]]()
         self.tells = False
-        self.followed = 0
+        self.told = asyncio.Queue[dict[str, Reason]]()
+        self.is_followed = False
 
     async def reasons(self, refs: Collection[str]) -> dict[str, Reason]:
         self.asked.append(sorted(refs))
@@ -291,12 +291,13 @@ class Ended:
         return {ref: self.over[ref] for ref in refs if ref in self.over}
 
     async def as_they_end(self) -> AsyncGenerator[dict[str, Reason]]:
-        self.followed += 1
-        while self.tells:
-            yield {}
-            yield await self.told.get()
-            if not self.answers:
-                raise StoreUnavailable
+        self.is_followed = self.tells
+        try:
+            while self.tells:
+                yield {}
+                yield await self.told.get()
+        finally:
+            self.is_followed = False
 
 
 @pytest.fixture
@@ -332,51 +333,79 @@ async def test_all_who_listen_are_asked_for_with_one_question(endings: Endings, 
     assert ended.asked[-1] == ["a", "b"]
 
 
-async def test_an_end_before_anybody_listened_is_heard(endings: Endings, ended: Ended):
-    ended.tells = True
-    ended.over["mine"] = Reason.SIGNED_OUT
-    with endings.listening("early"):
-        await until(lambda: ended.followed == 1 and len(ended.asked) > 1)
-
-        with endings.listening("mine") as news:
-            assert await soon(news) == Reason.SIGNED_OUT
-
-
-async def test_a_store_that_tells_is_asked_once_for_each(endings: Endings, ended: Ended):
-    ended.tells = True
-    with endings.listening("a") as a, endings.listening("b") as b:
-        await until(lambda: bool(ended.asked))
-        ended.told.put_nowait({"a": Reason.OPERATOR, "somebody": Reason.SIGNED_OUT})
-        assert await soon(a) == Reason.OPERATOR
-        ended.told.put_nowait({"b": Reason.TOO_MANY})
-        assert await soon(b) == Reason.TOO_MANY
-
-    assert len(ended.asked) <= 2  # once before the store has told, and once after
-
-
-async def test_what_ends_while_the_store_does_not_tell_is_found(endings: Endings, ended: Ended):
-    ended.tells = True
+async def test_trouble_with_the_store_ends_nothing(endings: Endings, ended: Ended):
+    ended.answers = False
     with endings.listening("mine") as news:
-        await until(lambda: ended.followed == 1)
-        ended.answers = False
-        ended.told.put_nowait({})
         await until(lambda: len(ended.asked) > 5)
-        assert not news.done()  # trouble with the store ends nothing
+        assert not news.done()
         ended.over["mine"] = Reason.SIGNED_OUT
         ended.answers = True
 
         assert await soon(news) == Reason.SIGNED_OUT
 
 
+# Whoever listens, and the store tells by itself
+
+
+@pytest.fixture
+async def told(endings: Endings, ended: Ended) -> AsyncIterator[News]:
+    """Somebody who listens, whose session will not be looked at again for an hour."""
+    ended.tells = True
+    with endings.listening("told") as told:
+        await until(lambda: ended.is_followed)
+        looks = len(ended.asked)
+        await until(lambda: len(ended.asked) > looks)
+        yield told
+
+
+async def test_only_those_who_have_just_come_are_asked_for(told: News, endings: Endings, ended: Ended):
+    with endings.listening("later"):
+        await until(lambda: ["later"] in ended.asked)
+
+
+async def test_what_the_store_tells_is_heard(told: News, ended: Ended):
+    ended.told.put_nowait({"told": Reason.OPERATOR, "somebody": Reason.SIGNED_OUT})
+
+    assert await soon(told) == Reason.OPERATOR
+
+
+async def test_an_end_before_anybody_listened_is_heard(told: News, endings: Endings, ended: Ended):
+    ended.over["mine"] = Reason.SIGNED_OUT
+    with endings.listening("mine") as news:
+        assert await soon(news) == Reason.SIGNED_OUT
+
+
+async def test_it_is_heard_as_well_when_the_store_has_not_answered_at_first(
+    told: News, endings: Endings, ended: Ended
+):
+    ended.answers = False
+    ended.over["mine"] = Reason.SIGNED_OUT
+    with endings.listening("mine") as news:
+        await until(lambda: ["mine"] in ended.asked)
+        ended.answers = True
+
+        assert await soon(news) == Reason.SIGNED_OUT
+
+
+async def test_what_ends_when_the_store_does_not_tell_any_more_is_found(told: News, ended: Ended):
+    ended.tells = False
+    ended.told.put_nowait({})
+    await until(lambda: not ended.is_followed)
+    ended.over["told"] = Reason.SIGNED_OUT
+
+    assert await soon(told) == Reason.SIGNED_OUT
+
+
 async def test_while_nobody_listens_nothing_is_asked(endings: Endings, ended: Ended):
     ended.tells = True
     with endings.listening("a"):
-        await until(lambda: bool(ended.asked))
+        await until(lambda: ended.is_followed)
     ended.told.put_nowait({})
-    await until(lambda: ended.told.empty())
+    await until(lambda: not ended.is_followed)
     ended.asked.clear()
-    for _ in range(1000):
-        await asyncio.sleep(0)
+    with endings.listening(None):
+        for _ in range(1000):
+            await asyncio.sleep(0)
 
     assert ended.asked == []
 

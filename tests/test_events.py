@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import cached_property
 from urllib.parse import urlsplit
 
 import pytest
@@ -14,6 +15,7 @@ from app.handlers.base import authenticated
 from app.handlers.events import Events
 from app.handlers.socket import SocketHandler
 from app.services import Services
+from app.sessions.endings import Endings
 from app.sessions.memory import MemorySessions
 from app.sessions.session import Lifetime, Reason, Session
 from dev.api import DemoApi
@@ -59,7 +61,17 @@ class WithoutItsStore(Attentive):
         await super().get()
 
 
-ROUTES = [("/attentive", Attentive), ("/loud", Loud), ("/without", WithoutItsStore)]
+class Alone(Attentive):
+    """Nobody tells it when its session has ended."""
+
+    @cached_property
+    def services(self) -> Services:
+        services = super().services
+        assert isinstance(services.sessions, MemorySessions)
+        return replace(services, endings=Endings(services.sessions, asyncio.Event()))
+
+
+ROUTES = [("/attentive", Attentive), ("/loud", Loud), ("/without", WithoutItsStore), ("/alone", Alone)]
 
 
 @pytest.fixture
@@ -195,13 +207,16 @@ async def test_nothing_is_left_of_a_browser_that_leaves(
     assert "request failed" not in caplog.messages
 
 
-async def test_a_browser_that_does_not_read_is_gone(app: RunningApp, browser: Browser, session: Session):
+async def test_a_browser_that_does_not_read_is_gone(
+    app: RunningApp, browser: Browser, session: Session, caplog: pytest.LogCaptureFixture
+):
     port, cookie = urlsplit(app.base_url).port, browser.cookie("bff")
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
     writer.write(f"GET /loud HTTP/1.1\r\nHost: x\r\nX-CSRF: 1\r\nCookie: bff={cookie}\r\n\r\n".encode())
     await reader.readexactly(1)
     await all_is_over(app)
 
+    assert "request failed" not in caplog.messages
     writer.close()
 
 
@@ -211,7 +226,7 @@ async def test_a_browser_that_does_not_read_is_gone(app: RunningApp, browser: Br
 async def test_it_is_told_before_the_session_ends_by_time_and_then_that_it_has_ended(
     browser: Browser, session: Session, clock: Clock
 ):
-    async with listening(browser, "/attentive") as stream:
+    async with listening(browser, "/alone") as stream:
         clock.advance(IDLE - WARNING)
         assert await stream.next() == ("session_ending", {"expires_in": WARNING})
         clock.advance(WARNING)

