@@ -45,7 +45,7 @@ class Events(ApiHandler):
             self._news.set_result(None)
 
     async def _stream(self, news: News) -> None:
-        pass  # the browser learns at once that it is connected
+        await self._send(self.comment)  # the browser learns at once that it is connected
         while not news.done():
             await asyncio.wait({news}, timeout=self._quiet_seconds)
             if not news.done():

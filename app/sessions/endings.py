@@ -124,6 +124,7 @@ class Endings:
 
     async def _keep_looking(self) -> None:
         while True:
+            await self._anybody.wait()
             try:
                 await self._look_at_what_is_due()
             except StoreUnavailable:  # it has been logged
@@ -150,7 +151,9 @@ class Endings:
         """Return when the store cannot tell, or nobody listens any more."""
         async with aclosing(self._ended.as_they_end()) as batches:
             async for endings in batches:
-                self._is_told = True
+                if not self._is_told:
+                    self._is_told = True
+                    self._look_at_all()  # what ended a moment before, it did not tell
                 self._tell(endings)
                 if not self._anybody.is_set():
                     return
