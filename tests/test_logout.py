@@ -19,6 +19,7 @@ from tests.parts import (
     another_browser,
     cookies_set_by,
     query,
+    refresh_target,
     running_app,
 )
 
@@ -136,6 +137,18 @@ async def test_without_the_right_sid_nothing_is_ended(
     assert "bff" not in cookies_set_by(response)
     assert await app.session_of(browser) == session
     assert provider.counts["revoke"] == 0
+
+
+@pytest.mark.parametrize("fetch_metadata", [True, False], ids=["a browser of today", "an old browser"])
+async def test_a_link_on_another_site_signs_nobody_out(fetch_metadata: bool, browser: Browser):
+    link = "/bff/logout?sid=guessed"
+    if fetch_metadata:
+        arrived = await browser.arrive(link)
+        assert (await browser.get(refresh_target(arrived.text))).status_code == 400
+    else:  # it has sent no cookie, and says nothing else either
+        arrived = await browser.http.get(link, headers={"Cookie": "", "Accept": "text/html"})
+
+    assert "bff" not in cookies_set_by(arrived)
 
 
 async def test_the_refusal_says_why_and_does_not_help_whoever_guesses(app: RunningApp, browser: Browser):

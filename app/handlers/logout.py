@@ -17,8 +17,6 @@ from app.web.return_paths import local_path
 class LogoutHandler(AuthHandler):
     """What the way out and the way back have in common: a sealed cookie that remembers the way."""
 
-    repeats_cross_site_navigations = False
-
     def remember(self, **way: str) -> None:
         name = self.services.cookies.logout_name
         self.set_cookie(
@@ -72,7 +70,8 @@ class Logout(LogoutHandler):
         """Whoever clicks on our link wants to be signed out at the provider too, which asks them itself."""
         if "sid" not in self.params:
             return return_path
-        self.forget_session()
+        if self.get_cookie(self.services.cookies.session_name):  # else it may only have stayed at home
+            self.forget_session()
         return await self._provider_url(return_path, None) or return_path
 
     async def _provider_url(
@@ -91,6 +90,8 @@ class Logout(LogoutHandler):
 
 class LogoutCallback(LogoutHandler):
     """The provider has ended its session and sends the browser back; `state` says where to."""
+
+    repeats_cross_site_navigations = False
 
     def get(self) -> None:
         way, cookies = self.remembered(), self.services.cookies
