@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from dev.provider import Provider
-from tests.parts import Browser, Clock, RunningApp, another_browser, cookies_set_by
+from tests.parts import Browser, Clock, RunningApp, another_browser, cookies_set_by, until
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:131.0) Gecko/20100101 Firefox/131.0"
 
@@ -32,6 +33,12 @@ async def phone(browser: Browser, app: RunningApp) -> AsyncIterator[Browser]:
 
 async def listed(browser: Browser) -> list[dict[str, Any]]:
     return list((await browser.fetch("/bff/sessions")).json())
+
+
+async def session_ref_of(browser: Browser) -> str:
+    session = await browser.app.session_of(browser)
+    assert session
+    return session.ref
 
 
 async def id_of(browser: Browser) -> str:
@@ -106,6 +113,21 @@ async def test_all_others_are_ended_at_once(app: RunningApp, browser: Browser, p
             False,
             True,
         ]
+
+
+async def test_none_of_them_outlives_another_because_the_provider_is_slow(
+    app: RunningApp, provider: Provider, browser: Browser, phone: Browser
+):
+    async with another_browser(app) as tablet:
+        await tablet.login("alice")
+        elsewhere = [await session_ref_of(phone), await session_ref_of(tablet)]
+        revoking = provider.holds["revoke"] = asyncio.Event()
+        ending = asyncio.create_task(browser.fetch("/bff/sessions", "DELETE"))
+        await until(lambda: provider.counts["revoke"] > 0)
+
+        assert [await app.services.sessions.get(ref) for ref in elsewhere] == [None, None]
+        revoking.set()
+        assert (await ending).status_code == 204
 
 
 async def test_this_one_can_be_ended_too_and_its_cookie_goes(app: RunningApp, browser: Browser):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -45,9 +46,9 @@ class Sessions(ApiHandler):
     @authenticated
     async def delete(self) -> None:
         """Sign out everywhere else."""
-        for session in await self.own_sessions():
-            if session.ref != self.signed_in().ref:
-                await self.services.tokens.end(session.ref, Reason.SIGNED_OUT_ELSEWHERE)
+        others = [session.ref for session in await self.own_sessions() if session.ref != self.signed_in().ref]
+        end = self.services.tokens.end  # which also waits for the provider: none may outlive that
+        await asyncio.gather(*(end(ref, Reason.SIGNED_OUT_ELSEWHERE) for ref in others))
         self.set_status(204)
 
 
