@@ -358,6 +358,12 @@ LISTEN = """() => {
   window.told = [];
   window.stops = ["ending", "ended"].map((type) => bff.on(type, (event) => told.push([type, event.detail])));
 }"""
+WAITS_FOR_NOTHING = """() => {
+  const { setTimeout } = window;
+  window.waits = [];
+  window.setTimeout = (work, milliseconds) => setTimeout(work, 20, waits.push(milliseconds));
+  Math.random = () => 1;
+}"""
 TOLD = "told.length >= {} && told"
 
 
@@ -383,6 +389,24 @@ async def test_the_end_is_heard_also_in_two_pieces(server: Server, page: Page):
 
     assert await told(page, 1) == [["ended", {"reason": "operator"}]]
     assert len(server.heard_at("/bff/events")) == 1
+
+
+async def test_what_comes_in_one_piece_with_a_comment_is_heard(server: Server, page: Page):
+    server.streams.append([":\n\n" + ENDED + ":\n\n"])
+
+    await page.evaluate(LISTEN)
+
+    assert await told(page, 1) == [["ended", {"reason": "operator"}]]
+
+
+async def test_a_server_that_has_trouble_is_asked_less_and_less(server: Server, page: Page):
+    server.answers_with("/bff/events", problem(503, "store_unavailable"))
+
+    await page.evaluate(WAITS_FOR_NOTHING)
+    await page.evaluate(LISTEN)
+
+    waits = await (await page.wait_for_function("waits.length >= 7 && waits")).json_value()
+    assert waits[:7] == [2000, 4000, 8000, 16000, 32000, 60000, 60000]
 
 
 async def test_the_end_that_comes_with_a_warning_leaves_nothing_to_warn_of(server: Server, page: Page):

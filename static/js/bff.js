@@ -1,4 +1,4 @@
-/** How a page talks to its server. No token passes here. */
+/** Talks to our server. No token passes here. */
 
 /** The JSON of an answer, or null. One that is not ok is thrown (RFC 9457). @param {Response} answer */
 export async function jsonOf(answer) {
@@ -73,13 +73,13 @@ export function on(type, handler) {
 async function listen(pause = 2) {
   while (document.hidden) await sleep(1); // connections are few
   try {
-    const { status, body } = await send("/bff/events");
+    const { ok, status, body } = await send("/bff/events");
     let text = status === 401 ? "event: session_ended\ndata: {}\n\n" : "";
     const reader = body.pipeThrough(new TextDecoderStream()).getReader();
     addEventListener("visibilitychange", () => reader.cancel().catch(() => {}), { once: true });
-    for (let part; !(part = await reader.read()).done; pause = 2) {
+    for (let part; !(part = await reader.read()).done; ok && (pause = 2)) {
       text += part.value;
-      const [, type, data] = /.*event: session_(\w+)\ndata: (.+)\n\n/s.exec(text) ?? [];
+      const [, type, data] = /.*event: session_(\w+)\ndata: (.+?)\n\n/s.exec(text) ?? [];
       if (!type || leaving) continue;
       text = "";
       session.dispatchEvent(new CustomEvent(type, { detail: JSON.parse(data) }));
