@@ -1,13 +1,13 @@
-/** Talks to our server. No token passes here. */
+/** No token passes here. */
 
-/** The JSON of an answer, or null. One that is not ok is thrown (RFC 9457). @param {Response} answer */
+/** The JSON of an answer, or null; throws one that is not ok. @param {Response} answer */
 export async function jsonOf(answer) {
   const said = await answer.json().catch(() => null);
   if (answer.ok) return said;
-  throw Object.assign(new Error(said?.detail ?? `The server answered ${answer.status}.`), said);
+  throw Object.assign(new Error(said?.detail ?? `Status ${answer.status}`), said);
 }
 
-/** The user's claims, or null. With `slide: false` the session is not prolonged. */
+/** The user's claims, or null. `slide: false` does not prolong the session. */
 export async function user({ slide = true } = {}) {
   const answer = await send(`/bff/user?slide=${slide}`);
   const entries = answer.status !== 401 && await jsonOf(answer);
@@ -19,29 +19,27 @@ export async function user({ slide = true } = {}) {
   return claims;
 }
 
-export const api = {
-  /**
-   * `fetch()` for this site. Goes to log in, and back, if it has to.
-   * @param {string} path @param {RequestInit} [init] @returns {Promise<Response>}
-   */
-  async fetch(path, init, retries = 2) {
-    const answer = await send(path, init);
-    if (answer.ok) return answer;
-    const { code, login_url } = await jsonOf(answer.clone()).catch((error) => error);
-    const wait = parseInt(answer.headers.get("Retry-After"));
-    const safe = answer.status === 401 || (init?.method ?? "GET") === "GET";
-    if (code === "provider_unavailable" && safe && retries && wait <= 10) {
-      await sleep(wait);
-      return api.fetch(path, init, retries - 1);
-    }
-    const key = `bff:${code}`;
-    const inVain = Date.now() - sessionStorage[key] < 30_000;
-    if (answer.status !== 401 || inVain || !login_url?.startsWith("/bff/login")) return answer;
-    sessionStorage[key] = Date.now();
-    login(undefined, Object.fromEntries(new URLSearchParams(login_url.split("?")[1])));
-    return new Promise(() => {});
-  },
-};
+/** @param {string} path @param {RequestInit} [init] @returns {Promise<Response>} */
+async function request(path, init, retries = 2) {
+  const answer = await send(path, init);
+  if (answer.ok) return answer;
+  const { code, login_url } = await jsonOf(answer.clone()).catch((said) => said);
+  const wait = parseInt(answer.headers.get("Retry-After"));
+  const safe = answer.status === 401 || (init?.method ?? "GET") === "GET";
+  if (code === "provider_unavailable" && safe && retries && wait <= 10) {
+    await sleep(wait);
+    return request(path, init, retries - 1);
+  }
+  const key = `bff:${code}`;
+  const inVain = Date.now() - sessionStorage[key] < 3e4;
+  if (answer.status !== 401 || inVain || !login_url?.startsWith("/bff/login")) return answer;
+  sessionStorage[key] = Date.now();
+  login(undefined, Object.fromEntries(new URLSearchParams(login_url.split("?")[1])));
+  return new Promise(() => {});
+}
+
+/** `fetch()` for this site; goes to log in, and back, if it has to. */
+export const api = { fetch: request };
 
 /** Params: prompt, login_hint, acr_values, max_age. */
 export function login(returnUrl = location.pathname + location.search, params = {}) {
@@ -57,26 +55,27 @@ export async function logout(returnUrl = "/") {
 }
 
 const session = new EventTarget();
-let started = false, leaving = false;
+let leaving = false, listens = false;
 
 /**
- * Hears of the session "ending" (detail: {expires_in}) or "ended" ({reason}, if known); returns what stops it.
+ * Hears of the session; detail: expires_in, or a reason. Returns what stops it.
  * @param {"ending" | "ended"} type @param {(event: any) => void} handler
  */
 export function on(type, handler) {
   session.addEventListener(type, handler);
-  if (!started) listen();
-  started = true;
+  if (!listens) listen();
+  listens = true;
   return () => session.removeEventListener(type, handler);
 }
 
 async function listen(pause = 2) {
-  while (document.hidden) await sleep(1); // connections are few
+  while (document.hidden) await sleep(1); // few connections
   try {
     const { ok, status, body } = await send("/bff/events");
     let text = status === 401 ? "event: session_ended\ndata: {}\n\n" : "";
     const reader = body.pipeThrough(new TextDecoderStream()).getReader();
     addEventListener("visibilitychange", () => reader.cancel().catch(() => {}), { once: true });
+    if (document.hidden) reader.cancel();
     for (let part; !(part = await reader.read()).done; ok && (pause = 2)) {
       text += part.value;
       const [, type, data] = /.*event: session_(\w+)\ndata: (.+?)\n\n/s.exec(text) ?? [];
@@ -85,7 +84,7 @@ async function listen(pause = 2) {
       session.dispatchEvent(new CustomEvent(type, { detail: JSON.parse(data) }));
       if (type === "ended") return;
     }
-  } catch {} // the network
+  } catch {}
   await sleep(pause * Math.random());
   listen(Math.min(pause * 2, 60));
 }
@@ -97,4 +96,4 @@ async function send(path, init) {
   return /** @type {any} */ (fetch(path, { ...init, headers, mode: "same-origin" }));
 }
 
-const sleep = (seconds = 0) => new Promise((done) => setTimeout(done, seconds * 1000));
+const sleep = (seconds = 0) => new Promise((go) => setTimeout(go, seconds * 1000));
