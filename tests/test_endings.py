@@ -280,6 +280,7 @@ class Ended:
         self.over: dict[str, Reason] = {}
         self.asked: list[list[str]] = []
         self.answers = True
+        self.trouble: Exception | None = None
         self.tells = False
         self.told = asyncio.Queue[dict[str, Reason]]()
         self.is_followed = False
@@ -288,6 +289,8 @@ class Ended:
         self.asked.append(sorted(refs))
         if not self.answers:
             raise StoreUnavailable
+        if self.trouble:
+            raise self.trouble
         return {ref: self.over[ref] for ref in refs if ref in self.over}
 
     async def as_they_end(self) -> AsyncGenerator[dict[str, Reason]]:
@@ -331,6 +334,19 @@ async def test_all_who_listen_are_asked_for_with_one_question(endings: Endings, 
         await until(lambda: len(ended.asked) > 2)
 
     assert ended.asked[-1] == ["a", "b"]
+
+
+async def test_an_answer_that_nobody_has_thought_of_is_logged_and_stops_nothing(
+    endings: Endings, ended: Ended, caplog: pytest.LogCaptureFixture
+):
+    ended.trouble = ValueError("a record of another kind")
+    with endings.listening("mine") as news:
+        await until(lambda: len(ended.asked) > 2)
+        ended.trouble = None
+        ended.over["mine"] = Reason.SIGNED_OUT
+
+        assert await soon(news) == Reason.SIGNED_OUT
+    assert {record.message for record in caplog.records} == {"ended sessions cannot be looked up"}
 
 
 async def test_trouble_with_the_store_ends_nothing(endings: Endings, ended: Ended):

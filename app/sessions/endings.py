@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Protocol, TypeAlias
 
 from app.errors import StoreUnavailable
 from app.sessions.session import Reason
+
+log = logging.getLogger(__name__)
 
 REASON_KEPT_SECONDS = 600
 QUIET_SECONDS = 1
@@ -127,7 +130,8 @@ class Endings:
             await self._anybody.wait()
             try:
                 await self._look_at_what_is_due()
-            except StoreUnavailable:  # it has been logged
+            except Exception as error:
+                _note(error)
                 self._look_at_all()
             await asyncio.sleep(self._look_every_seconds)
 
@@ -141,8 +145,10 @@ class Endings:
     async def _keep_hearing(self) -> None:
         while True:
             await self._anybody.wait()
-            with suppress(StoreUnavailable):  # it has been logged
+            try:
                 await self._hear()
+            except Exception as error:
+                _note(error)
             self._is_told = False
             self._look_at_all()
             await asyncio.sleep(self._look_anew_seconds)
@@ -160,3 +166,9 @@ class Endings:
 
     def _look_at_all(self) -> None:
         self._look_at = dict.fromkeys(self._look_at, 0.0)
+
+
+def _note(error: Exception) -> None:
+    """Everybody who listens needs what goes on here, so nothing that goes wrong may end it."""
+    if not isinstance(error, StoreUnavailable):  # that has been logged
+        log.error("ended sessions cannot be looked up", exc_info=error)
