@@ -187,6 +187,12 @@ def test_an_attempt_that_a_version_without_dpop_has_sealed_still_opens(attempt: 
     assert LoginAttempt.opened(sealed, VAULT, cookie_name=COOKIE) == attempt
 
 
+def test_an_attempt_without_wishes_opens_in_a_version_that_knows_of_none(attempt: LoginAttempt):
+    sealed = VAULT.open_json(attempt.sealed(VAULT, cookie_name=COOKIE), place=COOKIE)
+
+    assert not {"asked", "reports"} & set(sealed)
+
+
 @pytest.mark.parametrize("letter", ["x", "é", "€", "😀"])
 @pytest.mark.parametrize("dpop_key", [None, new_key()], ids=["without a key", "with a key"])
 def test_a_sealed_attempt_with_the_longest_return_path_fits_a_cookie(dpop_key, letter):

@@ -104,7 +104,10 @@ class LoginAttempt:
         return params["code"]
 
     def sealed(self, vault: Vault, *, cookie_name: str) -> str:
-        return vault.seal_json(asdict(self), place=cookie_name)
+        # What has its default is left out: while a new version is rolled out, an older one may open this.
+        return vault.seal_json(
+            {name: value for name, value in asdict(self).items() if value}, place=cookie_name
+        )
 
     @classmethod
     def opened(cls, cookie: str, vault: Vault, *, cookie_name: str) -> LoginAttempt:
