@@ -59,7 +59,8 @@ class EventStream:
 @asynccontextmanager
 async def listening(browser: Browser, path: str = "/bff/events") -> AsyncIterator[EventStream]:
     """The stream, once its first byte is there."""
-    async with browser.http.stream("GET", path, headers={**FETCH, "X-CSRF": "1"}) as response:
+    answer = browser.http.stream("GET", path, headers={**FETCH, "X-CSRF": "1"}, timeout=_PATIENCE_SECONDS)
+    async with answer as response:
         assert response.status_code == 200
         stream = EventStream(response)
         await stream.says_nothing(comments=1)
