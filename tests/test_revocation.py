@@ -52,6 +52,19 @@ async def test_a_login_that_replaces_a_session_revokes_what_that_one_had(
     assert not dead(provider, await app.session_of(browser))
 
 
+async def test_nobody_waits_for_a_provider_that_takes_its_time_to_revoke(
+    app: RunningApp, session: Session, provider: Provider
+):
+    provider.holds["revoke"] = asyncio.Event()
+    async with asyncio.timeout(4):  # the provider's own time-out is five
+        await app.services.tokens.end(session.ref, Reason.PROVIDER)
+    assert await app.services.sessions.get(session.ref) is None
+
+    provider.holds["revoke"].set()
+    await app.services.tokens.settle()
+    assert dead(provider, session)
+
+
 async def test_of_the_same_person_it_is_not_revoked_because_the_new_tokens_might_go_with_it(
     app: RunningApp, browser: Browser, session: Session, provider: Provider
 ):

@@ -7,11 +7,13 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from app.errors import NoSession, StoreUnavailable
 from app.flights import Flights
 from app.observability import short
 from app.oidc.client import OidcClient
+from app.sessions.outbox import Pending
 from app.sessions.session import LOGIN, Reason, Session, Target, TokenSet
 from app.sessions.store import SessionStore
 from app.tokens.refresh import Refresher
@@ -21,6 +23,7 @@ from app.tokens.wanted import Wanted
 log = logging.getLogger(__name__)
 
 _SETTLE_SECONDS = 20
+_PATIENCE_SECONDS = 1  # with a provider that has to revoke: whoever ends a session waits for the answer
 
 
 class UserTokens:
@@ -50,6 +53,7 @@ class UserTokens:
         self._revocation = revocation
         self._refresher = Refresher(sessions, client, revocation, lease_seconds=lease_seconds, clock=clock)
         self._flights = Flights[TokenSet]()
+        self._attempts = Flights[bool]()  # to revoke a refresh token
 
     async def get(self, session: Session, *, target: Target = LOGIN, instead_of: str | None = None) -> str:
         """Return the access token of `tokens`."""
@@ -96,19 +100,28 @@ class UserTokens:
         for pending in kept:
             await self._revocation.attempt(pending)
 
-    async def end(self, ref: str, reason: Reason) -> None:
-        """End a session: it is gone for every process, then its refresh token is revoked."""
+    async def end(self, ref: str, reason: Reason, *, revoke: bool = True) -> None:
+        """End a session: it is gone for every process, then its refresh token is revoked.
+
+        A provider that takes its time is asked in the background. Do not `revoke` where another
+        session may live on the same grant: to many providers, that is all logins of one browser.
+        """
         session = await self._sessions.get(ref)
         if session is None:
             return
-        kept = await self._revocation.keep_at_end(session)
+        kept = await self._revocation.keep_at_end(session) if revoke else []
         ended = await self._sessions.delete(ref, reason=reason)
         if ended is not None:
             log.info("session ended", extra={"session": short(ref), "reason": reason})
-            if ended.tokens.refresh_token != session.tokens.refresh_token:  # refreshed since we looked
+            refreshed_since = ended.tokens.refresh_token != session.tokens.refresh_token
+            if revoke and refreshed_since:
                 kept += await self._revocation.keep_at_end(ended)
-        for pending in kept:
-            await self._revocation.attempt(pending)
+        await self._attempt(kept)
+
+    async def _attempt(self, kept: list[Pending]) -> None:
+        attempts = [self._attempts.start(each.id, partial(self._revocation.attempt, each)) for each in kept]
+        if attempts:
+            await asyncio.wait(attempts, timeout=_PATIENCE_SECONDS)
 
     async def settle(self) -> None:
         """Wait for the refreshes that are under way, so that a shutdown loses no rotated token."""
@@ -116,6 +129,7 @@ class UserTokens:
             async with asyncio.timeout(_SETTLE_SECONDS):
                 await self._flights.settle()
                 await self._refresher.settle()
+                await self._attempts.settle()
         except TimeoutError:
             log.error("stopped before every refreshed session could be saved")
 
