@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import httpx2
 import pytest
@@ -343,6 +344,25 @@ async def test_an_id_token_that_is_too_long_for_a_url_stays_here(provider: Provi
     )
 
 
+async def test_two_tabs_that_signed_in_at_the_same_time_are_signed_out_together(
+    app: RunningApp, provider: Provider
+):
+    async with another_browser(app) as tabs:
+        urls = [await tabs.start_login(), await tabs.start_login()]
+        callbacks = [await tabs.choose(url) for url in urls]
+        sessions = []
+        for callback in callbacks:
+            await tabs.arrive(callback)
+            sessions.append(await app.session_of(tabs))
+        await tabs.logout()
+
+        assert len({session.ref for session in sessions if session}) == 2
+        assert [await app.services.sessions.get(session.ref) for session in sessions if session] == [
+            None,
+            None,
+        ]
+
+
 # By a page's JavaScript
 
 
@@ -402,3 +422,29 @@ async def test_javascript_is_sent_on_where_the_provider_has_no_logout_page(
         await browser.login("alice")
 
         assert (await browser.fetch("/bff/logout?returnUrl=/orders", "POST")).json() == {"url": "/orders"}
+
+
+async def test_javascript_whose_session_is_over_ends_it_at_the_provider_all_the_same(
+    app: RunningApp, browser: Browser
+):
+    session = await app.session_of(browser)
+    assert session
+    await app.services.tokens.end(session.ref, Reason.OPERATOR)
+    response = await browser.fetch("/bff/logout", "POST")
+
+    onwards = await browser.get(response.json()["url"])
+    assert onwards.headers["Location"].startswith(app.services.provider.issuer)
+    assert "id_token_hint" not in query(onwards.headers["Location"])
+
+
+async def test_what_no_cookie_can_hold_is_left_out(app: RunningApp, browser: Browser):
+    long = "/" + 1000 * "a"
+    session = await app.session_of(browser)
+    assert session
+    tokens = replace(session.tokens, id_token=1700 * "x")
+    await app.services.sessions.save(replace(session, tokens=tokens))
+    response = await browser.fetch(f"/bff/logout?returnUrl={long}", "POST")
+
+    assert len(response.headers["Set-Cookie"]) < 4096
+    onwards = await browser.get(response.json()["url"])
+    assert "id_token_hint" not in query(onwards.headers["Location"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import secrets
 
@@ -12,6 +13,8 @@ from app.oidc.login import ATTEMPT_SECONDS
 from app.sessions.session import Reason
 from app.vault import Unsealable
 from app.web.return_paths import local_path
+
+_FITS_A_COOKIE = 2500  # letters; sealed they are a third more, and browsers drop a cookie beyond 4096
 
 
 class LogoutHandler(AuthHandler):
@@ -55,13 +58,29 @@ class Logout(LogoutHandler):
         """
         self.check_csrf()
         return_path = local_path(self.params.get("returnUrl"))
-        goes_on = self.session is not None and await self._end(return_path, by_script=True)
+        goes_on = await self._ended_by_script(return_path)
         self.finish({"url": LOGOUT_PATH if goes_on else return_path})
 
+    async def _ended_by_script(self, return_path: str) -> bool:
+        """End the session, and say whether there is one at the provider that has to end too."""
+        if self.session is not None:
+            return await self._end(return_path, by_script=True) is not None
+        if self.get_cookie(self.services.cookies.session_name) is None:
+            return False
+        self.forget_session()
+        return await self._provider_url(return_path, None, by_script=True) is not None
+
     async def _end(self, return_path: str, *, by_script: bool = False) -> str | None:
-        """End the session, and return where the provider ends its own."""
+        """End the session, and return where the provider ends its own.
+
+        Tabs that sign in at the same time each make a session of ours for one of the provider's, of
+        which the browser keeps the last: all of them end.
+        """
         assert self.session is not None
-        await self.services.tokens.end(self.session.ref, Reason.SIGNED_OUT)
+        issuer, subject, sid = self.session.issuer, self.session.subject, self.session.sid
+        same = await self.services.sessions.of_sid(issuer, sid)
+        refs = {self.session.ref, *(other.ref for other in same if other.subject == subject)}
+        await asyncio.gather(*(self.services.tokens.end(ref, Reason.SIGNED_OUT) for ref in refs))
         self.forget_session()
         self.set_header("Clear-Site-Data", '"cache", "storage"')
         return await self._provider_url(return_path, self.session.tokens.id_token, by_script=by_script)
@@ -82,9 +101,12 @@ class Logout(LogoutHandler):
             url = await self.services.oidc.logout_url(id_token=id_token, state=state)
         except ProviderUnavailable:
             return None
-        if url is not None:
-            waits = {"provider_url": url} if by_script else {}
-            self.remember(state=state, return_path=return_path, **waits)
+        if url is None:
+            return None
+        if by_script and id_token and len(url) + len(return_path) > _FITS_A_COOKIE:
+            return await self._provider_url(return_path, None, by_script=True)
+        waits = {"provider_url": url} if by_script else {}
+        self.remember(state=state, return_path=return_path, **waits)
         return url
 
 
