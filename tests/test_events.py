@@ -113,16 +113,25 @@ async def test_signing_out_in_one_window_is_heard_in_the_other(browser: Browser,
         assert await stream.rest() == [("session_ended", {"reason": "signed_out"})]
 
 
-async def test_whoever_signs_in_again_ends_the_session_of_the_other_window(
+async def test_whoever_signs_in_once_more_only_has_to_connect_again(browser: Browser, session: Session):
+    async with listening(browser) as stream:
+        await browser.login("alice")
+
+        assert await stream.rest() == []
+    async with listening(browser):
+        pass
+
+
+async def test_when_somebody_else_signs_in_in_this_browser_the_session_has_ended(
     browser: Browser, session: Session
 ):
     async with listening(browser) as stream:
-        await browser.login()
+        await browser.get(await browser.choose(await browser.start_login(prompt="login"), "bob"))
 
         assert await stream.rest() == [("session_ended", {"reason": "signed_in_again"})]
 
 
-@pytest.mark.parametrize("reason", Reason)
+@pytest.mark.parametrize("reason", set(Reason) - {Reason.RENEWED})
 async def test_the_reason_is_said(app: RunningApp, browser: Browser, session: Session, reason: Reason):
     async with listening(browser) as stream:
         await app.services.tokens.end(session.ref, reason)

@@ -5,16 +5,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from app.errors import StoreUnavailable
 from app.sessions.limit import beyond
+from app.sessions.memory import MemorySessions
+from app.sessions.session import Session
 from app.setting_shapes import TooMany
 from dev.api import DemoApi
 from dev.provider import Provider
-from tests.parts import Browser, Clock, RunningApp, another_browser, running_app, sign_in
+from tests.parts import (
+    Browser,
+    Clock,
+    RunningApp,
+    another_browser,
+    another_process,
+    running_app,
+    sign_in,
+)
 
 
 @pytest.mark.parametrize(
@@ -114,3 +126,24 @@ async def test_who_signs_in_many_times_at_once_keeps_as_many_as_allowed(
         await asyncio.gather(*(browser.login("alice") for browser in at_once))
 
         assert len([browser for browser in at_once if await app.session_of(browser)]) == 2
+
+
+class Forgetful(MemorySessions):
+    """A store that fails as soon as somebody asks whose sessions there are."""
+
+    async def of_user(self, issuer: str, subject: str) -> list[Session]:
+        raise StoreUnavailable
+
+
+async def test_a_login_that_fails_halfway_leaves_no_session_that_nobody_has(
+    provider: Provider, api: DemoApi, clock: Clock
+):
+    async with allowing(2, provider, api, clock) as app, another_browser(app) as browser:
+        sessions = Forgetful(clock=clock)
+        tokens = another_process(app, clock, sessions=sessions)
+        app.tornado.settings["services"] = replace(app.services, sessions=sessions, tokens=tokens)
+        response = await browser.get(await browser.choose(await browser.start_login()))
+
+        assert response.status_code == 503
+        assert [session async for session in sessions.every()] == []
+        assert provider.counts["revoke"] == 1

@@ -161,6 +161,15 @@ async def test_it_is_closed_when_the_user_has_signed_out(browser: Browser, sessi
         assert await how_it_ended(socket) == (4401, "the session is over")
 
 
+async def test_when_the_user_signs_in_once_more_it_only_has_to_be_opened_again(
+    browser: Browser, session: Session
+):
+    async with opened(browser, "/ours") as socket:
+        await browser.login("alice")
+
+        assert await how_it_ended(socket) == (1001, "a new session has taken its place")
+
+
 async def test_for_that_it_does_not_have_to_look(app: RunningApp, browser: Browser, session: Session):
     async with opened(browser, "/calm") as socket:
         await app.services.tokens.end(session.ref, Reason.SIGNED_OUT_ELSEWHERE)

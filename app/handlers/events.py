@@ -12,7 +12,7 @@ from tornado.iostream import StreamClosedError
 from app.errors import StoreUnavailable
 from app.handlers.base import ApiHandler, authenticated
 from app.sessions.endings import News
-from app.sessions.session import Session
+from app.sessions.session import Reason, Session
 
 
 class Events(ApiHandler):
@@ -20,7 +20,8 @@ class Events(ApiHandler):
 
     It sends `session_ending` with `{"expires_in": seconds}` some time before the session is over by
     time, again if it was extended meanwhile; and `session_ended` with `{"reason": …}`, a Reason.
-    Without an event it ends when this process is about to stop: then connect again.
+    Without an event it ends when this process is about to stop, or the same user has signed in once
+    more in this browser: then connect again.
     """
 
     keeps_session_alive = False
@@ -50,7 +51,8 @@ class Events(ApiHandler):
             await asyncio.wait({news}, timeout=self._quiet_seconds)
             if not news.done():
                 await self._send(await self._next())
-        if reason := news.result():
+        reason = news.result()
+        if reason and reason != Reason.RENEWED:
             await self._send(event("session_ended", reason=reason))
 
     @property

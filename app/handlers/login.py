@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from collections.abc import Set
+from contextlib import suppress
 from functools import cached_property
 
 from app.errors import BadRequest, GrantRefused, LoginFailed, StoreUnavailable, UntrustedToken
@@ -188,12 +190,11 @@ class Callback(MaybeSilent, AuthHandler):
             await self._end_earlier(ref, session)
 
     async def _end_earlier(self, ref: str, session: Session) -> None:
-        earlier = await self.services.sessions.get(ref)
+        earlier, end = await self.services.sessions.get(ref), self.services.tokens.end
         if earlier and (earlier.issuer, earlier.subject) == (session.issuer, session.subject):
-            # Not revoked: to many providers both logins are one grant, and the new tokens would die too.
-            await self.services.sessions.delete(ref, reason=Reason.SIGNED_IN_AGAIN)
+            await end(ref, Reason.RENEWED, revoke=False)
         else:
-            await self.services.tokens.end(ref, Reason.SIGNED_IN_AGAIN)
+            await end(ref, Reason.SIGNED_IN_AGAIN)
 
     async def _keep_to_limit(self, session: Session, leaving: Set[str]) -> None:
         settings = self.services.settings
@@ -202,17 +203,19 @@ class Callback(MaybeSilent, AuthHandler):
         of_user = await self.services.sessions.of_user(session.issuer, session.subject)
         staying = [other for other in of_user if other.ref not in leaving]
         surplus = beyond(settings.max_sessions_per_user, staying, settings.too_many_sessions)
-        for other in surplus:
-            if other.ref != session.ref:
-                await self.services.tokens.end(other.ref, Reason.TOO_MANY)
+        end = self.services.tokens.end
+        await asyncio.gather(
+            *(end(other.ref, Reason.TOO_MANY) for other in surplus if other.ref != session.ref)
+        )
         if session.ref in [other.ref for other in surplus]:
-            await self.services.sessions.delete(session.ref, reason=Reason.TOO_MANY)
             raise LoginFailed(
                 "You are signed in in too many other places. Please sign out in one of them first."
             )
 
     async def _give_up(self, attempt: LoginAttempt, session: Session) -> None:
         """Revoke what nobody will ever use, unless an earlier session may live on the same grant."""
+        with suppress(StoreUnavailable):
+            await self.services.tokens.end(session.ref, Reason.TOO_MANY, revoke=False)
         if not self._earlier(attempt):
             await self.services.revocation.try_once(session)
 

@@ -12,6 +12,7 @@ from tornado.websocket import WebSocketHandler
 from app.errors import CsrfRejected, NoSession, StoreUnavailable
 from app.handlers.base import BaseHandler
 from app.handlers.plain import LOGIN_PATH, log_failure
+from app.sessions.session import Reason
 from app.web.cross_origin import socket_refusal
 
 log = logging.getLogger(__name__)
@@ -20,6 +21,8 @@ Ending = tuple[int, str]  # a close code (RFC 6455 §7.4) and a reason
 SESSION_OVER: Ending = (4401, "the session is over")
 GOING_AWAY: Ending = (1001, "the server is about to stop")
 FAILED: Ending = (1011, "something went wrong")
+# Those after which the page only has to connect again.
+_ENDINGS = {None: GOING_AWAY, Reason.RENEWED: (1001, "a new session has taken its place")}
 
 
 class SocketHandler(BaseHandler, WebSocketHandler):
@@ -88,7 +91,7 @@ class SocketHandler(BaseHandler, WebSocketHandler):
             while True:
                 await asyncio.wait({news}, timeout=self.look_again_seconds)
                 if news.done():
-                    return SESSION_OVER if news.result() else GOING_AWAY
+                    return _ENDINGS.get(news.result(), SESSION_OVER)
                 if await self.session_is_over():
                     return SESSION_OVER
 

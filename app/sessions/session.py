@@ -21,7 +21,8 @@ class Reason(StrEnum):
 
     SIGNED_OUT = "signed_out"  # in its own browser
     SIGNED_OUT_ELSEWHERE = "signed_out_elsewhere"  # by its user, in another one
-    SIGNED_IN_AGAIN = "signed_in_again"  # a new one has taken its place
+    RENEWED = "renewed"  # by a login of its user in its browser: nobody else has to know
+    SIGNED_IN_AGAIN = "signed_in_again"  # by somebody else, in its browser
     TOO_MANY = "too_many_sessions"
     PROVIDER = "provider"  # signed out there, or its refresh token is dead
     OPERATOR = "operator"
