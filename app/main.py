@@ -31,6 +31,7 @@ from app.handlers.session import OneSession, Sessions, User
 from app.handlers.static import Static
 from app.services import Services, running_services
 from app.settings import ROOT, RemoteApiSettings, Settings
+from app.web.devices import device_in_words
 from app.web.remote import opens_websocket, route_for
 
 log = logging.getLogger(__name__)
@@ -147,6 +148,7 @@ async def serve(settings: Settings, sockets: list[socket.socket]) -> None:
 
 async def _warm_up(services: Services) -> None:
     """Look at once for what requests will need; what is not there is logged, and looked for again."""
+    await asyncio.to_thread(device_in_words, "")  # the first one takes a seventh of a second
     try:
         await services.provider.metadata()
     except AppError as error:

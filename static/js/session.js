@@ -31,7 +31,10 @@ async function look() {
 
 function watch() {
   on("ended", ({ detail }) => leave(detail.reason));
-  addEventListener("beforeunload", () => (onItsWay = true));
+  addEventListener("beforeunload", () => {
+    onItsWay = true;
+    setTimeout(() => (onItsWay = false), ON_ITS_WAY_SECONDS * 1000); // it was a download
+  });
 
   // A hidden window listens to no events, but to other windows.
   windows.addEventListener("message", ({ data }) => data !== logoutUrl && look());
