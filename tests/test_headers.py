@@ -59,14 +59,14 @@ def test_without_a_provider_a_page_has_no_frames():
 
 
 @pytest.mark.parametrize(
-    ("issuer", "origin"),
+    ("login_page", "origin"),
     [
         ("https://provider.example", "https://provider.example"),
         ("https://provider.example:8443/realms/one/", "https://provider.example:8443"),
     ],
 )
-def test_a_frame_on_a_page_shows_us_or_the_provider(issuer, origin):
-    assert policy(issuer=issuer)["frame-src"] == f"'self' {origin}"
+def test_a_frame_on_a_page_shows_us_or_the_provider(login_page, origin):
+    assert policy(login_page=login_page)["frame-src"] == f"'self' {origin}"
 
 
 def test_what_a_page_of_ours_may_show_in_a_frame_nobody_else_may():

@@ -387,6 +387,18 @@ async def test_our_pages_may_have_a_frame_that_passes_through_the_provider(
     )
 
 
+async def test_also_where_its_login_page_is_on_another_host_than_its_issuer(
+    provider: Provider, browser: Browser
+):
+    provider.lies["metadata"] = {"authorization_endpoint": "https://login.example/authorize"}
+    await browser.get("/bff/login")
+
+    assert (
+        "; frame-src 'self' https://login.example;"
+        in (await browser.get("/")).headers["Content-Security-Policy"]
+    )
+
+
 async def test_a_silent_login_asks_as_ourselves(browser: Browser):
     asked = query((await browser.get(SILENT)).headers["Location"])
 

@@ -69,9 +69,11 @@ class PlainHandler(RequestHandler):
         return single_values(self.request.query_arguments)
 
     def set_default_headers(self) -> None:
-        settings = self.services.settings
         headers = security_headers(
-            nonce=self.csp_nonce, https=settings.https, issuer=settings.issuer, framed_by_us=self.framed_by_us
+            nonce=self.csp_nonce,
+            https=self.services.settings.https,
+            login_page=self.services.provider.login_page,
+            framed_by_us=self.framed_by_us,
         )
         for name, value in headers.items():
             self.set_header(name, value)

@@ -38,6 +38,11 @@ class Kept(Generic[T]):
             return self._copy
         return await self.renew()
 
+    @property
+    def latest(self) -> T | None:
+        """The copy, whatever its age; None if there never was a good one."""
+        return self._copy
+
     async def renew(self) -> T:
         """Fetch now, whatever the age of the copy."""
         return await self._flights.join("copy", self._renewed)

@@ -128,6 +128,12 @@ class Provider:
         """Raises ProviderUnavailable if there never was an answer."""
         return await self._metadata.get()
 
+    @property
+    def login_page(self) -> str:
+        """Where it signs people in; as long as that is not known, its issuer, which is mostly the same host."""
+        known = self._metadata.latest
+        return known.authorization_endpoint if known else self.issuer
+
     async def verified(self, token: str) -> SignedToken:
         """Return what a token says if a published key signed it, or raise UntrustedToken.
 

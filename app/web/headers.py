@@ -24,16 +24,16 @@ _TWO_YEARS = 2 * 365 * 24 * 3600  # in seconds
 
 
 def security_headers(
-    *, nonce: str | None, https: bool, issuer: str | None = None, framed_by_us: bool = False
+    *, nonce: str | None, https: bool, login_page: str | None = None, framed_by_us: bool = False
 ) -> dict[str, str]:
     """Return the headers for one response; only a script with `nonce` runs on its page.
 
-    A frame on it may show this site and that of `issuer`, where a silent login passes through. It may
-    be in a frame itself only if `framed_by_us`, and then in one of this site.
+    A frame on it may show this site and that of `login_page`, where a silent login passes through. It
+    may be in a frame itself only if `framed_by_us`, and then in one of this site.
     """
     policy = _POLICY.format(
         scripts="'none'" if nonce is None else f"'nonce-{nonce}'",
-        frames=f"frame-src 'self' {_origin(issuer)}; " if issuer else "",
+        frames=f"frame-src 'self' {_origin(login_page)}; " if login_page else "",
         ancestors="'self'" if framed_by_us else "'none'",
     )
     headers = {**_ALWAYS, "Content-Security-Policy": policy}
