@@ -130,7 +130,7 @@ class Provider:
 
     @property
     def login_page(self) -> str:
-        """Where it signs people in; as long as that is not known, its issuer, which is mostly the same host."""
+        """Where it signs people in; while that is not known, its issuer, mostly the same host."""
         known = self._metadata.latest
         return known.authorization_endpoint if known else self.issuer
 
