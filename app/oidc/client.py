@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 CALLBACK_PATH = "/bff/callback"
 LOGOUT_CALLBACK_PATH = "/bff/logout/callback"
+BACKCHANNEL_PATH = "/bff/backchannel"
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 _MAX_URL = 2000  # longer ones are cut or refused on the way; an id token full of groups gets there

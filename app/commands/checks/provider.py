@@ -9,12 +9,11 @@ from app.commands.facts.provider import Fetched, Probe, ProviderFacts
 from app.commands.findings import Finding, info, ok, warning, wrong
 from app.errors import ProviderUnavailable
 from app.oidc.claims import LEEWAY_SECONDS
-from app.oidc.client import CALLBACK_PATH, LOGOUT_CALLBACK_PATH
+from app.oidc.client import BACKCHANNEL_PATH, CALLBACK_PATH, LOGOUT_CALLBACK_PATH
 from app.oidc.keys import published_keys
 from app.oidc.provider import metadata_from
 from app.settings import Settings
 
-BACKCHANNEL_PATH = "/bff/backchannel"
 _NOTICEABLE_SECONDS = 5
 
 
