@@ -26,6 +26,16 @@ ASKS_IN_A_FRAME = """(path) => new Promise((resolve) => {
   frame.src = path;
   document.body.append(frame);
 })"""
+ASKS_IN_A_WINDOW = """(path) => new Promise((resolve) => {
+  addEventListener("message", ({origin, data}) => resolve({origin, ...data}));
+  window.open(path);
+})"""
+# What somebody else's page does.
+OPENS = """(url) => {
+  window.told = [];
+  addEventListener("message", ({data}) => told.push(data));
+  window.open(url);
+}"""
 IS_SIGNED_IN = "fetch('/bff/user', {headers: {'X-CSRF': '1'}}).then((response) => response.ok)"
 # What somebody else's page does; the frame loads, whatever is shown in it.
 FRAMES = """(url) => new Promise((resolve) => {
@@ -117,6 +127,28 @@ async def test_to_a_provider_on_another_site_nobody_is_signed_in_in_a_frame_but_
     await alice.goes_to("/bff/login?prompt=none&returnUrl=/account")
     await alice.is_at("/account")
     await alice.sees_name("Alice Adams")
+
+
+@on_another_site
+async def test_a_window_tells_the_page_that_has_opened_it_wherever_the_provider_is(alice: Person, site: Site):
+    await alice.signs_in()
+    await loses_her_session(alice)
+    async with asyncio.timeout(10):
+        told = await alice.page.evaluate(ASKS_IN_A_WINDOW, "/bff/login?prompt=none")
+
+    assert told == {"origin": site.url, "source": "bff-silent-login", "isLoggedIn": True}
+    assert await alice.page.evaluate(IS_SIGNED_IN)
+
+
+async def test_a_window_that_somebody_else_has_opened_tells_them_nothing(alice: Person, site: Site):
+    await alice.signs_in()
+    async with another_site("127.0.0.1", "") as evil:
+        await alice.page.goto(evil)
+        async with alice.page.expect_popup() as opened:
+            await alice.page.evaluate(OPENS, f"{site.url}/bff/login?prompt=none")
+        await (await opened.value).wait_for_url("**/bff/callback?*")
+
+        assert await alice.page.evaluate("told") == []
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"], ids=["another site", "another port"])

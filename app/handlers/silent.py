@@ -12,9 +12,8 @@ from app.handlers.plain import error_in
 class MaybeSilent(BaseHandler):
     """A step of a login that may be a silent one: then nothing that goes wrong ends on an error page.
 
-    The page that waits is one of ours, and this happens in a frame of it: so a silent step may be shown
-    in one. A window that it opens has lost its opener where the provider is another origin, because our
-    pages share their windows with nobody (`Cross-Origin-Opener-Policy`).
+    The page that waits is one of ours, and this happens in a frame of it or in a window that it has
+    opened: so a silent step may be shown in a frame, and remains known to its opener.
     """
 
     silent_path: str | None = None  # where a silent login ends; None: with the message

@@ -8,7 +8,7 @@ _ALWAYS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin-allow-popups",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
@@ -29,7 +29,8 @@ def security_headers(
     """Return the headers for one response; only a script with `nonce` runs on its page.
 
     A frame on it may show this site and that of `login_page`, where a silent login passes through. It
-    may be in a frame itself only if `framed_by_us`, and then in one of this site.
+    may be in a frame itself only if `framed_by_us`, and then in one of this site, or in a window that this
+    site has opened and that has come by the provider: it still knows who has opened it.
     """
     policy = _POLICY.format(
         scripts="'none'" if nonce is None else f"'nonce-{nonce}'",
@@ -38,7 +39,7 @@ def security_headers(
     )
     headers = {**_ALWAYS, "Content-Security-Policy": policy}
     if framed_by_us:
-        headers["X-Frame-Options"] = "SAMEORIGIN"
+        headers |= {"X-Frame-Options": "SAMEORIGIN", "Cross-Origin-Opener-Policy": "unsafe-none"}
     if https:
         headers["Strict-Transport-Security"] = f"max-age={_TWO_YEARS}"
     return headers
