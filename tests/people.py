@@ -148,13 +148,14 @@ async def chromium() -> AsyncIterator[Browser]:
 
 
 @asynccontextmanager
-async def a_site(clock: Clock, **settings: Any) -> AsyncIterator[Site]:
+async def a_site(clock: Clock, *, provider_host: str = "127.0.0.1", **settings: Any) -> AsyncIterator[Site]:
     provider = Provider([], clock=clock)
     api = DemoApi(provider)
     async with AsyncExitStack() as stack:
         for server in (provider, api):
             await server.start()
             stack.push_async_callback(server.stop)
+        provider.issuer = f"http://{provider_host}:{provider.port}"
         app = await stack.enter_async_context(running_app(provider, api, clock=clock, **settings))
         yield Site(app, provider, api, clock)
 

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, async_playwright
 
-from dev.api import DemoApi
-from dev.provider import Provider
-from tests.chromium import ARGS, find_chromium
-from tests.parts import Clock, running_app
-from tests.test_journeys import Person, Site, a_person, another_site
+from tests.parts import Clock
+from tests.people import Person, Site, a_site
+from tests.test_journeys import another_site
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -48,35 +44,14 @@ FRAMES = """(url) => new Promise((resolve) => {
 })"""
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def chromium() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=find_chromium(playwright), args=ARGS)
-        yield browser
-        await browser.close()
-
-
 @pytest_asyncio.fixture(loop_scope="module", params=["localhost"])
 async def site(request: pytest.FixtureRequest, clock: Clock) -> AsyncIterator[Site]:
     """The application on localhost, and the provider on the host that the test names."""
-    provider = Provider([], clock=clock)
-    api = DemoApi(provider)
-    async with AsyncExitStack() as stack:
-        for server in (provider, api):
-            await server.start()
-            stack.push_async_callback(server.stop)
-        provider.issuer = f"http://{request.param}:{provider.port}"
-        app = await stack.enter_async_context(running_app(provider, api, clock=clock))
-        yield Site(app, provider, api, clock)
+    async with a_site(clock, provider_host=request.param) as site:
+        yield site
 
 
 on_another_site = pytest.mark.parametrize("site", ["127.0.0.1"], indirect=True)
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def alice(chromium: Browser, site: Site) -> AsyncIterator[Person]:
-    async with a_person(chromium, site) as alice:
-        yield alice
 
 
 async def loses_her_session(alice: Person) -> None:
