@@ -222,8 +222,8 @@ async def test_when_the_primary_steps_down_and_is_killed_nobody_is_signed_out_an
         await traffic.is_fine_again()
         await asyncio.to_thread(killed.start)
         await traffic.is_fine_again()
+        await eventually(lambda: len(traffic.ended) > VISITORS)
 
     assert {seen.response.status_code for seen in traffic.seen} == {200, 302, 503}
     assert all("Retry-After" in seen.response.headers for seen in traffic.seen if not seen.fine)
     assert (await traffic.signed_out(), await traffic.came_back(), ledger.reused) == ([], [], 0)
-    assert len(traffic.ended) > VISITORS
