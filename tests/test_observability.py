@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from select import PIPE_BUF
 from typing import Any
 
 import pytest
 
-from app.observability import JsonFormatter, WordsFormatter, configure_logging, request_id, short
+from app.observability import (
+    JsonFormatter,
+    OneWriteATurn,
+    RequestRecord,
+    WordsFormatter,
+    configure_logging,
+    request_id,
+    short,
+)
 from app.sessions.session import session_ref
 from tests.parts import Browser
 
@@ -141,6 +152,112 @@ def test_libraries_that_would_log_verifiers_and_urls_only_warn(
     shown = capsys.readouterr().err
     assert "something is wrong" in shown
     assert "recognisable" not in shown
+
+
+# The line that every request writes
+
+
+def test_the_line_of_a_request_looks_as_if_logging_had_made_it():
+    fields = {"method": "GET", "path": "/api", "status": 200}
+
+    quick = as_json(RequestRecord("app.tokens.user", "session refreshed", fields))
+
+    assert quick | {"time": 0} == as_json(a_record(**fields)) | {"time": 0}
+    assert (
+        WordsFormatter()
+        .format(RequestRecord("app.x", "answered", fields))
+        .endswith("INFO    app.x: answered method=GET path=/api status=200")
+    )
+
+
+def test_the_line_of_a_request_is_understood_by_formatters_of_others():
+    record = RequestRecord("app.x", "answered", {"status": 200})
+
+    line = logging.Formatter("%(levelname)s %(name)s %(message)s %(status)s %(process)s").format(record)
+
+    assert line == "INFO app.x answered 200 None"
+
+
+class Paper(io.StringIO):
+    """Remembers what was written at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.writes.append(text)
+        return super().write(text)
+
+
+@pytest.fixture
+def paper() -> Paper:
+    return Paper()
+
+
+@pytest.fixture
+def writer(paper: Paper) -> OneWriteATurn:
+    handler = OneWriteATurn()
+    handler.setStream(paper)
+    return handler
+
+
+async def test_what_one_turn_of_the_loop_logs_is_written_at_once(writer: OneWriteATurn, paper: Paper):
+    writer.handle(a_record("first"))
+    writer.handle(a_record("second"))
+    assert paper.writes == []
+
+    await asyncio.sleep(0)
+    writer.handle(a_record("third"))
+    await asyncio.sleep(0)
+
+    assert paper.writes == ["first\nsecond\n", "third\n"]
+
+
+async def test_a_warning_is_written_immediately_and_after_what_came_before(
+    writer: OneWriteATurn, paper: Paper
+):
+    writer.handle(a_record("first"))
+    writer.handle(a_record("second", levelno=logging.WARNING))
+
+    assert paper.writes == ["first\nsecond\n"]
+
+
+async def test_no_more_is_written_at_once_than_a_pipe_takes_in_one_piece(writer: OneWriteATurn, paper: Paper):
+    for _ in range(10):
+        writer.handle(a_record("x" * 1000))
+    await asyncio.sleep(0)
+
+    assert [len(text) for text in paper.writes] == [4004, 4004, 2002]
+    assert max(map(len, paper.writes)) <= PIPE_BUF
+
+
+async def test_what_is_not_written_when_the_loop_ends_is_written_by_loggings_own_end(
+    writer: OneWriteATurn, paper: Paper
+):
+    writer.handle(a_record("last"))
+    writer.flush()
+
+    assert paper.getvalue() == "last\n"
+
+
+async def test_nobody_is_told_of_a_log_that_nobody_reads(writer: OneWriteATurn, paper: Paper):
+    paper.close()
+
+    writer.handle(a_record("unread", levelno=logging.WARNING))  # raises nothing
+
+
+async def test_a_line_that_cannot_be_made_takes_no_other_with_it(
+    writer: OneWriteATurn, paper: Paper, capsys: pytest.CaptureFixture[str]
+):
+    writer.handle(a_record("%d", args=("no number",)))
+    writer.handle(a_record("good", levelno=logging.WARNING))
+
+    assert paper.writes == ["good\n"]
+    assert "no number" in capsys.readouterr().err
+
+
+# One request, one id
 
 
 class Lines(logging.Handler):

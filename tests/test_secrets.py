@@ -92,6 +92,8 @@ class Witness:
 
     def leaks(self) -> set[str]:
         """The secrets that were seen where none may be."""
+        for handler in logging.getLogger().handlers:
+            handler.flush()
         seen = [self._found(self.logs.getvalue(), self.secrets | self.sids)]
         for answer in self.answers:
             headers = [

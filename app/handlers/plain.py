@@ -24,6 +24,7 @@ from app.errors import (
     NoSession,
     Unauthorized,
 )
+from app.observability import RequestRecord
 from app.oidc.demands import Demands
 from app.services import Services
 from app.web.cross_origin import is_navigation
@@ -178,17 +179,17 @@ def log_failure(path: str, error: BaseException | None) -> None:
 
 def log_answer(services: Services, request: HTTPServerRequest, status: int, seconds: float) -> None:
     """Log method, path and status. Queries stay out: they hold codes and sids."""
+    if not log.isEnabledFor(logging.INFO):
+        return
     proxies = services.settings.trusted_proxies
-    log.info(
-        "request answered",
-        extra={
-            "client": client_address(request.remote_ip or "", request.headers, proxies),
-            "method": request.method,
-            "path": request.path,
-            "status": status,
-            "milliseconds": round(seconds * 1000, 1),
-        },
-    )
+    fields = {
+        "client": client_address(request.remote_ip or "", request.headers, proxies),
+        "method": request.method,
+        "path": request.path,
+        "status": status,
+        "milliseconds": round(seconds * 1000, 1),
+    }
+    log.handle(RequestRecord(log.name, "request answered", fields))
 
 
 def login_url(return_path: str | None, demands: Demands) -> str:

@@ -27,8 +27,9 @@ def client_address(peer: str, headers: Mapping[str, str], proxies: tuple[Network
     Each proxy writes whom it has heard from at the end of `X-Forwarded-For`: so it is read from the
     end, and no further than to the first address that is not one of ours, who may write what they like.
     """
-    address = peer
-    hops = headers.get("X-Forwarded-For", "").split(",") if proxies else []
+    if not proxies or "X-Forwarded-For" not in headers:
+        return peer
+    address, hops = peer, headers["X-Forwarded-For"].split(",")
     while hops and is_trusted(address, proxies):
         hop = hops.pop().strip()
         if not _is_address(hop):
@@ -37,6 +38,7 @@ def client_address(peer: str, headers: Mapping[str, str], proxies: tuple[Network
     return address
 
 
+@functools.lru_cache(maxsize=1024)
 def _is_address(text: str) -> bool:
     try:
         ipaddress.ip_address(text)
