@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import logging
 import sys
@@ -46,9 +47,21 @@ def run(settings: Settings) -> int:
     own_or_exit_code = supervise(sockets)
     if isinstance(own_or_exit_code, int):
         return own_or_exit_code
+    collect_garbage_rarely()
     with asyncio.Runner(loop_factory=fastest_loop()) as runner:
         runner.run(serve(settings, own_or_exit_code))
     return 0
+
+
+def collect_garbage_rarely() -> None:
+    """Let Python's collector look less often, and never at what stays as long as we do.
+
+    Requests leave nothing for it: what they make is gone with them. It looked at all that were under
+    way again and again, which took a twelfth of the time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000)
 
 
 def fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:

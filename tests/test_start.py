@@ -9,6 +9,7 @@ import secrets
 import shutil
 import signal
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -234,3 +235,14 @@ async def test_everybody_stays_signed_in_when_the_application_reloads(tmp_path: 
 
         assert "Alice Adams" in (await browser.get("/account")).text
         await browser.http.aclose()
+
+
+async def test_the_garbage_collector_leaves_alone_what_stays_as_long_as_the_process():
+    asks = "import gc, app.__main__ as m; m.collect_garbage_rarely()"
+    says = "print(gc.get_freeze_count() > 10_000, gc.get_threshold()[0])"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", f"{asks}; {says}", cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+
+    assert output.decode().split() == ["True", "10000"]
