@@ -111,4 +111,5 @@ async def test_an_error_that_nobody_waits_for_any_more_is_not_reported_as_forgot
     library.closed.set()
 
     assert await first == "A"
+    await until(lambda: ["burning"] in library.asked)
     assert await batches.get("b") == "B"

@@ -7,7 +7,8 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
+from datetime import datetime
 from typing import Any
 
 from bson.binary import Binary
@@ -37,7 +38,7 @@ class MongoSessions:
         self._sessions = collection(client, "sessions")
         self._reads = Batches(self._look_up)
         # The record is read each time; what opens to the same as last time is not opened again.
-        self._content = functools.lru_cache(maxsize=_KEPT_OPEN)(self._unsealed)
+        self._session = functools.lru_cache(maxsize=_KEPT_OPEN)(self._unsealed)
 
     async def open(self) -> None:
         """Make the indexes. Those of time only clear away: every read checks `expires_at` itself."""
@@ -162,22 +163,29 @@ class MongoSessions:
         if record is None:
             return None
         try:
-            session = self._content(record["_id"], bytes(record["sealed"]))
+            return self._session(
+                record["_id"],
+                bytes(record["sealed"]),
+                record["version"],
+                record["renewed_at"],
+                record["expires_at"],
+            )
         except Unsealable as error:
             # Never deleted: with the right key ring on this process it may well open again.
             log.error(
                 "session could not be opened", extra={"session": short(record["_id"]), "reason": str(error)}
             )
             return None
-        return replace(
-            session,
-            version=record["version"],
-            renewed_at=record["renewed_at"].timestamp(),
-            expires_at=record["expires_at"].timestamp(),
-        )
 
-    def _unsealed(self, ref: str, sealed: bytes) -> Session:
-        return from_bytes(self._vault.open(sealed, place=_place(ref)))
+    def _unsealed(
+        self, ref: str, sealed: bytes, version: int, renewed_at: datetime, expires_at: datetime
+    ) -> Session:
+        return from_bytes(
+            self._vault.open(sealed, place=_place(ref)),
+            version=version,
+            renewed_at=renewed_at.timestamp(),
+            expires_at=expires_at.timestamp(),
+        )
 
 
 def to_bytes(session: Session) -> bytes:
