@@ -94,10 +94,6 @@ class TokenSet:
         """
         return min(seconds, (self.expires_at - self.received_at) / 10) if self.expires_at is not None else 0
 
-    def is_fresh(self, *, margin_seconds: float, now: float) -> bool:
-        """Whether it is early enough to hand out the access token without renewing it."""
-        return self.is_alive(now=now + self.margin(margin_seconds))
-
     def updated_by(self, newer: TokenSet) -> TokenSet:
         """Return `newer`; a refresh or id token that it leaves out is kept (RFC 6749 §6)."""
         return replace(
