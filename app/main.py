@@ -11,7 +11,7 @@ from typing import Any
 
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerRequest
-from tornado.routing import Matcher, Rule
+from tornado.routing import Matcher, Router, Rule
 from tornado.web import Application, RequestHandler, url
 
 from app.clients.registry import TypedClient
@@ -44,10 +44,8 @@ _STORE_RETRY_SECONDS = 5
 
 def routes(services: Services) -> list[Any]:
     return [
-        # APIs, called by our pages or carried by a proxy: first, because they are asked all day
+        # WebSockets to APIs; for all other requests to them see `asked_all_day`
         Rule(WebSocketToRemoteApi(services.settings.remote_apis), RemoteSocket),
-        Rule(UnderRemoteApi(services.settings.remote_apis), RemoteApis(services)),
-        url(r"/bff/forward-auth", ForwardAuths(services)),
         # pages
         url(r"/", Home),
         url(r"/account", Account),
@@ -72,24 +70,21 @@ def routes(services: Services) -> list[Any]:
     ]
 
 
-class UnderRemoteApi(Matcher):
-    """Matches what lies under the path of a remote API, and says which one it is."""
+def asked_all_day(services: Services) -> list[Router]:
+    """What is looked for before all other routes: to APIs, called by our pages or carried by a proxy."""
+    return [RemoteApis(services), ForwardAuths(services)]
+
+
+class WebSocketToRemoteApi(Matcher):
+    """Matches what opens a WebSocket under the path of a remote API, and says which one it is."""
 
     def __init__(self, apis: Sequence[RemoteApiSettings]) -> None:
         self._apis = apis
 
     def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
         api = route_for(request.path, self._apis)
-        return {"api": api} if api else None
-
-
-class WebSocketToRemoteApi(UnderRemoteApi):
-    """Matches those requests among them that open a WebSocket."""
-
-    def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
-        found = super().match(request)
-        opens = found and opens_websocket(request.method or "", request.headers, found["api"])
-        return {"target_kwargs": found} if opens else None
+        opens = api and opens_websocket(request.method or "", request.headers, api)
+        return {"target_kwargs": {"api": api}} if opens else None
 
 
 class BffApplication(Application):
@@ -97,6 +92,7 @@ class BffApplication(Application):
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._asked_all_day = asked_all_day(services)
         super().__init__(
             routes(services),
             services=services,
@@ -106,6 +102,10 @@ class BffApplication(Application):
             cross_origin_protection=True,
             autoreload=services.settings.debug,
         )
+
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
+        first = (router.find_handler(request) for router in self._asked_all_day)
+        return next(filter(None, first), None) or super().find_handler(request, **kwargs)
 
     def log_request(self, handler: RequestHandler) -> None:
         self._services.under_way.discard(handler)

@@ -784,6 +784,23 @@ async def test_an_upload_that_takes_longer_than_the_api_has_time_is_fine(
         assert await browser.answer() == (200, b"ok")
 
 
+async def test_an_upload_that_goes_on_does_not_cut_an_answer_that_has_begun(
+    impatient: RunningApp, api: StreamingApi
+):
+    async with wire_of(impatient) as browser:
+        await browser.send(request("POST", "/api/x", CHUNKED, body=b"1\r\na\r\n"))
+        call = await api.call()
+        await call.head()
+        await call.send(answer("200 OK", CHUNKED, body=None))
+        assert (await browser.head()).status == 200
+        await browser.send(b"1\r\nb\r\n0\r\n\r\n")
+        assert await call.chunks(2) + await call.chunk() == b"ab"
+        await asyncio.sleep(2 * TIMEOUT_SECONDS)
+        await call.send(b"4\r\nlate\r\n0\r\n\r\n")
+
+        assert await browser.chunk() == b"late"
+
+
 async def test_an_answer_that_takes_longer_than_the_api_has_to_begin_it_is_not_cut(
     impatient: RunningApp, api: StreamingApi
 ):

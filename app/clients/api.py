@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partialmethod
 from typing import Any, ClassVar, TypeVar
 
 import aiohttp
+from multidict import CIMultiDict
 from yarl import URL
 
 from app.clients.bearer import Bearer, Credential, TokenSource, refuse_redirect
@@ -46,12 +47,23 @@ class ApiClient:
         """
         return self._http.request(method, self._inside(url), middlewares=(self._bearer,), **options)
 
-    async def forward(self, method: str, path: str, **options: Any) -> Any:
+    async def forward(
+        self, method: str, path: str, *, headers: CIMultiDict[str], data: Any, **options: Any
+    ) -> aiohttp.ClientResponse:
         """Send a request to an encoded path below the base URL, and return the response as it begins.
 
+        It follows no redirect, so it needs no middleware, which would cost an eighth of it once more.
         `path` must not lead outside by `..`; see `web.remote.upstream_path`.
         """
-        return await self._http.request(method, self.below(path), middlewares=(self._bearer,), **options)
+        url = self.below(path)
+        options |= {"headers": headers, "data": data, "allow_redirects": False}
+
+        def send(proof: Mapping[str, str]) -> Awaitable[aiohttp.ClientResponse]:
+            headers.update(proof)
+            return self._http.request(method, url, **options)
+
+        again = data is None or isinstance(data, bytes)
+        return await self._bearer.present(method, url, send, again=again)
 
     async def get_ready(self) -> Credential | None:
         """Return what the next request will bring; waiting for a token is then not a part of it."""

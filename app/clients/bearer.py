@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from yarl import URL
 from app.oidc.dpop import DpopKey, Nonces, api_wants_nonce, authorization
 
 
-@dataclass(frozen=True)
+@dataclass
 class Credential:
     """An access token, and the key that it is bound to, if any (RFC 9449)."""
 
@@ -22,9 +22,10 @@ class Credential:
     expires_at: float | None = None  # seconds since the epoch, if the provider has said
     dpop_key: DpopKey | None = field(default=None, repr=False)
 
-    def headers(self, method: str, url: str, *, now: float, nonce: str | None) -> dict[str, str]:
+    def headers(self, method: str, url: URL | str, *, now: float, nonce: str | None) -> dict[str, str]:
         """Return what a request must carry to present it."""
-        return authorization(self.access_token, self.dpop_key, method, url, now=now, nonce=nonce)
+        named = str(url) if self.dpop_key else ""  # in the proof only
+        return authorization(self.access_token, self.dpop_key, method, named, now=now, nonce=nonce)
 
 
 class TokenSource(Protocol):
@@ -34,8 +35,11 @@ class TokenSource(Protocol):
         """Return a token other than `instead_of`, or None if requests go without; else raise Unauthorized."""
 
 
+Send = Callable[[Mapping[str, str]], Awaitable[ClientResponse]]  # with these headers added, or changed
+
+
 class Bearer:
-    """An aiohttp client middleware for one origin.
+    """Presents the access token of a source to the APIs at one origin; as an aiohttp client middleware, too.
 
     One 401 is answered with one renewed token and one more try (RFC 6750 §3.1); a second 401 goes to
     the caller. A body that was streamed cannot be sent twice, so such a request is never repeated.
@@ -67,38 +71,45 @@ class Bearer:
             for name in self._private_headers:
                 request.headers.pop(name, None)
             return await send(request)
+
+        def send_with(headers: Mapping[str, str]) -> Awaitable[ClientResponse]:
+            request.headers.update(headers)
+            return send(request)
+
+        again = not request.body or isinstance(request.body, BytesPayload)
+        return await self.present(request.method, request.url, send_with, again=again)
+
+    async def present(self, method: str, url: URL, send: Send, *, again: bool) -> ClientResponse:
+        """Send a request to our origin with the token. `again` tells whether it can be sent twice."""
         credential = self._ready or await self._source()
         self._ready = None
         if credential is None:
-            return await send(request)
-        response = await self._send_with(credential, request, send)
-        if response.status != 401 or not _can_be_sent_again(request):
+            return await send({})
+        response = await self._send_with(credential, method, url, send, again=again)
+        if response.status != 401 or not again:
             return response
         response.release()
         renewed = await self._source(instead_of=credential.access_token)
-        return await self._send_with(renewed or credential, request, send)
+        return await self._send_with(renewed or credential, method, url, send, again=again)
 
     async def _send_with(
-        self, credential: Credential, request: ClientRequest, send: ClientHandlerType
+        self, credential: Credential, method: str, url: URL, send: Send, *, again: bool
     ) -> ClientResponse:
         """Send, and once more if the API wants a nonce of its own in the proof."""
-        response = await self._send_once(credential, request, send)
-        if credential.dpop_key is None or not api_wants_nonce(response.status, response.headers):
-            return response
-        if not _can_be_sent_again(request):
+        if credential.dpop_key is None:
+            return await send(credential.headers(method, url, now=self._clock(), nonce=None))
+        response = await self._send_with_proof(credential, method, url, send)
+        if not again or not api_wants_nonce(response.status, response.headers):
             return response
         response.release()
-        return await self._send_once(credential, request, send)
+        return await self._send_with_proof(credential, method, url, send)
 
-    async def _send_once(
-        self, credential: Credential, request: ClientRequest, send: ClientHandlerType
+    async def _send_with_proof(
+        self, credential: Credential, method: str, url: URL, send: Send
     ) -> ClientResponse:
-        url = str(request.url)
-        nonce = self._nonces.of(url) if credential.dpop_key else None
-        request.headers.update(credential.headers(request.method, url, now=self._clock(), nonce=nonce))
-        response = await send(request)
-        if credential.dpop_key:
-            self._nonces.note(url, response.headers)
+        nonce = self._nonces.of(str(url))
+        response = await send(credential.headers(method, url, now=self._clock(), nonce=nonce))
+        self._nonces.note(str(url), response.headers)
         return response
 
 
@@ -111,7 +122,3 @@ async def refuse_redirect(request: ClientRequest, send: ClientHandlerType) -> Cl
             response.request_info, response.history, message="redirected", status=response.status
         )
     return response
-
-
-def _can_be_sent_again(request: ClientRequest) -> bool:
-    return not request.body or isinstance(request.body, BytesPayload)

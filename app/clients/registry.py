@@ -99,7 +99,7 @@ async def _no_token(*, instead_of: str | None = None) -> None:
     return None
 
 
-@dataclass(frozen=True)
+@dataclass
 class _UserToken:
     users: UserTokens
     session: Session | None
@@ -112,7 +112,7 @@ class _UserToken:
         return Credential(tokens.access_token, tokens.expires_at, self.session.dpop_key)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _OwnToken:
     application: ApplicationTokens
     target: Target

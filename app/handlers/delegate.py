@@ -35,8 +35,10 @@ _NO_LIMIT = 2**63  # of Tornado's own, which would answer without a word: ours i
 
 
 @functools.cache
-def _ours(https: bool) -> list[tuple[str, str]]:
-    return list(security_headers(nonce=None, https=https).items())
+def _ours(https: bool) -> dict[str, tuple[str, str]]:
+    """Return our headers under their names in small letters."""
+    headers = security_headers(nonce=None, https=https)
+    return {name.lower(): (name, value) for name, value in headers.items()}
 
 
 class _Sent:
@@ -76,6 +78,7 @@ class DataDelegate(HTTPMessageDelegate):
         self._connection = request.connection
         self._began = time.monotonic()
         self._status = 0
+        self.body: RequestBody | None = None
         self._keeps_sending = False  # whether the browser sends its body without being asked for it
 
     async def answer(self) -> None:
@@ -89,26 +92,31 @@ class DataDelegate(HTTPMessageDelegate):
         cookies = parse_cookie(self.request.headers.get("Cookie", ""))
         return await self.services.session_of(cookies.get(self.services.cookies.session_name))
 
+    def own_headers(self, status: int) -> dict[str, tuple[str, str]]:
+        """Return the headers that every answer has, under their names in small letters."""
+        return _ours(self.services.settings.https)
+
     # What Tornado calls.
 
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:
-        self.body = RequestBody(max_bytes=self.max_body_bytes, stall_seconds=self.stall_seconds)
-        self._connection.set_max_body_size(_NO_LIMIT)  # type: ignore[attr-defined]
-        self._connection.set_body_timeout(None)  # type: ignore[attr-defined]
         self.services.under_way.add(self)
         self._task = asyncio.create_task(self._run())
         if not has_body(headers):
             return None
+        self.body = RequestBody(max_bytes=self.max_body_bytes, stall_seconds=self.stall_seconds)
+        self._connection.set_max_body_size(_NO_LIMIT)  # type: ignore[attr-defined]
+        self._connection.set_body_timeout(None)  # type: ignore[attr-defined]
         self._connection.stream.set_close_callback(self.on_connection_close)  # type: ignore[attr-defined]
         return self.body.wanted()
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
-        return self.body.put(chunk)
+        return self.body.put(chunk) if self.body else None
 
     def finish(self) -> None:
-        self.body.end()
+        if self.body:
+            self.body.end()
         self._connection.set_close_callback(self.on_connection_close)  # type: ignore[attr-defined]
         if self._connection.stream.closed():  # type: ignore[attr-defined]
             asyncio.get_running_loop().call_soon(self.on_connection_close)  # nobody else says so any more
@@ -122,9 +130,9 @@ class DataDelegate(HTTPMessageDelegate):
         """Send status, headers and the first of the body; ours go first, and are replaced by others."""
         sent = [(name, value) for name, value in headers if status != 204 or name.lower() != "content-length"]
         given = {name.lower() for name, _ in sent}
-        sent += [header for header in _ours(self.services.settings.https) if header[0].lower() not in given]
+        sent += [header for name, header in self.own_headers(status).items() if name not in given]
         sent.append(("X-Request-Id", self.request_id))
-        if self.services.stopping.is_set() or not self.body.ended:
+        if self.services.stopping.is_set() or self._is_receiving():
             sent.append(("Connection", "close"))
         self._status = status
         line = ResponseStartLine("HTTP/1.1", status, responses.get(status, "Unknown"))
@@ -147,13 +155,19 @@ class DataDelegate(HTTPMessageDelegate):
         except (asyncio.CancelledError, StreamClosedError):
             self._status = self._status or BROWSER_LEFT
         except Exception as error:
-            await self._fail(self.body.error or in_our_words(error) or error)
+            await self._fail((self.body and self.body.error) or in_our_words(error) or error)
         finally:
-            self.body.let_go()
+            if self.body:
+                self.body.let_go()
             self.services.under_way.discard(self)
             log_answer(self.services, self.request, self._status, time.monotonic() - self._began)
 
+    def _is_receiving(self) -> bool:
+        return self.body is not None and not self.body.ended
+
     def _check_length(self) -> None:
+        if self.body is None:
+            return
         length = declared_length(self.request.headers)
         self._keeps_sending = "Expect" not in self.request.headers
         if length is not None and length > self.max_body_bytes:
@@ -161,7 +175,7 @@ class DataDelegate(HTTPMessageDelegate):
 
     async def _finish(self) -> None:
         """A browser that is still sending would lose its answer if we hung up at once (RFC 9112 §9.6)."""
-        if not self.body.ended and (self.body.asked or self._keeps_sending):
+        if self.body and not self.body.ended and (self.body.asked or self._keeps_sending):
             await self.body.discard()
         self._connection.finish()
 

@@ -16,13 +16,15 @@ from app.web.remote import route_for, upstream_path
 
 _KEPT_SECONDS = 5  # how long a proxy may act on an answer; after a logout, that is how long it is wrong
 
+_NOT_KEPT = {"cache-control": ("Cache-Control", "no-store")}
+
 
 class ForwardAuths(Router):
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    def find_handler(self, request: HTTPServerRequest, **_: Any) -> ForwardAuth:
-        return ForwardAuth(self._services, request)
+    def find_handler(self, request: HTTPServerRequest, **_: Any) -> ForwardAuth | None:
+        return ForwardAuth(self._services, request) if request.path == "/bff/forward-auth" else None
 
 
 class ForwardAuth(DataDelegate):
@@ -49,6 +51,10 @@ class ForwardAuth(DataDelegate):
         client = self.services.clients.create(api.client, await self.signed_in())
         credential = await client.get_ready()
         self.send(204, self._headers(credential, method, str(client.below(path))) if credential else ())
+
+    def own_headers(self, status: int) -> dict[str, tuple[str, str]]:
+        """No browser sees a yes; nobody may keep it longer than it says."""
+        return _NOT_KEPT if status == 204 else super().own_headers(status)
 
     def _headers(self, credential: Credential, method: str, url: str) -> list[tuple[str, str]]:
         now = self.services.clock()

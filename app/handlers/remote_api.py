@@ -12,11 +12,11 @@ from tornado.httputil import HTTPServerRequest
 from tornado.routing import Router
 
 from app.errors import ApiUnreachable, MethodNotAllowed
-from app.handlers.body import declared_length, has_body
+from app.handlers.body import RequestBody, declared_length
 from app.handlers.delegate import DataDelegate
 from app.services import Services
 from app.settings import RemoteApiSettings
-from app.web.remote import downstream_headers, upstream_headers, upstream_path
+from app.web.remote import downstream_headers, opens_websocket, route_for, upstream_headers, upstream_path
 
 # What the browser did not send, we do not add.
 _NOT_ADDED = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AGENT)
@@ -25,13 +25,16 @@ _UNTIL_IT_BEGINS = ClientTimeout(total=None)  # an answer may take long; how lon
 
 
 class RemoteApis(Router):
-    """Makes the delegate for a request that lies under the path of a remote API."""
+    """Makes the delegate for a request that lies under the path of a remote API, and opens no WebSocket."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> RemoteApi:
-        return RemoteApi(self._services, request, kwargs["api"])
+    def find_handler(self, request: HTTPServerRequest, **_: Any) -> RemoteApi | None:
+        api = route_for(request.path, self._services.settings.remote_apis)
+        if api is None or opens_websocket(request.method or "", request.headers, api):
+            return None
+        return RemoteApi(self._services, request, api)
 
 
 class RemoteApi(DataDelegate):
@@ -41,7 +44,9 @@ class RemoteApi(DataDelegate):
         super().__init__(services, request)
         self.api = api
         self.max_body_bytes = api.max_body_bytes
-        self._deadline: asyncio.Timeout | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._has_begun = False  # the API, to answer
+        self._is_late = False
         self.stall_seconds = api.timeout_seconds or services.clients.timeout_seconds(api.client)
 
     async def answer(self) -> None:
@@ -58,30 +63,36 @@ class RemoteApi(DataDelegate):
         headers = CIMultiDict(upstream_headers(self.request.headers.get_all(), fixed=client.fixed_headers))
         await client.get_ready()  # not in the API's time
         data = await self._data()
-        async with asyncio.timeout(self.stall_seconds) as self._deadline:
-            response: ClientResponse = await client.forward(
+        self._has_time(self.stall_seconds)
+        try:
+            return await client.forward(
                 self.request.method or "",
                 path,
                 headers=headers,
                 data=data,
-                allow_redirects=False,
                 auto_decompress=False,
                 skip_auto_headers=_NOT_ADDED,
                 timeout=_UNTIL_IT_BEGINS,
             )
-            self._deadline = None
-        return response
+        except asyncio.CancelledError:
+            if self._is_late:
+                self._task.uncancel()
+                raise TimeoutError from None
+            raise
+        finally:
+            self._has_begun = True
+            self._has_time(None)
 
     async def _data(self) -> bytes | AsyncIterator[bytes] | None:
-        if not has_body(self.request.headers):
+        if self.body is None:
             return None
         length = declared_length(self.request.headers)
         if length is not None and length <= _BUFFERED_BYTES:
             return await self.body.read()
-        return self._streamed()
+        return self._streamed(self.body)
 
-    async def _streamed(self) -> AsyncIterator[bytes]:
-        chunks = aiter(self.body)
+    async def _streamed(self, body: RequestBody) -> AsyncIterator[bytes]:
+        chunks = aiter(body)
         while True:
             self._has_time(None)  # it is the browser that has to go on
             chunk = await anext(chunks, None)
@@ -93,15 +104,18 @@ class RemoteApi(DataDelegate):
     def _has_time(self, seconds: float | None) -> None:
         """Let the API begin its answer within so many seconds from now, if it has not begun yet."""
         if self._deadline is not None:
-            now = asyncio.get_running_loop().time()
-            self._deadline.reschedule(None if seconds is None else now + seconds)
+            self._deadline.cancel()
+        if seconds is not None and not self._has_begun:
+            self._deadline = asyncio.get_running_loop().call_later(seconds, self._give_up)
+
+    def _give_up(self) -> None:
+        self._is_late = True
+        self._task.cancel()
 
     async def _pass_on(self, response: ClientResponse) -> None:
         if response.status == 101:
             raise ApiUnreachable("the API speaks another protocol")
-        headers = downstream_headers(
-            (name.decode("latin-1"), value.decode("latin-1")) for name, value in response.raw_headers
-        )
+        headers = downstream_headers(response.headers.items())
         await self.start(response.status, headers, response.content.read_nowait())
         async for chunk in response.content.iter_any():
             await self.write(chunk)

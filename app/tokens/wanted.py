@@ -18,7 +18,7 @@ class Holder(Protocol):
     def tokens_for(self, target: Target) -> TokenSet | None: ...
 
 
-@dataclass(frozen=True)
+@dataclass
 class Wanted:
     """An access token for `target`, other than `instead_of`, which an API has just refused."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from urllib.parse import unquote
 
@@ -22,11 +23,15 @@ _NOT_UPSTREAM = _HOP_BY_HOP | {
     "host", "cookie", "authorization", "dpop", "x-csrf", "x-remote-api", "origin", "referer", "expect",
     "forwarded", "x-real-ip", "true-client-ip", "x-client-ip", "x-original-url", "x-rewrite-url",
 }  # fmt: skip
+_NOT_UPSTREAM_PREFIXES = ("x-forwarded-", "sec-fetch-", "sec-websocket-", "proxy-")
 # An API must not write our cookies, loosen our pages' rules, or let other sites read what we answer.
 _NOT_DOWNSTREAM = _HOP_BY_HOP | SECURITY_HEADERS | {
     "set-cookie", "set-cookie2", "server", "date", "alt-svc", "clear-site-data", "refresh",
     "service-worker-allowed", "dpop-nonce", "x-request-id", "content-security-policy-report-only",
 }  # fmt: skip
+# What means the same to whoever reads it: no escapes, no empty segment, none that begins with a dot.
+_PLAIN_PATH = re.compile(r"(?:[A-Za-z0-9_~-][A-Za-z0-9_.~-]*/)*(?:[A-Za-z0-9_~-][A-Za-z0-9_.~-]*)?")
+_KNOWN_NAMES = 1024  # the same few dozen names in every request
 # Those that are registered, but for 1005, 1006 and 1015: these say that nothing was sent.
 _CLOSE_CODES = {1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014}
 
@@ -51,6 +56,8 @@ def upstream_path(target: str, prefix: str) -> str:
 
 
 def _climbs(path: str) -> bool:
+    if _PLAIN_PATH.fullmatch(path):
+        return False
     plain = unquote(unquote(unquote(path)))
     if re.search(r"[\x00-\x1f\x7f\\]", plain):
         return True
@@ -63,21 +70,38 @@ def upstream_headers(headers: Iterable[tuple[str, str]], *, fixed: Collection[st
 
     `fixed` are the names, in small letters, of those that the named client has values of its own for.
     """
-    kept = _kept(headers, _NOT_UPSTREAM, "x-forwarded-", "sec-fetch-", "sec-websocket-", "proxy-")
-    return [(name, _in_utf8(value)) for name, value in kept if name.lower() not in fixed]
+    kept = [(name, _read_as_utf8(value)) for name, value in _kept(headers, _is_for_api)]
+    return [(name, value) for name, value in kept if name.lower() not in fixed] if fixed else kept
 
 
 def downstream_headers(headers: Iterable[tuple[str, str]]) -> Headers:
     """Return the API's headers that the browser may see: no cookie, no CORS, no hop-by-hop."""
-    return _kept(headers, _NOT_DOWNSTREAM, "access-control-")
+    return [(name, _read_as_latin_1(value)) for name, value in _kept(headers, _is_for_browser)]
 
 
-def _in_utf8(value: str) -> str:
+@functools.lru_cache(maxsize=_KNOWN_NAMES)
+def _is_for_api(name: str) -> bool:
+    low = name.lower()
+    return low not in _NOT_UPSTREAM and not low.startswith(_NOT_UPSTREAM_PREFIXES)
+
+
+@functools.lru_cache(maxsize=_KNOWN_NAMES)
+def _is_for_browser(name: str) -> bool:
+    low = name.lower()
+    return low not in _NOT_DOWNSTREAM and not low.startswith("access-control-")
+
+
+def _read_as_utf8(value: str) -> str:
     """Return what stays the same: Tornado has read it as Latin-1, and aiohttp will write it in UTF-8."""
     if not value.isascii():
         with suppress(UnicodeDecodeError):
             return value.encode("latin-1").decode()
     return value
+
+
+def _read_as_latin_1(value: str) -> str:
+    """Return what stays the same: aiohttp has read it as UTF-8, and Tornado will write it in Latin-1."""
+    return value if value.isascii() else value.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
 def opens_websocket(method: str, headers: Mapping[str, str], api: RemoteApiSettings) -> bool:
@@ -102,14 +126,13 @@ def close_code_to_pass_on(code: int | None, *, otherwise: int) -> int:
     return code if code is not None and may_be_sent else otherwise
 
 
-def _kept(headers: Iterable[tuple[str, str]], dropped: set[str], *prefixes: str) -> Headers:
+def _kept(headers: Iterable[tuple[str, str]], is_kept: Callable[[str], bool]) -> Headers:
     kept, named = [], ""
     for name, value in headers:
-        low = name.lower()
-        if low == "connection":
-            named += f",{value}"
-        elif low not in dropped and not low.startswith(prefixes):
+        if is_kept(name):
             kept.append((name, value))
+        elif name.lower() == "connection":
+            named += f",{value}"
     return _without(kept, named) if named else kept
 
 
