@@ -77,6 +77,8 @@ _CACHE = "proxy_cache_path {folder}/decisions levels=1:2 keys_zone=decisions:1m 
 # What the answer depends on; without a lock, with which some wait for half a second.
 _KEEPS = """\
 proxy_cache decisions;
+open_file_cache max=1000 inactive=10s;
+open_file_cache_valid 10s;
 proxy_cache_key "$cookie_bff $http_x_csrf $http_sec_fetch_site $http_origin $request_method /api";
 proxy_cache_valid 204 5s;
 proxy_ignore_headers Cache-Control Expires Vary;"""

@@ -63,6 +63,17 @@ async def test_it_may_with_the_users_token(browser: Browser):
     assert response.headers["Authorization"] == f"Bearer {await token_of(browser)}"
 
 
+async def test_a_yes_says_nothing_to_a_browser_and_may_not_be_kept_any_longer(browser: Browser):
+    yes = await asked(browser)
+
+    assert {name for name in yes.headers if name not in ("connection", "x-request-id")} == {
+        "authorization",
+        "cache-control",
+        "x-accel-expires",
+    }
+    assert yes.headers["Cache-Control"] == "no-store"
+
+
 async def test_the_token_is_good_right_now(browser: Browser, provider: Provider, clock: Clock):
     clock.advance(LIFETIME)
     token = (await asked(browser)).headers["Authorization"].removeprefix("Bearer ")
