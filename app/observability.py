@@ -122,11 +122,11 @@ def _written_out(second: int) -> str:
 
 class WordsFormatter(logging.Formatter):
     def __init__(self) -> None:
-        super().__init__("%(asctime)s", "%H:%M:%S")
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         extra = " ".join(f"{key}={value}" for key, value in fields(record).items() if key != "request_id")
-        return f"{record.asctime} {record.levelname:<7} {record.name}: {record.message} {extra}".rstrip()
+        return f"{super().formatMessage(record)} {extra}".rstrip()
 
 
 def short(ref: str) -> str:
