@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import cached_property
 
 import pytest
 from aiohttp import WSMsgType
@@ -11,6 +12,7 @@ from aiohttp import WSMsgType
 from app.errors import StoreUnavailable
 from app.handlers.socket import SocketHandler
 from app.services import Services
+from app.sessions.endings import Endings
 from app.sessions.memory import MemorySessions
 from app.sessions.session import Reason, Session
 from tests.parts import Browser, Clock, RunningApp, until
@@ -37,6 +39,15 @@ class Ours(SocketHandler):
 
 class Calm(Ours):
     look_again_seconds = 3600
+
+
+class Untold(Ours):
+    """Nobody tells it that a session is over."""
+
+    @cached_property
+    def services(self) -> Services:
+        services = super().services
+        return replace(services, endings=Endings(services.sessions, asyncio.Event()))
 
 
 class Attentive(Ours):
@@ -78,6 +89,7 @@ class BrokenStore(WithoutItsStore):
 ROUTES = [
     ("/ours", Ours),
     ("/calm", Calm),
+    ("/untold", Untold),
     ("/everybody", ForEverybody),
     ("/attentive", Attentive),
     ("/without", WithoutItsStore),
@@ -165,6 +177,13 @@ async def test_when_the_user_signs_in_once_more_it_only_has_to_be_opened_again(
     browser: Browser, session: Session
 ):
     async with opened(browser, "/ours") as socket:
+        await browser.login("alice")
+
+        assert await how_it_ended(socket) == (1001, "a new session has taken its place")
+
+
+async def test_a_look_that_is_faster_than_the_news_learns_why_too(browser: Browser, session: Session):
+    async with opened(browser, "/untold") as socket:
         await browser.login("alice")
 
         assert await how_it_ended(socket) == (1001, "a new session has taken its place")

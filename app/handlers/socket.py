@@ -12,6 +12,7 @@ from tornado.websocket import WebSocketHandler
 from app.errors import CsrfRejected, NoSession, StoreUnavailable
 from app.handlers.base import BaseHandler
 from app.handlers.plain import LOGIN_PATH, log_failure
+from app.sessions.endings import News
 from app.sessions.session import Reason
 from app.web.cross_origin import socket_refusal
 
@@ -87,13 +88,19 @@ class SocketHandler(BaseHandler, WebSocketHandler):
         return FAILED
 
     async def _why_to_close(self) -> Ending:
-        with self.services.endings.listening(self.session.ref if self.session else None) as news:
-            while True:
+        ref = self.session.ref if self.session else None
+        with self.services.endings.listening(ref) as news:
+            while not news.done():
                 await asyncio.wait({news}, timeout=self.look_again_seconds)
-                if news.done():
-                    return _ENDINGS.get(news.result(), SESSION_OVER)
-                if await self.session_is_over():
-                    return SESSION_OVER
+                if not news.done() and await self.session_is_over():
+                    return await self._why_it_is_over(ref, news)
+            return _ENDINGS.get(news.result(), SESSION_OVER)
+
+    async def _why_it_is_over(self, ref: str | None, news: News) -> Ending:
+        """Our own look was faster than whoever tells."""
+        with suppress(StoreUnavailable):
+            await self.services.endings.look([ref] if ref else [])
+        return _ENDINGS.get(news.result(), SESSION_OVER) if news.done() else SESSION_OVER
 
     async def session_is_over(self) -> bool:
         """Look at the session again; a socket that was opened without one outlives them all."""
