@@ -9,4 +9,4 @@ bash scripts/setup_tests.sh
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy
-.venv/bin/python -m pytest
+.venv/bin/python -m pytest -n auto --dist loadfile
