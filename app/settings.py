@@ -57,6 +57,7 @@ class Settings(BaseSettings):
     address: str = "127.0.0.1"
     port: int = Field(default=8888, ge=0, le=65535)
     processes: int = Field(default=1, ge=0)  # 0: one per core
+    log_requests: bool = True
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
 
     issuer: str = ""

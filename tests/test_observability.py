@@ -24,7 +24,9 @@ from app.observability import (
     short,
 )
 from app.sessions.session import session_ref
-from tests.parts import Browser
+from dev.api import DemoApi
+from dev.provider import Provider
+from tests.parts import Browser, Clock, running_app
 
 LIBRARIES = ["authlib", "httpx2", "httpcore2", "asyncio", "pymongo"]
 
@@ -281,3 +283,18 @@ async def test_every_line_names_its_own_request_also_of_one_refused_at_the_door(
 
     ids = [response.headers["X-Request-Id"] for response in (refused, anonymous)]
     assert lines.ids == [ids[0], ids[0], ids[1], ids[1]]  # "request refused", "request answered"
+
+
+@pytest.mark.parametrize("path", ["/bff/user", "/api/echo"])
+async def test_whose_proxy_logs_requests_need_no_line_of_ours_and_still_hear_of_failures(
+    path: str, provider: Provider, api: DemoApi, clock: Clock, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.INFO, "app.handlers")
+    async with running_app(provider, api, clock=clock, log_requests=False) as app:
+        browser = Browser(app)
+        await browser.fetch(path, csrf=False)
+        await browser.http.aclose()
+
+    assert [record.message for record in caplog.records if record.name.startswith("app.handlers")] == [
+        "request refused"
+    ]

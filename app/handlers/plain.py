@@ -178,8 +178,8 @@ def log_failure(path: str, error: BaseException | None) -> None:
 
 
 def log_answer(services: Services, request: HTTPServerRequest, status: int, seconds: float) -> None:
-    """Log method, path and status. Queries stay out: they hold codes and sids."""
-    if not log.isEnabledFor(logging.INFO):
+    """Log method, path and status, if wanted. Queries stay out: they hold codes and sids."""
+    if not services.settings.log_requests or not log.isEnabledFor(logging.INFO):
         return
     proxies = services.settings.trusted_proxies
     fields = {
