@@ -64,8 +64,16 @@ location = /decision {{
     internal;
     proxy_pass http://bff/bff/forward-auth;
     proxy_pass_request_body off;
+    proxy_pass_request_headers off;
     proxy_set_header Connection "";
     proxy_set_header Content-Length "";
+    proxy_set_header Host $http_host;
+    proxy_set_header Cookie $http_cookie;
+    proxy_set_header Origin $http_origin;
+    proxy_set_header X-CSRF $http_x_csrf;
+    proxy_set_header Sec-Fetch-Site $http_sec_fetch_site;
+    proxy_set_header X-Forwarded-For $remote_addr;
+    proxy_set_header X-Remote-Api /api;
     proxy_set_header X-Forwarded-Method $request_method;
     proxy_set_header X-Forwarded-Uri $request_uri;
 {keeps}

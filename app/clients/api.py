@@ -29,6 +29,7 @@ class ApiClient:
     def __init__(self, pool: Pool, source: TokenSource, clock: Callable[[], float]) -> None:
         self.fixed_headers = pool.fixed_headers
         self._http = pool.http
+        self._untouched = pool.untouched
         self._settings = pool.settings
         self._base_url = pool.base_url
         self._bearer = Bearer(
@@ -48,19 +49,19 @@ class ApiClient:
         return self._http.request(method, self._inside(url), middlewares=(self._bearer,), **options)
 
     async def forward(
-        self, method: str, path: str, *, headers: CIMultiDict[str], data: Any, **options: Any
+        self, method: str, path: str, *, headers: CIMultiDict[str], data: Any
     ) -> aiohttp.ClientResponse:
         """Send a request to an encoded path below the base URL, and return the response as it begins.
 
-        It follows no redirect, so it needs no middleware, which would cost an eighth of it once more.
-        `path` must not lead outside by `..`; see `web.remote.upstream_path`.
+        Both are left as they are: no header is added but the token's, no redirect followed, nothing
+        unpacked; and there is no time limit. (Without redirects it needs no middleware, which would cost
+        an eighth of it once more.) `path` must not lead outside by `..`; see `web.remote.upstream_path`.
         """
         url = self.below(path)
-        options |= {"headers": headers, "data": data, "allow_redirects": False}
 
         def send(proof: Mapping[str, str]) -> Awaitable[aiohttp.ClientResponse]:
             headers.update(proof)
-            return self._http.request(method, url, **options)
+            return self._untouched.request(method, url, headers=headers, data=data, allow_redirects=False)
 
         again = data is None or isinstance(data, bytes)
         return await self._bearer.present(method, url, send, again=again)
@@ -92,7 +93,10 @@ class ApiClient:
         middlewares = (refuse_redirect, self._bearer)  # ws_connect itself takes none, only a session does
         async with (
             _session(
-                self._settings, timeout_seconds, middlewares=middlewares, skip_auto_headers=_NOT_ADDED
+                self._settings,
+                timeout_seconds=timeout_seconds or self._settings.timeout_seconds,
+                middlewares=middlewares,
+                skip_auto_headers=_NOT_ADDED,
             ) as http,
             http.ws_connect(self._inside(url), **options) as socket,
         ):
@@ -120,7 +124,7 @@ class TypedClient:
         self.api = api
 
 
-_NOT_ADDED = ("Accept", "Accept-Encoding", "User-Agent")  # a WebSocket's handshake needs none of them
+_NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")  # aiohttp would, by itself
 API_ERRORS = (aiohttp.ClientError, TimeoutError)  # what a call of an API may raise, besides an AppError
 Typed = TypeVar("Typed", bound=TypedClient)
 
@@ -132,22 +136,31 @@ class Pool:
     settings: HttpClientSettings
     base_url: URL
     http: aiohttp.ClientSession
+    untouched: aiohttp.ClientSession  # the same connections, for what others have asked and answered
     nonces: Nonces
     target: Target  # what its tokens are for
     fixed_headers: frozenset[str]  # the names, in small letters, that nobody else may set
 
 
 def pool_of(settings: HttpClientSettings) -> Pool:
-    http = _session(settings, connector=aiohttp.TCPConnector(limit=settings.max_connections))
-    fixed = frozenset(name.lower() for name in settings.headers)
-    return Pool(settings, URL(settings.base_url), http, Nonces(), _target(settings), fixed)
+    connector = aiohttp.TCPConnector(limit=settings.max_connections)
+    untouched = {"connector_owner": False, "auto_decompress": False, "skip_auto_headers": _NOT_ADDED}
+    return Pool(
+        settings,
+        URL(settings.base_url),
+        _session(settings, timeout_seconds=settings.timeout_seconds, connector=connector),
+        _session(settings, timeout_seconds=None, connector=connector, **untouched),
+        Nonces(),
+        _target(settings),
+        frozenset(name.lower() for name in settings.headers),
+    )
 
 
 def _session(
-    settings: HttpClientSettings, timeout_seconds: float | None = None, **options: Any
+    settings: HttpClientSettings, *, timeout_seconds: float | None, **options: Any
 ) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        timeout=aiohttp.ClientTimeout(total=timeout_seconds or settings.timeout_seconds),
+        timeout=aiohttp.ClientTimeout(total=timeout_seconds),
         headers=settings.headers,
         cookie_jar=aiohttp.DummyCookieJar(),
         **options,

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from aiohttp import ClientResponse, ClientTimeout, hdrs
+from aiohttp import ClientResponse
 from multidict import CIMultiDict
 from tornado.httputil import HTTPServerRequest
 from tornado.routing import Router
@@ -18,10 +18,7 @@ from app.services import Services
 from app.settings import RemoteApiSettings
 from app.web.remote import downstream_headers, opens_websocket, route_for, upstream_headers, upstream_path
 
-# What the browser did not send, we do not add.
-_NOT_ADDED = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AGENT)
 _BUFFERED_BYTES = 65_536  # a body up to here is sent again, should the API refuse the token
-_UNTIL_IT_BEGINS = ClientTimeout(total=None)  # an answer may take long; how long until it begins, we say
 
 
 class RemoteApis(Router):
@@ -65,15 +62,7 @@ class RemoteApi(DataDelegate):
         data = await self._data()
         self._has_time(self.stall_seconds)
         try:
-            return await client.forward(
-                self.request.method or "",
-                path,
-                headers=headers,
-                data=data,
-                auto_decompress=False,
-                skip_auto_headers=_NOT_ADDED,
-                timeout=_UNTIL_IT_BEGINS,
-            )
+            return await client.forward(self.request.method or "", path, headers=headers, data=data)
         except asyncio.CancelledError:
             if self._is_late:
                 self._task.uncancel()
