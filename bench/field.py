@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.load import Contender, Group
@@ -41,12 +41,12 @@ class Ground:
         settings = application_settings(store=self.store(database), key=self.key, upstream=self.upstream.url)
         return application(self.folder, self.places.measured, settings, BFF_MONGODB_DRIVER=driver, **changed)
 
-    def proxy(self, conf: Callable[..., str], **details: int | bool) -> Server:
+    def proxy(self, cores: Sequence[int], conf: Callable[..., str], **details: int | bool) -> Server:
         port = free_ports()
         folder = self.folder / f"proxy-{port}"
         folder.mkdir()
         text = conf(folder, port, upstream=self.upstream.port, **details)
-        return nginx(text, folder, port, self.places.measured)
+        return nginx(text, folder, port, cores)
 
 
 @contextmanager
@@ -87,24 +87,33 @@ def api_path(body: str) -> str:
 
 @contextmanager
 def forwarders(ground: Ground) -> Iterator[list[Group]]:
-    """One process of each kind, or nginx and the one that it asks; small answers, and larger ones."""
+    """One process of each kind; small answers, and larger ones. Where nginx only asks, it is not measured."""
+    measured, others = ground.places.measured, ground.places.others
     with ExitStack() as running:
         start = running.enter_context
-        bare = start(control(ground.folder, ground.places.measured, upstream=ground.upstream.url))
-        python = {"a": [bare]}
-        python |= {name: [start(ground.ours(driver=driver))] for name, driver in DRIVERS.items()}
+        python = [_forwarder("a", start(control(ground.folder, measured, upstream=ground.upstream.url)))]
+        python += [_forwarder(name, start(ground.ours(driver=driver))) for name, driver in DRIVERS.items()]
+        logging = start(ground.ours(driver="pymongo", BFF_LOG_REQUESTS="true"))
         asked = start(ground.ours(driver="pymongo", BFF_TRUSTED_PROXIES="127.0.0.1"))
-        with_nginx = {
-            "d uncached": [start(ground.proxy(asking_conf, bff=asked.port, keeps=False)), asked],
-            "d cached": [start(ground.proxy(asking_conf, bff=asked.port, keeps=True)), asked],
-            "e": [start(ground.proxy(plain_conf))],
-        }
-        yield [_group(SMALL, python | with_nginx), *(_group(name, python) for name in LARGER)]
+        asking = start(ground.proxy(others, asking_conf, bff=asked.port, keeps=False))
+        keeping = start(ground.proxy(measured, asking_conf, bff=asked.port, keeps=True))
+        small = [
+            *python,
+            _forwarder("c logs", logging),
+            _forwarder("d uncached", asking, asked),
+            _forwarder("d cached", keeping, keeping, asked),
+            _forwarder("e", start(ground.proxy(measured, plain_conf))),
+        ]
+        yield [_group(SMALL, small), *(_group(name, python) for name in LARGER)]
 
 
-def _group(name: str, contenders: dict[str, list[Server]]) -> Group:
-    url = {who: servers[0].url + api_path(name) for who, servers in contenders.items()}
-    return Group(name, [Contender(who, url[who], servers) for who, servers in contenders.items()])
+def _forwarder(name: str, door: Server, *measured: Server) -> Contender:
+    """What is asked at `door`; that is also what is measured, if nothing else is named."""
+    return Contender(name, door.url, measured or (door,))
+
+
+def _group(body: str, contenders: Iterable[Contender]) -> Group:
+    return Group(body, [replace(each, url=each.url + api_path(body)) for each in contenders])
 
 
 @contextmanager

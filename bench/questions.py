@@ -18,6 +18,7 @@ CONTENDERS = {
     "a": "Tornado and aiohttp, no session, no checks",
     "b": "this application, Motor",
     "c": "this application, PyMongo",
+    "c logs": "the same, with a line in the log for each request",
     "d uncached": "nginx, asks this application each time",
     "d cached": "nginx, keeps the answer for 5 s",
     "e": "nginx, asks nobody",

@@ -23,15 +23,18 @@ from bench.figures import (
 from bench.questions import CONTENDERS, GROUPS, RATIOS
 
 _HOW = """\
-One command, one run: `scripts/bench.sh`. Everybody forwards `GET` of the same JSON from the same nginx. The
-sessions are sealed, lie in a real mongod and take turns: 64 of them, unless a line says otherwise. wrk keeps
-32 connections busy; {rounds} rounds of {seconds} s for each contender, each round in another order. Lines
-show medians; a ratio is taken in each round by itself, and then the median.
+One command, one run: `scripts/bench.sh`. Everybody forwards `GET` of the same JSON from the same nginx, and
+is asked with the 15 headers that Chromium sends for a `fetch()`. (a) passes these on, and the answer's, like
+any proxy; it opens no cookie and checks nothing. Nobody logs requests, but for (c logs). The sessions are
+sealed, lie in a real mongod and take turns: 64 of them, unless a line says otherwise. wrk keeps 32
+connections busy; {rounds} rounds of {seconds} s for each contender, each round in another order. Lines show
+medians; a ratio is taken in each round by itself, and then the median.
 
-**Who runs where.** What is measured has core 0 for itself: one process, or nginx with one worker together
-with the application that it asks. wrk, the API, mongod and this program share the other cores, where they
-take nothing from it. *Busy* says how many cores a contender has used: where that is well below what it had,
-the others were the limit. Hence *by CPU*: the requests per second that its CPU time would allow if nothing
+**Who runs where.** What is measured has core 0 for itself: one Python process, and in (d uncached) that is
+the one which is asked; or, in (d cached) and (e), nginx with one worker, together with the application that
+it asks now and then. wrk, the API, mongod, the nginx of (d uncached) and this program share the other cores,
+where they take nothing from it. *Busy* says how many cores a contender has used: where that is well below
+what it had, the others were the limit. Hence *by CPU*: the requests per second that its CPU time would allow if nothing
 made it wait. For two processes two cores are not enough for that: there, everything runs where the system
 puts it, for one process too, and what wrk, the API and mongod use is missing; *by CPU* says what more cores
 would give.

@@ -90,6 +90,7 @@ def application_settings(*, store: str, key: str, upstream: str, **api: Any) -> 
     client = {"base_url": f"{upstream}/", "token": "user", "max_connections": 2000}
     return {
         "BFF_ISSUER": "http://127.0.0.1:9",  # nobody is there, and nobody has to be
+        "BFF_LOG_REQUESTS": "false",  # nobody here logs them
         "BFF_CLIENT_ID": "bench",
         "BFF_CLIENT_SECRET": "bench",
         "BFF_ENCRYPTION_KEYS": key,

@@ -32,6 +32,7 @@ class ApiClient:
         self._untouched = pool.untouched
         self._settings = pool.settings
         self._base_url = pool.base_url
+        self._clock = clock
         self._bearer = Bearer(
             source,
             pool.base_url.origin(),
@@ -69,6 +70,11 @@ class ApiClient:
     async def get_ready(self) -> Credential | None:
         """Return what the next request will bring; waiting for a token is then not a part of it."""
         return await self._bearer.get_ready()
+
+    def proof(self, credential: Credential, method: str, path: str) -> dict[str, str]:
+        """Return the headers with which somebody else may send a request to an encoded path of ours."""
+        url = self.below(path) if credential.dpop_key else ""
+        return credential.headers(method, url, now=self._clock(), nonce=None)
 
     def below(self, path: str) -> URL:
         return URL(f"{self._base_url}{path}", encoded=True)

@@ -7,7 +7,7 @@ import functools
 import json
 import secrets
 import time
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Mapping
 from http.client import responses
 
 from tornado.httputil import (
@@ -44,17 +44,27 @@ def _ours(https: bool) -> dict[str, tuple[str, str]]:
 class _Sent:
     """The headers of an answer, with the little that Tornado's connection does to them; its own cost more."""
 
-    def __init__(self, pairs: list[tuple[str, str]]) -> None:
-        self._pairs = pairs
+    def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
+        self._pairs = list(pairs)
+        self._values = {name.lower(): value for name, value in self._pairs}
 
     def __contains__(self, name: str) -> bool:
-        return any(given.lower() == name.lower() for given, _ in self._pairs)
+        return name.lower() in self._values
 
     def __getitem__(self, name: str) -> str:
-        return next(value for given, value in self._pairs if given.lower() == name.lower())
+        return self._values[name.lower()]
 
     def __setitem__(self, name: str, value: str) -> None:
-        self._pairs = [pair for pair in self._pairs if pair[0].lower() != name.lower()] + [(name, value)]
+        self.remove(name)
+        self._values[name.lower()] = value
+        self._pairs.append((name, value))
+
+    def add_missing(self, headers: Mapping[str, tuple[str, str]]) -> None:
+        self._pairs += [header for name, header in headers.items() if name not in self._values]
+
+    def remove(self, name: str) -> None:
+        if self._values.pop(name.lower(), None) is not None:
+            self._pairs = [pair for pair in self._pairs if pair[0].lower() != name.lower()]
 
     def get_all(self) -> list[tuple[str, str]]:
         return self._pairs
@@ -128,15 +138,16 @@ class DataDelegate(HTTPMessageDelegate):
 
     def start(self, status: int, headers: Iterable[tuple[str, str]], chunk: bytes = b"") -> Awaitable[None]:
         """Send status, headers and the first of the body; ours go first, and are replaced by others."""
-        sent = [(name, value) for name, value in headers if status != 204 or name.lower() != "content-length"]
-        given = {name.lower() for name, _ in sent}
-        sent += [header for name, header in self.own_headers(status).items() if name not in given]
-        sent.append(("X-Request-Id", self.request_id))
+        sent = _Sent(headers)
+        sent.add_missing(self.own_headers(status))
+        sent["X-Request-Id"] = self.request_id
+        if status == 204:
+            sent.remove("Content-Length")
         if self.services.stopping.is_set() or self._is_receiving():
-            sent.append(("Connection", "close"))
+            sent["Connection"] = "close"
         self._status = status
         line = ResponseStartLine("HTTP/1.1", status, responses.get(status, "Unknown"))
-        return self._connection.write_headers(line, _Sent(sent), chunk or None)  # type: ignore[arg-type]
+        return self._connection.write_headers(line, sent, chunk or None)  # type: ignore[arg-type]
 
     def write(self, chunk: bytes) -> Awaitable[None]:
         return self._connection.write(chunk)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tornado.httputil import HTTPServerRequest
@@ -50,20 +51,21 @@ class ForwardAuth(DataDelegate):
         path = upstream_path(target, api.path)
         client = self.services.clients.create(api.client, await self.signed_in())
         credential = await client.get_ready()
-        self.send(204, self._headers(credential, method, str(client.below(path))) if credential else ())
+        self.send(
+            204, self._headers(credential, client.proof(credential, method, path)) if credential else ()
+        )
 
     def own_headers(self, status: int) -> dict[str, tuple[str, str]]:
         """No browser sees a yes; nobody may keep it longer than it says."""
         return _NOT_KEPT if status == 204 else super().own_headers(status)
 
-    def _headers(self, credential: Credential, method: str, url: str) -> list[tuple[str, str]]:
-        now = self.services.clock()
-        proven = credential.headers(method, url, now=now, nonce=None)
-        return [*proven.items(), ("X-Accel-Expires", str(self._kept_seconds(credential, now)))]
+    def _headers(self, credential: Credential, proof: Mapping[str, str]) -> list[tuple[str, str]]:
+        return [*proof.items(), ("X-Accel-Expires", str(self._kept_seconds(credential)))]
 
-    def _kept_seconds(self, credential: Credential, now: float) -> int:
+    def _kept_seconds(self, credential: Credential) -> int:
         """How long nginx may keep the answer: never beyond the token, and no proof more than once."""
         if credential.dpop_key is not None:
             return 0
+        now = self.services.clock()
         left = _KEPT_SECONDS if credential.expires_at is None else credential.expires_at - now - 1
         return max(0, int(min(_KEPT_SECONDS, left)))

@@ -106,5 +106,5 @@ class RemoteApi(DataDelegate):
             raise ApiUnreachable("the API speaks another protocol")
         headers = downstream_headers(response.headers.items())
         await self.start(response.status, headers, response.content.read_nowait())
-        async for chunk in response.content.iter_any():
-            await self.write(chunk)
+        while not response.content.at_eof():
+            await self.write(await response.content.readany())

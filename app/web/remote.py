@@ -70,13 +70,13 @@ def upstream_headers(headers: Iterable[tuple[str, str]], *, fixed: Collection[st
 
     `fixed` are the names, in small letters, of those that the named client has values of its own for.
     """
-    kept = [(name, _read_as_utf8(value)) for name, value in _kept(headers, _is_for_api)]
+    kept = _kept(headers, _is_for_api, _read_as_utf8)
     return [(name, value) for name, value in kept if name.lower() not in fixed] if fixed else kept
 
 
 def downstream_headers(headers: Iterable[tuple[str, str]]) -> Headers:
     """Return the API's headers that the browser may see: no cookie, no CORS, no hop-by-hop."""
-    return [(name, _read_as_latin_1(value)) for name, value in _kept(headers, _is_for_browser)]
+    return _kept(headers, _is_for_browser, _read_as_latin_1)
 
 
 @functools.lru_cache(maxsize=_KNOWN_NAMES)
@@ -93,15 +93,14 @@ def _is_for_browser(name: str) -> bool:
 
 def _read_as_utf8(value: str) -> str:
     """Return what stays the same: Tornado has read it as Latin-1, and aiohttp will write it in UTF-8."""
-    if not value.isascii():
-        with suppress(UnicodeDecodeError):
-            return value.encode("latin-1").decode()
+    with suppress(UnicodeDecodeError):
+        return value.encode("latin-1").decode()
     return value
 
 
 def _read_as_latin_1(value: str) -> str:
     """Return what stays the same: aiohttp has read it as UTF-8, and Tornado will write it in Latin-1."""
-    return value if value.isascii() else value.encode("utf-8", "surrogateescape").decode("latin-1")
+    return value.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
 def opens_websocket(method: str, headers: Mapping[str, str], api: RemoteApiSettings) -> bool:
@@ -126,11 +125,13 @@ def close_code_to_pass_on(code: int | None, *, otherwise: int) -> int:
     return code if code is not None and may_be_sent else otherwise
 
 
-def _kept(headers: Iterable[tuple[str, str]], is_kept: Callable[[str], bool]) -> Headers:
+def _kept(
+    headers: Iterable[tuple[str, str]], is_kept: Callable[[str], bool], recoded: Callable[[str], str]
+) -> Headers:
     kept, named = [], ""
     for name, value in headers:
         if is_kept(name):
-            kept.append((name, value))
+            kept.append((name, value if value.isascii() else recoded(value)))
         elif name.lower() == "connection":
             named += f",{value}"
     return _without(kept, named) if named else kept
