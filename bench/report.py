@@ -32,12 +32,12 @@ medians; a ratio is taken in each round by itself, and then the median.
 
 **Who runs where.** What is measured has core 0 for itself: one Python process, and in (d uncached) that is
 the one which is asked; or, in (d cached) and (e), nginx with one worker, together with the application that
-it asks now and then. wrk, the API, mongod, the nginx of (d uncached) and this program share the other cores,
-where they take nothing from it. *Busy* says how many cores a contender has used: where that is well below
-what it had, the others were the limit. Hence *by CPU*: the requests per second that its CPU time would allow if nothing
-made it wait. For two processes two cores are not enough for that: there, everything runs where the system
-puts it, for one process too, and what wrk, the API and mongod use is missing; *by CPU* says what more cores
-would give.
+it asks now and then. wrk, the API, mongod, the nginx of (d uncached) and this program share the other
+cores, where they take nothing from it. *Busy* says how many cores a contender has used: where that is well
+below what it had, the others were the limit. Hence *by CPU*: the requests per second that its CPU time
+would allow if nothing made it wait. For two processes two cores are not enough for that: there, everything
+runs where the system puts it, for one process too, and what wrk, the API and mongod use is missing; *by
+CPU* says what more cores would give.
 
 **Few sessions and many**: {few:,} and {many:,}, drawn at random. A session that is used for the first time
 in a minute is written; in the last line of that table this is so for every request, in the one above never.
