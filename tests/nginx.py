@@ -60,10 +60,11 @@ class Site:
         return "".join((self.folder / name).read_text() for name in ("access.log", "error.log"))
 
     @asynccontextmanager
-    async def browser(self) -> AsyncIterator[Browser]:
+    async def browser(self, *, address: str = "127.0.0.1") -> AsyncIterator[Browser]:
         browser = Browser(self.app)
         await browser.http.aclose()
-        browser.http = httpx2.AsyncClient(base_url=self.url, timeout=20, verify=self.trust)
+        connects = httpx2.AsyncHTTPTransport(verify=self.trust, local_address=address)
+        browser.http = httpx2.AsyncClient(base_url=self.url, timeout=20, transport=connects)
         async with browser.http:
             yield browser
 

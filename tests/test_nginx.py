@@ -78,6 +78,14 @@ class Told:
     def paths(self) -> list[str]:
         return [record.path for record in self._answered]
 
+    async def last(self, *paths: str) -> None:
+        """Return when these were the last; a line is written after the answer has gone."""
+
+        async def are() -> bool:
+            return self.paths[-len(paths) :] == list(paths)
+
+        await until(are)
+
     @property
     def clients(self) -> set[str]:
         return {record.client for record in self._answered}
@@ -302,6 +310,39 @@ async def test_nobody_gets_another_ones_token(site: Site, browser: Browser, api:
             assert users == ["alice", "bob"]
 
 
+async def test_an_api_gets_its_own_token_and_not_that_of_another(
+    provider: Provider, api: Api, clock: Clock, tmp_path: Path
+):
+    ours = {"more": {"base_url": api.base_url, "token": "client"}}
+    remote = [{"path": "/orders", "client": "apiClient"}, {"path": "/more", "client": "more"}]
+    another = f"set $bff_base http://orders/api; set $bff_host 127.0.0.1:{api.port}; include bff-api.conf;"
+    first = "location ^~ /orders {"
+    places = {first: f"location ^~ /more {{ set $bff_api /more; {another} }} {first}"}
+    async with (
+        running_site(
+            provider, api, tmp_path, clock=clock, places=places, http_clients=ours, remote_apis=remote
+        ) as site,
+        site.browser() as browser,
+    ):
+        await browser.login("alice")
+        users = [(await browser.fetch(f"{path}/echo")).json()["user"] for path in ("/orders", "/more") * 2]
+
+    assert users == ["alice", None] * 2
+
+
+async def test_nginx_gets_no_yes_for_an_api_below_another_that_it_does_not_know(
+    provider: Provider, api: Api, clock: Clock, tmp_path: Path, told: Told
+):
+    remote = [{"path": path, "client": "apiClient"} for path in ("/orders", "/orders/echo")]
+    async with (
+        running_site(provider, api, tmp_path, clock=clock, remote_apis=remote) as site,
+        site.browser() as browser,
+    ):
+        await browser.login("alice")
+        await browser.fetch("/orders/echo/todos")
+        await told.last(QUESTION, "/orders/echo/todos")
+
+
 @pytest.mark.parametrize(
     ("cookies", "status"),
     [
@@ -459,6 +500,15 @@ async def test_an_api_cannot_lead_it_there(path: str, browser: Browser, api: Api
 
     assert (response.status_code, response.content) == (200, b"body")
     assert "Authorization" not in response.headers
+
+
+async def test_we_log_who_calls_and_not_who_asks(site: Site, told: Told):
+    async with site.browser(address="127.0.0.3") as browser:
+        await browser.fetch("/orders/echo")  # which is answered with 401, by us
+        await browser.fetch("/slow/echo")
+
+    await told.last(QUESTION, "/orders/echo", "/slow/echo")
+    assert told.clients == {"127.0.0.3"}
 
 
 async def test_what_a_browser_says_of_itself_is_not_believed(browser: Browser, api: Api, told: Told):
