@@ -161,10 +161,21 @@ class StreamingApi:
 
 @asynccontextmanager
 async def an_app(
-    provider: Provider, api: StreamingApi, clock: Clock, *, token: str = "none", **remote: Any
+    provider: Provider,
+    api: StreamingApi,
+    clock: Clock,
+    *,
+    token: str = "none",
+    timeout_seconds: float = 30,
+    **remote: Any,
 ) -> AsyncIterator[RunningApp]:
     """The application with one connection to the API, so that one which is not given back is missed."""
-    client = {"base_url": api.base_url, "token": token, "max_connections": 1}
+    client = {
+        "base_url": api.base_url,
+        "token": token,
+        "timeout_seconds": timeout_seconds,
+        "max_connections": 1,
+    }
     route = {"path": "/api", "client": "apiClient", **remote}
     settings: dict[str, Any] = {"http_clients": {"apiClient": client}, "remote_apis": [route]}
     async with running_app(provider, api, clock=clock, **settings) as app:

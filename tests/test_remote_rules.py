@@ -222,6 +222,14 @@ def test_hop_by_hop_headers_are_for_one_hop(name, rule):
     assert rule([(name, "value"), (name.lower(), "value")]) == []
 
 
+def test_a_value_that_is_not_ascii_stays_the_same_bytes():
+    """Tornado reads and writes Latin-1, aiohttp UTF-8."""
+    assert upstream_headers([("X-Name", "José".encode().decode("latin-1"))]) == [("X-Name", "José")]
+    assert upstream_headers([("X-Name", "Jos\xe9")]) == [("X-Name", "Jos\xe9")]  # no UTF-8 to begin with
+    assert downstream_headers([("X-Name", "José")]) == [("X-Name", "José".encode().decode("latin-1"))]
+    assert downstream_headers([("X-Name", "Jos\udce9")]) == [("X-Name", "Jos\xe9")]
+
+
 @pytest.mark.parametrize("rule", [upstream_headers, downstream_headers], ids=["upstream", "downstream"])
 def test_so_are_those_that_any_connection_header_lists(rule):
     headers = [

@@ -137,7 +137,7 @@ class DataDelegate(HTTPMessageDelegate):
     # The answer.
 
     def start(self, status: int, headers: Iterable[tuple[str, str]], chunk: bytes = b"") -> Awaitable[None]:
-        """Send status, headers and the first of the body; ours go first, and are replaced by others."""
+        """Send status, headers and the first of the body; of our own headers, those that are not given."""
         sent = _Sent(headers)
         sent.add_missing(self.own_headers(status))
         sent["X-Request-Id"] = self.request_id

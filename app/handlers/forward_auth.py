@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from tornado.httputil import HTTPServerRequest
@@ -51,16 +50,15 @@ class ForwardAuth(DataDelegate):
         path = upstream_path(target, api.path)
         client = self.services.clients.create(api.client, await self.signed_in())
         credential = await client.get_ready()
-        self.send(
-            204, self._headers(credential, client.proof(credential, method, path)) if credential else ()
-        )
+        if credential is None:
+            self.send(204)
+            return
+        proof = client.proof(credential, method, path)
+        self.send(204, [*proof.items(), ("X-Accel-Expires", str(self._kept_seconds(credential)))])
 
     def own_headers(self, status: int) -> dict[str, tuple[str, str]]:
         """No browser sees a yes; nobody may keep it longer than it says."""
         return _NOT_KEPT if status == 204 else super().own_headers(status)
-
-    def _headers(self, credential: Credential, proof: Mapping[str, str]) -> list[tuple[str, str]]:
-        return [*proof.items(), ("X-Accel-Expires", str(self._kept_seconds(credential)))]
 
     def _kept_seconds(self, credential: Credential) -> int:
         """How long nginx may keep the answer: never beyond the token, and no proof more than once."""
