@@ -31,14 +31,15 @@ from bench.waiting import waiting
 
 RESULTS = Path(__file__).parent / "results"
 FEW_SESSIONS = 1000
+_ROUNDS_OF_WAITING = 3  # each of a quarter of a minute
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long all of it takes: by default about a quarter of an hour."""
+    """How long all of it takes: by default twelve minutes, in many short rounds rather than few long ones."""
 
-    seconds: int = 4
-    rounds: int = 5
+    seconds: int = 1
+    rounds: int = 12
     sessions: int = 1_000_000
     body_mb: int = 2000
 
@@ -79,7 +80,7 @@ def _alone(places: Places, plan: Plan) -> tuple[list[Sample], Memory, Waiting]:
         _say("memory …")
         used = asyncio.run(memory(shared, body_bytes=plan.body_mb * 1_000_000))
         _say("requests that wait …")
-        return samples, used, asyncio.run(waiting(shared, rounds=plan.rounds))
+        return samples, used, asyncio.run(waiting(shared, rounds=min(plan.rounds, _ROUNDS_OF_WAITING)))
 
 
 def _in_pairs(places: Places, plan: Plan) -> tuple[list[Sample], Bursts]:

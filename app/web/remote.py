@@ -139,5 +139,12 @@ def _kept(
 
 def _without(headers: Headers, connection: str) -> Headers:
     """Leave out what the sender's `Connection` names: it is between the two of us (RFC 9110 §7.6.1)."""
-    listed = {token.strip().lower() for token in connection.split(",")}
-    return [(name, value) for name, value in headers if name.lower() not in listed]
+    listed = _listed(connection)
+    return [(name, value) for name, value in headers if name.lower() not in listed] if listed else headers
+
+
+@functools.lru_cache(maxsize=16)  # `keep-alive`, as a rule
+def _listed(connection: str) -> frozenset[str]:
+    """Return the names of headers, in small letters, that would be passed on if they were not named here."""
+    tokens = {token.strip().lower() for token in connection.split(",")}
+    return frozenset(tokens - _HOP_BY_HOP - {"", "close"})
