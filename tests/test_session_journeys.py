@@ -97,14 +97,15 @@ async def test_the_window_that_signs_out_is_empty_while_the_provider_takes_its_t
 
     await alice.page.evaluate(CLICK_AND_TELL_WHEN_IT_IS_HIDDEN)
 
-    await bystander.page.wait_for_function("window.at === '/account'")
+    assert await bystander.page.evaluate("window.heard") == "/account"
     site.provider.holds_answer["end_session"].set()
     await alice.is_at("/")
 
 
 # Playwright waits for the page that a window is on its way to, so this one tells another.
 HEAR_WHEN_IT_IS_HIDDEN = """() => {
-  new BroadcastChannel("test").onmessage = ({data}) => window.at = data;
+  const channel = new BroadcastChannel("test");
+  window.heard = new Promise((resolve) => channel.onmessage = ({data}) => resolve(data));
 }"""
 CLICK_AND_TELL_WHEN_IT_IS_HIDDEN = """() => {
   const tell = () => document.body.hidden && new BroadcastChannel("test").postMessage(location.pathname);
