@@ -105,6 +105,7 @@ class RemoteApi(DataDelegate):
         if response.status == 101:
             raise ApiUnreachable("the API speaks another protocol")
         headers = downstream_headers(response.headers.items())
-        await self.start(response.status, headers, response.content.read_nowait())
+        sent = self.start(response.status, headers, response.content.read_nowait())
         while not response.content.at_eof():
-            await self.write(await response.content.readany())
+            await sent
+            sent = self.write(await response.content.readany())
