@@ -32,7 +32,6 @@ class ApiClient:
         self._untouched = pool.untouched
         self._settings = pool.settings
         self._base_url = pool.base_url
-        self._clock = clock
         self._bearer = Bearer(
             source,
             pool.base_url.origin(),
@@ -74,7 +73,7 @@ class ApiClient:
     def proof(self, credential: Credential, method: str, path: str) -> dict[str, str]:
         """Return the headers with which somebody else may send a request to an encoded path of ours."""
         url = self.below(path) if credential.dpop_key else ""
-        return credential.headers(method, url, now=self._clock(), nonce=None)
+        return self._bearer.proof(credential, method, url)
 
     def below(self, path: str) -> URL:
         return URL(f"{self._base_url}{path}", encoded=True)

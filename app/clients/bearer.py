@@ -66,6 +66,12 @@ class Bearer:
         self._ready = await self._source()
         return self._ready
 
+    def proof(
+        self, credential: Credential, method: str, url: URL | str, nonce: str | None = None
+    ) -> dict[str, str]:
+        """Return the headers that present the credential in one request that is sent right now."""
+        return credential.headers(method, url, now=self._clock(), nonce=nonce)
+
     async def __call__(self, request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
         if request.url.origin() != self._origin:  # a redirect led elsewhere: what is secret stays here
             for name in self._private_headers:
@@ -97,7 +103,7 @@ class Bearer:
     ) -> ClientResponse:
         """Send, and once more if the API wants a nonce of its own in the proof."""
         if credential.dpop_key is None:
-            return await send(credential.headers(method, url, now=self._clock(), nonce=None))
+            return await send(self.proof(credential, method, url))
         response = await self._send_with_proof(credential, method, url, send)
         if not again or not api_wants_nonce(response.status, response.headers):
             return response
@@ -108,7 +114,7 @@ class Bearer:
         self, credential: Credential, method: str, url: URL, send: Send
     ) -> ClientResponse:
         nonce = self._nonces.of(str(url))
-        response = await send(credential.headers(method, url, now=self._clock(), nonce=nonce))
+        response = await send(self.proof(credential, method, url, nonce))
         self._nonces.note(str(url), response.headers)
         return response
 
