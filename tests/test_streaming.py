@@ -644,6 +644,15 @@ async def test_a_browser_that_waits_is_refused_without_being_asked_for_more(
         assert CONTINUE not in await browser.ended()
 
 
+async def test_a_browser_that_waits_with_nothing_to_send_is_not_told_to_go_on_after_its_answer(
+    api: StreamingApi, browser: Wire
+):
+    await browser.send(request("GET", "/api/x", EXPECT, "Connection: close"))
+    await (await api.call()).send(OK)
+
+    assert (await browser.ended()).endswith(b"ok")
+
+
 async def test_nobody_is_asked_for_more_without_a_session(
     provider: Provider, api: StreamingApi, clock: Clock
 ):

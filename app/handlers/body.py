@@ -13,7 +13,8 @@ _LINGER_SECONDS, _LINGER_STALL_SECONDS = 30, 2  # as nginx does: lingering_time,
 
 
 def has_body(headers: Mapping[str, str]) -> bool:
-    return headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in headers
+    says_length = "Content-Length" in headers and headers["Content-Length"] != "0"
+    return says_length or "Transfer-Encoding" in headers
 
 
 def declared_length(headers: Mapping[str, str]) -> int | None:

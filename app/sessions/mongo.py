@@ -25,6 +25,7 @@ from app.vault import Unsealable, Vault
 
 log = logging.getLogger(__name__)
 
+_OPENED = ("sealed", "version", "renewed_at", "expires_at")  # of a record: what a session is made of
 _KEPT_OPEN = 256  # sessions, the last that were looked at
 
 
@@ -73,10 +74,10 @@ class MongoSessions:
     async def _look_up(self, refs: Sequence[str]) -> dict[str, dict[str, Any]]:
         async with answering():
             if len(refs) == 1:
-                records = [await self._sessions.find_one(self._living(refs[0]))]
+                records = [await self._sessions.find_one(self._living(refs[0]), _OPENED)]
             else:
                 living = {"_id": {"$in": refs}, **self._unexpired()}
-                records = await self._sessions.find(living).to_list(None)
+                records = await self._sessions.find(living, _OPENED).to_list(None)
         return {record["_id"]: record for record in records if record is not None}
 
     async def lease(self, ref: str, *, owner: str, until: float) -> Session | None:

@@ -105,7 +105,9 @@ def _read_as_latin_1(value: str) -> str:
 
 def opens_websocket(method: str, headers: Mapping[str, str], api: RemoteApiSettings) -> bool:
     """Whether a request opens a WebSocket (RFC 6455 §4.1) to an API that may be asked with its method."""
-    return method == "GET" and method in api.methods and headers.get("Upgrade", "").lower() == "websocket"
+    if "Upgrade" not in headers or headers["Upgrade"].lower() != "websocket":
+        return False
+    return method == "GET" and method in api.methods
 
 
 def offered_subprotocols(headers: Mapping[str, str]) -> list[str]:
