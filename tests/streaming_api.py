@@ -183,11 +183,17 @@ async def an_app(
 
 
 @asynccontextmanager
-async def wire_of(app: RunningApp) -> AsyncIterator[Wire]:
-    """A browser's connection to the application."""
-    wire = Wire(*await asyncio.open_connection("127.0.0.1", int(app.base_url.rpartition(":")[2])))
+async def wire_to(port: int) -> AsyncIterator[Wire]:
+    wire = Wire(*await asyncio.open_connection("127.0.0.1", port))
     yield wire
     await wire.close()
+
+
+@asynccontextmanager
+async def wire_of(app: RunningApp) -> AsyncIterator[Wire]:
+    """A browser's connection to the application."""
+    async with wire_to(int(app.base_url.rpartition(":")[2])) as wire:
+        yield wire
 
 
 async def soon(awaitable: Awaitable[T]) -> T:

@@ -32,7 +32,6 @@ from app.web.headers import security_headers
 from app.web.problems import CONTENT_TYPE, error_headers, problem
 
 _NO_LIMIT = 2**63  # of Tornado's own, which would answer without a word: ours is in RequestBody
-_SOON_SECONDS = 0.05  # the whole answer is there by then, as a rule
 
 
 @functools.cache
@@ -97,6 +96,7 @@ class DataDelegate(HTTPMessageDelegate):
 
     max_body_bytes = 0
     stall_seconds: float = 30
+    pause_seconds: float = 0.05  # the whole answer is there by then, as a rule
 
     def __init__(self, services: Services, request: HTTPServerRequest) -> None:
         assert request.connection is not None
@@ -163,7 +163,7 @@ class DataDelegate(HTTPMessageDelegate):
     def _paused(self, headers: HTTPHeaders) -> Awaitable[None] | None:
         if "Expect" in headers:  # Tornado says 100 after the pause, and that must not follow an answer
             return None
-        self._pause = _Pause(_SOON_SECONDS)
+        self._pause = _Pause(self.pause_seconds)
         return self._pause.over
 
     # The answer.
