@@ -71,7 +71,7 @@ class _Sent:
 
 
 class _Pause:
-    """Time in which the other side of `over` does nothing, ended after `seconds` or by `end`."""
+    """For whoever awaits `over`: it lasts so many seconds, or until somebody calls `end`."""
 
     def __init__(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
@@ -90,8 +90,8 @@ class DataDelegate(HTTPMessageDelegate):
     A subclass writes `answer`. Tornado hands over headers and body as they arrive; the answer is a
     task of its own, which ends when the browser leaves.
 
-    Tornado pauses before it reads a request to its end that has no body: after that it listens whether
-    the browser leaves, which is a sixteenth of all the work, and for nothing if the answer comes soon.
+    Once a request is read Tornado listens whether the browser leaves. That is a sixteenth of all the
+    work, and for nothing if the answer comes soon; so if there is no body to read, it pauses first.
     """
 
     max_body_bytes = 0
@@ -109,7 +109,7 @@ class DataDelegate(HTTPMessageDelegate):
         self.body: RequestBody | None = None
         self._pause: _Pause | None = None
         self._is_read = False  # the request, to its end
-        self._is_answered = False  # before that, so Tornado does not know yet
+        self._has_to_finish = False  # the answer, as soon as it is
         self._keeps_sending = False  # whether the browser sends its body without being asked for it
 
     async def answer(self) -> None:
@@ -147,7 +147,7 @@ class DataDelegate(HTTPMessageDelegate):
 
     def finish(self) -> None:
         self._is_read = True
-        if self._is_answered:
+        if self._has_to_finish:
             self._connection.finish()
             self.services.under_way.discard(self)
             return
@@ -207,7 +207,7 @@ class DataDelegate(HTTPMessageDelegate):
             self.body.let_go()
         if self._pause:
             self._pause.end()
-        if not self._is_answered:
+        if not self._has_to_finish:
             self.services.under_way.discard(self)
 
     def _is_receiving(self) -> bool:
@@ -227,8 +227,8 @@ class DataDelegate(HTTPMessageDelegate):
             await self.body.discard()
         if self._is_read or self.body:
             self._connection.finish()
-        else:  # as long as there may be more to read, Tornado would hang up now
-            self._is_answered = True
+        else:  # Tornado hangs up on whoever is not read to the end
+            self._has_to_finish = True
 
     async def _fail(self, error: BaseException) -> None:
         log_failure(self.request.path, error)
