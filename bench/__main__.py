@@ -31,15 +31,16 @@ from bench.waiting import waiting
 
 RESULTS = Path(__file__).parent / "results"
 FEW_SESSIONS = 1000
+_ROUNDS_OF_BURSTS = 12
 _ROUNDS_OF_WAITING = 3  # each of a quarter of a minute
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long all of it takes: by default twelve minutes, in many short rounds rather than few long ones."""
+    """How long all of it takes: by default a quarter of an hour, in many short rounds rather than few long ones."""
 
     seconds: int = 1
-    rounds: int = 12
+    rounds: int = 24
     sessions: int = 1_000_000
     body_mb: int = 2000
 
@@ -91,7 +92,8 @@ def _in_pairs(places: Places, plan: Plan) -> tuple[list[Sample], Bursts]:
             samples = list(_samples([group], plan))
         _say("bursts …")
         api = f"{shared.upstream.url}/"
-        return samples, asyncio.run(bursts(shared.mongod, api=api, path=api_path(SMALL), rounds=plan.rounds))
+        rounds = min(plan.rounds, _ROUNDS_OF_BURSTS)
+        return samples, asyncio.run(bursts(shared.mongod, api=api, path=api_path(SMALL), rounds=rounds))
 
 
 def _samples(groups: Iterable[Group], plan: Plan) -> Iterator[Sample]:

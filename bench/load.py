@@ -45,13 +45,16 @@ class Group:
 
 
 def measured(group: Group, *, seconds: int, rounds: int) -> Iterator[Sample]:
-    """Run all contenders of a group in each round, each time beginning with another one."""
+    """Run all contenders of a group in each round, each time beginning with another one.
+
+    One follows right after the other, since what disturbs a machine for a while shall disturb both.
+    """
     for contender in group.contenders:
         _expect_answer(contender)
+        _wrk(contender, _WARM_UP_SECONDS)
     for number in range(rounds):
         first = number % len(group.contenders)
         for contender in (*group.contenders[first:], *group.contenders[:first]):
-            _wrk(contender, _WARM_UP_SECONDS)
             yield _sample(group, contender, number, seconds)
 
 
