@@ -104,8 +104,10 @@ class BffApplication(Application):
         )
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
-        first = (router.find_handler(request) for router in self._asked_all_day)
-        return next(filter(None, first), None) or super().find_handler(request, **kwargs)
+        for router in self._asked_all_day:
+            if delegate := router.find_handler(request):
+                return delegate
+        return super().find_handler(request, **kwargs)
 
     def log_request(self, handler: RequestHandler) -> None:
         self._services.under_way.discard(handler)
