@@ -24,9 +24,10 @@ from bench.load import Group, measured
 from bench.machine import Places, cores, description, places
 from bench.memory import memory
 from bench.plot import Bar, Panel, svg
-from bench.questions import CONTENDERS, PANELS, SMALL
+from bench.questions import CONTENDERS, IN_TURNS, PANELS, SMALL, TURNS
 from bench.report import markdown
 from bench.sessions import seed
+from bench.turns import in_turns
 from bench.waiting import waiting
 
 RESULTS = Path(__file__).parent / "results"
@@ -74,6 +75,7 @@ def _alone(places: Places, plan: Plan) -> tuple[list[Sample], Memory, Waiting]:
         asyncio.run(seed(shared.store("small"), shared.key, FEW_SESSIONS))
         with forwarders(shared) as groups:
             samples = list(_samples(groups, plan))
+            samples += _in_turns(groups[0], plan)
         _say(f"{plan.sessions:,} sessions are being stored …")
         asyncio.run(seed(shared.store("large"), shared.key, plan.sessions))
         with stores(shared, small=FEW_SESSIONS, large=plan.sessions) as group:
@@ -94,6 +96,14 @@ def _in_pairs(places: Places, plan: Plan) -> tuple[list[Sample], Bursts]:
         api = f"{shared.upstream.url}/"
         rounds = min(plan.rounds, _ROUNDS_OF_BURSTS)
         return samples, asyncio.run(bursts(shared.mongod, api=api, path=api_path(SMALL), rounds=rounds))
+
+
+def _in_turns(group: Group, plan: Plan) -> Iterator[Sample]:
+    compared = [contender for contender in group.contenders if contender.name in IN_TURNS]
+    for number in range(plan.rounds):
+        for sample in in_turns(Group(TURNS, compared), number, seconds=plan.seconds):
+            _say(f"{sample.group}: ({sample.contender}) {sample.requests_per_second:,.0f} requests/s")
+            yield sample
 
 
 def _samples(groups: Iterable[Group], plan: Plan) -> Iterator[Sample]:

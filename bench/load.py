@@ -87,12 +87,21 @@ def _sample(group: Group, contender: Contender, number: int, seconds: int) -> Sa
 
 def _wrk(contender: Contender, seconds: int) -> dict[str, int]:
     """Send requests for so long, on this process's own cores; return what came of them."""
+    with load(contender, seconds) as wrk:
+        return what_came_of(wrk)
+
+
+def load(contender: Contender, seconds: int) -> subprocess.Popen[str]:
+    """Begin to send requests for so long."""
     draw = contender.sessions
     order = ["random" if draw.at_random else "turns", str(secrets.randbelow(2**31))]
     sessions = [str(draw.first), str(draw.step), str(draw.count), *order]
-    load = ["-t", "1", "-c", str(CONNECTIONS), "-d", f"{seconds}s", "-s", str(_SCRIPT)]
-    done = subprocess.run(
-        ["wrk", *load, contender.url, "--", *sessions], capture_output=True, text=True, check=True
-    )
-    answer: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
+    how = ["-t", "1", "-c", str(CONNECTIONS), "-d", f"{seconds}s", "-s", str(_SCRIPT)]
+    command = ["wrk", *how, contender.url, "--", *sessions]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def what_came_of(wrk: subprocess.Popen[str]) -> dict[str, int]:
+    said, _ = wrk.communicate()
+    answer: dict[str, int] = json.loads(said.splitlines()[-1])
     return answer

@@ -28,7 +28,10 @@ is asked with the 15 headers that Chromium sends for a `fetch()`. (a) passes the
 any proxy; it opens no cookie and checks nothing. Nobody logs requests, but for (c logs). The sessions are
 sealed, lie in a real mongod and take turns: 64 of them, unless a line says otherwise. wrk keeps 32
 connections busy; {rounds} rounds of {seconds} s for each contender, each round in another order. Lines show
-medians; a ratio is taken in each round by itself, and then the median.
+medians; a ratio is taken in each round by itself, and then the median. On a machine that is not ours alone
+one second differs from the next by more than the contenders do; so (a), (b), (c) and (d uncached) are also
+asked all at once, while only one of them goes on at a time, for a quarter of a second. Their ratios are
+taken from there; how long an answer takes, from where each is alone.
 
 **Who runs where.** What is measured has core 0 for itself: one Python process, and in (d uncached) that is
 the one which is asked; or, in (d cached) and (e), nginx with one worker, together with the application that
@@ -102,14 +105,18 @@ def _line(sample: Sample) -> list[str]:
     return [
         f"({sample.contender}) {CONTENDERS[sample.contender]}",
         f"{sample.requests_per_second:,.0f}",
-        f"{sample.p50_ms:.1f}",
-        f"{sample.p99_ms:.1f}",
+        _milliseconds(sample.p50_ms),
+        _milliseconds(sample.p99_ms),
         f"{sample.cpu_seconds_per_1000:.3f}",
         f"{sample.busy:.2f}",
         f"{sample.by_cpu:,.0f}",
         f"{sample.rss_mb:.0f}",
         str(sample.errors),
     ]
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:.1f}" if value else "–"
 
 
 def _bursts(bursts: Bursts) -> list[str]:
