@@ -99,18 +99,20 @@ def _in_pairs(places: Places, plan: Plan) -> tuple[list[Sample], Bursts]:
 
 
 def _in_turns(group: Group, plan: Plan) -> Iterator[Sample]:
-    compared = [contender for contender in group.contenders if contender.name in IN_TURNS]
+    compared = Group(TURNS, [each for each in group.contenders if each.name in IN_TURNS])
     for number in range(plan.rounds):
-        for sample in in_turns(Group(TURNS, compared), number, seconds=plan.seconds):
-            _say(f"{sample.group}: ({sample.contender}) {sample.requests_per_second:,.0f} requests/s")
-            yield sample
+        yield from _told(in_turns(compared, number, seconds=plan.seconds))
 
 
 def _samples(groups: Iterable[Group], plan: Plan) -> Iterator[Sample]:
     for group in groups:
-        for sample in measured(group, seconds=plan.seconds, rounds=plan.rounds):
-            _say(f"{sample.group}: ({sample.contender}) {sample.requests_per_second:,.0f} requests/s")
-            yield sample
+        yield from _told(measured(group, seconds=plan.seconds, rounds=plan.rounds))
+
+
+def _told(samples: Iterable[Sample]) -> Iterator[Sample]:
+    for sample in samples:
+        _say(f"{sample.group}: ({sample.contender}) {sample.requests_per_second:,.0f} requests/s")
+        yield sample
 
 
 def _say(text: str) -> None:
