@@ -24,7 +24,7 @@ from bench.load import Group, measured
 from bench.machine import Places, cores, description, places
 from bench.memory import memory
 from bench.plot import Bar, Panel, svg
-from bench.questions import CONTENDERS, IN_TURNS, PANELS, SMALL, TURNS
+from bench.questions import CONTENDERS, IN_TURNS, PANELS, SESSIONS_IN_TURNS, SMALL, SMALL_IN_TURNS
 from bench.report import markdown
 from bench.sessions import seed
 from bench.turns import in_turns
@@ -75,11 +75,12 @@ def _alone(places: Places, plan: Plan) -> tuple[list[Sample], Memory, Waiting]:
         asyncio.run(seed(shared.store("small"), shared.key, FEW_SESSIONS))
         with forwarders(shared) as groups:
             samples = list(_samples(groups, plan))
-            samples += _in_turns(groups[0], plan)
+            samples += _in_turns(SMALL_IN_TURNS, groups[0], plan)
         _say(f"{plan.sessions:,} sessions are being stored …")
         asyncio.run(seed(shared.store("large"), shared.key, plan.sessions))
         with stores(shared, small=FEW_SESSIONS, large=plan.sessions) as group:
             samples += _samples([group], plan)
+            samples += _in_turns(SESSIONS_IN_TURNS, group, plan)
         _say("memory …")
         used = asyncio.run(memory(shared, body_bytes=plan.body_mb * 1_000_000))
         _say("requests that wait …")
@@ -98,8 +99,8 @@ def _in_pairs(places: Places, plan: Plan) -> tuple[list[Sample], Bursts]:
         return samples, asyncio.run(bursts(shared.mongod, api=api, path=api_path(SMALL), rounds=rounds))
 
 
-def _in_turns(group: Group, plan: Plan) -> Iterator[Sample]:
-    compared = Group(TURNS, [each for each in group.contenders if each.name in IN_TURNS])
+def _in_turns(name: str, group: Group, plan: Plan) -> Iterator[Sample]:
+    compared = Group(name, [each for each in group.contenders if each.name in IN_TURNS[name]])
     for number in range(plan.rounds):
         yield from _told(in_turns(compared, number, seconds=plan.seconds))
 

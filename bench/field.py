@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.load import Contender, Group
 from bench.machine import Places
 from bench.nginx import asking_conf, plain_conf, upstream_conf
-from bench.questions import SMALL
+from bench.questions import SESSIONS, SMALL
 from bench.servers import Server, application, application_settings, control, nginx
 from bench.sessions import Draw
 from dev.mongod import Mongod, find_mongod
@@ -123,7 +123,7 @@ def stores(ground: Ground, *, small: int, large: int) -> Iterator[Group]:
         on_small = running.enter_context(ground.ours())
         on_large = running.enter_context(ground.ours(database="large"))
         yield Group(
-            "sessions",
+            SESSIONS,
             [
                 _ours("b small", on_small, Draw(small, at_random=True)),
                 _ours("b large", on_large, Draw(large // 2, first=1, step=2, at_random=True)),

@@ -29,9 +29,9 @@ any proxy; it opens no cookie and checks nothing. Nobody logs requests, but for 
 sealed, lie in a real mongod and take turns: 64 of them, unless a line says otherwise. wrk keeps 32
 connections busy; {rounds} rounds of {seconds} s for each contender, each round in another order. Lines show
 medians; a ratio is taken in each round by itself, and then the median. On a machine that is not ours alone
-one second differs from the next by more than the contenders do; so (a), (b), (c) and (d uncached) are also
-asked all at once, while only one of them goes on at a time, for a quarter of a second. Their ratios are
-taken from there; how long an answer takes, from where each is alone.
+one second differs from the next by more than the contenders do; so those that are close are also asked all
+at once, while only one of them goes on at a time, for a quarter of a second. Their ratios are taken from
+there; how long an answer takes, from where each is alone.
 
 **Who runs where.** What is measured has core 0 for itself: one Python process, and in (d uncached) that is
 the one which is asked; or, in (d cached) and (e), nginx with one worker, together with the application that
