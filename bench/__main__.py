@@ -38,7 +38,7 @@ _ROUNDS_OF_WAITING = 3  # each of a quarter of a minute
 
 @dataclass(frozen=True)
 class Plan:
-    """How long all of it takes: by default a quarter of an hour, in many short rounds."""
+    """How long all of it takes: by default some twenty minutes, in many short rounds."""
 
     seconds: int = 1
     rounds: int = 24

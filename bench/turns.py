@@ -14,7 +14,7 @@ from bench.load import Contender, Group, load, what_came_of
 from bench.machine import cpu_seconds, rss_mb
 
 _TURN_SECONDS = 0.25
-_START_SECONDS = 0.5  # until wrk has begun, and more than it ends later
+_START_SECONDS = 0.5  # wrk has begun by then, and goes on for as long after the last turn
 
 
 @dataclass

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures the application next to others that do the same; writes bench/results/. Takes twelve minutes.
+# Measures the application next to others that do the same; writes bench/results/. Takes some twenty minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
