@@ -11,12 +11,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import median, quantiles
 
+from app.bff.dev.mongod import Mongod
+from app.bff.dev.provider import Client, Provider
 from bench.figures import Burst, Bursts
 from bench.wire import Connection, connections, head, status
-from dev.mongod import Mongod
-from dev.provider import Client, Provider
-from tests.fleet import COOKIE, Fleet, fleet_settings, running_fleet
-from tests.parts import CLIENT_ID, CLIENT_SECRET
+from tests.bff.fleet import COOKIE, Fleet, fleet_settings, running_fleet
+from tests.bff.parts import CLIENT_ID, CLIENT_SECRET
 
 REQUESTS = 1000
 _PROCESSES = 2

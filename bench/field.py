@@ -10,14 +10,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from app.bff.dev.mongod import Mongod, find_mongod
 from bench.load import Contender, Group
 from bench.machine import Places
 from bench.nginx import asking_conf, plain_conf, upstream_conf
 from bench.questions import SESSIONS, SMALL
 from bench.servers import Server, application, application_settings, control, nginx
 from bench.sessions import Draw
-from dev.mongod import Mongod, find_mongod
-from tests.processes import free_ports
+from tests.bff.processes import free_ports
 
 DRIVERS = {"b": "motor", "c": "pymongo"}
 BODIES = {SMALL: 160, "10 KB": 10_000, "1 MB": 1_000_000}

@@ -14,9 +14,9 @@ from typing import Any
 from bson.binary import Binary
 from pymongo import AsyncMongoClient, MongoClient
 
-from app.sessions.mongo import MongoSessions
-from app.sessions.session import Session, TokenSet, session_ref
-from app.vault import Vault
+from app.bff.crypto import Vault
+from app.bff.sessions.mongo.sessions import MongoSessions
+from app.bff.sessions.session import Session, TokenSet, session_ref
 
 _TOKEN_LENGTH = 800  # of many a JWT
 _BATCH = 10_000

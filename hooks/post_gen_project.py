@@ -48,7 +48,7 @@ def remove_what_is_not_the_project():
         in_folders = [found for path in COPIES for found in path.rglob(pattern)]
         for found in [*Path().glob(pattern), *in_folders]:
             shutil.rmtree(found, ignore_errors=True)
-    shutil.rmtree("tests/template", ignore_errors=True)
+    shutil.rmtree("tests/bff", ignore_errors=True)
     Path("scripts/bench.sh").unlink(missing_ok=True)
 
 

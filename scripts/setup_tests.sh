@@ -28,7 +28,7 @@ debian_unpack() { # where to, what
   rm -r "$download"
 }
 
-mongod=$(.venv/bin/python -c 'from dev.mongod import find_mongod; print(find_mongod() or "")')
+mongod=$(.venv/bin/python -c 'from app.bff.dev.mongod import find_mongod; print(find_mongod() or "")')
 if [ -z "$mongod" ]; then
   echo "There is no mongod. Put one (4.4 or newer) on PATH." >&2
   exit 1
@@ -44,12 +44,12 @@ if ! (cd .venv/node/node_modules && ls oidc-provider axe-core) >/dev/null 2>&1; 
   npm install --prefix .venv/node --no-package-lock --no-fund --no-audit --silent oidc-provider@9 axe-core@4
 fi
 
-if ! .venv/bin/python -m tests.chromium >/dev/null 2>&1; then
+if ! .venv/bin/python -m tests.bff.chromium >/dev/null 2>&1; then
   echo "Installing a browser …"
   .venv/bin/python -m playwright install chromium >/dev/null 2>&1 || debian_install chromium "The browser tests"
 fi
 
-if ! .venv/bin/python -m tests.nginx >/dev/null 2>&1; then
+if ! .venv/bin/python -m tests.bff.nginx >/dev/null 2>&1; then
   debian_unpack .venv/nginx nginx nginx-common
-  .venv/bin/python -m tests.nginx >/dev/null
+  .venv/bin/python -m tests.bff.nginx >/dev/null
 fi

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.clients.registry import API_ERRORS, TypedClient
-from app.handlers.base import BaseHandler, authenticated
-from app.handlers.plain import login_url
-from app.handlers.session import claim_entries, session_entries
-from app.web.return_paths import local_path
+from app.bff.clients.registry import API_ERRORS, TypedClient
+from app.bff.handlers.base import BaseHandler, authenticated
+from app.bff.handlers.session import claim_entries, session_entries
+from app.bff.handlers.web import login_url
+from app.bff.web.return_paths import local_path
 
 
 class Home(BaseHandler):
@@ -57,7 +57,7 @@ class SessionsPage(BaseHandler):
 
     @authenticated
     async def get(self) -> None:
-        sessions = session_entries(await self.own_sessions(), current=self.signed_in())
+        sessions = session_entries(await self.own_sessions(), current=self.require_session())
         self.render_page("sessions.html", sessions=sessions, now=int(self.services.clock()))
 
 

@@ -1,6 +1,6 @@
 /** The moving parts of the account page: the session's clock, the API's answer, the to-do list. */
 
-import { on, user } from "./bff.js";
+import { on, user } from "../bff/bff.js";
 import { $, call, removeFocused, telling } from "./page.js";
 
 const ASK_SECONDS = 60;
@@ -39,7 +39,7 @@ function watchSession() {
   async function ask(options) {
     askAt = Date.now() + ASK_SECONDS * 1000;
     const claims = await user(options);
-    if (!claims) return; // static/js/session.js hears of that, and leaves
+    if (!claims) return; // static/bff/session.js hears of that, and leaves
     lasts(claims["bff:session_expires_in"]);
   }
 

@@ -1,6 +1,6 @@
 /** What the scripts of several pages need. */
 
-import { api, jsonOf } from "./bff.js";
+import { api, jsonOf } from "../bff/bff.js";
 
 /**
  * The element with this id; the template has every one of them.

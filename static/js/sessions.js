@@ -1,6 +1,6 @@
 /** The page of one's sessions: ends one, or all but this one. */
 
-import { jsonOf, api } from "./bff.js";
+import { jsonOf, api } from "../bff/bff.js";
 import { $, call, removeFocused, telling } from "./page.js";
 
 const status = $("sessions-status");

@@ -1,0 +1,186 @@
+"""What an application calls an API with: aiohttp's verbs, and the token put on by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partialmethod
+from typing import Any, ClassVar, TypeVar
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from app.bff.clients.bearer import Bearer, Credential, TokenSource, refuse_redirect
+from app.bff.errors import ApiTimeout, ApiUnreachable, ForeignOrigin
+from app.bff.oidc.dpop import Nonces
+from app.bff.sessions.session import LOGIN, Target
+from app.bff.settings.load import HttpClientSettings
+
+
+class ApiClient:
+    """A named client bound to one session: aiohttp's verbs, URLs relative to the client's base URL.
+
+    async with api.get("orders", params={"page": 1}) as response:
+        orders = await response.json()
+    """
+
+    def __init__(self, pool: Pool, source: TokenSource, clock: Callable[[], float]) -> None:
+        self.fixed_headers = pool.fixed_headers
+        self._http = pool.http
+        self._untouched = pool.raw_http
+        self._settings = pool.settings
+        self._base_url = pool.base_url
+        self._bearer = Bearer(
+            source,
+            pool.base_url.origin(),
+            nonces=pool.nonces,
+            private_headers=pool.settings.headers,
+            clock=clock,
+        )
+
+    def request(self, method: str, url: str | URL, **options: Any) -> Any:
+        """Send a request; the result is awaited or used in `async with`, as aiohttp's own is.
+
+        Raises ForeignOrigin for an absolute URL to elsewhere, and Unauthorized when no token can be
+        had: the request is then not sent at all.
+        """
+        return self._http.request(method, self._inside(url), middlewares=(self._bearer,), **options)
+
+    async def forward(
+        self, method: str, path: str, *, headers: CIMultiDict[str], data: Any
+    ) -> aiohttp.ClientResponse:
+        """Send a request to an encoded path below the base URL, and return the response as it begins.
+
+        Both are left as they are: no header is added but the token's, no redirect followed, nothing
+        unpacked; and there is no time limit. (Without redirects it needs no middleware, which would cost
+        an eighth of it once more.) `path` must not lead outside by `..`; see `web.remote.upstream_path`.
+        """
+        url = self.below(path)
+
+        def send(proof: Mapping[str, str]) -> Awaitable[aiohttp.ClientResponse]:
+            headers.update(proof)
+            return self._untouched.request(method, url, headers=headers, data=data, allow_redirects=False)
+
+        again = data is None or isinstance(data, bytes)
+        return await self._bearer.present(method, url, send, again=again)
+
+    async def prefetch(self) -> Credential | None:
+        """Return what the next request will bring; waiting for a token is then not a part of it."""
+        return await self._bearer.prefetch()
+
+    def proof(self, credential: Credential, method: str, path: str) -> dict[str, str]:
+        """Return the headers with which somebody else may send a request to an encoded path of ours."""
+        url = self.below(path) if credential.dpop_key else ""
+        return self._bearer.proof(credential, method, url)
+
+    def below(self, path: str) -> URL:
+        return URL(f"{self._base_url}{path}", encoded=True)
+
+    get = partialmethod(request, "GET")
+    post = partialmethod(request, "POST")
+    put = partialmethod(request, "PUT")
+    patch = partialmethod(request, "PATCH")
+    delete = partialmethod(request, "DELETE")
+    head = partialmethod(request, "HEAD")
+    options = partialmethod(request, "OPTIONS")
+
+    @asynccontextmanager
+    async def websocket(
+        self, url: str | URL, *, timeout_seconds: float | None = None, **options: Any
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """Open a WebSocket; its handshake carries the token. The options are those of aiohttp's `ws_connect`.
+
+        It has a connection of its own: in the pool, a hundred open sockets would leave none for requests.
+        `timeout_seconds` is for the handshake. Raises what `request` does, and WSServerHandshakeError.
+        """
+        middlewares = (refuse_redirect, self._bearer)  # ws_connect itself takes none, only a session does
+        async with (
+            _session(
+                self._settings,
+                timeout_seconds=timeout_seconds or self._settings.timeout_seconds,
+                middlewares=middlewares,
+                skip_auto_headers=_NOT_ADDED,
+            ) as http,
+            http.ws_connect(self._inside(url), **options) as socket,
+        ):
+            yield socket
+
+    def _inside(self, url: str | URL) -> URL:
+        target = self._base_url.join(URL(url) if isinstance(url, str) else url)
+        if target.origin() != self._base_url.origin():
+            raise ForeignOrigin(f"this client calls {self._base_url.origin()} only")
+        return target
+
+
+class TypedClient:
+    """A class of yours with methods, bound to the named client `name`; send with `self.api`.
+
+    class OrdersClient(TypedClient):
+        name = "apiClient"
+
+        async def list_orders(self) -> list[Order]: ...
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, api: ApiClient) -> None:
+        self.api = api
+
+
+_NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")  # aiohttp would, by itself
+API_ERRORS = (aiohttp.ClientError, TimeoutError)  # what a call of an API may raise, besides an AppError
+Typed = TypeVar("Typed", bound=TypedClient)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The connections of one named client, shared by all users."""
+
+    settings: HttpClientSettings
+    base_url: URL
+    http: aiohttp.ClientSession
+    raw_http: aiohttp.ClientSession  # the same connections, for what others have asked and answered
+    nonces: Nonces
+    target: Target  # what its tokens are for
+    fixed_headers: frozenset[str]  # the names, in small letters, that nobody else may set
+
+
+def pool_of(settings: HttpClientSettings) -> Pool:
+    connector = aiohttp.TCPConnector(limit=settings.max_connections)
+    raw_http = {"connector_owner": False, "auto_decompress": False, "skip_auto_headers": _NOT_ADDED}
+    return Pool(
+        settings,
+        URL(settings.base_url),
+        _session(settings, timeout_seconds=settings.timeout_seconds, connector=connector),
+        _session(settings, timeout_seconds=None, connector=connector, **raw_http),
+        Nonces(),
+        _target(settings),
+        frozenset(name.lower() for name in settings.headers),
+    )
+
+
+def _session(
+    settings: HttpClientSettings, *, timeout_seconds: float | None, **options: Any
+) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        timeout=aiohttp.ClientTimeout(total=timeout_seconds),
+        headers=settings.headers,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        **options,
+    )
+
+
+def _target(wanted: HttpClientSettings) -> Target:
+    target = Target(wanted.scope, wanted.resource, wanted.audience, exchanged=wanted.token == "exchange")
+    return LOGIN if target == LOGIN else target
+
+
+def as_app_error(error: BaseException | None) -> BaseException | None:
+    """Return what an error of a client means for the browser that waits: the API was too slow, or away."""
+    if not isinstance(error, API_ERRORS):
+        return error
+    if isinstance(error, TimeoutError):
+        return ApiTimeout("the API did not answer in time")
+    return ApiUnreachable("the API could not be reached")

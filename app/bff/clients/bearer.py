@@ -1,0 +1,130 @@
+"""Puts an access token on the requests of an HTTP client."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, WSServerHandshakeError
+from aiohttp.payload import BytesPayload
+from yarl import URL
+
+from app.bff.oidc.dpop import DpopKey, Nonces, api_wants_nonce, authorization
+
+
+@dataclass
+class Credential:
+    """An access token, and the key that it is bound to, if any (RFC 9449)."""
+
+    access_token: str = field(repr=False)
+    expires_at: float | None = None  # seconds since the epoch, if the provider has said
+    dpop_key: DpopKey | None = field(default=None, repr=False)
+
+    def headers(self, method: str, url: URL | str, *, now: float, nonce: str | None) -> dict[str, str]:
+        """Return what a request must carry to present it."""
+        named = str(url) if self.dpop_key else ""  # in the proof only
+        return authorization(self.access_token, self.dpop_key, method, named, now=now, nonce=nonce)
+
+
+class TokenSource(Protocol):
+    """Anything that can return an access token that is good right now."""
+
+    async def __call__(self, *, rejected: str | None = None) -> Credential | None:
+        """Return a token other than `rejected`, or None if requests go without; else raise Unauthorized."""
+
+
+Send = Callable[[Mapping[str, str]], Awaitable[ClientResponse]]  # with these headers added, or changed
+
+
+class Bearer:
+    """Presents the access token of a source to the APIs at one origin; as an aiohttp client middleware, too.
+
+    One 401 is answered with one renewed token and one more try (RFC 6750 §3.1); a second 401 goes to
+    the caller. A body that was streamed cannot be sent twice, so such a request is never repeated.
+    """
+
+    def __init__(
+        self,
+        source: TokenSource,
+        origin: URL,
+        *,
+        nonces: Nonces,
+        private_headers: Iterable[str] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._source = source
+        self._origin = origin
+        self._nonces = nonces
+        self._clock = clock
+        self._private_headers = ("Authorization", "DPoP", *private_headers)
+        self._ready: Credential | None = None
+
+    async def prefetch(self) -> Credential | None:
+        """Get the token for the next request before it begins."""
+        self._ready = await self._source()
+        return self._ready
+
+    def proof(
+        self, credential: Credential, method: str, url: URL | str, nonce: str | None = None
+    ) -> dict[str, str]:
+        """Return the headers that present the credential in one request that is sent right now."""
+        return credential.headers(method, url, now=self._clock(), nonce=nonce)
+
+    async def __call__(self, request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
+        if request.url.origin() != self._origin:  # a redirect led elsewhere: what is secret stays here
+            for name in self._private_headers:
+                request.headers.pop(name, None)
+            return await send(request)
+
+        def send_with(headers: Mapping[str, str]) -> Awaitable[ClientResponse]:
+            request.headers.update(headers)
+            return send(request)
+
+        again = not request.body or isinstance(request.body, BytesPayload)
+        return await self.present(request.method, request.url, send_with, again=again)
+
+    async def present(self, method: str, url: URL, send: Send, *, again: bool) -> ClientResponse:
+        """Send a request to our origin with the token. `again` tells whether it can be sent twice."""
+        credential = self._ready or await self._source()
+        self._ready = None
+        if credential is None:
+            return await send({})
+        response = await self._send_with(credential, method, url, send, again=again)
+        if response.status != 401 or not again:
+            return response
+        response.release()
+        renewed = await self._source(rejected=credential.access_token)
+        return await self._send_with(renewed or credential, method, url, send, again=again)
+
+    async def _send_with(
+        self, credential: Credential, method: str, url: URL, send: Send, *, again: bool
+    ) -> ClientResponse:
+        """Send, and once more if the API wants a nonce of its own in the proof."""
+        if credential.dpop_key is None:
+            return await send(self.proof(credential, method, url))
+        response = await self._send_with_proof(credential, method, url, send)
+        if not again or not api_wants_nonce(response.status, response.headers):
+            return response
+        response.release()
+        return await self._send_with_proof(credential, method, url, send)
+
+    async def _send_with_proof(
+        self, credential: Credential, method: str, url: URL, send: Send
+    ) -> ClientResponse:
+        nonce = self._nonces.of(str(url))
+        response = await send(self.proof(credential, method, url, nonce))
+        self._nonces.note(str(url), response.headers)
+        return response
+
+
+async def refuse_redirect(request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
+    """An aiohttp client middleware for a WebSocket: what it was opened to is what it ends up at."""
+    response = await send(request)
+    if 300 <= response.status < 400:
+        response.close()
+        raise WSServerHandshakeError(
+            response.request_info, response.history, message="redirected", status=response.status
+        )
+    return response

@@ -1,0 +1,122 @@
+"""HTTP clients for APIs, known by name: they carry the right token by themselves."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import overload
+
+from app.bff.clients.api import API_ERRORS, ApiClient, Pool, Typed, TypedClient, as_app_error, pool_of
+from app.bff.clients.bearer import Credential, TokenSource
+from app.bff.errors import NoSession, SettingsError, UnknownClient
+from app.bff.sessions.session import Session, Target
+from app.bff.settings.load import HttpClientSettings
+from app.bff.settings.validators import is_confidential
+from app.bff.tokens.application import ApplicationTokens
+from app.bff.tokens.user import UserTokens
+
+__all__ = ["API_ERRORS", "ApiClient", "HttpClientFactory", "Typed", "TypedClient", "as_app_error"]
+
+log = logging.getLogger(__name__)
+
+
+class HttpClientFactory:
+    """Makes clients by name, over one pool of connections per name that all users share.
+
+    The pools keep no cookies: one user's must never reach another's request.
+    """
+
+    def __init__(
+        self,
+        clients: Mapping[str, HttpClientSettings],
+        users: UserTokens,
+        application: ApplicationTokens,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._users = users
+        self._application = application
+        self._clock = clock
+        self._pools = {name: pool_of(settings) for name, settings in clients.items()}
+        for name, settings in clients.items():
+            if settings.token != "none" and not is_confidential(settings.base_url):
+                log.warning("client sends tokens in the clear", extra={"client": name})
+
+    def check(self, typed: Iterable[type[TypedClient]]) -> None:
+        """Raise SettingsError, with a line for each typed client whose name the settings do not have."""
+        unknown = [client for client in typed if client.name not in self._pools]
+        if unknown:
+            mistakes = (f"{client.__name__}.name: {self._unknown(client.name)}" for client in unknown)
+            raise SettingsError(*mistakes)
+
+    async def close(self) -> None:
+        for pool in self._pools.values():
+            await pool.http.close()
+
+    @overload
+    def create(self, client: str, session: Session | None) -> ApiClient: ...
+    @overload
+    def create(self, client: type[Typed], session: Session | None) -> Typed: ...
+    def create(self, client: str | type[Typed], session: Session | None) -> ApiClient | Typed:
+        """Return the client of that name, or of that class, for a session or for nobody.
+
+        Raises UnknownClient, which names those that there are.
+        """
+        if isinstance(client, str):
+            pool = self._pool(client)
+            return ApiClient(pool, self._source(pool, session), self._clock)
+        return client(self.create(client.name, session))
+
+    def timeout_seconds(self, name: str) -> float:
+        return self._pool(name).settings.timeout_seconds
+
+    async def application_token(self, name: str) -> str:
+        """Return the token of our own that the named client carries, or would if it carried ours."""
+        return await self._application.get(self._pool(name).target)
+
+    def _pool(self, name: str) -> Pool:
+        try:
+            return self._pools[name]
+        except KeyError:
+            raise UnknownClient(self._unknown(name)) from None
+
+    def _unknown(self, name: str) -> str:
+        known = ", ".join(sorted(self._pools)) or "none"
+        return f"no HTTP client named {name!r}; settings name: {known}"
+
+    def _source(self, pool: Pool, session: Session | None) -> TokenSource:
+        kind = pool.settings.token
+        if kind == "client" or (kind == "user_or_client" and session is None):
+            return _OwnToken(self._application, pool.target)
+        if kind == "none" or (kind == "user_or_none" and session is None):
+            return _no_token
+        return _UserToken(self._users, session, pool.target)
+
+
+async def _no_token(*, rejected: str | None = None) -> None:
+    return None
+
+
+@dataclass
+class _UserToken:
+    users: UserTokens
+    session: Session | None
+    target: Target
+
+    async def __call__(self, *, rejected: str | None = None) -> Credential:
+        if self.session is None:
+            raise NoSession("this API is called for a signed-in user only")
+        tokens = await self.users.tokens(self.session, target=self.target, rejected=rejected)
+        return Credential(tokens.access_token, tokens.expires_at, self.session.dpop_key)
+
+
+@dataclass
+class _OwnToken:
+    application: ApplicationTokens
+    target: Target
+
+    async def __call__(self, *, rejected: str | None = None) -> Credential:
+        tokens = await self.application.tokens(self.target, rejected=rejected)
+        return Credential(tokens.access_token, tokens.expires_at, self.application.dpop_key)

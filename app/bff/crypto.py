@@ -1,0 +1,92 @@
+"""Seals and opens bytes with a ring of keys: the first key seals, every key opens."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from app.bff.settings.validators import KEY_BYTES
+
+_KEY_ID_BYTES = 4
+_NONCE_BYTES = 12
+
+
+class Unsealable(Exception):
+    """No key of the ring opens this, or it was sealed for another place."""
+
+
+class _Key:
+    """One key of the ring, split by purpose (RFC 5869) so that no key does two jobs."""
+
+    def __init__(self, secret: bytes) -> None:
+        self.id = hashlib.sha256(b"id" + secret).digest()[:_KEY_ID_BYTES]
+        self.cipher = AESGCM(_derived(secret, b"seal"))
+        self.tag_key = _derived(secret, b"tag")
+
+
+def _derived(secret: bytes, purpose: bytes) -> bytes:
+    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=purpose).derive(secret)
+
+
+class Vault:
+    """Authenticated encryption bound to a place.
+
+    `place` says where the sealed bytes belong (a record, a cookie). Bytes sealed for one place do
+    not open in another, so swapping two rows of a database gains nothing.
+    """
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        self._ring = [_Key(key) for key in keys]
+
+    @property
+    def key_ids(self) -> list[bytes]:
+        """What every sealed thing begins with: the id of the key that has sealed it, in the ring's order."""
+        return [key.id for key in self._ring]
+
+    def seal(self, data: bytes, *, place: str) -> bytes:
+        key = self._ring[0]
+        nonce = os.urandom(_NONCE_BYTES)  # 96 random bits for every call: NIST SP 800-38D §8.2.2
+        return key.id + nonce + key.cipher.encrypt(nonce, data, key.id + place.encode())
+
+    def open(self, sealed: bytes, *, place: str) -> bytes:
+        """Return what was sealed, or raise Unsealable."""
+        key_id, nonce = sealed[:_KEY_ID_BYTES], sealed[_KEY_ID_BYTES : _KEY_ID_BYTES + _NONCE_BYTES]
+        body = sealed[_KEY_ID_BYTES + _NONCE_BYTES :]
+        key = next((key for key in self._ring if key.id == key_id), None)
+        if key is None:
+            raise Unsealable("sealed with a key that is not in the ring")
+        try:
+            return key.cipher.decrypt(nonce, body, key_id + place.encode())
+        except (InvalidTag, ValueError) as error:
+            raise Unsealable("changed, cut short, or from another place") from error
+
+    def seal_json(self, value: Any, *, place: str) -> str:
+        """Return `value` sealed, in letters that a cookie may hold."""
+        return base64.urlsafe_b64encode(
+            self.seal(json.dumps(value, ensure_ascii=False).encode(), place=place)
+        ).decode()
+
+    def open_json(self, text: str, *, place: str) -> Any:
+        """Return what was sealed, or raise Unsealable."""
+        try:
+            return json.loads(self.open(base64.urlsafe_b64decode(text.encode()), place=place))
+        except ValueError as error:
+            raise Unsealable("not something that was sealed here") from error
+
+    def tag(self, value: str) -> str:
+        """Return a keyed hash of `value`: equal values can be found, but not read or guessed."""
+        return self.tags(value)[0]
+
+    def tags(self, value: str) -> list[str]:
+        """Return the hash of `value` under each key of the ring, for a search."""
+        return [hmac.new(key.tag_key, value.encode(), hashlib.sha256).hexdigest() for key in self._ring]

@@ -1,0 +1,55 @@
+"""What stands before every protected resource: only a good access token opens it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tornado.httputil import HTTPServerRequest
+
+from app.bff.dev.dpop import ProofRefused, Proofs
+from app.bff.dev.grants import TokenRecord
+from app.bff.dev.realm import Realm
+from app.bff.dev.server import Answer, credentials, json_answer
+
+
+class Guard:
+    """Takes a living token as Bearer, and one that is bound to a key as DPoP with a proof (RFC 9449 §7)."""
+
+    def __init__(self, realm: Realm, takes: Callable[[TokenRecord], bool] = lambda token: True) -> None:
+        self._realm = realm
+        self._takes = takes
+        self._proofs = Proofs(realm.clock)
+
+    def admit(
+        self, request: HTTPServerRequest, work: Callable[[TokenRecord], Answer], nonce: str | None = None
+    ) -> Answer:
+        """What `work` answers to whoever brings a good token, and 401 for everybody else."""
+        try:
+            token = self._token(request, nonce)
+        except ProofRefused as refused:
+            return refuse_token(request, refused.error)
+        return refuse_token(request, "invalid_token") if token is None else work(token)
+
+    def _token(self, request: HTTPServerRequest, nonce: str | None) -> TokenRecord | None:
+        scheme, value = credentials(request)
+        token = self._realm.access_token(value)
+        if token is None or scheme != ("bearer" if token.jkt is None else "dpop"):
+            return None
+        if token.jkt is not None:
+            self._check_key(request, token, nonce)
+        return token if self._takes(token) else None
+
+    def _check_key(self, request: HTTPServerRequest, token: TokenRecord, nonce: str | None) -> None:
+        if self._proofs.key_of(request, nonce=nonce, access_token=token.value) != token.jkt:
+            raise ProofRefused("There is no proof of the key that the token is bound to.")
+
+
+def refuse_token(request: HTTPServerRequest, error: str, status: int = 401) -> Answer:
+    """The answer of a resource that got no good access token (RFC 6750 §3, RFC 9449 §7.1)."""
+    scheme = "DPoP" if credentials(request)[0] == "dpop" else "Bearer"
+    return json_answer({"error": error}, status, {"WWW-Authenticate": f'{scheme} error="{error}"'})
+
+
+def with_nonce(answer: Answer, nonce: str | None) -> Answer:
+    """Tells the client what its next proof must carry (RFC 9449 §8.2)."""
+    return answer if nonce is None else answer.plus({"DPoP-Nonce": nonce})

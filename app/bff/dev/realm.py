@@ -1,0 +1,129 @@
+"""What the provider knows, and the levers with which a test makes it misbehave."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Mapping, Sequence
+
+from app.bff.dev.grants import Grant, Ledger, TokenRecord
+from app.bff.dev.keys import MALFORMED_KEYS, SigningKeys
+from app.bff.dev.parties import USERS, Client, User
+
+ID_TOKEN_SECONDS = 300
+LOGOUT_TOKEN_SECONDS = 120
+LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
+UNSET = object()
+
+
+class Realm:
+    """Clients, users, keys and grants. Every lever is an attribute that a test sets."""
+
+    issuer = ""
+    access_token_seconds: int = 300
+    expires_in: object = UNSET  # sent as it stands; None leaves the member out
+    rotates: bool = True  # one-time refresh tokens; False: the first one stays good and is not repeated
+    issues_refresh_token: bool = True
+    refresh_returns_id_token: bool = True
+    signing_alg: str = "RS256"  # "ES256"; "HS256" signs with the client secret; "none" does not sign
+    signs_with_unpublished_key: bool = False  # the kid is right, the signature is not
+    publishes_malformed_keys: bool = False
+    acrs: tuple[str, ...] = ("pwd", "mfa")  # the ways to sign in; what else is asked for is ignored
+    refuses_other_acrs: bool = False  # or refused: unmet_authentication_requirements
+    requires_par: bool = False  # an authorization request that was not pushed is refused
+    dpop_nonce: str | None = None  # what every DPoP proof at the token endpoint must carry
+
+    def __init__(self, clients: Sequence[Client], clock: Callable[[], float]) -> None:
+        self.clients = {client.client_id: client for client in clients}
+        self.users: Mapping[str, User] = USERS
+        self.clock = clock
+        self.ledger = Ledger(clock)
+        self.refuses_targets: set[str] = set()  # each `resource` or `audience` in it is an invalid_target
+        # "id_token", "id_token_header", "logout_token", "logout_token_header", "userinfo", "metadata",
+        # "callback", "token" -> members that replace the true ones; None removes the member.
+        self.lies: dict[str, dict[str, object]] = {}
+        self._keys = SigningKeys()
+        self._id_tokens: dict[str, str] = {}  # each one ever issued -> its client_id
+
+    def tell(self, subject: str, truth: Mapping[str, object]) -> dict[str, object]:
+        """The truth, or what `lies` makes of it."""
+        told = {**truth, **self.lies.get(subject, {})}
+        return {name: value for name, value in told.items() if value is not None}
+
+    def rotate_keys(self) -> None:
+        """Sign with a new key under a new kid; the old one disappears from the jwks."""
+        self._keys.rotate()
+
+    def jwks(self) -> dict[str, object]:
+        malformed = MALFORMED_KEYS if self.publishes_malformed_keys else []
+        return {"keys": malformed + self._keys.published()}
+
+    def is_active(self, token: str) -> bool:
+        """Is this access or refresh token still good?"""
+        return self.ledger.alive(token) is not None
+
+    def access_token(self, token: str) -> TokenRecord | None:
+        """None when it is unknown, expired or revoked."""
+        return self.ledger.access_token(token)
+
+    def end_all_grants(self) -> None:
+        """Every refresh token is now invalid_grant. Access tokens live until they expire."""
+        self.ledger.revoke_refresh_tokens()
+
+    def issue_id_token(self, grant: Grant, access_token: str, nonce: str | None) -> str:
+        id_token = self._signed("id_token", {}, self._claims(grant, access_token, nonce), grant.client_id)
+        self._id_tokens[id_token] = grant.client_id
+        return id_token
+
+    def logout_token(self, client_id: str, *, sub: str | None = None, sid: str | None = None) -> str:
+        """OpenID Connect Back-Channel Logout 1.0 §2.4."""
+        now = int(self.clock())
+        claims = {
+            "iss": self.issuer,
+            "aud": client_id,
+            "iat": now,
+            "exp": now + LOGOUT_TOKEN_SECONDS,
+            "jti": secrets.token_urlsafe(12),
+            "events": {LOGOUT_EVENT: {}},
+            "sub": sub,
+            "sid": sid,
+        }
+        return self._signed("logout_token", {"typ": "logout+jwt"}, claims, client_id)
+
+    def _signed(
+        self, kind: str, header: Mapping[str, object], claims: Mapping[str, object], client_id: str
+    ) -> str:
+        alg = self.signing_alg
+        return self._keys.sign(
+            self.tell(f"{kind}_header", {**self._keys.header(alg), **header}),
+            self.tell(kind, claims),
+            alg=alg,
+            secret=self.clients[client_id].client_secret,
+            forged=self.signs_with_unpublished_key,
+        )
+
+    def client_of_id_token(self, id_token: str) -> Client | None:
+        """Whose id token it is, expired or not; None when it was not issued here."""
+        return self.clients.get(self._id_tokens.get(id_token, ""))
+
+    def _claims(self, grant: Grant, access_token: str, nonce: str | None) -> dict[str, object]:
+        now = int(self.clock())
+        return {
+            **self.users[grant.sub or ""].claims(grant.scope),
+            "iss": self.issuer,
+            "aud": grant.client_id,
+            "iat": now,
+            "exp": now + ID_TOKEN_SECONDS,
+            "auth_time": grant.auth_time,
+            "acr": grant.acr,
+            "sid": grant.sid,
+            "at_hash": at_hash(access_token),
+            "nonce": nonce,
+        }
+
+
+def at_hash(access_token: str) -> str:
+    """For every algorithm that ends in 256 (OpenID Connect Core §3.1.3.6)."""
+    half = hashlib.sha256(access_token.encode("ascii")).digest()[:16]
+    return urlsafe_b64encode(half).rstrip(b"=").decode()

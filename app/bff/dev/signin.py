@@ -1,0 +1,130 @@
+"""What the browser sees of the provider: signing in, and signing out."""
+
+from __future__ import annotations
+
+import secrets
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from tornado.httputil import HTTPServerRequest
+
+from app.bff.dev import pages
+from app.bff.dev.backchannel import BackChannel
+from app.bff.dev.demands import acr_for, is_met_by
+from app.bff.dev.grants import ProviderSession
+from app.bff.dev.oauth import OAuth
+from app.bff.dev.parties import User
+from app.bff.dev.realm import Realm
+from app.bff.dev.request import Request
+from app.bff.dev.server import Answer, params
+
+COOKIE = "dev_provider_sid"
+_ATTRIBUTES = "Path=/; HttpOnly; SameSite=Lax"
+
+
+class SignIn:
+    def __init__(self, realm: Realm, oauth: OAuth) -> None:
+        self._realm = realm
+        self._oauth = oauth
+        self.backchannel = BackChannel(realm)
+        self._sessions: dict[str, ProviderSession] = {}
+
+    def authorize(self, request: HTTPServerRequest) -> Answer:
+        """The authorization endpoint, and the login page's form."""
+        query = params(request.query_arguments)
+        asked = self._oauth.pushed.open(query) if "request_uri" in query else query
+        if asked is None:
+            return pages.refused("This request_uri is unknown, used up, too old or not this client's.")
+        if mistake := self._mistake(asked, is_pushed=asked is not query):
+            return pages.refused(mistake)
+        answer = self._respond(request, asked)
+        if "Location" in answer.headers:
+            self._oauth.pushed.finish(query)
+        return answer
+
+    def _respond(self, request: HTTPServerRequest, asked: dict[str, str]) -> Answer:
+        if request.method == "POST":
+            return self._decided(request, asked)
+        session = self._sessions.get(_cookie(request))
+        good = session and is_met_by(session, asked, self._realm)
+        return self._answer(Request(request, asked), session if good else None, asks=True)
+
+    def _mistake(self, asked: dict[str, str], *, is_pushed: bool) -> str | None:
+        """Nothing may be sent to a redirect URI that is not the client's (RFC 6749 §4.1.2.1)."""
+        client = self._realm.clients.get(asked.get("client_id", ""))
+        if client is None:
+            return "No client with this client_id is registered here."
+        if self._realm.requires_par and not is_pushed:
+            return "Authorization requests must be pushed (RFC 9126)."
+        if asked.get("redirect_uri") not in client.redirect_uris:
+            return "This redirect_uri is not registered for the client."
+        return None
+
+    def _decided(self, request: HTTPServerRequest, asked: dict[str, str]) -> Answer:
+        form = params(request.body_arguments)
+        if "deny" in form:
+            return self._answer(Request(request, asked), None, asks=False)
+        if form.get("sub") not in self._realm.users:
+            return pages.refused("There is no such user.")
+        self._sessions.pop(_cookie(request), None)
+        cookie, session = secrets.token_urlsafe(32), self._new_session(form["sub"], asked)
+        self._sessions[cookie] = session
+        answer = self._answer(Request(request, asked), session, asks=False)
+        return answer.plus({"Set-Cookie": f"{COOKIE}={cookie}; {_ATTRIBUTES}"})
+
+    def _answer(self, request: Request, session: ProviderSession | None, *, asks: bool) -> Answer:
+        answer = self._oauth.authorize(request, session, asks=asks)
+        if answer is None:
+            return pages.login(request.form["client_id"], self._offered(request.form.get("login_hint")))
+        return self._back(answer)
+
+    def _offered(self, hint: str | None) -> list[User]:
+        """The user that the client expects; everybody, if it expects nobody that there is."""
+        users = list(self._realm.users.values())
+        return [user for user in users if hint in (user.sub, user.email)] or users
+
+    def _new_session(self, sub: str, asked: dict[str, str]) -> ProviderSession:
+        return ProviderSession(
+            sub, secrets.token_urlsafe(12), int(self._realm.clock()), acr_for(asked, self._realm)
+        )
+
+    def _back(self, answer: Answer) -> Answer:
+        """Adds `iss` (RFC 9207 §2), and 303 so that a browser does not post the form again."""
+        url = urlsplit(answer.headers["Location"])
+        query = self._realm.tell("callback", {**dict(parse_qsl(url.query)), "iss": self._realm.issuer})
+        return _redirect(url._replace(query=urlencode(query)).geturl())
+
+    def end_session(self, request: HTTPServerRequest) -> Answer:
+        """OpenID Connect RP-Initiated Logout 1.0 §2 and §3."""
+        asked = params(request.arguments)
+        client = self._realm.clients.get(asked.get("client_id", ""))
+        if hint := asked.get("id_token_hint"):
+            hinted = self._realm.client_of_id_token(hint)
+            if hinted is None or client not in (None, hinted):
+                return pages.refused("This id_token_hint was not issued here, or not to this client.")
+            client = hinted
+        if session := self._sessions.pop(_cookie(request), None):
+            self.backchannel.announce(session)
+        uri = asked.get("post_logout_redirect_uri", "")
+        known = client is not None and uri in client.post_logout_redirect_uris
+        answer = _redirect(_with_state(uri, asked.get("state"))) if known else pages.signed_out()
+        return answer.plus({"Set-Cookie": f"{COOKIE}=; Max-Age=0; {_ATTRIBUTES}"})
+
+    def end_sessions(self, sub: str) -> None:
+        """What an administrator does: the user is signed out here, in every browser."""
+        for cookie in [cookie for cookie, session in self._sessions.items() if session.sub == sub]:
+            self.backchannel.announce(self._sessions.pop(cookie))
+
+
+def _cookie(request: HTTPServerRequest) -> str:
+    morsel = request.cookies.get(COOKIE)
+    return morsel.value if morsel else ""
+
+
+def _redirect(url: str) -> Answer:
+    return Answer(303, headers={"Location": url, "Cache-Control": "no-store"})
+
+
+def _with_state(uri: str, state: str | None) -> str:
+    if state is None:
+        return uri
+    return f"{uri}{'&' if '?' in uri else '?'}{urlencode({'state': state})}"

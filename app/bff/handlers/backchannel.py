@@ -1,0 +1,92 @@
+"""The provider tells us that somebody's session there has ended (OpenID Connect Back-Channel Logout 1.0)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+
+from app.bff.errors import BadRequest, ProviderUnavailable, UntrustedToken
+from app.bff.handlers.web import WebHandler
+from app.bff.oidc.keys import UnknownKey
+from app.bff.oidc.logout_token import LogoutToken, validate
+from app.bff.sessions.session import Reason, Session
+from app.bff.web.query import single_values
+
+log = logging.getLogger(__name__)
+
+_FORM = "application/x-www-form-urlencoded"
+_MAX_BYTES = 64 * 1024
+
+
+class BackChannelLogout(WebHandler):
+    """Ends the sessions that a logout token names, whichever process it arrives at.
+
+    Answers 200, also when there is no such session; 400 if the token is not believed; 503 if the
+    session store or the provider's keys cannot be had right now: the provider may send it again.
+    """
+
+    renders_html = False
+
+    def check_trusted_origin(self, origin: str) -> bool:
+        return True  # no cookie counts here, only the provider's signature
+
+    async def post(self) -> None:
+        try:
+            await self._end(await self._believed(self._sent()))
+        except BadRequest as error:
+            log.warning("logout token refused", extra={"reason": str(error)})
+            self._refuse(str(error))
+        else:
+            self.clear_header("Content-Type")
+            self.finish()
+
+    def _sent(self) -> str:
+        if self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != _FORM:
+            raise BadRequest(f"the body must be {_FORM}")
+        if len(self.request.body) > _MAX_BYTES:
+            raise BadRequest("that is more than a logout token")
+        token = single_values(self.request.body_arguments).get("logout_token")
+        if token is None:
+            raise BadRequest("there is no logout_token")
+        return token
+
+    async def _believed(self, token: str) -> LogoutToken:
+        services = self.services
+        settings = services.settings
+        try:
+            signed = await services.provider.verified(token)
+            return validate(
+                signed, issuer=settings.issuer, client_id=settings.client_id, now=services.clock()
+            )
+        except UnknownKey as error:
+            wait = settings.provider_keys_cooldown_seconds
+            raise ProviderUnavailable(str(error), retry_after_seconds=wait) from error
+        except UntrustedToken as error:
+            raise BadRequest(str(error)) from error
+
+    async def _end(self, logout: LogoutToken) -> None:
+        """End the sessions first, and remember the token last.
+
+        Should anything fail in between, the provider's next try is not refused, and ends the rest.
+        """
+        services = self.services
+        if await services.replay_cache.has(logout.key):
+            raise BadRequest("this logout token has been used")
+        sessions = await self._meant_by(logout)
+        await asyncio.gather(*(services.tokens.end(session.ref, Reason.PROVIDER) for session in sessions))
+        await services.replay_cache.add(logout.key, until=logout.replay_until)
+        log.info("signed out at the provider", extra={"sessions": len(sessions)})
+
+    async def _meant_by(self, logout: LogoutToken) -> list[Session]:
+        """A `sid` means one session of the provider's, and a `sub` beside it must be whose it is (§2.7)."""
+        sessions, issuer = self.services.sessions, self.services.settings.issuer
+        if logout.sid is None:
+            return await sessions.of_user(issuer, logout.subject or "")
+        found = await sessions.of_sid(issuer, logout.sid)
+        return [session for session in found if logout.subject in (None, session.subject)]
+
+    def _refuse(self, reason: str) -> None:
+        self.set_status(400)
+        self.set_header("Content-Type", "application/json")
+        self.finish(json.dumps({"error": "invalid_request", "error_description": reason}))

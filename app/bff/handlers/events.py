@@ -1,0 +1,99 @@
+"""Server-sent events for our pages: their session is about to end, or has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import suppress
+from typing import Any
+
+from tornado.iostream import StreamClosedError
+
+from app.bff.errors import StoreUnavailable
+from app.bff.handlers.base import ApiHandler, authenticated
+from app.bff.sessions.events import EndSignal
+from app.bff.sessions.session import Reason, Session
+
+
+class Events(ApiHandler):
+    """A stream that ends with the session. Whoever reads it does not keep the session alive.
+
+    It sends `session_ending` with `{"expires_in": seconds}` some time before the session is over by
+    time, again if it was extended meanwhile; and `session_ended` with `{"reason": …}`, a Reason.
+    Without an event it ends when this process is about to stop, or the same user has signed in once
+    more in this browser: then connect again.
+    """
+
+    keeps_session_alive = False
+    comment = ":\n\n"
+    comment_every_seconds: float = 15  # a proxy cuts what is silent for long
+    stall_seconds: float = 30  # a browser that takes nothing for so long is gone
+
+    session: Session
+    _news: EndSignal | None = None
+    _warned_of: float | None = None  # an end, in seconds since the epoch
+
+    @authenticated
+    async def get(self) -> None:
+        self.set_header("Content-Type", "text/event-stream")
+        self.set_header("X-Accel-Buffering", "no")
+        self.set_header("Connection", "close")  # so nobody connects again to a process that stops
+        with self.services.endings.listening(self.session.ref) as self._news, suppress(StreamClosedError):
+            await self._stream(self._news)
+
+    def on_connection_close(self) -> None:
+        if self._news and not self._news.done():
+            self._news.set_result(None)
+
+    async def _stream(self, news: EndSignal) -> None:
+        await self._send(self.comment)  # the browser learns at once that it is connected
+        while not news.done():
+            await asyncio.wait({news}, timeout=self._quiet_seconds)
+            if not news.done():
+                await self._send(await self._next())
+        reason = news.result()
+        if reason and reason != Reason.RENEWED:
+            await self._send(event("session_ended", reason=reason))
+
+    @property
+    def _quiet_seconds(self) -> float:
+        """How long to wait if nothing happens; a session is looked at once a second at the most."""
+        return min(self.comment_every_seconds, max(1, self._look_at - self.services.clock()))
+
+    async def _next(self) -> str:
+        if self._is_early() or not await self._is_still_near_its_end():
+            return self.comment
+        self._warned_of = self.session.expires_at
+        return event("session_ending", expires_in=int(self.session.expires_at - self.services.clock()))
+
+    @property
+    def _look_at(self) -> float:
+        """When the session has to be looked at: before its end, and at its end if that was told."""
+        end = self.session.expires_at
+        return end if end == self._warned_of else end - self.services.lifetime.warning_seconds
+
+    def _is_early(self) -> bool:
+        return self.services.clock() < self._look_at
+
+    async def _is_still_near_its_end(self) -> bool:
+        """Look at the session again: it may have been extended, and it may be over."""
+        with suppress(StoreUnavailable):  # look again in a second
+            session = await self.services.sessions.get(self.session.ref)
+            if session is not None:
+                self.session = session
+                return not self._is_early()
+            await self.services.endings.look([self.session.ref])
+        return False
+
+    async def _send(self, text: str) -> None:
+        self.write(text)
+        try:
+            async with asyncio.timeout(self.stall_seconds):
+                await self.flush()
+        except TimeoutError:
+            self.request.connection.close()  # type: ignore[union-attr]
+            raise StreamClosedError from None
+
+
+def event(name: str, **data: Any) -> str:
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n"

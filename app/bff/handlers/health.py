@@ -1,0 +1,45 @@
+"""Alive, and ready: for load balancers and operators."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+
+from app.bff.errors import AppError
+from app.bff.handlers.web import WebHandler
+
+_PATIENCE_SECONDS = 0.8  # whoever asks waits a second, as a rule
+
+
+class Alive(WebHandler):
+    """The process answers. Says nothing about anything else, so that nobody restarts us for it."""
+
+    def get(self) -> None:
+        self.finish({"status": "ok"})
+
+    head = get
+
+
+class Ready(WebHandler):
+    """The session store and the provider answer too: traffic may come."""
+
+    async def get(self) -> None:
+        store, provider = await asyncio.gather(
+            _answers(self.services.sessions.ping()), _answers(self.services.provider.metadata())
+        )
+        ready = store == provider == "ok"
+        self.set_status(200 if ready else 503)
+        self.finish(
+            {"status": "ok" if ready else "unavailable", "session_store": store, "provider": provider}
+        )
+
+
+async def _answers(question: Awaitable[object]) -> str:
+    try:
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            await question
+    except AppError as error:
+        return error.detail or error.title
+    except TimeoutError:
+        return f"no answer within {_PATIENCE_SECONDS} s"
+    return "ok"

@@ -1,0 +1,109 @@
+"""What a page's JavaScript may know of the session, and of the others that its user has."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from tornado.web import HTTPError
+
+from app.bff.errors import NoSession
+from app.bff.handlers.base import ApiHandler, authenticated
+from app.bff.sessions.session import Reason, Session
+from app.bff.web.user_agents import describe_user_agent
+
+Entry = dict[str, Any]
+
+# Claims that are about the id token and say nothing of the user.
+_OF_THE_TOKEN = {"iss", "aud", "azp", "exp", "iat", "nbf", "jti", "nonce", "at_hash", "c_hash", "s_hash"}
+
+
+class User(ApiHandler):
+    """The claims of the signed-in user, in Duende.BFF's format."""
+
+    @property
+    def keeps_session_alive(self) -> bool:  # type: ignore[override]
+        return self.params.get("slide", "").lower() != "false"
+
+    async def get(self) -> None:
+        if self.session is None and self.services.settings.anonymous_session_response == "401":
+            raise NoSession("nobody is signed in")
+        self.finish_json(self.session and self._entries(self.session))
+
+    def _entries(self, session: Session) -> list[Entry]:
+        return user_entries(session, logout_url=self.logout_url or "", now=self.services.clock())
+
+
+class Sessions(ApiHandler):
+    """Where the user is signed in."""
+
+    @authenticated
+    async def get(self) -> None:
+        self.finish_json(session_entries(await self.own_sessions(), current=self.require_session()))
+
+    @authenticated
+    async def delete(self) -> None:
+        """Sign out everywhere else."""
+        others = [
+            session.ref for session in await self.own_sessions() if session.ref != self.require_session().ref
+        ]
+        end = self.services.tokens.end  # which also waits for the provider: none may outlive that
+        await asyncio.gather(*(end(ref, Reason.SIGNED_OUT_ELSEWHERE) for ref in others))
+        self.set_status(204)
+
+
+class OneSession(ApiHandler):
+    @authenticated
+    async def delete(self, public_id: str) -> None:
+        """Sign out there; 404 if the user has no such session, or not any more."""
+        for session in await self.own_sessions():
+            if session.public_id == public_id:
+                return await self._end(session)
+        raise HTTPError(404)
+
+    async def _end(self, session: Session) -> None:
+        is_here = session.ref == self.require_session().ref
+        await self.services.tokens.end(
+            session.ref, Reason.SIGNED_OUT if is_here else Reason.SIGNED_OUT_ELSEWHERE
+        )
+        if is_here:
+            self.clear_session_cookie()
+        self.set_status(204)
+
+
+def user_entries(session: Session, *, logout_url: str, now: float) -> list[Entry]:
+    """Return `{type, value}` entries for a session: its claims, then what we add."""
+    entries = list(claim_entries(session.claims))
+    entries.append({"type": "bff:logout_url", "value": logout_url})
+    entries.append({"type": "bff:session_expires_in", "value": int(session.expires_at - now)})
+    if session.session_state is not None:
+        entries.append({"type": "bff:session_state", "value": session.session_state})
+    return entries
+
+
+def session_entries(sessions: Sequence[Session], *, current: Session) -> list[Entry]:
+    """Return what a user may see of their sessions: the current one, then the one last used, and so on."""
+    return [
+        {
+            "id": session.public_id,
+            "device": session.device or describe_user_agent(""),
+            "created_at": int(session.created_at),
+            "last_used_at": int(session.renewed_at),
+            "expires_at": int(session.expires_at),
+            "current": session.ref == current.ref,
+        }
+        for session in sorted(sessions, key=lambda session: (session.ref != current.ref, -session.renewed_at))
+    ]
+
+
+def claim_entries(claims: Mapping[str, Any]) -> Iterator[Entry]:
+    """Yield the claims about the user: an array as repeated entries, an object as JSON text."""
+    for name, value in claims.items():
+        if name not in _OF_THE_TOKEN:
+            for member in value if isinstance(value, list) else [value]:
+                yield {
+                    "type": name,
+                    "value": json.dumps(member) if isinstance(member, dict | list) else member,
+                }

@@ -1,0 +1,112 @@
+"""SocketHandler, which your WebSockets extend: they end with their session, and when this process stops."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import Any
+
+from tornado.websocket import WebSocketHandler
+
+from app.bff.errors import CsrfRejected, NoSession, StoreUnavailable
+from app.bff.handlers.base import BaseHandler
+from app.bff.handlers.web import log_failure
+from app.bff.paths import LOGIN_PATH
+from app.bff.sessions.events import EndSignal
+from app.bff.sessions.session import Reason
+from app.bff.web.cross_origin import socket_refusal
+
+log = logging.getLogger(__name__)
+
+Ending = tuple[int, str]  # a close code (RFC 6455 §7.4) and a reason
+SESSION_OVER: Ending = (4401, "the session is over")
+GOING_AWAY: Ending = (1001, "the server is about to stop")
+FAILED: Ending = (1011, "something went wrong")
+# Those after which the page only has to connect again.
+_ENDINGS = {None: GOING_AWAY, Reason.RENEWED: (1001, "a new session has taken its place")}
+
+
+class SocketHandler(BaseHandler, WebSocketHandler):
+    """A WebSocket for our own pages: write `open`, `on_message` and `on_close`, as Tornado has them.
+
+    The handshake wants our Origin, and a session unless `wants_session` is False. When that has been
+    ended the socket is closed with 4401. The session is also looked at every `look_again_seconds`,
+    which does not keep it alive. Whoever overrides `prepare`, `get` or `close` must call this one's.
+    """
+
+    renders_html = False
+    retry_for_strict_cookies = False
+    login_url = LOGIN_PATH
+
+    wants_session = True
+    look_again_seconds: float = 30
+    ping_interval: float = 30  # a browser that has not answered by the next one is gone
+    max_message_size = 1024 * 1024  # in bytes; a larger message closes the socket with 1009
+
+    _our_code: int | None = None
+
+    async def prepare(self) -> None:
+        refusal = socket_refusal(self.request.headers, self.services.settings.base_url)
+        if refusal:
+            raise CsrfRejected(refusal)
+        await super().prepare()
+        if self.wants_session and self.session is None:
+            raise NoSession("nobody is signed in")
+
+    def check_origin(self, origin: str) -> bool:
+        return True  # `prepare` has asked for more than Tornado would
+
+    async def get(self, *args: Any, **kwargs: Any) -> None:
+        """Shake hands, and return when the socket is closed."""
+        watching = asyncio.create_task(self._watch())
+        self.services.in_flight_requests.add(watching)  # the request itself ends with the handshake
+        try:
+            await super().get(*args, **kwargs)
+        finally:
+            watching.cancel()
+            self.services.in_flight_requests.discard(watching)
+        if self.get_status() == 101:
+            extra = {"path": self.request.path, "close_code": self._our_code or self.close_code}
+            log.info("socket closed", extra=extra)
+
+    def close(self, code: int | None = None, reason: str | None = None) -> None:
+        if self.ws_connection:
+            self._our_code = code
+        super().close(code, reason)
+
+    async def _watch(self) -> None:
+        if self.ws_connection:
+            self.set_nodelay(True)  # a small message waits for no other
+        try:
+            ending = await self._why_to_close()
+        except Exception as error:  # a socket that nobody watches must not stay open
+            ending = self._failed(error)
+        self.close(*ending)
+
+    def _failed(self, error: Exception) -> Ending:
+        log_failure(self.request.path, error)
+        return FAILED
+
+    async def _why_to_close(self) -> Ending:
+        ref = self.session.ref if self.session else None
+        with self.services.endings.listening(ref) as news:
+            while not news.done():
+                await asyncio.wait({news}, timeout=self.look_again_seconds)
+                if not news.done() and await self.session_is_over():
+                    return await self._why_it_is_over(ref, news)
+            return _ENDINGS.get(news.result(), SESSION_OVER)
+
+    async def _why_it_is_over(self, ref: str | None, news: EndSignal) -> Ending:
+        """Our own look was faster than whoever tells."""
+        with suppress(StoreUnavailable):
+            await self.services.endings.look([ref] if ref else [])
+        return _ENDINGS.get(news.result(), SESSION_OVER) if news.done() else SESSION_OVER
+
+    async def session_is_over(self) -> bool:
+        """Look at the session again; a socket that was opened without one outlives them all."""
+        if self.session is None:
+            return False
+        with suppress(StoreUnavailable):  # it may be fine: the next look will tell
+            self.session = await self.services.sessions.get(self.session.ref)
+        return self.session is None

@@ -1,0 +1,25 @@
+"""Files of `static/`, under our headers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from tornado.web import StaticFileHandler
+
+from app.bff.handlers.web import WebHandler
+
+
+class Static(WebHandler, StaticFileHandler):
+    """A file is kept for good only under the version that it has: during a deploy an old process
+    must not serve old bytes under the new name."""
+
+    def compute_etag(self) -> str | None:  # type: ignore[override]
+        return StaticFileHandler.compute_etag(self)
+
+    def get_cache_time(self, path: str, modified: datetime | None, mime_type: str) -> int:
+        asked = self.get_query_argument("v", None)
+        return self.CACHE_MAX_AGE if asked == self.get_version(self.settings, path) else 0
+
+    def set_extra_headers(self, path: str) -> None:
+        if self.get_cache_time(path, None, "") == 0:
+            self.set_header("Cache-Control", "no-cache")

@@ -1,0 +1,205 @@
+"""What every handler has, with or without a session: services, headers, errors, pages."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+from asyncio import Future
+from functools import cached_property
+from types import TracebackType
+from typing import Any, cast
+from urllib.parse import urlencode
+
+from tornado.httputil import HTTPServerRequest
+from tornado.web import Application, HTTPError, RequestHandler
+
+from app.bff.clients.registry import as_app_error
+from app.bff.errors import (
+    AppError,
+    BadReturnUrl,
+    CsrfRejected,
+    InsufficientAuthentication,
+    NoSession,
+    Unauthorized,
+)
+from app.bff.oidc.step_up import AuthenticationRequirements
+from app.bff.paths import LOGIN_PATH
+from app.bff.services import Services
+from app.bff.telemetry import logs
+from app.bff.telemetry.logs import RequestRecord
+from app.bff.web.cross_origin import is_navigation
+from app.bff.web.forwarded import client_address
+from app.bff.web.headers import security_headers
+from app.bff.web.problems import CONTENT_TYPE, error_headers, problem
+from app.bff.web.query import single_values
+from app.bff.web.return_paths import local_path
+
+log = logging.getLogger(__name__)
+
+BROWSER_LEFT = 499  # a status for the log only, as nginx has it
+
+
+class WebHandler(RequestHandler):
+    """Services, security headers, errors and pages; all that a handler without a session needs."""
+
+    renders_html = True
+    framed_by_same_site = False  # whether a page of this site may show the answer in a frame
+    demands = AuthenticationRequirements()  # of the logins that it redirects to (RFC 9470)
+
+    def __init__(self, application: Application, request: HTTPServerRequest, **kwargs: Any) -> None:
+        super().__init__(application, request, **kwargs)
+        self.services.in_flight_requests.add(self)
+        logs.request_id.set(self.request_id)
+
+    @property
+    def services(self) -> Services:
+        return cast(Services, self.settings["services"])
+
+    @cached_property
+    def request_id(self) -> str:
+        return secrets.token_hex(8)
+
+    @cached_property
+    def csp_nonce(self) -> str:
+        return secrets.token_urlsafe(16)
+
+    @cached_property
+    def params(self) -> dict[str, str]:
+        """The query parameters as they were sent. Raises BadRequest if one is there twice."""
+        return single_values(self.request.query_arguments)
+
+    def set_default_headers(self) -> None:
+        headers = security_headers(
+            nonce=self.csp_nonce,
+            https=self.services.settings.https,
+            login_page=self.services.provider.login_page,
+            framed_by_same_site=self.framed_by_same_site,
+        )
+        for name, value in headers.items():
+            self.set_header(name, value)
+        self.set_header("X-Request-Id", self.request_id)
+        self.clear_header("Server")
+
+    def compute_etag(self) -> None:
+        """No ETag: nothing that a handler answers may be kept."""
+
+    def check_trusted_origin(self, origin: str) -> bool:
+        """Tornado asks this for a request that writes and seems to come from another origin."""
+        raise CsrfRejected("it was sent by another origin")
+
+    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> Future[None]:
+        if self.services.stopping.is_set():
+            self.set_header("Connection", "close")  # whoever keeps the connection finds another process
+        return super().finish(chunk)
+
+    # One place turns errors into answers.
+
+    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
+        error = exception_from(kwargs)
+        super().send_error(error.status if isinstance(error, AppError) else status_code, **kwargs)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = exception_from(kwargs)
+        document = problem(status_code, error, request_id=self.request_id, login_url=self.login_url)
+        for name, value in error_headers(error):
+            self.set_header(name, value)
+        if status_code == 405:
+            self.set_header("Allow", ", ".join(self.allowed_methods()))
+        if not (self.renders_html and is_navigation(self.request.headers)):
+            self.set_header("Content-Type", CONTENT_TYPE)
+            self.finish(json.dumps(document))
+        elif isinstance(error, NoSession | InsufficientAuthentication) and self.request.method == "GET":
+            self.redirect(self.login_url)
+        else:
+            self.render_page(
+                "bff/error.html", **document, try_again_url=self.try_again_url(status_code, error)
+            )
+
+    def allowed_methods(self) -> list[str]:
+        """What a 405 must say (RFC 9110 §15.5.6)."""
+        unimplemented = RequestHandler.get  # in Tornado's own class one function stands for all methods
+        methods = self.SUPPORTED_METHODS
+        return [name for name in methods if getattr(type(self), name.lower()) is not unimplemented]
+
+    def try_again_url(self, status_code: int, error: BaseException | None) -> str | None:
+        """Where the button of an error page leads, if trying again can help."""
+        if isinstance(error, Unauthorized) and error.login_helps:
+            return self.login_url
+        return self.here if status_code >= 500 or isinstance(error, Unauthorized) else None
+
+    def log_exception(
+        self,
+        typ: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Tornado's own would write the whole URL to the log, with the code in it."""
+        log_failure(self.request.path, as_app_error(value))
+
+    # Pages.
+
+    @property
+    def login_url(self) -> str:
+        """Where a person signs in and then comes back to this page."""
+        return login_url(self.here, self.demands)
+
+    @property
+    def here(self) -> str:
+        try:
+            return local_path(self.request.uri)
+        except BadReturnUrl:
+            return "/"
+
+    def page_context(self) -> dict[str, Any]:
+        """What every template may use."""
+        return {
+            "app_name": self.services.settings.app_name,
+            "user": None,
+            "login_url": self.login_url,
+            "logout_url": None,
+            "csp_nonce": self.csp_nonce,
+            "request_id": self.request_id,
+            "static_url": self.static_url,
+            "current_path": self.request.path,
+        }
+
+    def render_page(self, template: str, **context: Any) -> None:
+        """Answer with a Jinja2 template."""
+        page = self.services.pages.get_template(template)
+        self.finish(page.render({**self.page_context(), **context}))
+
+
+def log_failure(path: str, error: BaseException | None) -> None:
+    if isinstance(error, AppError) and error.status != 500:
+        log.info("request refused", extra={"path": path, "reason": str(error), "code": error.code})
+    elif isinstance(error, HTTPError):
+        log.info("request refused", extra={"path": path, "status": error.status_code})
+    else:
+        log.error("request failed", extra={"path": path}, exc_info=error)
+
+
+def log_access(services: Services, request: HTTPServerRequest, status: int, seconds: float) -> None:
+    """Log method, path and status, if wanted. Queries stay out: they hold codes and sids."""
+    if not services.settings.log_requests or not log.isEnabledFor(logging.INFO):
+        return
+    proxies = services.settings.trusted_proxies
+    fields = {
+        "client": client_address(request.remote_ip or "", request.headers, proxies),
+        "method": request.method,
+        "path": request.path,
+        "status": status,
+        "milliseconds": round(seconds * 1000, 1),
+    }
+    log.handle(RequestRecord(log.name, "request answered", fields))
+
+
+def login_url(return_path: str | None, demands: AuthenticationRequirements) -> str:
+    """Return where a login starts that leads to `return_path` and brings what is demanded."""
+    wanted = {"returnUrl": return_path} if return_path else {}
+    query = urlencode({**wanted, **demands.params})
+    return f"{LOGIN_PATH}?{query}" if query else LOGIN_PATH
+
+
+def exception_from(kwargs: dict[str, Any]) -> BaseException | None:
+    return as_app_error(kwargs.get("exc_info", (None, None, None))[1])

@@ -1,0 +1,125 @@
+"""What we believe: the rules for the claims of a token whose signature is right. Pure."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import Any, TypeGuard, cast
+
+from app.bff.errors import LoginFailed, UntrustedToken
+from app.bff.oidc.keys import SignedToken
+from app.bff.oidc.step_up import AuthenticationRequirements
+
+LEEWAY_SECONDS = 60
+Claims = Mapping[str, Any]
+
+
+def check_id_token(
+    token: SignedToken, *, issuer: str, client_id: str, nonce: str, access_token: str, now: float
+) -> None:
+    """Raise UntrustedToken unless the id token was made for this login of ours (OIDC Core §3.1.3.7)."""
+    claims = token.claims
+    check_registered_claims(claims, issuer=issuer, client_id=client_id, now=now)
+    require(text(claims, "sub") != "", "sub")
+    require(hmac.compare_digest(text(claims, "nonce").encode(), nonce.encode()), "nonce")
+    if "at_hash" in claims:
+        require(claims["at_hash"] == at_hash(access_token, token.algorithm), "at_hash")
+
+
+def check_refreshed_id_token(token: SignedToken, *, earlier: Claims, client_id: str, now: float) -> None:
+    """Raise UntrustedToken unless it speaks of the same login as `earlier` (OIDC Core §12.2)."""
+    claims = token.claims
+    check_registered_claims(claims, issuer=earlier["iss"], client_id=client_id, now=now)
+    require(claims.get("sub") == earlier["sub"], "sub")
+    require("nonce" not in claims or claims["nonce"] == earlier.get("nonce"), "nonce")
+
+
+def check_userinfo(userinfo: Claims, *, subject: str) -> None:
+    """Raise UntrustedToken unless userinfo is about the id token's subject (OIDC Core §5.3.2)."""
+    require(userinfo.get("sub") == subject, "sub")
+
+
+def unmet_requirement(demands: AuthenticationRequirements, claims: Claims, *, now: float) -> str | None:
+    """Return the claim, `acr` or `auth_time`, that falls short of what is demanded; None if none does."""
+    if demands.acr and text(claims, "acr") not in demands.acr:
+        return "acr"
+    if demands.max_age is not None and not _signed_in_since(now - demands.max_age, claims, now=now):
+        return "auth_time"
+    return None
+
+
+def check_authentication(
+    claims: Claims, demands: AuthenticationRequirements, *, auth_time_floor: float | None, now: float
+) -> None:
+    """Raise LoginFailed unless somebody has signed in as demanded (OIDC Core §3.1.3.7, rules 12 and 13).
+
+    `auth_time_floor` is when the provider was asked for another login, whoever is signed in there.
+    """
+    short = unmet_requirement(demands, claims, now=now)
+    if short == "acr":
+        raise LoginFailed("This needs another way of signing in, which the sign-in service did not ask for.")
+    told = "auth_time" in claims  # it need not say so, unless max_age asks for it (§2)
+    old = auth_time_floor is not None and told and not _signed_in_since(auth_time_floor, claims, now=now)
+    if short or old:
+        raise LoginFailed("You have to sign in once more, but the sign-in service did not ask you to.")
+
+
+def without_authentication(userinfo: Claims) -> dict[str, Any]:
+    """Return `userinfo` without what only an id token may say: how, and when, somebody has signed in."""
+    return {name: value for name, value in userinfo.items() if name not in ("acr", "amr", "auth_time")}
+
+
+def at_hash(access_token: str, algorithm: str) -> str:
+    """Return the left half of the access token's hash (OIDC Core §3.1.3.6)."""
+    digest = hashlib.new(_HASHES[algorithm[-3:]], access_token.encode()).digest()
+    return base64.urlsafe_b64encode(digest[: len(digest) // 2]).rstrip(b"=").decode()
+
+
+_HASHES = {"256": "sha256", "384": "sha384", "512": "sha512", "DSA": "sha512", "519": "sha512"}
+
+
+def check_registered_claims(claims: Claims, *, issuer: str, client_id: str, now: float) -> None:
+    """Raise UntrustedToken unless a token is the issuer's, for us alone, and good now."""
+    require(claims.get("iss") == issuer, "iss")
+    # Another audience beside us is one that we do not know, nor trust.
+    require(_audiences(claims) == {client_id}, "aud")
+    require(claims.get("azp", client_id) == client_id, "azp")
+    require(_number(claims, "exp") > now - LEEWAY_SECONDS, "exp")
+    require(_number(claims, "iat") < now + LEEWAY_SECONDS, "iat")
+    require("nbf" not in claims or _number(claims, "nbf") < now + LEEWAY_SECONDS, "nbf")
+
+
+def _audiences(claims: Claims) -> frozenset[str]:
+    audience = claims.get("aud")
+    members = audience if isinstance(audience, list) else [audience]
+    return frozenset(member for member in members if isinstance(member, str))
+
+
+def text(claims: Claims, name: str) -> str:
+    """Return a claim that is a text, or "" for one that is missing or anything else."""
+    value = claims.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _signed_in_since(then: float, claims: Claims, *, now: float) -> bool:
+    """Whether `auth_time` lies between `then` and now, as far as clocks agree."""
+    auth_time = claims.get("auth_time")
+    return _is_number(auth_time) and then - LEEWAY_SECONDS <= auth_time < now + LEEWAY_SECONDS
+
+
+def _number(claims: Claims, name: str) -> float:
+    value = claims.get(name)
+    require(_is_number(value), name)
+    return cast(float, value)  # as it is: an int of hundreds of digits fits no float
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def require(holds: bool, claim: str) -> None:
+    """Raise UntrustedToken unless it holds; the message names the claim and never its value."""
+    if not holds:
+        raise UntrustedToken(f"the claim {claim} is not what it must be")

@@ -1,0 +1,229 @@
+"""What we ask of the provider: to log somebody in, for tokens, to revoke one, to log somebody out."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Callable
+from ssl import SSLContext
+from typing import Any, TypeVar
+from urllib.parse import parse_qs, urlencode
+
+from authlib.oauth2.rfc7636 import create_s256_code_challenge
+
+from app.bff.errors import ClientRejected, LoginFailed, ProviderUnavailable
+from app.bff.oidc.claims import (
+    check_id_token,
+    check_refreshed_id_token,
+    check_userinfo,
+    without_authentication,
+)
+from app.bff.oidc.dpop import DpopKey, thumbprint
+from app.bff.oidc.endpoints import EndpointClient, Params
+from app.bff.oidc.http import json_object
+from app.bff.oidc.login_attempt import LoginAttempt
+from app.bff.oidc.metadata import Metadata, Provider
+from app.bff.oidc.responses import (
+    EndpointResponse,
+    check_revoked,
+    parse_exchange_response,
+    parse_pushed_response,
+    parse_token_response,
+)
+from app.bff.paths import CALLBACK_PATH, LOGOUT_CALLBACK_PATH
+from app.bff.sessions.session import LOGIN, Target, TokenSet
+from app.bff.settings.load import BffSettings
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
+_MAX_URL = 2000  # longer ones are cut or refused on the way; an id token full of groups gets there
+
+
+class OidcClient:
+    """Our side of the conversation with one provider.
+
+    Token requests raise GrantRefused if the code or refresh token is dead, ClientRejected if the
+    provider refuses us, and ProviderUnavailable if it does not answer, or not sensibly. With a
+    `dpop_key` tokens are bound to it (RFC 9449), and one that is not is refused.
+    """
+
+    def __init__(
+        self,
+        settings: BffSettings,
+        provider: Provider,
+        *,
+        tls: SSLContext,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._provider = provider
+        self._clock = clock
+        self._calls = EndpointClient(settings, tls=tls, clock=clock)
+
+    @property
+    def issuer(self) -> str:
+        return self._provider.issuer
+
+    async def close(self) -> None:
+        await self._calls.close()
+
+    async def login_url(self, attempt: LoginAttempt, *, login_hint: str | None = None) -> str:
+        """Return where to send the browser for this attempt."""
+        metadata = await self._provider.metadata()
+        wanted = {
+            "response_type": "code",
+            "client_id": self._settings.client_id,
+            "redirect_uri": self._settings.base_url + CALLBACK_PATH,
+            "scope": self._settings.login_scope,
+            "resource": self._settings.login_resources,
+            "state": attempt.state,
+            "nonce": attempt.nonce,
+            "code_challenge": create_s256_code_challenge(attempt.verifier),
+            "code_challenge_method": "S256",
+            "dpop_jkt": thumbprint(attempt.dpop_key) if attempt.dpop_key else None,
+            "login_hint": login_hint,
+            **attempt.asked,
+        }
+        query = urlencode({name: value for name, value in wanted.items() if value}, doseq=True)
+        if self._settings.par or metadata.requires_pushed_authorization_requests:
+            query = await self._pushed(metadata, query)
+        return _with_query(metadata.authorization_endpoint, query)
+
+    async def _pushed(self, metadata: Metadata, query: str) -> str:
+        """Hand the request over ourselves, and return the query that refers to it (RFC 9126)."""
+        endpoint = metadata.pushed_authorization_request_endpoint
+        if endpoint is None:
+            log.error("provider takes no pushed authorization requests: check BFF_PAR")
+            raise ProviderUnavailable("the provider takes no pushed authorization requests")
+        request_uri = await self._post(endpoint, parse_qs(query), parse_pushed_response)
+        return urlencode({"client_id": self._settings.client_id, "request_uri": request_uri})
+
+    async def sign_in(self, attempt: LoginAttempt, code: str) -> tuple[dict[str, Any], TokenSet]:
+        """Exchange the code; return what we believe about the user, and the tokens.
+
+        Raises UntrustedToken and LoginFailed besides.
+        """
+        tokens = await self._tokens(
+            {
+                "grant_type": "authorization_code",
+                "code": code,
+                "redirect_uri": self._settings.base_url + CALLBACK_PATH,
+                "code_verifier": attempt.verifier,
+            },
+            LOGIN,
+            attempt.dpop_key,
+        )
+        if tokens.id_token is None:
+            raise LoginFailed("The sign-in service did not say who you are.")
+        id_token = await self._provider.verified(tokens.id_token)
+        check_id_token(
+            id_token,
+            issuer=attempt.issuer,
+            client_id=self._settings.client_id,
+            nonce=attempt.nonce,
+            access_token=tokens.access_token,
+            now=self._clock(),
+        )
+        userinfo = await self._userinfo(tokens.access_token, attempt.dpop_key, subject=id_token.claims["sub"])
+        return {**without_authentication(userinfo), **id_token.claims}, tokens
+
+    async def refresh(
+        self, refresh_token: str, *, target: Target = LOGIN, dpop_key: DpopKey | None = None
+    ) -> TokenSet:
+        """Return new tokens, the access token for `target` (RFC 6749 §6, RFC 8707 §2.2)."""
+        params = {"grant_type": "refresh_token", "refresh_token": refresh_token, **target.params}
+        return await self._tokens(params, target, dpop_key)
+
+    async def exchange(
+        self, access_token: str, *, target: Target, dpop_key: DpopKey | None = None
+    ) -> TokenSet:
+        """Return a token for `target` in exchange for the user's access token (RFC 8693 §2)."""
+        params = {
+            "grant_type": TOKEN_EXCHANGE,
+            "subject_token": access_token,
+            "subject_token_type": ACCESS_TOKEN,
+            **target.params,
+        }
+        return await self._tokens(params, target, dpop_key, judge=parse_exchange_response)
+
+    async def client_credentials(self, target: Target, *, dpop_key: DpopKey | None = None) -> TokenSet:
+        """Return a token that speaks for this application, not for a user (RFC 6749 §4.4)."""
+        return await self._tokens({"grant_type": "client_credentials", **target.params}, target, dpop_key)
+
+    async def check_refreshed(self, id_token: str, *, earlier: dict[str, Any]) -> None:
+        """Raise UntrustedToken unless a refreshed id token speaks of the same login."""
+        check_refreshed_id_token(
+            await self._provider.verified(id_token),
+            earlier=earlier,
+            client_id=self._settings.client_id,
+            now=self._clock(),
+        )
+
+    async def revoke(self, refresh_token: str) -> None:
+        """Revoke a refresh token (RFC 7009); nothing happens where the provider has no such endpoint.
+
+        Raises GrantRefused if the provider has one, but not for tokens of this kind.
+        """
+        endpoint = (await self._provider.metadata()).revocation_endpoint
+        if endpoint is not None:
+            params = {"token": refresh_token, "token_type_hint": "refresh_token"}
+            await self._post(endpoint, params, check_revoked)
+
+    async def logout_url(self, *, id_token: str | None, state: str) -> str | None:
+        """Return where the browser ends the provider's session, or None if that cannot be done."""
+        endpoint = (await self._provider.metadata()).end_session_endpoint
+        if endpoint is None:
+            return None
+        params = {
+            "client_id": self._settings.client_id,
+            "post_logout_redirect_uri": self._settings.base_url + LOGOUT_CALLBACK_PATH,
+            "state": state,
+        }
+        hint = {"id_token_hint": id_token} if id_token else {}
+        hinted = _with_query(endpoint, urlencode({**params, **hint}))
+        return hinted if len(hinted) <= _MAX_URL else _with_query(endpoint, urlencode(params))
+
+    async def _userinfo(self, access_token: str, dpop_key: DpopKey | None, *, subject: str) -> dict[str, Any]:
+        endpoint = (await self._provider.metadata()).userinfo_endpoint
+        if endpoint is None:
+            return {}
+        answer = await self._calls.get(endpoint, access_token, dpop_key=dpop_key)
+        userinfo = json_object(answer.status, answer.body)
+        check_userinfo(userinfo, subject=subject)
+        return userinfo
+
+    async def _tokens(
+        self,
+        params: Params,
+        target: Target,
+        dpop_key: DpopKey | None,
+        *,
+        judge: Callable[..., TokenSet] = parse_token_response,
+    ) -> TokenSet:
+        endpoint = (await self._provider.metadata()).token_endpoint
+        wanted = functools.partial(judge, target=target, token_type="DPoP" if dpop_key else "Bearer")
+        return await self._post(endpoint, params, wanted, dpop_key)
+
+    async def _post(
+        self,
+        endpoint: str,
+        params: Params,
+        judge: Callable[[EndpointResponse], T],
+        dpop_key: DpopKey | None = None,
+    ) -> T:
+        try:
+            return await self._calls.post(endpoint, params, judge, dpop_key=dpop_key)
+        except ClientRejected as error:
+            log.error(
+                "provider rejects what we ask: check BFF_CLIENT_* and what is registered there",
+                extra={"reason": str(error)},
+            )
+            raise
+
+
+def _with_query(url: str, query: str) -> str:
+    return url + ("&" if "?" in url else "?") + query

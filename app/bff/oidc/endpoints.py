@@ -1,0 +1,107 @@
+"""How we call the provider's endpoints: as ourselves, in bounded time, and not while it fails."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from ssl import SSLContext
+from typing import Any, TypeVar
+
+from authlib.integrations.httpx_client import AsyncOAuth2Client
+
+from app.bff.oidc.breaker import Breaker
+from app.bff.oidc.client_auth import PrivateKeyJwt, client_secret_basic, key_from
+from app.bff.oidc.dpop import (
+    DpopKey,
+    Nonces,
+    api_wants_nonce,
+    authorization,
+    authorization_server_wants_nonce,
+    proof,
+)
+from app.bff.oidc.http import BoundedTransport, asking_the_provider
+from app.bff.oidc.responses import EndpointResponse
+from app.bff.settings.load import BffSettings
+
+T = TypeVar("T")
+Params = Mapping[str, str | Sequence[str]]
+
+
+class EndpointClient:
+    """EndpointClient of this application to the provider, over one long-lived HTTP client for all users.
+
+    Of Authlib's client we use what builds and signs requests; it also remembers "the" token of a
+    single user, which here must never be read.
+    """
+
+    def __init__(
+        self, settings: BffSettings, *, tls: SSLContext, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._clock = clock
+        self._timeout_seconds = settings.provider_timeout_seconds
+        self._auth_method = settings.client_auth
+        self._nonces = Nonces()
+        self._breakers: defaultdict[str, Breaker] = defaultdict(lambda: Breaker(clock=clock))
+        self._http = AsyncOAuth2Client(
+            client_id=settings.client_id,
+            client_secret=settings.client_secret.get_secret_value(),
+            token_endpoint_auth_method=settings.client_auth,
+            transport=BoundedTransport(verify=tls),
+            timeout=settings.provider_timeout_seconds,
+        )
+        self._http.register_client_auth_method(("client_secret_basic", client_secret_basic))
+        if settings.client_key_file is not None:
+            key = key_from(settings.client_key_file)
+            assertion = PrivateKeyJwt(key, audience=settings.issuer, clock=clock)
+            self._http.register_client_auth_method(("private_key_jwt", assertion))
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def post(
+        self,
+        endpoint: str,
+        params: Params,
+        judge: Callable[[EndpointResponse], T],
+        *,
+        dpop_key: DpopKey | None = None,
+    ) -> T:
+        """Post a form as ourselves, and return what `judge` makes of the answer.
+
+        Raises what `judge` raises; ProviderUnavailable also if there is no answer, or if the endpoint
+        is left alone for a while because it has failed too often.
+        """
+        with self._breakers[endpoint].request():
+            answer = await self._posted(endpoint, params, dpop_key)
+            if dpop_key and authorization_server_wants_nonce(answer.status, answer.error):
+                answer = await self._posted(endpoint, params, dpop_key)
+            return judge(answer)
+
+    async def get(
+        self, endpoint: str, access_token: str, *, dpop_key: DpopKey | None = None
+    ) -> EndpointResponse:
+        """Get what an access token opens; raises ProviderUnavailable if there is no answer."""
+        answer = await self._got(endpoint, access_token, dpop_key)
+        if dpop_key and api_wants_nonce(answer.status, answer.headers):
+            answer = await self._got(endpoint, access_token, dpop_key)
+        return answer
+
+    async def _posted(self, endpoint: str, params: Params, dpop_key: DpopKey | None) -> EndpointResponse:
+        headers = {"Accept": "application/json"}
+        if dpop_key:
+            nonce = self._nonces.of(endpoint)
+            headers["DPoP"] = proof(dpop_key, "POST", endpoint, now=self._clock(), nonce=nonce)
+        auth = self._http.client_auth(self._auth_method)
+        return await self._sent("POST", endpoint, data=params, headers=headers, auth=auth)
+
+    async def _got(self, endpoint: str, access_token: str, dpop_key: DpopKey | None) -> EndpointResponse:
+        nonce = self._nonces.of(endpoint)
+        headers = authorization(access_token, dpop_key, "GET", endpoint, now=self._clock(), nonce=nonce)
+        return await self._sent("GET", endpoint, headers=headers, auth=None)
+
+    async def _sent(self, method: str, endpoint: str, **options: Any) -> EndpointResponse:
+        async with asking_the_provider(self._timeout_seconds):
+            response = await self._http.request(method, endpoint, **options)
+        self._nonces.note(endpoint, response.headers)
+        return EndpointResponse(response.status_code, response.headers, response.content, self._clock())

@@ -1,0 +1,80 @@
+"""How we talk to the provider: in bounded time, with bounded bodies, over one pool of connections."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+
+from app.bff.errors import ProviderUnavailable
+from app.bff.oidc.documents import parse_json_object
+
+MAX_BODY_BYTES = 1_000_000
+
+
+class BodyTooLarge(httpx2.HTTPError):
+    pass
+
+
+class BoundedTransport(httpx2.AsyncHTTPTransport):
+    """A transport whose responses end with an error once they pass MAX_BODY_BYTES.
+
+    Compressed ones are not asked for and not taken: a kilobyte of those can be a megabyte.
+    """
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        request.headers["Accept-Encoding"] = "identity"
+        response = await super().handle_async_request(request)
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            await response.aclose()
+            raise httpx2.DecodingError("the provider sent a compressed body")
+        assert isinstance(response.stream, httpx2.AsyncByteStream)
+        response.stream = _Bounded(response.stream)
+        return response
+
+
+class _Bounded(httpx2.AsyncByteStream):
+    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        received = 0
+        async for chunk in self._stream:
+            received += len(chunk)
+            if received > MAX_BODY_BYTES:
+                raise BodyTooLarge(f"the provider sent more than {MAX_BODY_BYTES} bytes")
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+@functools.cache
+def tls() -> ssl.SSLContext:
+    """Return one context for all clients: making it blocks for tens of milliseconds."""
+    return ssl.create_default_context()
+
+
+@asynccontextmanager
+async def asking_the_provider(timeout_seconds: float) -> AsyncIterator[None]:
+    """Raise ProviderUnavailable for whatever keeps an answer from us, body included."""
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            yield
+    except TimeoutError as error:
+        raise ProviderUnavailable("the provider took too long") from error
+    except httpx2.HTTPError as error:
+        raise ProviderUnavailable(f"the provider could not be reached: {type(error).__name__}") from error
+
+
+def json_object(status: int, body: bytes) -> dict[str, Any]:
+    """Return the JSON object in the body of a 200 response, or raise ProviderUnavailable."""
+    found = parse_json_object(body)
+    if status != httpx2.codes.OK or found is None:
+        raise ProviderUnavailable(f"the provider answered {status} without a JSON object")
+    return found

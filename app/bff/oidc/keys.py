@@ -1,0 +1,119 @@
+"""Signatures: which keys the provider publishes, and whether one of them signed a token."""
+
+from __future__ import annotations
+
+import binascii
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from joserfc import jwk, jws
+from joserfc.errors import JoseError
+
+from app.bff.errors import UntrustedToken
+from app.bff.oidc.documents import parse_json_object
+
+# Asymmetric ones only. `none` and HS* must never be accepted, whatever the provider's metadata says.
+ALGORITHMS = frozenset(
+    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"}
+)
+_SIGNING_KEY_TYPES: tuple[Literal["RSA", "EC", "OKP"], ...] = ("RSA", "EC", "OKP")
+_ALGORITHM_FOR = {"RSA": "PS256", "P-256": "ES256", "P-384": "ES384", "P-521": "ES512", "Ed25519": "Ed25519"}
+Key = jwk.Key
+
+
+class UnknownKey(UntrustedToken):
+    """No published key fits: they may have changed since we looked."""
+
+
+@dataclass(frozen=True)
+class SignedToken:
+    """What a token says, once its signature was found to be right; claims are still unchecked."""
+
+    algorithm: str
+    type: str | None
+    claims: dict[str, Any]
+
+
+def parse_jwks(document: dict[str, Any]) -> list[Key]:
+    """Return the keys of a JWK set that can check signatures; what is malformed is left out."""
+    members = document.get("keys")
+    found = (_key(member) for member in (members if isinstance(members, list) else []))
+    return [key for key in found if key is not None]
+
+
+def _key(member: Any) -> Key | None:
+    if not isinstance(member, dict) or member.get("use", "sig") != "sig":
+        return None
+    if member.get("kty") not in _SIGNING_KEY_TYPES:
+        return None
+    try:
+        return jwk.import_key(member)
+    except Exception:  # joserfc raises bare KeyError and ValueError too; one bad key must not block logins
+        return None
+
+
+def private_key(data: bytes) -> Key:
+    """Return the private key in a PEM or JWK file; raises ValueError if there is none."""
+    material = json.loads(data) if data.lstrip().startswith(b"{") else data
+    for key_type in _SIGNING_KEY_TYPES:
+        try:
+            key = jwk.import_key(material, key_type)
+        except (JoseError, ValueError, TypeError, KeyError):
+            continue
+        if key.is_private:
+            return key
+    raise ValueError("no RSA, EC or OKP private key")
+
+
+def signed(claims: dict[str, Any], key: Key) -> str:
+    """Return the claims as a JWT signed with our private key, under its thumbprint as `kid` (RFC 7638)."""
+    header = {"alg": _ALGORITHM_FOR[str(key.as_dict().get("crv", key.key_type))], "kid": key.thumbprint()}
+    return jws.serialize_compact(header, json.dumps(claims).encode(), key, algorithms=[header["alg"]])
+
+
+def algorithm_of(token: str, allowed: frozenset[str]) -> str:
+    """Return the `alg` of a token, or raise UntrustedToken; cheap, and before any key is fetched."""
+    algorithm = _header(token).get("alg")
+    if not isinstance(algorithm, str) or algorithm not in allowed:
+        raise UntrustedToken(f"signed with {algorithm!r:.20}, which is not allowed here")
+    return algorithm
+
+
+def verified(token: str, keys: Sequence[Key], allowed: frozenset[str]) -> SignedToken:
+    """Return the token's content if one of `keys` signed it.
+
+    Raises UnknownKey if none did, and UntrustedToken if the token is not one at all.
+    """
+    algorithm = algorithm_of(token, allowed)
+    header = _header(token)
+    registry = jws.JWSRegistry(algorithms=[algorithm], strict_check_header=False)
+    for key in keys:
+        if "kid" in header and key.kid is not None and key.kid != header["kid"]:
+            continue
+        payload = _payload(token, key, registry)
+        if payload is not None:
+            return SignedToken(algorithm, header.get("typ"), _claims(payload))
+    raise UnknownKey("no key that the provider publishes has signed this")
+
+
+def _header(token: str) -> dict[str, Any]:
+    try:
+        return dict(jws.extract_compact(token.encode()).headers())
+    except (JoseError, ValueError, TypeError, binascii.Error) as error:
+        raise UntrustedToken("not a signed token") from error
+
+
+def _payload(token: str, key: Key, registry: jws.JWSRegistry) -> bytes | None:
+    try:
+        return jws.deserialize_compact(token, key, registry=registry).payload
+    except (JoseError, ValueError, TypeError):  # also: a key of another type than the algorithm's
+        return None
+
+
+def _claims(payload: bytes) -> dict[str, Any]:
+    claims = parse_json_object(payload)
+    if claims is None:
+        raise UntrustedToken("the token's content is not a JSON object")
+    return claims

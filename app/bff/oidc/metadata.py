@@ -1,0 +1,181 @@
+"""What the provider publishes: its metadata and its keys, fetched when needed and kept for a while."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ssl import SSLContext
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+
+from app.bff.errors import ProviderUnavailable, UntrustedToken
+from app.bff.oidc.cache import CachedDocument
+from app.bff.oidc.http import BoundedTransport, asking_the_provider, json_object
+from app.bff.oidc.keys import ALGORITHMS, Key, SignedToken, UnknownKey, algorithm_of, parse_jwks, verified
+from app.bff.settings.validators import absolute, require_https
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """The members of the discovery document that we use, and no others.
+
+    The document comes from outside: passing it on whole would let it switch off TLS verification in
+    the libraries that take options by name.
+    """
+
+    issuer: str
+    authorization_endpoint: str
+    token_endpoint: str
+    jwks_uri: str
+    userinfo_endpoint: str | None
+    revocation_endpoint: str | None
+    end_session_endpoint: str | None
+    pushed_authorization_request_endpoint: str | None
+    requires_pushed_authorization_requests: bool
+    signing_algorithms: frozenset[str]
+    announces_iss: bool
+    announces_pkce: bool
+    prompts: frozenset[str]
+
+
+def discovery_url(issuer: str) -> str:
+    """Return where the metadata of an issuer is (Discovery 1.0 §4)."""
+    return issuer.rstrip("/") + "/.well-known/openid-configuration"
+
+
+def metadata_from(document: dict[str, Any], *, issuer: str) -> Metadata:
+    """Return the metadata in a discovery document.
+
+    Raises ProviderUnavailable if it is another issuer's (Discovery 1.0 §4.3) or lacks an endpoint.
+    """
+    if document.get("issuer") != issuer:
+        raise ProviderUnavailable("the metadata there belongs to another issuer than BFF_ISSUER")
+    algorithms = strings(document, "id_token_signing_alg_values_supported")
+    return Metadata(
+        issuer=issuer,
+        authorization_endpoint=_endpoint(document, "authorization_endpoint"),
+        token_endpoint=_endpoint(document, "token_endpoint"),
+        jwks_uri=_endpoint(document, "jwks_uri"),
+        userinfo_endpoint=_optional_endpoint(document, "userinfo_endpoint"),
+        revocation_endpoint=_optional_endpoint(document, "revocation_endpoint"),
+        end_session_endpoint=_optional_endpoint(document, "end_session_endpoint"),
+        pushed_authorization_request_endpoint=_optional_endpoint(
+            document, "pushed_authorization_request_endpoint"
+        ),
+        requires_pushed_authorization_requests=document.get("require_pushed_authorization_requests") is True,
+        signing_algorithms=ALGORITHMS & algorithms if algorithms else ALGORITHMS,
+        announces_iss=document.get("authorization_response_iss_parameter_supported") is True,
+        announces_pkce="S256" in strings(document, "code_challenge_methods_supported"),
+        prompts=strings(document, "prompt_values_supported"),
+    )
+
+
+def _endpoint(document: dict[str, Any], name: str) -> str:
+    in_the_clear = urlsplit(str(document["issuer"])).scheme == "http"
+    try:
+        return require_https(absolute(str(document.get(name))), debug=in_the_clear)
+    except ValueError:
+        raise ProviderUnavailable(f"the provider's metadata has no usable {name}") from None
+
+
+def _optional_endpoint(document: dict[str, Any], name: str) -> str | None:
+    return _endpoint(document, name) if document.get(name) else None
+
+
+def strings(document: Mapping[str, Any], name: str) -> frozenset[str]:
+    """Return the strings in a list of the document; none if it is no list."""
+    values = document.get(name)
+    return (
+        frozenset(value for value in values if isinstance(value, str))
+        if isinstance(values, list)
+        else frozenset()
+    )
+
+
+class Provider:
+    """One OpenID provider, known by its issuer.
+
+    Nothing is fetched at start, so the application starts while the provider is down. What was
+    fetched once keeps serving when the provider stops answering.
+    """
+
+    def __init__(
+        self,
+        issuer: str,
+        http: httpx2.AsyncClient,
+        *,
+        timeout_seconds: float,
+        keys_cooldown_seconds: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.issuer = issuer
+        self._http = http
+        self._timeout_seconds = timeout_seconds
+        self._cooldown_seconds = keys_cooldown_seconds
+        self._metadata = CachedDocument(self._fetch_metadata, clock=clock)
+        self._keys = CachedDocument(self._fetch_keys, clock=clock)
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def metadata(self) -> Metadata:
+        """Raises ProviderUnavailable if there never was an answer."""
+        return await self._metadata.get()
+
+    @property
+    def login_page(self) -> str:
+        """Where it signs people in; while that is not known, its issuer, mostly the same host."""
+        known = self._metadata.latest
+        return known.authorization_endpoint if known else self.issuer
+
+    async def verified(self, token: str) -> SignedToken:
+        """Return what a token says if a published key signed it, or raise UntrustedToken.
+
+        UnknownKey among them means that it may yet turn out to be right, once keys are fetched again.
+
+        Keys are fetched again for a signature that none of ours fits, since they may have been
+        rotated; but once per cooldown, or whoever can send us tokens could make us hammer the provider.
+        """
+        allowed = (await self.metadata()).signing_algorithms
+        algorithm_of(token, allowed)
+        known = await self._keys.get()
+        try:
+            return verified(token, known, allowed)
+        except UnknownKey:
+            if self._keys.age() < self._cooldown_seconds:
+                raise
+            newer = await self._keys.renew()
+            if newer is known:  # the provider did not answer
+                raise
+        try:
+            return verified(token, newer, allowed)
+        except UnknownKey as error:
+            raise UntrustedToken(str(error)) from error
+
+    async def _fetch_metadata(self) -> Metadata:
+        found = metadata_from(await self._fetch(discovery_url(self.issuer)), issuer=self.issuer)
+        if not found.announces_pkce:
+            log.warning("provider does not announce PKCE with S256; state and nonce alone protect logins")
+        return found
+
+    async def _fetch_keys(self) -> list[Key]:
+        keys = parse_jwks(await self._fetch((await self.metadata()).jwks_uri))
+        if not keys:
+            raise ProviderUnavailable("the provider publishes no key that we can use")
+        return keys
+
+    async def _fetch(self, url: str) -> dict[str, Any]:
+        async with asking_the_provider(self._timeout_seconds):
+            response = await self._http.get(url)
+        return json_object(response.status_code, response.content)
+
+
+def provider_http(timeout_seconds: float, tls: SSLContext) -> httpx2.AsyncClient:
+    """Return the long-lived client for metadata and keys."""
+    return httpx2.AsyncClient(transport=BoundedTransport(verify=tls), timeout=timeout_seconds)

@@ -1,0 +1,156 @@
+"""What an answer of the provider to our requests means. Pure: an answer in, tokens or an error out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from functools import cached_property
+from typing import Any
+
+from app.bff.errors import ClientRejected, GrantRefused, ProviderUnavailable
+from app.bff.oidc.documents import parse_json_object
+from app.bff.sessions.session import Target, TokenSet
+
+# RFC 6749 §5.2. Only invalid_grant says that this code or refresh token is dead; the others say that
+# we asked wrongly, which is the operator's business and no reason to end a session.
+_DEAD = "invalid_grant"
+_OURS = {
+    "invalid_client",
+    "unauthorized_client",
+    "invalid_scope",
+    "invalid_target",  # RFC 8707 §2
+    "invalid_request",
+    "invalid_dpop_proof",
+    "use_dpop_nonce",
+    "unsupported_grant_type",
+}
+_BUSY = (408, 429)
+_TROUBLE = ("server_error", "temporarily_unavailable")
+_LONGEST_SECONDS = 3600
+_UNSUPPORTED = "unsupported_token_type"  # RFC 7009 §2.2.1
+_ACCESS_TOKENS = (  # RFC 8693 §3: what we can put on a request
+    "urn:ietf:params:oauth:token-type:access_token",
+    "urn:ietf:params:oauth:token-type:jwt",
+)
+
+
+@dataclass(frozen=True)
+class EndpointResponse:
+    """What an endpoint of the provider has answered, and when (seconds since the epoch)."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    received_at: float
+
+    @cached_property
+    def document(self) -> Mapping[str, Any]:
+        """The JSON object in the body; empty if it is anything else."""
+        return parse_json_object(self.body) or {}
+
+    @property
+    def error(self) -> Any:
+        return self.document.get("error")
+
+
+def parse_token_response(answer: EndpointResponse, *, target: Target, token_type: str) -> TokenSet:
+    """Return the tokens in an answer of the token endpoint.
+
+    Raises GrantRefused (the code or refresh token is dead), ClientRejected (the operator must act)
+    or ProviderUnavailable (try later). Tokens of another type than `token_type` are refused.
+    """
+    if answer.status < 500 and answer.error == _DEAD:
+        raise GrantRefused("the provider answered invalid_grant")
+    if answer.status != 200 or answer.error is not None:
+        raise _refusal(answer)
+    return _token_set(answer, target, token_type)
+
+
+def parse_exchange_response(answer: EndpointResponse, *, target: Target, token_type: str) -> TokenSet:
+    """Return the access token in an answer to a token exchange.
+
+    Raises as `parse_token_response` does, but never GrantRefused: no refresh token was at stake.
+    """
+    if answer.status != 200 or answer.error is not None:
+        raise _refusal(answer)
+    tokens = _token_set(answer, target, token_type)
+    if answer.document.get("issued_token_type") not in _ACCESS_TOKENS:  # required, RFC 8693 §2.2.1
+        raise ProviderUnavailable("what the provider gave in exchange is no access token")
+    return replace(tokens, refresh_token=None, id_token=None)  # not those of the user's own session
+
+
+def parse_pushed_response(answer: EndpointResponse) -> str:
+    """Return the `request_uri` of a pushed authorization request (RFC 9126 §2.2); raises alike."""
+    request_uri = answer.document.get("request_uri")
+    if answer.status in (200, 201) and isinstance(request_uri, str) and request_uri:
+        return request_uri
+    raise _refusal(answer)
+
+
+def check_revoked(answer: EndpointResponse) -> None:
+    """Return if a token is revoked. Raises GrantRefused if this provider never revokes such tokens."""
+    if answer.status in (200, 204):
+        return
+    if answer.status == 400 and answer.error == _UNSUPPORTED:
+        raise GrantRefused("the provider does not revoke tokens of this kind")
+    raise _refusal(answer)
+
+
+def _refusal(answer: EndpointResponse) -> ProviderUnavailable:
+    """Return the error for an answer that is no success: was it a refusal, or trouble over there?"""
+    status, error = answer.status, answer.error
+    busy = status in _BUSY or error in _TROUBLE
+    if 400 <= status < 500 and isinstance(error, str) and not busy:
+        known = error in _OURS or error == _DEAD
+        return ClientRejected(f"the provider answered {error if known else 'an error of its own'}")
+    wait = retry_after_seconds(answer.headers, now=answer.received_at)
+    return ProviderUnavailable(f"the provider answered {status}", retry_after_seconds=wait)
+
+
+def retry_after_seconds(headers: Mapping[str, str], *, now: float) -> int | None:
+    """Return the Retry-After of an answer in seconds, at most an hour; None if there is none."""
+    value = headers.get("Retry-After", "")
+    if value.isascii() and value.isdigit():
+        return min(int(value[:9]), _LONGEST_SECONDS)
+    try:
+        date = parsedate_to_datetime(value)
+        seconds = date.replace(tzinfo=date.tzinfo or UTC).timestamp() - now  # RFC 9110 §5.6.7
+    except (ValueError, OverflowError):
+        return None
+    return min(max(math.ceil(seconds), 0), _LONGEST_SECONDS)
+
+
+def _token_set(answer: EndpointResponse, target: Target, token_type: str) -> TokenSet:
+    document, now = answer.document, answer.received_at
+    access_token = _text(document.get("access_token"))
+    if access_token is None:
+        raise ProviderUnavailable("the token response has no access token")
+    if str(document.get("token_type", "bearer")).lower() != token_type.lower():  # some write it in lower case
+        raise ProviderUnavailable(f"the token response is of another type than {token_type}")
+    return TokenSet(
+        target=target,
+        access_token=access_token,
+        received_at=now,
+        expires_at=_expires_at(document.get("expires_in"), now=now),
+        refresh_token=_text(document.get("refresh_token")),
+        id_token=_text(document.get("id_token")),
+        scope=_text(document.get("scope")),
+    )
+
+
+def _expires_at(expires_in: Any, *, now: float) -> float | None:
+    """Return when `expires_in` seconds are over; None for what is not a number."""
+    try:
+        seconds = float(expires_in)  # a string at PayPal
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return now + seconds if math.isfinite(seconds) else None
+
+
+def _text(value: Any) -> str | None:
+    """Return what can stand in a header and a form (RFC 6749 appendix A), else None."""
+    fits = isinstance(value, str) and value.isascii() and value.isprintable()
+    return value or None if fits else None

@@ -1,0 +1,72 @@
+"""What can be asked of a login: by a page, by a handler that wants more than just anybody. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from app.bff.errors import BadRequest
+
+# The letters of a scope token (RFC 6749 §3.3): a value stands between quotes in a header, and in a list.
+_VALUE = r"[\x21\x23-\x5b\x5d-\x7e]+"
+_RULES = {
+    "login_hint": (r"[^\x00-\x1f\x7f-\x9f]{1,300}", "one line of up to 300 characters"),
+    "acr_values": (
+        rf"(?=.{{1,500}}$){_VALUE}(?: {_VALUE})*",
+        "names with one space between, up to 500 characters",
+    ),
+    "max_age": (r"[0-9]{1,9}", "a whole number of seconds"),
+}
+
+
+@dataclass(frozen=True)
+class AuthenticationRequirements:
+    """How somebody must have signed in: in one of the ways `acr`, at most `max_age` seconds ago.
+
+    Raises ValueError for an `acr` or a `max_age` that no provider could be asked for.
+    """
+
+    acr: tuple[str, ...] = ()
+    max_age: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in self.params.items():
+            _check(name, str(value))
+        if " " in "".join(self.acr):
+            raise ValueError("acr_values must be one name, or several of them in a list")
+
+    @classmethod
+    def of(cls, params: Mapping[str, str]) -> Self:
+        """Return those among the parameters of a login that the provider's answer must live up to."""
+        max_age = params.get("max_age")
+        return cls(tuple(params.get("acr_values", "").split()), None if max_age is None else int(max_age))
+
+    @property
+    def params(self) -> dict[str, str | int]:
+        """The parameters of a login that asks for it (OIDC Core §3.1.2.1, RFC 9470 §4)."""
+        acr_values: dict[str, str | int] = {"acr_values": " ".join(self.acr)} if self.acr else {}
+        return acr_values if self.max_age is None else {**acr_values, "max_age": self.max_age}
+
+
+def login_parameters(params: Mapping[str, str]) -> dict[str, str]:
+    """Return what `params` ask of a login, by the names that the provider knows; or raise BadRequest.
+
+    Whether it knows the prompt is another question.
+    """
+    known = {"login_hint": params.get("hint"), **params}
+    asked = {name: known.get(name) for name in ("prompt", *_RULES)}
+    there = {name: value for name, value in asked.items() if value is not None}
+    for name, value in there.items():
+        try:
+            _check(name, value)
+        except ValueError as error:
+            raise BadRequest(str(error)) from None
+    return there
+
+
+def _check(name: str, value: str) -> None:
+    pattern, words = _RULES.get(name, (".*", ""))
+    if not re.fullmatch(pattern, value):
+        raise ValueError(f"{name} must be {words}")

@@ -1,0 +1,69 @@
+"""Tells a proxy whether it may forward a request by itself, and with which token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tornado.httputil import HTTPServerRequest
+from tornado.routing import Router
+
+from app.bff.clients.bearer import Credential
+from app.bff.errors import Forbidden, MethodNotAllowed
+from app.bff.proxy.rules import route_for, upstream_path
+from app.bff.proxy.streaming import StreamingDelegate
+from app.bff.services import Services
+from app.bff.web.forwarded import asked_of_proxy, is_trusted
+
+_KEPT_SECONDS = 5  # how long a proxy may act on an answer; after a logout, that is how long it is wrong
+
+_NOT_KEPT = {"cache-control": ("Cache-Control", "no-store")}
+
+
+class ForwardAuthRouter(Router):
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def find_handler(self, request: HTTPServerRequest, **_: Any) -> ForwardAuth | None:
+        return ForwardAuth(self._services, request) if request.path == "/bff/forward-auth" else None
+
+
+class ForwardAuth(StreamingDelegate):
+    """Answers 204 with the `Authorization` for the API, or refuses as the remote API itself would.
+
+    The answer holds a token: it is for proxies that BFF_TRUSTED_PROXIES names, and must never be
+    forwarded to a browser. Such a proxy says what it was asked in `X-Forwarded-Uri`, and may say in
+    `X-Remote-Api` the path of the API that it would send it to.
+    """
+
+    async def answer(self) -> None:
+        settings = self.services.settings
+        if not is_trusted(self.request.remote_ip or "", settings.trusted_proxies):
+            raise Forbidden("only a proxy that BFF_TRUSTED_PROXIES names may ask this")
+        method, target = asked_of_proxy(self.request.headers)
+        api = route_for(target.partition("?")[0], settings.remote_apis)
+        if api is None:
+            raise Forbidden("there is no remote API at this address")
+        if self.request.headers.get("X-Remote-Api", api.path) not in ("", api.path):
+            raise Forbidden("the proxy would send this to another API")
+        if method not in api.methods:
+            raise MethodNotAllowed(allowed=api.methods)
+        path = upstream_path(target, api.path)
+        client = self.services.clients.create(api.client, await self.require_session())
+        credential = await client.prefetch()
+        if credential is None:
+            self.send(204)
+            return
+        proof = client.proof(credential, method, path)
+        self.send(204, [*proof.items(), ("X-Accel-Expires", str(self._kept_seconds(credential)))])
+
+    def own_headers(self, status: int) -> dict[str, tuple[str, str]]:
+        """No browser sees a yes; nobody may keep it longer than it says."""
+        return _NOT_KEPT if status == 204 else super().own_headers(status)
+
+    def _kept_seconds(self, credential: Credential) -> int:
+        """How long nginx may keep the answer: never beyond the token, and no proof more than once."""
+        if credential.dpop_key is not None:
+            return 0
+        now = self.services.clock()
+        left = _KEPT_SECONDS if credential.expires_at is None else credential.expires_at - now - 1
+        return max(0, int(min(_KEPT_SECONDS, left)))

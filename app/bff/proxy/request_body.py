@@ -1,0 +1,102 @@
+"""A request's body on its way through us: never more than one chunk of it is held."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+
+from app.bff.errors import BadRequest, TooLarge, TooSlow
+
+_LINGER_SECONDS, _LINGER_STALL_SECONDS = 30, 2  # as nginx does: lingering_time, lingering_timeout
+
+
+def has_body(headers: Mapping[str, str]) -> bool:
+    says_length = "Content-Length" in headers and headers["Content-Length"] != "0"
+    return says_length or "Transfer-Encoding" in headers
+
+
+def declared_length(headers: Mapping[str, str]) -> int | None:
+    """Return how long a request says that its body is, or None if it comes in chunks.
+
+    Raises BadRequest if there is any doubt where it ends: two programs that read it differently make
+    two requests of one (RFC 9112 §11.2).
+    """
+    length, coding = headers.get("Content-Length"), headers.get("Transfer-Encoding")
+    if coding is not None and length is None and coding.lower() == "chunked":
+        return None
+    length = "0" if length is None else length
+    if coding is not None or not re.fullmatch("[0-9]{1,18}", length):
+        raise BadRequest("it is not clear where this request ends")
+    return int(length)
+
+
+class RequestBody:
+    """What the browser sends, read no faster than somebody takes it.
+
+    Iterating raises TooLarge after `max_bytes`, and TooSlow if nothing arrives for `stall_seconds`.
+    `error` is what was raised: whoever iterates may hide it.
+    """
+
+    def __init__(self, *, max_bytes: int, stall_seconds: float) -> None:
+        self.error: TooLarge | TooSlow | None = None
+        self._max_bytes = max_bytes
+        self._stall_seconds = stall_seconds
+        self._chunks: asyncio.Queue[bytes] = asyncio.Queue()
+        self._wanted = asyncio.Event()
+        self._is_over = False
+        self.asked = False  # for any of it
+        self.ended = False
+
+    async def wanted(self) -> None:
+        """Return when the first chunk is to be read; a browser that waits to be asked is asked then."""
+        await self._wanted.wait()
+
+    async def put(self, chunk: bytes) -> None:
+        """Hand over a chunk, and return when the next one may come."""
+        if self._is_over:
+            return
+        self._wanted.clear()
+        self._chunks.put_nowait(chunk)
+        await self._wanted.wait()
+
+    def end(self) -> None:
+        self.ended = True
+        self._chunks.put_nowait(b"")
+
+    def let_go(self) -> None:
+        """Nobody takes any more of it."""
+        self._is_over = True
+        self._wanted.set()
+
+    async def discard(self) -> None:
+        """Throw away what still comes, for as long as it keeps coming."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER_SECONDS):
+                while not self.ended:
+                    self._wanted.set()
+                    async with asyncio.timeout(_LINGER_STALL_SECONDS):
+                        await self._chunks.get()
+
+    async def read(self) -> bytes:
+        return b"".join([chunk async for chunk in self])
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        received = 0
+        while chunk := await self._next():
+            received += len(chunk)
+            if received > self._max_bytes:
+                self.error = TooLarge(f"at most {self._max_bytes} bytes may be sent here")
+                raise self.error
+            yield chunk
+
+    async def _next(self) -> bytes:
+        self.asked = True
+        self._wanted.set()
+        try:
+            async with asyncio.timeout(self._stall_seconds):
+                return await self._chunks.get()
+        except TimeoutError:
+            self.error = TooSlow("the rest of the request did not arrive")
+            raise self.error from None

@@ -1,0 +1,152 @@
+"""Every decision about a forwarded request, free of I/O: which route, which path, which headers."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from urllib.parse import unquote
+
+from app.bff.errors import BadRequest
+from app.bff.settings.load import RemoteApiSettings
+from app.bff.web.headers import SECURITY_HEADERS
+
+Headers = list[tuple[str, str]]
+
+_HOP_BY_HOP = {
+    "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te",
+    "trailer", "transfer-encoding", "upgrade",
+}  # fmt: skip
+# What the browser says about itself to us, or what only a proxy that we trust may say (RFC 9700 §4.13).
+_NOT_UPSTREAM = _HOP_BY_HOP | {
+    "host", "cookie", "authorization", "dpop", "x-csrf", "x-remote-api", "origin", "referer", "expect",
+    "forwarded", "x-real-ip", "true-client-ip", "x-client-ip", "x-original-url", "x-rewrite-url",
+}  # fmt: skip
+_NOT_UPSTREAM_PREFIXES = ("x-forwarded-", "sec-fetch-", "sec-websocket-", "proxy-")
+# An API must not write our cookies, loosen our pages' rules, or let other sites read what we answer.
+_NOT_DOWNSTREAM = _HOP_BY_HOP | SECURITY_HEADERS | {
+    "set-cookie", "set-cookie2", "server", "date", "alt-svc", "clear-site-data", "refresh",
+    "service-worker-allowed", "dpop-nonce", "x-request-id", "content-security-policy-report-only",
+}  # fmt: skip
+# What means the same to whoever reads it: no escapes, no empty segment, none that begins with a dot.
+_PLAIN_PATH = re.compile(r"(?:[A-Za-z0-9_~-][A-Za-z0-9_.~-]*/)*(?:[A-Za-z0-9_~-][A-Za-z0-9_.~-]*)?")
+_KNOWN_NAMES = 1024  # the same few dozen names in every request
+# Those that are registered, but for 1005, 1006 and 1015: these say that nothing was sent.
+_CLOSE_CODES = {1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014}
+
+
+def route_for(path: str, apis: Sequence[RemoteApiSettings]) -> RemoteApiSettings | None:
+    """Return the remote API whose prefix is the longest that `path` lies under."""
+    under = [api for api in apis if path == api.path or path.startswith(f"{api.path}/")]
+    return max(under, key=lambda api: len(api.path), default=None)
+
+
+def upstream_path(target: str, prefix: str) -> str:
+    """Return what follows `prefix` in a request target, query included, as it was sent.
+
+    Raises BadRequest for a path that could leave the client's base URL on any server that decodes
+    once more than the last one did (RFC 10017 §6.1.3.6).
+    """
+    path, question_mark, query = target.removeprefix(prefix).partition("?")
+    path = path.removeprefix("/")
+    if _climbs(path) or "#" in target:  # URL parsers cut at `#`: `..#` is `..`
+        raise BadRequest("the path has a segment that could lead outside of this API")
+    return path + question_mark + query
+
+
+def _climbs(path: str) -> bool:
+    if _PLAIN_PATH.fullmatch(path):
+        return False
+    plain = unquote(unquote(unquote(path)))
+    if re.search(r"[\x00-\x1f\x7f\\]", plain):
+        return True
+    segments = [segment.partition(";")[0] for segment in plain.split("/")]  # `..;` is `..` to some
+    return any(segment in (".", "..") for segment in segments) or "" in segments[:-1]
+
+
+def upstream_headers(headers: Iterable[tuple[str, str]], *, fixed: Collection[str] = ()) -> Headers:
+    """Return the browser's headers that an API may see: no cookie, no credentials, no hop-by-hop.
+
+    `fixed` are the names, in small letters, of those that the named client has values of its own for.
+    """
+    kept = _kept(headers, _is_for_api, _read_as_utf8)
+    return [(name, value) for name, value in kept if name.lower() not in fixed] if fixed else kept
+
+
+def downstream_headers(headers: Iterable[tuple[str, str]]) -> Headers:
+    """Return the API's headers that the browser may see: no cookie, no CORS, no hop-by-hop."""
+    return _kept(headers, _is_for_browser, _read_as_latin_1)
+
+
+@functools.lru_cache(maxsize=_KNOWN_NAMES)
+def _is_for_api(name: str) -> bool:
+    low = name.lower()
+    return low not in _NOT_UPSTREAM and not low.startswith(_NOT_UPSTREAM_PREFIXES)
+
+
+@functools.lru_cache(maxsize=_KNOWN_NAMES)
+def _is_for_browser(name: str) -> bool:
+    low = name.lower()
+    return low not in _NOT_DOWNSTREAM and not low.startswith("access-control-")
+
+
+def _read_as_utf8(value: str) -> str:
+    """Return what stays the same: Tornado has read it as Latin-1, and aiohttp will write it in UTF-8."""
+    with suppress(UnicodeDecodeError):
+        return value.encode("latin-1").decode()
+    return value
+
+
+def _read_as_latin_1(value: str) -> str:
+    """Return what stays the same: aiohttp has read it as UTF-8, and Tornado will write it in Latin-1."""
+    return value.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def opens_websocket(method: str, headers: Mapping[str, str], api: RemoteApiSettings) -> bool:
+    """Whether a request opens a WebSocket (RFC 6455 §4.1) to an API that may be asked with its method."""
+    if "Upgrade" not in headers or headers["Upgrade"].lower() != "websocket":
+        return False
+    return method == "GET" and method in api.methods
+
+
+def offered_subprotocols(headers: Mapping[str, str]) -> list[str]:
+    """Return what the browser can speak inside the WebSocket, best first."""
+    names = (name.strip() for name in headers.get("Sec-WebSocket-Protocol", "").split(","))
+    return [name for name in names if name]
+
+
+def status_of_refusal(status: int) -> int:
+    """Return what the browser gets when an API answers a WebSocket's handshake with `status`."""
+    return status if 400 <= status < 500 or status in (503, 504) else 502
+
+
+def close_code_to_pass_on(code: int | None, *, otherwise: int) -> int:
+    """Return a close code if it may be sent at all (RFC 6455 §7.4)."""
+    may_be_sent = code is not None and (code in _CLOSE_CODES or 3000 <= code < 5000)
+    return code if code is not None and may_be_sent else otherwise
+
+
+def _kept(
+    headers: Iterable[tuple[str, str]], is_kept: Callable[[str], bool], recoded: Callable[[str], str]
+) -> Headers:
+    kept, named = [], ""
+    for name, value in headers:
+        if is_kept(name):
+            kept.append((name, value if value.isascii() else recoded(value)))
+        elif name.lower() == "connection":
+            named += f",{value}"
+    return _without(kept, named) if named else kept
+
+
+def _without(headers: Headers, connection: str) -> Headers:
+    """Leave out what the sender's `Connection` names: it is between the two of us (RFC 9110 §7.6.1)."""
+    listed = _listed(connection)
+    return [(name, value) for name, value in headers if name.lower() not in listed] if listed else headers
+
+
+@functools.lru_cache(maxsize=16)  # `keep-alive`, as a rule
+def _listed(connection: str) -> frozenset[str]:
+    """Return the names of headers, in small letters, that would be passed on if they were not named here."""
+    tokens = {token.strip().lower() for token in connection.split(",")}
+    return frozenset(tokens - _HOP_BY_HOP - {"", "close"})

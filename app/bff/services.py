@@ -1,0 +1,140 @@
+"""Everything that lives as long as the process: built, opened and closed here."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from ssl import SSLContext
+
+import jinja2
+
+from app.bff.clients.registry import HttpClientFactory
+from app.bff.crypto import Vault
+from app.bff.errors import StoreUnavailable
+from app.bff.oidc.client import OidcClient
+from app.bff.oidc.dpop import new_key
+from app.bff.oidc.http import tls
+from app.bff.oidc.metadata import Provider, provider_http
+from app.bff.paths import PROJECT
+from app.bff.sessions.events import SessionEvents
+from app.bff.sessions.interfaces import SessionStore
+from app.bff.sessions.outbox import Outbox
+from app.bff.sessions.replay import ReplayCache
+from app.bff.sessions.session import Lifetime, Session, session_ref
+from app.bff.sessions.stores import open_stores
+from app.bff.settings.load import BffSettings
+from app.bff.tokens.application import ApplicationTokens
+from app.bff.tokens.revocation import Revocation
+from app.bff.tokens.user import UserTokens
+from app.bff.web.cookies import CookiePolicy
+from app.bff.web.templates import page_environment
+
+_TOUCH_AFTER_SECONDS = 60  # the idle time is written at most once a minute, not on every request
+
+
+@dataclass(frozen=True)
+class Services:
+    """What handlers use. `clock` is seconds since the epoch, and the only one they look at."""
+
+    settings: BffSettings
+    clock: Callable[[], float]
+    vault: Vault
+    cookies: CookiePolicy
+    lifetime: Lifetime
+    sessions: SessionStore
+    outbox: Outbox
+    replay_cache: ReplayCache
+    endings: SessionEvents
+    provider: Provider
+    oidc: OidcClient
+    tokens: UserTokens
+    revocation: Revocation
+    clients: HttpClientFactory
+    pages: jinja2.Environment
+    stopping: asyncio.Event
+    in_flight_requests: set[object] = field(default_factory=set)  # requests that a stop must wait for
+
+    async def load_session(self, session_id: str | None, *, keep_alive: bool = True) -> Session | None:
+        """Return the session that a cookie opens; looking at it keeps it alive, as a rule."""
+        session = await self.sessions.get(session_ref(session_id)) if session_id else None
+        now = self.clock()
+        if session is None or not keep_alive or now < session.renewed_at + _TOUCH_AFTER_SECONDS:
+            return session
+        ends = self.lifetime.end(created_at=session.created_at, now=now)
+        try:
+            await self.sessions.touch(session.ref, renewed_at=now, expires_at=ends)
+        except StoreUnavailable:  # the next request tries again; this one has its session
+            return session
+        return replace(session, renewed_at=now, expires_at=ends)
+
+
+@asynccontextmanager
+async def running_services(
+    settings: BffSettings, *, clock: Callable[[], float] = time.time
+) -> AsyncIterator[Services]:
+    """Build all services inside the running loop, and close them in the opposite order.
+
+    Neither the provider nor the database is needed to start: what fails is logged, and recovers.
+    """
+    services = _built(settings, clock)
+    async with AsyncExitStack() as closing:
+        closing.push_async_callback(services.sessions.close)
+        closing.push_async_callback(services.provider.close)
+        closing.push_async_callback(services.oidc.close)
+        closing.push_async_callback(services.tokens.settle)
+        closing.push_async_callback(services.clients.close)
+        await closing.enter_async_context(services.endings.running())
+        yield services
+
+
+def _built(settings: BffSettings, clock: Callable[[], float]) -> Services:
+    context = tls()
+    vault = Vault(settings.key_ring)
+    stopping = asyncio.Event()
+    kept = open_stores(settings, vault, clock=clock)
+    provider = _provider(settings, context, clock)
+    oidc = OidcClient(settings, provider, tls=context, clock=clock)
+    revocation = Revocation(oidc, kept.outbox, at_end=settings.revoke_refresh_token_on_logout, clock=clock)
+    margin = settings.refresh_before_expiration_seconds
+    lease = _lease_seconds(settings)
+    users = UserTokens(
+        kept.sessions, oidc, revocation, margin_seconds=margin, lease_seconds=lease, clock=clock
+    )
+    own_key = new_key() if settings.dpop else None
+    application = ApplicationTokens(oidc, margin_seconds=margin, dpop_key=own_key, clock=clock)
+    return Services(
+        settings=settings,
+        clock=clock,
+        vault=vault,
+        cookies=CookiePolicy(https=settings.https, samesite=settings.cookie_samesite),
+        lifetime=Lifetime(settings.session_idle_seconds, settings.session_absolute_seconds),
+        sessions=kept.sessions,
+        outbox=kept.outbox,
+        replay_cache=kept.replay_cache,
+        endings=SessionEvents(kept.ended, stopping),
+        provider=provider,
+        oidc=oidc,
+        tokens=users,
+        revocation=revocation,
+        clients=HttpClientFactory(settings.http_clients, users, application, clock=clock),
+        pages=page_environment(PROJECT / "templates", debug=settings.debug),
+        stopping=stopping,
+    )
+
+
+def _lease_seconds(settings: BffSettings) -> float:
+    """Longer than a refresh can take: metadata, token, again with a nonce, keys; and one write."""
+    return 4 * settings.provider_timeout_seconds + 10
+
+
+def _provider(settings: BffSettings, context: SSLContext, clock: Callable[[], float]) -> Provider:
+    return Provider(
+        settings.issuer,
+        provider_http(settings.provider_timeout_seconds, context),
+        timeout_seconds=settings.provider_timeout_seconds,
+        keys_cooldown_seconds=settings.provider_keys_cooldown_seconds,
+        clock=clock,
+    )

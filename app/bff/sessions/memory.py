@@ -1,0 +1,199 @@
+"""Everything that a store keeps, in this process alone: for development, gone at every restart."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
+from dataclasses import replace
+
+from app.bff.sessions.events import QUIET_SECONDS, REASON_KEPT_SECONDS
+from app.bff.sessions.outbox import Pending, new_pending
+from app.bff.sessions.reencrypt import ReencryptResult
+from app.bff.sessions.session import Reason, Session
+
+
+class MemorySessions:
+    """A SessionStore in a dictionary, and the SessionEndSource of it."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._sessions: dict[str, Session] = {}
+        self._leases: dict[str, tuple[str, float]] = {}  # owner, and until when
+        self._ended: dict[str, tuple[Reason, float]] = {}  # why, and until when that is known
+        self._followers: set[asyncio.Queue[Mapping[str, Reason]]] = set()
+
+    async def open(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        self._sessions.clear()
+
+    async def ping(self) -> None:
+        pass
+
+    async def create(self, session: Session) -> None:
+        self._clear_away()
+        self._sessions[session.ref] = session
+
+    async def get(self, ref: str) -> Session | None:
+        session = self._sessions.get(ref)
+        return session if session and self._clock() < session.expires_at else None
+
+    async def lease(self, ref: str, *, owner: str, until: float) -> Session | None:
+        session = await self.get(ref)
+        taken_by, taken_until = self._leases.get(ref, (owner, 0))
+        if session is None or (taken_by != owner and self._clock() < taken_until):
+            return None
+        self._leases[ref] = owner, until
+        return session
+
+    async def release(self, ref: str, *, owner: str) -> None:
+        if self._holds(ref, owner):
+            del self._leases[ref]
+
+    async def save(self, session: Session, *, lease: str | None = None) -> Session | None:
+        current = await self.get(session.ref)
+        if current is None or current.version != session.version:
+            return None
+        if lease is not None and not self._holds(session.ref, lease):
+            return None
+        saved = replace(
+            session,
+            version=session.version + 1,
+            renewed_at=current.renewed_at,
+            expires_at=current.expires_at,
+        )
+        self._sessions[session.ref] = saved
+        if lease is not None:
+            del self._leases[session.ref]
+        return saved
+
+    def _holds(self, ref: str, owner: str) -> bool:
+        return self._leases.get(ref, ("", 0))[0] == owner
+
+    async def touch(self, ref: str, *, renewed_at: float, expires_at: float) -> None:
+        session = await self.get(ref)
+        if session:
+            self._sessions[ref] = replace(session, renewed_at=renewed_at, expires_at=expires_at)
+
+    async def delete(self, ref: str, *, reason: Reason) -> Session | None:
+        session = await self.get(ref)
+        self._forget(ref)
+        if session is not None:
+            self._ended[ref] = reason, self._clock() + REASON_KEPT_SECONDS
+            for follower in self._followers:
+                follower.put_nowait({ref: reason})
+        return session
+
+    async def reasons(self, refs: Collection[str]) -> Mapping[str, Reason]:
+        over = [ref for ref in refs if await self.get(ref) is None]
+        return {ref: self._ended.get(ref, (Reason.EXPIRED, 0))[0] for ref in over}
+
+    async def watch(self) -> AsyncGenerator[Mapping[str, Reason]]:
+        endings = asyncio.Queue[Mapping[str, Reason]]()
+        self._followers.add(endings)
+        try:
+            yield {}
+            while True:
+                yield await _next(endings)
+        finally:
+            self._followers.remove(endings)
+
+    async def of_user(self, issuer: str, subject: str) -> list[Session]:
+        return [
+            session
+            async for session in self.every()
+            if (session.issuer, session.subject) == (issuer, subject)
+        ]
+
+    async def of_sid(self, issuer: str, sid: str) -> list[Session]:
+        wanted = issuer, sid
+        return [session async for session in self.every() if (session.issuer, session.sid) == wanted]
+
+    async def every(self) -> AsyncIterator[Session]:
+        for session in sorted(self._sessions.values(), key=lambda session: session.created_at):
+            if self._clock() < session.expires_at:
+                yield session
+
+    async def reseal(self) -> ReencryptResult:
+        return ReencryptResult()  # nothing is sealed here
+
+    def _forget(self, ref: str) -> None:
+        self._sessions.pop(ref, None)
+        self._leases.pop(ref, None)
+
+    def _clear_away(self) -> None:
+        now = self._clock()
+        for ref in [ref for ref, session in self._sessions.items() if session.expires_at <= now]:
+            self._forget(ref)
+        self._ended = {ref: known for ref, known in self._ended.items() if now < known[1]}
+
+
+async def _next(endings: asyncio.Queue[Mapping[str, Reason]]) -> Mapping[str, Reason]:
+    try:
+        async with asyncio.timeout(QUIET_SECONDS):
+            return await endings.get()
+    except TimeoutError:
+        return {}
+
+
+class MemoryOutbox:
+    """An Outbox in a dictionary."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._waiting: dict[str, tuple[float, Pending]] = {}  # when it is due, and what
+
+    async def open(self) -> None:
+        pass
+
+    async def put(self, issuer: str, refresh_token: str, *, due_at: float, expires_at: float) -> Pending:
+        self._clear_away()
+        pending = new_pending(issuer, refresh_token, expires_at=expires_at)
+        self._waiting[pending.id] = due_at, pending
+        return pending
+
+    async def claim(self, *, until: float) -> Pending | None:
+        self._clear_away()
+        now = self._clock()
+        due = [(due_at, pending) for due_at, pending in self._waiting.values() if due_at <= now]
+        if not due:
+            return None
+        _, pending = min(due, key=lambda waiting: waiting[0])
+        claimed = replace(pending, tries=pending.tries + 1)
+        self._waiting[claimed.id] = until, claimed
+        return claimed
+
+    async def postpone(self, pending_id: str, *, due_at: float) -> None:
+        if pending_id in self._waiting:
+            _, pending = self._waiting[pending_id]
+            self._waiting[pending_id] = due_at, pending
+
+    async def remove(self, pending_id: str) -> None:
+        self._waiting.pop(pending_id, None)
+
+    async def reseal(self) -> ReencryptResult:
+        return ReencryptResult()
+
+    def _clear_away(self) -> None:
+        now = self._clock()
+        self._waiting = {id_: entry for id_, entry in self._waiting.items() if now < entry[1].expires_at}
+
+
+class MemoryReplayCache:
+    """ReplayCache in a dictionary."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._seen: dict[str, float] = {}  # until when
+
+    async def open(self) -> None:
+        pass
+
+    async def has(self, key: str) -> bool:
+        return self._clock() < self._seen.get(key, 0)
+
+    async def add(self, key: str, *, until: float) -> None:
+        now = self._clock()
+        self._seen = {kept: end for kept, end in self._seen.items() if now < end} | {key: until}

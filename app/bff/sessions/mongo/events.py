@@ -1,0 +1,96 @@
+"""Which sessions in MongoDB are over, and why; a replica set tells by itself."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from contextlib import AsyncExitStack, suppress
+from typing import Any
+
+from pymongo.errors import OperationFailure
+
+from app.bff.errors import StoreUnavailable
+from app.bff.sessions.events import QUIET_SECONDS, REASON_KEPT_SECONDS
+from app.bff.sessions.mongo.connection import collection, date, translate_driver_errors, uncancelled
+from app.bff.sessions.session import Reason
+
+_STANDALONE = 40573  # "The $changeStream stage is only supported on replica sets"
+
+# Nobody but `tombstone` replaces a record; it is deleted when its time is over, or by hand.
+_ENDINGS = [{"$match": {"operationType": {"$in": ["replace", "delete"]}}}]
+_REASONS = {reason.value: reason for reason in Reason}
+
+
+def tombstone(reason: Reason, *, now: float) -> dict[str, Any]:
+    """Return what takes the place of a session's record when it is ended, for as long as its reason is kept.
+
+    It has no `expires_at`, so to whoever looks for a session it is not there.
+    """
+    return {"ended": reason.value, "forget_at": date(now + REASON_KEPT_SECONDS)}
+
+
+def reason_in(record: Mapping[str, Any] | None, *, now: float) -> Reason | None:
+    """Return why a session is over, from what its record has become, or None while it lives."""
+    if record is not None and "ended" in record:
+        return _REASONS.get(record["ended"], Reason.EXPIRED)  # a newer version of us may know others
+    lives = record is not None and now < record["expires_at"].timestamp()
+    return None if lives else Reason.EXPIRED
+
+
+class MongoSessionEndSource:
+    """The SessionEndSource of MongoSessions. The client belongs to whoever made it."""
+
+    def __init__(self, client: Any, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._sessions = collection(client, "sessions")
+
+    async def reasons(self, refs: Collection[str]) -> Mapping[str, Reason]:
+        records = await uncancelled(self._found(refs))
+        now = self._clock()
+        return {ref: reason for ref in refs if (reason := reason_in(records.get(ref), now=now))}
+
+    async def _found(self, refs: Collection[str]) -> dict[str, dict[str, Any]]:
+        wanted = {"_id": {"$in": list(refs)}}
+        async with translate_driver_errors():
+            records = await self._sessions.find(wanted, {"ended": 1, "expires_at": 1}).to_list(None)
+        return {record["_id"]: record for record in records}
+
+    async def watch(self) -> AsyncGenerator[Mapping[str, Reason]]:
+        async with AsyncExitStack() as closing:
+            stream = await uncancelled(self._watched(closing))
+            if stream is None:
+                return
+            yield {}
+            while True:
+                change = await uncancelled(_next_in(stream))
+                yield self._ending_in(change) if change else {}
+
+    async def _watched(self, closing: AsyncExitStack) -> Any | None:
+        """Return an open change stream, or None if this database has none."""
+        async with translate_driver_errors():
+            try:
+                watching = self._sessions.watch(_ENDINGS, max_await_time_ms=QUIET_SECONDS * 1000)
+                stream = await watching if inspect.isawaitable(watching) else watching  # PyMongo's is
+                closing.push_async_callback(_close, stream)
+                return await stream.__aenter__()  # where Motor opens it
+            except OperationFailure as error:
+                if error.code == _STANDALONE:
+                    return None
+                raise
+
+    def _ending_in(self, change: Mapping[str, Any]) -> Mapping[str, Reason]:
+        reason = reason_in(change.get("fullDocument"), now=self._clock())
+        return {change["documentKey"]["_id"]: reason} if reason else {}
+
+
+async def _next_in(stream: Any) -> Mapping[str, Any] | None:
+    async with translate_driver_errors():
+        change: Mapping[str, Any] | None = await stream.try_next()
+    return change
+
+
+async def _close(stream: Any) -> None:
+    with suppress(StoreUnavailable):
+        async with translate_driver_errors():
+            await stream.close()

@@ -1,0 +1,111 @@
+"""The outbox in MongoDB, sealed: what has to be revoked survives a crash of ours and of the database."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from bson.binary import Binary
+from pymongo import ReturnDocument
+
+from app.bff.crypto import Unsealable, Vault
+from app.bff.sessions.mongo.connection import collection, date, translate_driver_errors
+from app.bff.sessions.mongo.reencrypt import reseal
+from app.bff.sessions.outbox import Pending, new_pending
+from app.bff.sessions.reencrypt import ReencryptResult
+
+log = logging.getLogger(__name__)
+
+
+class MongoOutbox:
+    """An Outbox in the collection `revocations`. The client belongs to whoever made it."""
+
+    def __init__(self, client: Any, vault: Vault, *, clock: Callable[[], float] = time.time) -> None:
+        self._vault = vault
+        self._clock = clock
+        self._revocations = collection(client, "revocations")
+
+    async def open(self) -> None:
+        """Make the indexes. The TTL index only clears away: `claim` checks `expires_at` itself."""
+        async with translate_driver_errors():
+            await self._revocations.create_index("expires_at", expireAfterSeconds=0)
+            await self._revocations.create_index("due_at")
+
+    async def put(self, issuer: str, refresh_token: str, *, due_at: float, expires_at: float) -> Pending:
+        pending = new_pending(issuer, refresh_token, expires_at=expires_at)
+        record = {
+            "_id": pending.id,
+            **self._sealed(pending.id, _to_bytes(pending)),
+            "due_at": date(due_at),
+            "expires_at": date(expires_at),
+            "tries": pending.tries,
+        }
+        async with translate_driver_errors():
+            await self._revocations.insert_one(record)
+        return pending
+
+    async def claim(self, *, until: float) -> Pending | None:
+        now = date(self._clock())  # looked at once, so that what does not open comes by once
+        while record := await self._claimed(now, date(until)):
+            if pending := self._opened(record):
+                return pending
+        return None
+
+    async def _claimed(self, now: datetime, until: datetime) -> dict[str, Any] | None:
+        async with translate_driver_errors():
+            record: dict[str, Any] | None = await self._revocations.find_one_and_update(
+                {"due_at": {"$lte": now}, "expires_at": {"$gt": now}},
+                {"$set": {"due_at": until}, "$inc": {"tries": 1}},
+                sort=[("due_at", 1)],
+                return_document=ReturnDocument.AFTER,
+            )
+        return record
+
+    async def postpone(self, pending_id: str, *, due_at: float) -> None:
+        async with translate_driver_errors():
+            await self._revocations.update_one({"_id": pending_id}, {"$set": {"due_at": date(due_at)}})
+
+    async def remove(self, pending_id: str) -> None:
+        async with translate_driver_errors():
+            await self._revocations.delete_one({"_id": pending_id})
+
+    async def reseal(self) -> ReencryptResult:
+        return await reseal(self._revocations, self._vault, self._sealed_anew, now=self._clock())
+
+    def _sealed(self, pending_id: str, content: bytes) -> dict[str, Any]:
+        return {"sealed": Binary(self._vault.seal(content, place=_place(pending_id)))}
+
+    def _sealed_anew(self, record: dict[str, Any]) -> dict[str, Any]:
+        return self._sealed(record["_id"], self._content(record))
+
+    def _content(self, record: dict[str, Any]) -> bytes:
+        return self._vault.open(bytes(record["sealed"]), place=_place(record["_id"]))
+
+    def _opened(self, record: dict[str, Any]) -> Pending | None:
+        try:
+            content = json.loads(self._content(record))
+        except Unsealable as error:
+            # Never deleted: with the right key ring on this process it may well open again.
+            log.error(
+                "revocation could not be opened", extra={"revocation": record["_id"], "reason": str(error)}
+            )
+            return None
+        return Pending(
+            record["_id"],
+            content["issuer"],
+            content["refresh_token"],
+            expires_at=record["expires_at"].timestamp(),
+            tries=record["tries"],
+        )
+
+
+def _to_bytes(pending: Pending) -> bytes:
+    return json.dumps({"issuer": pending.issuer, "refresh_token": pending.refresh_token}).encode()
+
+
+def _place(pending_id: str) -> str:
+    return f"revocation {pending_id}"

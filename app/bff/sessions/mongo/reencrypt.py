@@ -1,0 +1,64 @@
+"""Sealing records anew with the first key of the ring, while everybody else goes on working."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from bson.binary import Binary
+from pymongo import UpdateOne
+
+from app.bff.crypto import Unsealable, Vault
+from app.bff.sessions.mongo.connection import date, translate_driver_errors
+from app.bff.sessions.reencrypt import ReencryptResult
+
+_AT_ONCE = 200  # records
+
+Record = dict[str, Any]
+
+
+def sealed_by(key_id: bytes) -> dict[str, Any]:
+    """The condition for sealed bytes that begin so: their bits are compared, and no record travels."""
+    others = bytes(byte ^ 0xFF for byte in key_id)
+    return {"$bitsAllSet": Binary(key_id), "$bitsAllClear": Binary(others)}
+
+
+async def reseal(
+    records: Any, vault: Vault, anew: Callable[[Record], Record], *, now: float
+) -> ReencryptResult:
+    """Go once through the living records that the first key has not sealed.
+
+    `anew` returns the members that take the place of those in a record, or raises Unsealable. They
+    are written only if what is sealed is still the same, byte for byte: what somebody else has
+    written meanwhile is newer, and sealed by them.
+    """
+    older = {"$type": "binData", "$not": sealed_by(vault.key_ids[0])}
+    found = records.find({"sealed": older, "expires_at": {"$gt": date(now)}}, {"sealed": 1})
+    total = ReencryptResult()
+    while batch := await _next(found):
+        total += await _resealed(records, batch, anew)
+    return total
+
+
+async def _next(found: Any) -> list[Record]:
+    async with translate_driver_errors():
+        return list(await found.to_list(_AT_ONCE))
+
+
+async def _resealed(
+    records: Any, batch: Sequence[Record], anew: Callable[[Record], Record]
+) -> ReencryptResult:
+    writes = [write for record in batch if (write := _write(record, anew))]
+    if not writes:
+        return ReencryptResult(unopened=len(batch))
+    async with translate_driver_errors():
+        # `version` stays: it counts new tokens, and a refresh under way has still to be saved.
+        written = (await records.bulk_write(writes, ordered=False)).matched_count
+    return ReencryptResult(written, len(writes) - written, len(batch) - len(writes))
+
+
+def _write(record: Record, anew: Callable[[Record], Record]) -> UpdateOne | None:
+    try:
+        return UpdateOne({"_id": record["_id"], "sealed": record["sealed"]}, {"$set": anew(record)})
+    except Unsealable:
+        return None

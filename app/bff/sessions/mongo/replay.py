@@ -1,0 +1,31 @@
+"""Logout tokens that were seen, in MongoDB: every process knows of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from app.bff.sessions.mongo.connection import collection, date, translate_driver_errors
+
+
+class MongoReplayCache:
+    """ReplayCache in the collection `logout_tokens`. The client belongs to whoever made it."""
+
+    def __init__(self, client: Any, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._seen = collection(client, "logout_tokens")
+
+    async def open(self) -> None:
+        """Make the index. It only clears away: `has` checks `expires_at` itself."""
+        async with translate_driver_errors():
+            await self._seen.create_index("expires_at", expireAfterSeconds=0)
+
+    async def has(self, key: str) -> bool:
+        async with translate_driver_errors():
+            found = await self._seen.find_one({"_id": key, "expires_at": {"$gt": date(self._clock())}})
+        return found is not None
+
+    async def add(self, key: str, *, until: float) -> None:
+        async with translate_driver_errors():
+            await self._seen.update_one({"_id": key}, {"$set": {"expires_at": date(until)}}, upsert=True)

@@ -1,0 +1,223 @@
+"""Sessions in MongoDB, sealed, through Motor or through PyMongo's own asyncio client."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import asdict, fields
+from datetime import datetime
+from typing import Any
+
+from bson.binary import Binary
+from pymongo import ReturnDocument
+
+from app.bff.batch_loader import BatchLoader
+from app.bff.crypto import Unsealable, Vault
+from app.bff.sessions.mongo.connection import collection, date, disconnect, translate_driver_errors
+from app.bff.sessions.mongo.events import tombstone
+from app.bff.sessions.mongo.reencrypt import reseal
+from app.bff.sessions.reencrypt import ReencryptResult
+from app.bff.sessions.session import LOGIN, Reason, Session, Target, TokenSet
+from app.bff.telemetry.logs import short
+
+log = logging.getLogger(__name__)
+
+_OPENED = ("sealed", "version", "renewed_at", "expires_at")  # of a record: what a session is made of
+_KEPT_OPEN = 256  # sessions, the last that were looked at
+
+
+class MongoSessions:
+    """A SessionStore in the collection `sessions`; see the README for the shape of a record."""
+
+    def __init__(self, client: Any, vault: Vault, *, clock: Callable[[], float] = time.time) -> None:
+        self._client = client
+        self._vault = vault
+        self._clock = clock
+        self._sessions = collection(client, "sessions")
+        self._reads = BatchLoader(self._look_up)
+        # The record is read each time; what opens to the same as last time is not opened again.
+        self._session = functools.lru_cache(maxsize=_KEPT_OPEN)(self._unsealed)
+
+    async def open(self) -> None:
+        """Make the indexes. Those of time only clear away: every read checks `expires_at` itself."""
+        async with translate_driver_errors():
+            await self._sessions.create_index("expires_at", expireAfterSeconds=0)
+            await self._sessions.create_index("forget_at", expireAfterSeconds=0)
+            await self._sessions.create_index("user")
+            await self._sessions.create_index("sid")
+
+    async def close(self) -> None:
+        await disconnect(self._client)
+
+    async def ping(self) -> None:
+        async with translate_driver_errors():
+            await self._client.admin.command("ping")
+
+    async def create(self, session: Session) -> None:
+        record = {
+            "_id": session.ref,
+            **self._sealed(session, to_bytes(session)),
+            "version": session.version,
+            "created_at": date(session.created_at),
+            "renewed_at": date(session.renewed_at),
+            "expires_at": date(session.expires_at),
+        }
+        async with translate_driver_errors():
+            await self._sessions.insert_one(record)
+
+    async def get(self, ref: str) -> Session | None:
+        return self._opened(await self._reads.get(ref))
+
+    async def _look_up(self, refs: Sequence[str]) -> dict[str, dict[str, Any]]:
+        async with translate_driver_errors():
+            if len(refs) == 1:
+                records = [await self._sessions.find_one(self._living(refs[0]), _OPENED)]
+            else:
+                living = {"_id": {"$in": refs}, **self._unexpired()}
+                records = await self._sessions.find(living, _OPENED).to_list(None)
+        return {record["_id"]: record for record in records if record is not None}
+
+    async def lease(self, ref: str, *, owner: str, until: float) -> Session | None:
+        over = {"lease.until": {"$lte": date(self._clock())}}
+        free = {"$or": [{"lease": None}, over, {"lease.owner": owner}]}
+        taken = {"$set": {"lease": {"owner": owner, "until": date(until)}}}
+        return await self._updated({**self._living(ref), **free}, taken)
+
+    async def release(self, ref: str, *, owner: str) -> None:
+        async with translate_driver_errors():
+            await self._sessions.update_one({"_id": ref, "lease.owner": owner}, {"$unset": {"lease": ""}})
+
+    async def save(self, session: Session, *, lease: str | None = None) -> Session | None:
+        expected = {**self._living(session.ref), "version": session.version}
+        change: dict[str, Any] = {"$set": self._sealed(session, to_bytes(session)), "$inc": {"version": 1}}
+        if lease is not None:
+            expected["lease.owner"] = lease
+            change["$unset"] = {"lease": ""}
+        return await self._updated(expected, change)
+
+    async def _updated(self, expected: dict[str, Any], change: dict[str, Any]) -> Session | None:
+        async with translate_driver_errors():
+            record = await self._sessions.find_one_and_update(
+                expected, change, return_document=ReturnDocument.AFTER
+            )
+        return self._opened(record)
+
+    async def touch(self, ref: str, *, renewed_at: float, expires_at: float) -> None:
+        times = {"renewed_at": date(renewed_at), "expires_at": date(expires_at)}
+        async with translate_driver_errors():
+            await self._sessions.update_one(self._living(ref), {"$set": times})
+
+    async def delete(self, ref: str, *, reason: Reason) -> Session | None:
+        left = tombstone(reason, now=self._clock())
+        async with translate_driver_errors():
+            record = await self._sessions.find_one_and_replace(self._living(ref), left)
+        return self._opened(record)
+
+    async def of_user(self, issuer: str, subject: str) -> list[Session]:
+        return await self._found("user", f"{issuer} {subject}")
+
+    async def of_sid(self, issuer: str, sid: str) -> list[Session]:
+        return await self._found("sid", f"{issuer} {sid}")
+
+    async def _found(self, tag: str, value: str) -> list[Session]:
+        wanted = {tag: {"$in": self._vault.tags(value)}, **self._unexpired()}
+        async with translate_driver_errors():
+            records = await self._sessions.find(wanted).sort("created_at", 1).to_list(None)
+        return [session for record in records if (session := self._opened(record))]
+
+    async def every(self) -> AsyncIterator[Session]:
+        records = self._sessions.find(self._unexpired())
+        while True:
+            async with translate_driver_errors():
+                record = await anext(records, None)
+            if record is None:
+                return
+            if session := self._opened(record):
+                yield session
+
+    async def reseal(self) -> ReencryptResult:
+        return await reseal(self._sessions, self._vault, self._sealed_anew, now=self._clock())
+
+    def _living(self, ref: str) -> dict[str, Any]:
+        return {"_id": ref, **self._unexpired()}
+
+    def _unexpired(self) -> dict[str, Any]:
+        return {"expires_at": {"$gt": date(self._clock())}}
+
+    def _sealed(self, session: Session, content: bytes) -> dict[str, Any]:
+        """What depends on the key ring; written anew with every save, so that old keys fall out of use."""
+        return {
+            "user": self._vault.tag(f"{session.issuer} {session.subject}"),
+            "sid": self._vault.tag(f"{session.issuer} {session.sid}"),
+            "sealed": Binary(self._vault.seal(content, place=_place(session.ref))),
+        }
+
+    def _sealed_anew(self, record: dict[str, Any]) -> dict[str, Any]:
+        """The same content, also what a newer version of us has written into it."""
+        content = self._vault.open(bytes(record["sealed"]), place=_place(record["_id"]))
+        return self._sealed(from_bytes(content), content)
+
+    def _opened(self, record: dict[str, Any] | None) -> Session | None:
+        if record is None:
+            return None
+        try:
+            return self._session(
+                record["_id"],
+                bytes(record["sealed"]),
+                record["version"],
+                record["renewed_at"],
+                record["expires_at"],
+            )
+        except Unsealable as error:
+            # Never deleted: with the right key ring on this process it may well open again.
+            log.error(
+                "session could not be opened", extra={"session": short(record["_id"]), "reason": str(error)}
+            )
+            return None
+
+    def _unsealed(
+        self, ref: str, sealed: bytes, version: int, renewed_at: datetime, expires_at: datetime
+    ) -> Session:
+        return from_bytes(
+            self._vault.open(sealed, place=_place(ref)),
+            version=version,
+            renewed_at=renewed_at.timestamp(),
+            expires_at=expires_at.timestamp(),
+        )
+
+
+def to_bytes(session: Session) -> bytes:
+    return json.dumps(asdict(session)).encode()
+
+
+def from_bytes(data: bytes, **current: Any) -> Session:
+    """Return the session in `data`, with the `current` fields that a record keeps outside the seal."""
+    content = _known(Session, json.loads(data))
+    content["tokens"] = _token_set(content["tokens"])
+    content["others"] = tuple(_token_set(kept) for kept in content.get("others", ()))
+    return Session(**{**content, **current})
+
+
+def _token_set(content: dict[str, Any]) -> TokenSet:
+    target = content.get("target")
+    known = _known(TokenSet, content)
+    known["target"] = Target(**_known(Target, target)) if target and any(target.values()) else LOGIN
+    return TokenSet(**known)
+
+
+def _known(shape: Any, content: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what a newer version of us has written: during a deploy both are at work."""
+    names = _names(shape)
+    return {name: value for name, value in content.items() if name in names}
+
+
+@functools.cache
+def _names(shape: Any) -> frozenset[str]:
+    return frozenset(field.name for field in fields(shape))
+
+
+def _place(ref: str) -> str:
+    return f"session {ref}"

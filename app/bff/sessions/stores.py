@@ -1,0 +1,45 @@
+"""All that is kept outside of requests, in one place or in another: the settings choose it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from app.bff.crypto import Vault
+from app.bff.sessions.events import SessionEndSource
+from app.bff.sessions.interfaces import SessionStore
+from app.bff.sessions.memory import MemoryOutbox, MemoryReplayCache, MemorySessions
+from app.bff.sessions.mongo.connection import connect
+from app.bff.sessions.mongo.events import MongoSessionEndSource
+from app.bff.sessions.mongo.outbox import MongoOutbox
+from app.bff.sessions.mongo.replay import MongoReplayCache
+from app.bff.sessions.mongo.sessions import MongoSessions
+from app.bff.sessions.outbox import Outbox
+from app.bff.sessions.replay import ReplayCache
+from app.bff.settings.load import BffSettings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Stores:
+    sessions: SessionStore
+    ended: SessionEndSource
+    outbox: Outbox
+    replay_cache: ReplayCache
+
+
+def open_stores(settings: BffSettings, vault: Vault, *, clock: Callable[[], float]) -> Stores:
+    """Raises SettingsError if the driver does not understand BFF_SESSION_STORE."""
+    if settings.session_store == "memory:":
+        log.warning("sessions are kept in memory: they end when this process does")
+        sessions = MemorySessions(clock=clock)
+        return Stores(sessions, sessions, MemoryOutbox(clock=clock), MemoryReplayCache(clock=clock))
+    client = connect(settings.session_store, driver=settings.mongodb_driver)
+    return Stores(
+        MongoSessions(client, vault, clock=clock),
+        MongoSessionEndSource(client, clock=clock),
+        MongoOutbox(client, vault, clock=clock),
+        MongoReplayCache(client, clock=clock),
+    )

@@ -1,0 +1,43 @@
+"""One task per key, however many callers: whoever asks while it runs waits for the same one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Hashable
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class SingleFlight(Generic[T]):
+    """Runs at most one task per key at a time.
+
+    A task belongs to no caller: a browser that goes away cancels its own waiting and never the
+    work, so a refresh is not cut off between the provider's answer and our write.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: dict[Hashable, asyncio.Task[T]] = {}
+
+    async def join(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return the result of the task for `key`, starting it with `work` if there is none."""
+        return await asyncio.shield(self.start(key, work))
+
+    def start(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
+        """Start the task for `key` if there is none, without waiting for it."""
+        task = self._tasks.get(key)
+        if task is None:
+            task = asyncio.create_task(work())
+            self._tasks[key] = task
+            task.add_done_callback(lambda done: self._landed(key, done))
+        return task
+
+    def _landed(self, key: Hashable, task: asyncio.Task[T]) -> None:
+        del self._tasks[key]
+        if not task.cancelled():
+            task.exception()  # seen, also when every caller has left: no "never retrieved" in the log
+
+    async def settle(self) -> None:
+        """Wait until nothing is under way, for a shutdown that loses nothing."""
+        while self._tasks:
+            await asyncio.wait(list(self._tasks.values()))

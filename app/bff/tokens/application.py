@@ -1,0 +1,72 @@
+"""Access tokens that speak for this application itself (client credentials), good right now."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from app.bff.errors import GrantRefused, ProviderUnavailable, TokenUnavailable
+from app.bff.oidc.client import OidcClient
+from app.bff.oidc.dpop import DpopKey
+from app.bff.sessions.session import Target, TokenSet
+from app.bff.singleflight import SingleFlight
+from app.bff.tokens.policy import TokenRequest
+
+log = logging.getLogger(__name__)
+
+
+class ApplicationTokens:
+    """Hands out tokens of our own: one per target, shared by everybody in this process."""
+
+    def __init__(
+        self,
+        client: OidcClient,
+        *,
+        margin_seconds: float,
+        dpop_key: DpopKey | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.dpop_key = dpop_key
+        self._client = client
+        self._margin_seconds = margin_seconds
+        self._clock = clock
+        self._tokens: dict[Target, TokenSet] = {}
+        self._flights = SingleFlight[TokenSet]()
+
+    async def get(self, target: Target, *, rejected: str | None = None) -> str:
+        """Return the access token of `tokens`."""
+        return (await self.tokens(target, rejected=rejected)).access_token
+
+    async def tokens(self, target: Target, *, rejected: str | None = None) -> TokenSet:
+        """Return an access token that is good right now and is not `rejected`.
+
+        Raises TokenUnavailable if the provider does not answer, or refuses; a token that is inside the
+        margin but alive is returned even then, and nobody waits while it is being renewed.
+        """
+        wanted = TokenRequest(self._margin_seconds, self._clock, target, rejected)
+        return wanted.fresh(self) or await self._renewed(wanted)
+
+    def tokens_for(self, target: Target) -> TokenSet | None:
+        return self._tokens.get(target)
+
+    async def _renewed(self, wanted: TokenRequest) -> TokenSet:
+        flight = self._flights.start(wanted.target, lambda: self._fetch(wanted.target))
+        if tokens := wanted.usable_while_renewing(self):
+            return tokens
+        try:
+            return await asyncio.shield(flight)
+        except TokenUnavailable as error:
+            return wanted.unexpired_or_raise(self, error)
+
+    async def _fetch(self, target: Target) -> TokenSet:
+        try:
+            tokens = await self._client.client_credentials(target, dpop_key=self.dpop_key)
+        except (GrantRefused, ProviderUnavailable) as error:
+            log.warning("no token of our own", extra={"reason": str(error)})
+            raise TokenUnavailable(
+                "no token of our own", retry_after_seconds=error.retry_after_seconds
+            ) from error
+        self._tokens[target] = tokens
+        return tokens

@@ -1,0 +1,215 @@
+"""New tokens for a session: under a lease, and saved before anybody uses them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from weakref import WeakValueDictionary
+
+from app.bff.errors import (
+    GrantRefused,
+    NoSession,
+    ProviderUnavailable,
+    ReauthenticationRequired,
+    SessionEnded,
+    StoreUnavailable,
+    TokenUnavailable,
+    Unauthorized,
+    UntrustedToken,
+)
+from app.bff.oidc.client import OidcClient
+from app.bff.oidc.keys import UnknownKey
+from app.bff.sessions.interfaces import SessionStore
+from app.bff.sessions.session import Reason, Session, Target, TokenSet
+from app.bff.singleflight import SingleFlight
+from app.bff.telemetry.logs import short
+from app.bff.tokens.policy import TokenRequest
+from app.bff.tokens.revocation import Revocation
+
+log = logging.getLogger(__name__)
+
+
+def growing_pauses() -> Iterator[float]:
+    """Yield seconds to wait before looking again: short at first, then twice a second."""
+    pause = 0.02
+    while True:
+        yield pause
+        pause = min(pause * 1.5, 0.5)
+
+
+class Refresher:
+    """Gets new tokens for sessions, for one target at a time per session among all processes.
+
+    Whatever the target, it is the one refresh token of the session that is used. So in a process the
+    targets take turns, and a process takes the session's lease; the others wait, and read what it has
+    written. A holder that dies is succeeded when its lease ends; should it come back late, the
+    session's `version` keeps it from overwriting anything.
+    """
+
+    def __init__(
+        self,
+        sessions: SessionStore,
+        client: OidcClient,
+        revocation: Revocation,
+        *,
+        lease_seconds: float,
+        pauses: Callable[[], Iterator[float]] = growing_pauses,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._sessions = sessions
+        self._client = client
+        self._revocation = revocation
+        self._lease_seconds = lease_seconds
+        self._pauses = pauses
+        self._clock = clock
+        self._owner = secrets.token_hex(8)  # the same for all: a lease whose answer was lost is ours still
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._unsaved: dict[str, Session] = {}
+        self._saving = SingleFlight[None]()
+
+    async def renew(self, ref: str, wanted: TokenRequest) -> TokenSet:
+        """Return tokens that are `wanted`, getting new ones if nobody else does; raises Unauthorized."""
+        async with self._turns.setdefault(ref, asyncio.Lock()):
+            return await self._renew(ref, wanted)
+
+    async def _renew(self, ref: str, wanted: TokenRequest) -> TokenSet:
+        for pause in self._pauses():
+            if ref in self._unsaved:
+                return wanted.unexpired_or_raise(
+                    self._unsaved[ref], StoreUnavailable("the session is not saved yet")
+                )
+            # Read again: the session that the caller saw may have been refreshed, or ended, since.
+            session = await self._current(ref)
+            if self._is_done(session, wanted):
+                return wanted.unexpired_or_raise(session, _no_way())
+            until = self._clock() + self._lease_seconds
+            leased = await self._sessions.lease(ref, owner=self._owner, until=until)
+            if leased is not None:
+                return await self._renew_leased(leased, wanted)
+            if tokens := wanted.unexpired(session):  # somebody else is refreshing: nobody needs to wait
+                return tokens
+            await asyncio.sleep(pause)
+        raise AssertionError("pauses never end")
+
+    async def settle(self) -> None:
+        """Wait until everything that was refreshed is saved."""
+        await self._saving.settle()
+
+    async def _current(self, ref: str) -> Session:
+        session = await self._sessions.get(ref)
+        if session is None:
+            raise NoSession("the session is over")
+        return session
+
+    def _is_done(self, session: Session, wanted: TokenRequest) -> bool:
+        """Whether the session has what is wanted, or there is no way to get it."""
+        has_the_means = wanted.target.exchanged or session.tokens.refresh_token is not None
+        has_moved = session.issuer != self._client.issuer  # BFF_ISSUER was changed: nothing of it goes there
+        return wanted.fresh(session) is not None or not has_the_means or has_moved
+
+    async def _renew_leased(self, session: Session, wanted: TokenRequest) -> TokenSet:
+        if self._is_done(session, wanted):  # since we looked
+            await self._release(session)
+            return wanted.unexpired_or_raise(session, _no_way())
+        try:
+            newer = await self._ask(session, wanted.target)
+        except GrantRefused:
+            return await self._refused(session, wanted)
+        except ProviderUnavailable as error:
+            log.warning("refresh failed", extra=_about(session, error))
+            await self._release(session)
+            retry = TokenUnavailable(error.title, retry_after_seconds=error.retry_after_seconds)
+            return wanted.unexpired_or_raise(session, retry)
+        return await self._save(session, newer, wanted)
+
+    async def _ask(self, session: Session, target: Target) -> TokenSet:
+        if target.exchanged:
+            subject = session.tokens.access_token
+            return await self._client.exchange(subject, target=target, dpop_key=session.dpop_key)
+        refresh_token = session.tokens.refresh_token or ""
+        return await self._client.refresh(refresh_token, target=target, dpop_key=session.dpop_key)
+
+    async def _release(self, session: Session) -> None:
+        with contextlib.suppress(StoreUnavailable):  # then it ends by itself
+            await self._sessions.release(session.ref, owner=self._owner)
+
+    async def _save(self, session: Session, newer: TokenSet, wanted: TokenRequest) -> TokenSet:
+        checked = await self._with_checked_id_token(session, newer)
+        changed = session.updated_by(checked, now=self._clock())
+        try:
+            saved = await self._is_saved(changed)
+        except StoreUnavailable:
+            self._unsaved[session.ref] = changed
+            self._saving.start(session.ref, lambda: self._save_when_possible(changed, wanted))
+            return newer
+        if not saved:
+            return await self._overtaken(changed, wanted)
+        log.info("session refreshed", extra={"session": short(session.ref)})
+        return newer
+
+    async def _is_saved(self, changed: Session) -> bool:
+        """Save under our lease; or without, if it has run out: `version` says whether ours is newer."""
+        under_lease = await self._sessions.save(changed, lease=self._owner)
+        return under_lease is not None or await self._sessions.save(changed) is not None
+
+    async def _save_when_possible(self, changed: Session, wanted: TokenRequest) -> None:
+        """Try until the store answers: the old refresh token is used up, this is the only one there is."""
+        for pause in self._pauses():
+            await asyncio.sleep(pause)
+            try:
+                if not await self._is_saved(changed):
+                    await self._overtaken(changed, wanted)
+            except StoreUnavailable:
+                if self._clock() < changed.expires_at:
+                    continue
+            except Unauthorized:
+                log.info("session ended before it was saved", extra={"session": short(changed.ref)})
+            del self._unsaved[changed.ref]
+            return
+
+    async def _with_checked_id_token(self, session: Session, newer: TokenSet) -> TokenSet:
+        if newer.id_token is None:
+            return newer
+        try:
+            await self._client.check_refreshed(newer.id_token, earlier=dict(session.claims))
+        except (ProviderUnavailable, UnknownKey) as error:  # cannot be checked: the one we have will do
+            log.warning("refreshed id token not used", extra=_about(session, error))
+            return replace(newer, id_token=None)
+        except UntrustedToken as error:
+            log.error("refreshed id token refused", extra=_about(session, error))
+            for tokens in (session.tokens, newer):
+                await self._revocation.revoke_all(replace(session, tokens=tokens))
+            await self._sessions.delete(session.ref, reason=Reason.PROVIDER)
+            raise SessionEnded("the provider answered for somebody else") from error
+        return newer
+
+    async def _overtaken(self, changed: Session, wanted: TokenRequest) -> TokenSet:
+        """Somebody wrote or ended the session while we refreshed; or it was we, and the answer was lost."""
+        current = await self._sessions.get(changed.ref)
+        if current is None or current.tokens.refresh_token is None:
+            await self._revocation.revoke_all(changed)  # after a logout nothing new may live on
+        if current is None:
+            raise NoSession("the session is over")
+        return wanted.unexpired_or_raise(current, _no_way())
+
+    async def _refused(self, session: Session, wanted: TokenRequest) -> TokenSet:
+        """After `invalid_grant`: one more look, since another process may have used the token first."""
+        current = await self._sessions.get(session.ref)
+        if current is not None and (tokens := wanted.fresh(current)):
+            return tokens
+        log.warning("refresh refused, session ended", extra={"session": short(session.ref)})
+        await self._sessions.delete(session.ref, reason=Reason.PROVIDER)
+        raise SessionEnded("the provider has ended this session")
+
+
+def _no_way() -> ReauthenticationRequired:
+    return ReauthenticationRequired("the session cannot get another token")
+
+
+def _about(session: Session, error: Exception) -> dict[str, str]:
+    return {"session": short(session.ref), "reason": str(error)}

@@ -1,0 +1,149 @@
+"""A user's access token that is good right now: one refresh per session, however many callers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from app.bff.errors import NoSession, StoreUnavailable
+from app.bff.oidc.client import OidcClient
+from app.bff.sessions.interfaces import SessionStore
+from app.bff.sessions.outbox import Pending
+from app.bff.sessions.session import LOGIN, Reason, Session, Target, TokenSet
+from app.bff.singleflight import SingleFlight
+from app.bff.telemetry.logs import short
+from app.bff.tokens.policy import TokenRequest
+from app.bff.tokens.refresh import Refresher
+from app.bff.tokens.revocation import Revocation
+
+log = logging.getLogger(__name__)
+
+_SETTLE_SECONDS = 20
+_PATIENCE_SECONDS = 1  # with a provider that has to revoke: whoever ends a session waits for the answer
+
+
+class UserTokens:
+    """Hands out a user's access token, renewing it when it is about to expire.
+
+    Ten requests that find the same expired token cause one refresh: the first starts a task, all ten
+    wait for it, and the task belongs to none of them. While the token is alive nobody waits at all.
+
+    `get`, `tokens` and `for_session` raise, and all of it means 401 for the caller: NoSession; SessionEnded,
+    the provider refused the refresh token; ReauthenticationRequired, there is none; TokenUnavailable,
+    the provider did not answer: the session stays, try later.
+    """
+
+    def __init__(
+        self,
+        sessions: SessionStore,
+        client: OidcClient,
+        revocation: Revocation,
+        *,
+        margin_seconds: float,
+        lease_seconds: float = 30,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._sessions = sessions
+        self._margin_seconds = margin_seconds
+        self._clock = clock
+        self._revocation = revocation
+        self._refresher = Refresher(sessions, client, revocation, lease_seconds=lease_seconds, clock=clock)
+        self._flights = SingleFlight[TokenSet]()
+        self._attempts = SingleFlight[bool]()  # to revoke a refresh token
+
+    async def get(self, session: Session, *, target: Target = LOGIN, rejected: str | None = None) -> str:
+        """Return the access token of `tokens`."""
+        return (await self.tokens(session, target=target, rejected=rejected)).access_token
+
+    async def tokens(
+        self, session: Session, *, target: Target = LOGIN, rejected: str | None = None
+    ) -> TokenSet:
+        """Return an access token for `target` that is good right now and is not `rejected`.
+
+        `rejected` is a token that an API has just refused. A token that somebody else has got
+        meanwhile will do: a hundred refused requests cause one refresh, not a hundred.
+        """
+        wanted = TokenRequest(self._margin_seconds, self._clock, target, rejected)
+        tokens = wanted.fresh(session) or await self._renewed(session, wanted)
+        if tokens.access_token == rejected:  # joined a flight that was looking for any fresh token
+            tokens = await self._renewed(session, wanted)
+        return tokens
+
+    async def for_session(self, ref: str, *, scope: str | None = None, resource: str | None = None) -> str:
+        """Return the user's access token, good right now, for work outside a request.
+
+        `ref` is the `ref` of a session. It opens nothing in a browser, so a job queue may keep it. It
+        does not keep the session alive either: once that is over, by time or by logout, NoSession is raised.
+        """
+        session = await self._sessions.get(ref)
+        if session is None:
+            raise NoSession("the session is over")
+        return await self.get(session, target=Target(scope, resource))
+
+    async def revoke(self, session: Session) -> None:
+        """Revoke the session's refresh token by hand; the access token lives on until it expires.
+
+        The session is without it at once. If the provider does not answer it is revoked later.
+        """
+        current = await self._sessions.get(session.ref)
+        if current is None:
+            return
+        kept = await self._revocation.keep(current)
+        # Out of the session first: a refresh with it now would be refused, and end the session.
+        without = replace(current, tokens=replace(current.tokens, refresh_token=None))
+        if kept and await self._sessions.save(without) is None:  # refreshed meanwhile: there is another one
+            await self.revoke(session)
+        for pending in kept:
+            await self._revocation.attempt(pending)
+
+    async def end(self, ref: str, reason: Reason, *, revoke: bool = True) -> None:
+        """End a session: it is gone for every process, then its refresh token is revoked.
+
+        A provider that takes its time is asked in the background. Do not `revoke` where another
+        session may live on the same grant: to many providers, that is all logins of one browser.
+        """
+        session = await self._sessions.get(ref)
+        if session is None:
+            return
+        kept = await self._revocation.enqueue_on_end(session) if revoke else []
+        ended = await self._sessions.delete(ref, reason=reason)
+        if ended is not None:
+            log.info("session ended", extra={"session": short(ref), "reason": reason})
+            refreshed_since = ended.tokens.refresh_token != session.tokens.refresh_token
+            if revoke and refreshed_since:
+                kept += await self._revocation.enqueue_on_end(ended)
+        await self._attempt(kept)
+
+    async def _attempt(self, kept: list[Pending]) -> None:
+        attempts = [self._attempts.start(each.id, partial(self._revocation.attempt, each)) for each in kept]
+        if attempts:
+            await asyncio.wait(attempts, timeout=_PATIENCE_SECONDS)
+
+    async def settle(self) -> None:
+        """Wait for the refreshes that are under way, so that a shutdown loses no rotated token."""
+        try:
+            async with asyncio.timeout(_SETTLE_SECONDS):
+                await self._flights.settle()
+                await self._refresher.settle()
+                await self._attempts.settle()
+        except TimeoutError:
+            log.error("stopped before every refreshed session could be saved")
+
+    async def _renewed(self, session: Session, wanted: TokenRequest) -> TokenSet:
+        flight = self._flights.start((session.ref, wanted.target), lambda: self._renew(session.ref, wanted))
+        if tokens := wanted.usable_while_renewing(session):
+            return tokens
+        try:
+            return await asyncio.shield(flight)
+        except StoreUnavailable as error:
+            return wanted.unexpired_or_raise(session, error)
+
+    async def _renew(self, ref: str, wanted: TokenRequest) -> TokenSet:
+        if wanted.target.exchanged:  # for the user's own token, so that has to be good first
+            own = TokenRequest(self._margin_seconds, self._clock)
+            await self._flights.join((ref, LOGIN), lambda: self._refresher.renew(ref, own))
+        return await self._refresher.renew(ref, wanted)

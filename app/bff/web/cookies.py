@@ -1,0 +1,67 @@
+"""The names and attributes of our cookies, and what a browser's Cookie header says."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+MAX_LOGIN_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class CookiePolicy:
+    """How this site's cookies are written.
+
+    On https every name has the prefix `__Host-`, with which a browser refuses a cookie that is not
+    `Secure`, has a `Domain`, or comes from a sibling site (RFC 10017 §6.1.3.2).
+    """
+
+    https: bool
+    samesite: str
+
+    @property
+    def session_name(self) -> str:
+        return self._named("bff")
+
+    @property
+    def logout_name(self) -> str:
+        return self._named("bff-logout")
+
+    def login_name(self, state: str, created_at: float) -> str:
+        """Return the name for one login attempt: several tabs may log in at once."""
+        return f"{self._login_prefix}{int(created_at):x}-{_digest(state)}"
+
+    def login_name_of(self, state: str, names: Iterable[str]) -> str | None:
+        """Return the cookie among `names` that belongs to `state`, if it is there."""
+        wanted = _digest(state)
+        return next((name for name in self._login_names(names) if name.endswith(f"-{wanted}")), None)
+
+    def oldest_attempts(self, names: Iterable[str]) -> list[str]:
+        """Return the oldest attempts that must go before another one starts."""
+        return self._login_names(names)[: -(MAX_LOGIN_ATTEMPTS - 1)]
+
+    def session_attributes(self) -> dict[str, Any]:
+        return {**self._shared(), "samesite": self.samesite.capitalize()}
+
+    def login_cookie_attributes(self) -> dict[str, Any]:
+        """For cookies that must come along when the provider sends the browser back: Lax."""
+        return {**self._shared(), "samesite": "Lax"}
+
+    def _shared(self) -> dict[str, Any]:
+        return {"path": "/", "httponly": True, "secure": self.https}
+
+    def _named(self, name: str) -> str:
+        return f"__Host-{name}" if self.https else name
+
+    @property
+    def _login_prefix(self) -> str:
+        return self._named("bff-login-")
+
+    def _login_names(self, names: Iterable[str]) -> list[str]:
+        return sorted(name for name in names if name.startswith(self._login_prefix))
+
+
+def _digest(state: str) -> str:
+    return hashlib.sha256(state.encode()).hexdigest()[:16]

@@ -1,0 +1,50 @@
+"""The headers that every response of ours carries."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+_ALWAYS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin-allow-popups",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+_POLICY = (
+    "default-src 'none'; script-src {scripts}; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; {frames}frame-ancestors {ancestors}"
+)
+# Nobody but us sets these; how long something may be kept, an API may say of its own answers.
+SECURITY_HEADERS = frozenset(
+    name.lower() for name in (*_ALWAYS, "Content-Security-Policy", "Strict-Transport-Security")
+) - {"cache-control"}
+_TWO_YEARS = 2 * 365 * 24 * 3600  # in seconds
+
+
+def security_headers(
+    *, nonce: str | None, https: bool, login_page: str | None = None, framed_by_same_site: bool = False
+) -> dict[str, str]:
+    """Return the headers for one response; only a script with `nonce` runs on its page.
+
+    A frame on it may show this site and that of `login_page`, where a silent login passes through. With
+    `framed_by_same_site` the response itself may be shown in a frame of this site, or in a window that
+    this site opened and that returned from the provider: `window.opener` stays available.
+    """
+    policy = _POLICY.format(
+        scripts="'none'" if nonce is None else f"'nonce-{nonce}'",
+        frames=f"frame-src 'self' {_origin(login_page)}; " if login_page else "",
+        ancestors="'self'" if framed_by_same_site else "'none'",
+    )
+    headers = {**_ALWAYS, "Content-Security-Policy": policy}
+    if framed_by_same_site:
+        headers |= {"X-Frame-Options": "SAMEORIGIN", "Cross-Origin-Opener-Policy": "unsafe-none"}
+    if https:
+        headers["Strict-Transport-Security"] = f"max-age={_TWO_YEARS}"
+    return headers
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"

@@ -1,0 +1,27 @@
+"""A browser in words, so that people recognise theirs in a list."""
+
+from __future__ import annotations
+
+from ua_parser import parse
+
+_LONGEST = 500  # of a User-Agent that is looked at; whoever sends more wants to keep us busy
+_UNKNOWN = "Other"
+
+
+def describe_user_agent(user_agent: str) -> str:
+    """Return browser and device, as far as a User-Agent names them.
+
+    >>> describe_user_agent("Mozilla/5.0 (X11; Linux x86_64; rv:131.0) Gecko/20100101 Firefox/131.0")
+    'Firefox on Linux'
+    >>> describe_user_agent("curl/8")
+    'curl'
+    """
+    found = parse(user_agent[:_LONGEST])
+    browser = _family(found.user_agent) or "An unknown browser"
+    device = _family(found.device) or _family(found.os)
+    return f"{browser} on {device}" if device else browser
+
+
+def _family(part: object) -> str:
+    family = getattr(part, "family", "")
+    return "" if family == _UNKNOWN else family

@@ -1,0 +1,160 @@
+"""axe-core on a page. `python -m tests.bff.axe` audits every page in every look, and prints the figures."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from playwright.async_api import Page, expect
+
+from tests.bff.parts import Clock
+from tests.bff.people import Person, a_chromium, a_person, a_site
+
+AXE = Path(__file__).parents[2] / ".venv/node/node_modules/axe-core/axe.min.js"
+TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+RUN = "tags => axe.run({runOnly: tags, resultTypes: ['violations', 'incomplete']})"
+SCROLLED = "() => { scrollTo(9999, 0); const x = scrollX; scrollTo(0, 0); return x; }"
+HEIGHT = 800
+
+
+@dataclass(frozen=True)
+class Look:
+    scheme: Any
+    width: int
+
+    async def put_on(self, page: Page) -> None:
+        await page.emulate_media(
+            color_scheme=self.scheme, reduced_motion="reduce"
+        )  # or colours are in between
+        await page.set_viewport_size({"width": self.width, "height": HEIGHT})
+
+    def __str__(self) -> str:
+        return f"{self.scheme}, {self.width} px"
+
+
+LOOKS = [Look(scheme, width) for scheme in ("light", "dark") for width in (1280, 360)]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What axe-core found in one look: rules, and for each violation the elements."""
+
+    look: Look
+    violations: list[str]
+    undecided: list[str]
+    passed: int
+    overflow: int  # CSS pixels by which the page scrolls sideways
+
+
+async def audits(page: Page) -> AsyncIterator[Audit]:
+    """Audit the page as it is now, in every look."""
+    await page.evaluate(AXE.read_text())
+    for look in LOOKS:
+        await look.put_on(page)
+        found = await page.evaluate(RUN, TAGS)
+        yield Audit(
+            look,
+            [in_words(rule) for rule in found["violations"]],
+            [in_words(rule) for rule in found["incomplete"]],
+            len(found["passes"]),
+            await page.evaluate(SCROLLED),
+        )
+
+
+def in_words(rule: dict[str, Any]) -> str:
+    return f"{rule['id']}: {', '.join(str(node['target']) for node in rule['nodes'])}"
+
+
+async def at_home(alice: Person) -> None:
+    await alice.goes_to("/")
+    await alice.is_signed_out()
+
+
+async def at_home_signed_in(alice: Person) -> None:
+    await alice.signs_in()
+
+
+async def at_her_account(alice: Person) -> None:
+    await alice.signs_in("/account")
+    await alice.may_delete(2)
+
+
+async def at_her_sessions(alice: Person) -> None:
+    async with a_person(alice.browser, alice.site) as elsewhere:
+        await elsewhere.signs_in()
+    await alice.signs_in("/sessions")
+    await alice.may_end(1)
+
+
+async def signed_out_elsewhere(alice: Person) -> None:
+    await alice.goes_to("/signed-out?reason=signed_out_elsewhere&returnUrl=/account")
+    await alice.sees("You are signed out")
+
+
+async def lost(alice: Person) -> None:
+    await alice.goes_to("/nowhere")
+    await alice.sees("Not Found")
+
+
+async def back_from_the_provider_too_late(alice: Person) -> None:
+    await alice.goes_to("/bff/callback?state=unknown")
+    await alice.sees("Signing in did not work")
+
+
+async def moving_on(alice: Person) -> None:
+    """Between the provider and the page that was asked for, which here never comes."""
+    await alice.page.route(f"{alice.site.url}/account", lambda route: route.fulfill(status=204))
+    await alice.goes_to("/bff/login?returnUrl=/account")
+    await alice.chooses()
+    await alice.page.wait_for_url("**/bff/callback?*")
+    await alice.sees("One moment")
+    await stays(alice)
+
+
+async def silent_login(alice: Person) -> None:
+    await alice.goes_to("/bff/silent-login")
+    await alice.sees("You are not signed in")
+    await stays(alice)
+
+
+async def stays(alice: Person) -> None:
+    """On a page that shows nothing at first, because it is there for a moment only."""
+    await expect(alice.page.get_by_role("link", name="Continue")).to_be_visible()
+
+
+PLACES = [
+    at_home,
+    at_home_signed_in,
+    at_her_account,
+    at_her_sessions,
+    signed_out_elsewhere,
+    lost,
+    back_from_the_provider_too_late,
+    moving_on,
+    silent_login,
+]
+
+
+async def print_figures() -> None:
+    runs = 0
+    async with a_chromium() as chromium:
+        for place in PLACES:
+            async with a_site(Clock()) as site, a_person(chromium, site) as alice:
+                await place(alice)
+                async for audit in audits(alice.page):
+                    runs += 1
+                    print(f"{place.__name__:32} {audit.look!s:14} {figures(audit)}")
+    print(f"{runs} runs of axe-core, {len(PLACES)} pages")
+
+
+def figures(audit: Audit) -> str:
+    too_wide = f"scrolls sideways by {audit.overflow} px" if audit.overflow else "no sideways scrolling"
+    counts = f"{len(audit.violations)} violations, {audit.passed:2} rules passed, {too_wide}"
+    return "\n    ".join([counts, *audit.violations, *(f"undecided: {rule}" for rule in audit.undecided)])
+
+
+if __name__ == "__main__":
+    asyncio.run(print_figures())

@@ -1,0 +1,121 @@
+"""The certified npm package `oidc-provider` in a process of its own, and who fills in its forms."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote_plus, urljoin
+
+import httpx2
+
+from tests.bff.parts import CLIENT_ID, CLIENT_SECRET, Browser
+
+ROOT = Path(__file__).parents[2]
+SERVER = ROOT / "tests/bff/certified/server.mjs"
+PACKAGE = ROOT / ".venv/node/node_modules/oidc-provider"
+ACCESS_TOKEN_SECONDS = 300
+FILLED_IN = {"login": "alice", "password": "any will do", "logout": "yes"}
+
+
+class Certified:
+    """The certified provider, as the tests see it."""
+
+    def __init__(self, issuer: str) -> None:
+        self.issuer = issuer
+
+    async def refreshes(self) -> int:
+        """How many refresh tokens it has accepted."""
+        async with httpx2.AsyncClient() as http:
+            return int((await http.get(f"{self.issuer}/refreshes")).text)
+
+    async def pushed(self) -> int:
+        """How many authorization requests have been pushed to it."""
+        async with httpx2.AsyncClient() as http:
+            return int((await http.get(f"{self.issuer}/pushed")).text)
+
+    async def told(self) -> list[str]:
+        """How each logout token went that it has sent: `success`, or what was wrong."""
+        async with httpx2.AsyncClient() as http:
+            return list((await http.get(f"{self.issuer}/told")).json())
+
+    async def is_active(self, token: str | None) -> bool:
+        return bool((await self.introspected(token))["active"])
+
+    async def introspected(self, token: str | None) -> dict[str, Any]:
+        """What its introspection endpoint says of a token (RFC 7662)."""
+        assert token
+        basic = (quote_plus(CLIENT_ID), quote_plus(CLIENT_SECRET))
+        async with httpx2.AsyncClient() as http:
+            url = f"{self.issuer}/token/introspection"
+            response = await http.post(url, data={"token": token}, auth=basic)
+        return dict(response.raise_for_status().json())
+
+
+class Visitor(Browser):
+    """Fills in the provider's forms: the login, the consent, the sign-out."""
+
+    async def passes_the_provider(self, url: str) -> str:
+        """Follow its pages; return the URL of ours that it sends the browser to."""
+        while not url.startswith(self.app.base_url):
+            response = await self.http.get(url)
+            while response.status_code == 200:
+                action, hidden = form_in(response.text)
+                response = await self.http.post(urljoin(url, action), data={**hidden, **FILLED_IN})
+            assert response.has_redirect_location, response.text
+            url = urljoin(url, response.headers["Location"])
+        return url
+
+    async def signs_out_there(self, issuer: str) -> None:
+        """Sign out at the provider, without a word to the application."""
+        url = f"{issuer}/session/end"
+        action, hidden = form_in((await self.http.get(url)).text)
+        response = await self.http.post(urljoin(url, action), data={**hidden, **FILLED_IN})
+        assert response.has_redirect_location, response.text
+
+    async def signs_in(self, return_url: str = "/") -> httpx2.Response:
+        return await self.get(await self.passes_the_provider(await self.start_login(return_url)))
+
+
+def form_in(page: str) -> tuple[str, dict[str, str]]:
+    """Where the page's form goes, and its hidden fields."""
+    [action] = re.findall(r'<form[^>]* action="([^"]+)"', page)
+    return action, dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page))
+
+
+@asynccontextmanager
+async def certified_provider(
+    base_url: str, *, registered: dict[str, Any] | None = None, requires: Collection[str] = ()
+) -> AsyncIterator[Certified]:
+    """The provider, with us `registered` so; it may require `par` and `dpop_nonce`."""
+    node, hint = shutil.which("node"), "run scripts/test.sh, which installs it"
+    assert node, f"there is no node: install Node 20 or newer, then {hint}"
+    assert PACKAGE.is_dir(), f"the npm package oidc-provider is not there: {hint}"
+    options = {
+        "package": str(PACKAGE),
+        "client_id": CLIENT_ID,
+        "client_secret": CLIENT_SECRET,
+        "redirect_uris": [f"{base_url}/bff/callback"],
+        "post_logout_redirect_uris": [f"{base_url}/bff/logout/callback"],
+        "backchannel_logout_uri": f"{base_url}/bff/backchannel",
+        "registered": registered or {},
+        "requires_par": "par" in requires,
+        "requires_dpop_nonce": "dpop_nonce" in requires,
+        "access_token_seconds": ACCESS_TOKEN_SECONDS,
+        "token_milliseconds": 200,  # so slow that fifty callers are under way before it answers
+    }
+    process = await asyncio.create_subprocess_exec(
+        node, "--no-warnings", str(SERVER), json.dumps(options), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout
+    try:
+        first_line = await asyncio.wait_for(process.stdout.readline(), timeout=20)
+        yield Certified(json.loads(first_line)["issuer"])
+    finally:
+        process.terminate()
+        await process.wait()

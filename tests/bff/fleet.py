@@ -1,0 +1,193 @@
+"""A fleet: processes of one application that share an address, a key ring, a store and a provider."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import secrets
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+import httpx2
+from pymongo import AsyncMongoClient
+
+from app.bff.crypto import Vault
+from app.bff.dev.api import DemoApi
+from app.bff.dev.mongod import Mongod
+from app.bff.dev.provider import Client, Provider
+from app.bff.sessions.mongo.sessions import MongoSessions
+from app.bff.sessions.session import Session, session_ref
+from tests.bff.parts import CLIENT_ID, CLIENT_SECRET, FETCH, Browser
+from tests.bff.processes import Running, app_settings, free_ports, running, until
+
+COOKIE = "bff"
+HOUR = 3600
+
+
+def fleet_settings(mongod: Mongod, *, api: str, **changed: Any) -> dict[str, Any]:
+    """Settings of a fleet with a database of its own, which forwards what lies under /api to `api`."""
+    return app_settings(
+        BFF_SESSION_STORE=f"{mongod.uri}/fleet-{secrets.token_hex(4)}",
+        BFF_HTTP_CLIENTS=json.dumps({"apiClient": {"base_url": api, "token": "user"}}),
+        BFF_REMOTE_APIS='[{"path": "/api", "client": "apiClient"}]',
+        **changed,
+    )
+
+
+class Record:
+    """The session of a browser as it lies in MongoDB; the test does to it what otherwise only time does."""
+
+    def __init__(self, mongo: Any, vault: Vault, browser: Browser) -> None:
+        self._mongo = mongo
+        self._database = mongo.get_default_database()
+        self._sessions = MongoSessions(mongo, vault)
+        self._browser = browser
+
+    @property
+    def _ref(self) -> str:
+        return session_ref(self._browser.cookie(COOKIE) or "")
+
+    async def session(self) -> Session:
+        session = await self._sessions.get(self._ref)
+        assert session
+        return session
+
+    async def age_access_token(self) -> str:
+        """Move its whole life into the past; return it, the token that nobody may use any more."""
+        session = await self.session()
+        tokens = session.tokens
+        past = {"received_at": tokens.received_at - HOUR, "expires_at": tokens.received_at - HOUR / 2}
+        assert await self._sessions.save(replace(session, tokens=replace(tokens, **past)))
+        return tokens.access_token
+
+    async def leased_until(self) -> float:
+        """When the lease ends, in seconds since the epoch."""
+        record = await self._database.sessions.find_one({"_id": self._ref})
+        return float(record["lease"]["until"].timestamp())
+
+    async def end_lease(self) -> None:
+        long_ago = datetime.fromtimestamp(0, UTC)
+        await self._database.sessions.update_one({"_id": self._ref}, {"$set": {"lease.until": long_ago}})
+
+    async def writes(self) -> int:
+        """How often anybody has tried to write it; who finds that the lease is another's has tried, too."""
+        top = await self._mongo.admin.command("top")
+        return int(top["totals"][f"{self._database.name}.sessions"]["writeLock"]["count"])
+
+    async def has_seen(self, writes: int) -> None:
+        """Wait until there have been so many."""
+
+        async def enough() -> bool:
+            return await self.writes() >= writes
+
+        await until(enough)
+
+
+class Fleet:
+    """The processes, and the browser of somebody who uses them all.
+
+    The first process is the one at BFF_BASE_URL: people sign in there. A cookie does not know ports,
+    so it opens the same session at every other process.
+    """
+
+    def __init__(self, folder: Path, settings: dict[str, Any], browser: Browser, record: Record) -> None:
+        self.processes: list[Running] = []
+        self.browser = browser
+        self.record = record
+        self._folder = folder
+        self._settings = settings
+        self._running = AsyncExitStack()
+
+    async def start(self, count: int = 1) -> None:
+        """Start so many processes more."""
+        started = [await self._one_more() for _ in range(count)]
+        for process in started:
+            await process.answers("/readyz")
+
+    async def stop(self) -> None:
+        await self._running.aclose()
+
+    def call(self, process: Running, path: str = "/api/echo") -> asyncio.Task[httpx2.Response]:
+        """What the browser asks of one process, under way."""
+        return asyncio.create_task(self.browser.fetch(process.url + path))
+
+    async def call_that_waits(self, process: Running) -> asyncio.Task[httpx2.Response]:
+        """The same, once the process has found that another one has the lease."""
+        writes = await self.record.writes()
+        call = self.call(process)
+        await self.record.has_seen(writes + 1)
+        return call
+
+    async def _one_more(self) -> Running:
+        folder = self._folder / f"process-{len(self.processes)}"
+        folder.mkdir()
+        port = free_ports() if self.processes else self._settings["BFF_PORT"]
+        settings = {**self._settings, "BFF_PORT": port}
+        process = await self._running.enter_async_context(running("app", folder, **settings))
+        self.processes.append(process)
+        return process
+
+
+@asynccontextmanager
+async def running_fleet(
+    folder: Path, settings: dict[str, Any], *, count: int = 2, browser: type[Browser] = Browser
+) -> AsyncIterator[Fleet]:
+    person = browser(SimpleNamespace(base_url=settings["BFF_BASE_URL"]))  # type: ignore[arg-type]
+    mongo = AsyncMongoClient(settings["BFF_SESSION_STORE"], tz_aware=True)
+    vault = Vault([base64.b64decode(settings["BFF_ENCRYPTION_KEYS"])])
+    fleet = Fleet(folder, settings, person, Record(mongo, vault, person))
+    try:
+        await fleet.start(count)
+        yield fleet
+    finally:
+        await fleet.stop()
+        await person.http.aclose()
+        await mongo.close()
+
+
+@asynccontextmanager
+async def alices_fleet(
+    folder: Path, mongod: Mongod, provider: Provider, api: DemoApi, *, count: int = 2, **changed: Any
+) -> AsyncIterator[Fleet]:
+    """A fleet with our own provider, where alice has signed in."""
+    settings = fleet_settings(mongod, api=api.base_url, BFF_ISSUER=provider.issuer, **changed)
+    callback = f"{settings['BFF_BASE_URL']}/bff/callback"
+    provider.clients[CLIENT_ID] = Client(CLIENT_ID, CLIENT_SECRET, (callback,))
+    async with running_fleet(folder, settings, count=count) as fleet:
+        await fleet.browser.login()
+        yield fleet
+
+
+class Crowd:
+    """All the tabs of the browser at once, spread over the processes."""
+
+    def __init__(self, fleet: Fleet, http: aiohttp.ClientSession) -> None:
+        self._fleet = fleet
+        self._http = http
+
+    async def calls(self, count: int, path: str = "/api/echo") -> Counter[int]:
+        """How many of so many requests were answered with which status."""
+        processes = self._fleet.processes
+        urls = [processes[number % len(processes)].url + path for number in range(count)]
+        return Counter(await asyncio.gather(*map(self._status, urls)))
+
+    async def _status(self, url: str) -> int:
+        async with self._http.get(url) as response:
+            await response.read()
+            return response.status
+
+
+@asynccontextmanager
+async def crowd(fleet: Fleet) -> AsyncIterator[Crowd]:
+    headers = {**FETCH, "X-CSRF": "1", "Cookie": f"{COOKIE}={fleet.browser.cookie(COOKIE)}"}
+    everybody_at_once = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(headers=headers, connector=everybody_at_once) as http:
+        yield Crowd(fleet, http)

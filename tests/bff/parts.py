@@ -1,0 +1,265 @@
+"""The parts that tests are made of: a clock that is moved by hand, the application, a browser."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from http.cookies import Morsel, SimpleCookie
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx2
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application
+
+from app.bff.dev.api import DemoApi, Heard
+from app.bff.dev.provider import Client, Provider
+from app.bff.oidc.client import OidcClient
+from app.bff.server import MAX_BODY_BYTES, make_app
+from app.bff.services import Services, running_services
+from app.bff.sessions.interfaces import SessionStore
+from app.bff.sessions.session import Session, session_ref
+from app.bff.tokens.revocation import Revocation
+from app.bff.tokens.user import UserTokens
+from app.main import routes
+from app.settings import Settings
+
+CLIENT_ID, CLIENT_SECRET = "app", "s:e%c+r e&t"
+KEY = os.urandom(32)
+
+
+@dataclass
+class Clock:
+    """Seconds since the epoch, moved by the test."""
+
+    now: float = field(default_factory=time.time)
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def a_settings(**changed: Any) -> Settings:
+    """Settings that are right, but for what a test changes; the environment does not matter."""
+    right = {
+        "base_url": "http://localhost:8888",
+        "issuer": "http://127.0.0.1:1",
+        "client_id": CLIENT_ID,
+        "client_secret": CLIENT_SECRET,
+        "encryption_keys": [KEY],
+        "session_store": "memory:",
+    }
+    return Settings(_env_file=None, **{**right, **changed})
+
+
+@dataclass(frozen=True)
+class RunningApp:
+    """The real application on a real port."""
+
+    base_url: str
+    services: Services
+    tornado: Application
+
+    async def session_of(self, browser: Browser) -> Session | None:
+        """The session that the browser's cookie opens."""
+        session_id = browser.cookie(self.services.cookies.session_name)
+        return await self.services.sessions.get(session_ref(session_id)) if session_id else None
+
+
+@asynccontextmanager
+async def running_app(
+    provider: Provider, api: DemoApi, *, clock: Clock, **settings: Any
+) -> AsyncIterator[RunningApp]:
+    [socket] = bind_sockets(0, "127.0.0.1")
+    base_url = f"http://localhost:{socket.getsockname()[1]}"
+    provider.clients[CLIENT_ID] = Client(
+        CLIENT_ID, CLIENT_SECRET, (f"{base_url}/bff/callback",), (f"{base_url}/bff/logout/callback",)
+    )
+    chosen = {
+        "base_url": base_url,
+        "issuer": provider.issuer,
+        "http_clients": {"apiClient": {"base_url": api.base_url, "token": "user"}},
+        "remote_apis": [{"path": "/api", "client": "apiClient"}],
+        **settings,
+    }
+    async with running_services(a_settings(**chosen), clock=clock) as services:
+        tornado = make_app(services, routes)
+        server = HTTPServer(tornado, max_body_size=MAX_BODY_BYTES)
+        server.add_sockets([socket])
+        yield RunningApp(base_url, services, tornado)
+        server.stop()
+        await server.close_all_connections()
+
+
+def another_process(
+    app: RunningApp, clock: Clock, *, sessions: SessionStore | None = None, oidc: OidcClient | None = None
+) -> UserTokens:
+    """What a process of its own would have; `sessions` and `oidc` are the application's if not given."""
+    asks = oidc or app.services.oidc
+    revocation = Revocation(asks, app.services.outbox, clock=clock)
+    return UserTokens(sessions or app.services.sessions, asks, revocation, margin_seconds=60, clock=clock)
+
+
+NAVIGATION = {
+    "Accept": "text/html",
+    "Sec-Fetch-Mode": "navigate",
+    "Sec-Fetch-Dest": "document",
+    "Sec-Fetch-Site": "none",
+}
+FETCH = {
+    "Accept": "*/*",
+    "Sec-Fetch-Mode": "cors",
+    "Sec-Fetch-Dest": "empty",
+    "Sec-Fetch-Site": "same-origin",
+}
+
+# Everything here is plain http, and loading the certificates takes longer than a test.
+_WITHOUT_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+class Browser:
+    """A person's browser, without rendering: cookies, navigations, and what a page's JavaScript does."""
+
+    def __init__(self, app: RunningApp) -> None:
+        self.app = app
+        self.http = httpx2.AsyncClient(
+            base_url=app.base_url, follow_redirects=False, timeout=20, verify=_WITHOUT_CERTIFICATES
+        )
+
+    async def get(self, url: str, **headers: str) -> httpx2.Response:
+        """Navigate, without following redirects."""
+        return await self.http.get(url, headers={**NAVIGATION, **_named(headers)})
+
+    async def fetch(
+        self, url: str, method: str = "GET", *, csrf: bool = True, **options: Any
+    ) -> httpx2.Response:
+        """Do what `fetch()` on one of our pages does."""
+        headers = {**FETCH, **({"X-CSRF": "1"} if csrf else {}), **options.pop("headers", {})}
+        return await self.http.request(method, url, headers=headers, **options)
+
+    async def start_login(self, return_url: str = "/", **params: str) -> str:
+        """Follow the way out; return the provider's URL that the browser is sent to."""
+        response = await self.http.get(
+            "/bff/login", params={"returnUrl": return_url, **params}, headers=NAVIGATION
+        )
+        assert response.status_code == 302, response.text
+        return response.headers["Location"]
+
+    async def choose(self, authorize_url: str, user: str = "alice") -> str:
+        """Choose a user on the provider's page; return the callback URL that the provider sends us to."""
+        response = await self.http.get(authorize_url)
+        if response.status_code == 200:
+            response = await self.http.post(authorize_url, data={"sub": user})
+        return response.headers["Location"]
+
+    async def login(self, user: str = "alice", return_url: str = "/") -> httpx2.Response:
+        """Sign in from end to end; return what the callback answered."""
+        response = await self.get(await self.choose(await self.start_login(return_url), user))
+        assert response.status_code == 200, response.text
+        return response
+
+    async def logout_url(self) -> str:
+        claims = {entry["type"]: entry["value"] for entry in (await self.fetch("/bff/user")).json()}
+        return str(claims["bff:logout_url"])
+
+    async def logout(self) -> httpx2.Response:
+        """Sign out with the link that our pages have; return the answer, which leads to the provider."""
+        return await self.get(await self.logout_url())
+
+    async def arrive(self, url: str, **options: Any) -> httpx2.Response:
+        """Navigate from another site: `SameSite=Strict` cookies do not come along."""
+        left_at_home = [
+            cookie for cookie in self.http.cookies.jar if cookie.get_nonstandard_attr("SameSite") == "Strict"
+        ]
+        for cookie in left_at_home:
+            self.http.cookies.jar.clear(cookie.domain, cookie.path, cookie.name)
+        response = await self.http.get(url, headers={**NAVIGATION, "Sec-Fetch-Site": "cross-site"}, **options)
+        for cookie in left_at_home:
+            if cookie.name not in self.cookie_names():
+                self.http.cookies.jar.set_cookie(cookie)
+        return response
+
+    def forget(self, name: str) -> None:
+        for cookie in [cookie for cookie in self.http.cookies.jar if cookie.name == name]:
+            self.http.cookies.jar.clear(cookie.domain, cookie.path, cookie.name)
+
+    def cookie(self, name: str) -> str | None:
+        values = (cookie.value for cookie in self.http.cookies.jar if cookie.name == name)
+        return next(filter(None, values), None)
+
+    def cookie_names(self) -> set[str]:
+        return {cookie.name for cookie in self.http.cookies.jar}
+
+
+def _named(headers: dict[str, str]) -> dict[str, str]:
+    return {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+def query(url: str) -> dict[str, str]:
+    """The query parameters of a URL."""
+    return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+
+
+def refresh_target(page: str) -> str:
+    """Where the tiny page that moves on leads."""
+    found = re.search(r'http-equiv="refresh" content="0; url=([^"]*)"', page)
+    assert found, page
+    return found[1].replace("&amp;", "&")
+
+
+@asynccontextmanager
+async def another_browser(app: RunningApp) -> AsyncIterator[Browser]:
+    browser = Browser(app)
+    yield browser
+    await browser.http.aclose()
+
+
+async def sign_in(app: RunningApp, browser: Browser) -> Session:
+    """Sign alice in, and return the session that she has now."""
+    await browser.login("alice")
+    session = await app.session_of(browser)
+    assert session is not None
+    return session
+
+
+def heard_by(api: DemoApi) -> Heard:
+    assert api.last_request
+    return api.last_request
+
+
+def headers_heard_by(api: DemoApi) -> dict[str, str]:
+    return {name.lower(): value for name, value in heard_by(api).headers}
+
+
+async def token_of(browser: Browser) -> str:
+    session = await browser.app.session_of(browser)
+    assert session
+    return session.tokens.access_token
+
+
+def cookies_set_by(response: httpx2.Response) -> dict[str, Morsel[str]]:
+    """The cookies in `Set-Cookie`, with their attributes."""
+    cookies: dict[str, Morsel[str]] = {}
+    for line in response.headers.get_list("Set-Cookie"):
+        cookies.update(SimpleCookie(line))
+    return cookies
+
+
+def at_target(target: str) -> dict[str, Any]:
+    """The option that sends a request target as it stands: an HTTP client would tidy up `..` and `//`."""
+    return {"extensions": {"target": target.encode("latin-1")}}
+
+
+async def until(happens: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not happens():  # noqa: ASYNC110  yields to the servers, waits for no time to pass
+            await asyncio.sleep(0)

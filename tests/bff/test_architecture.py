@@ -1,0 +1,275 @@
+"""The map of `app/`: who may import whom, which library lives where, and the names that others rely on."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from fnmatch import fnmatch
+from graphlib import TopologicalSorter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from app.bff.clients.registry import ApiClient, TypedClient
+from app.bff.errors import AppError
+from app.bff.handlers.base import ApiHandler, BaseHandler, authenticated
+from app.bff.server import bff_routes, make_app
+from app.settings import HttpClientSettings, RemoteApiSettings, Settings
+from tests.bff.parts import a_settings
+
+ROOT = Path(__file__).parents[2]
+
+# Bottom to top. A file imports from the bands below its own, and within its band without going in circles.
+BANDS = [
+    "errors paths",
+    "settings.*",
+    "crypto telemetry.* singleflight batch_loader",
+    "web.* sessions.session sessions.limit sessions.interfaces sessions.outbox sessions.replay"
+    " sessions.reencrypt sessions.events oidc.documents oidc.http oidc.cache oidc.keys oidc.metadata"
+    " oidc.claims oidc.step_up oidc.logout_token oidc.responses oidc.dpop",
+    "oidc.client_auth oidc.breaker oidc.endpoints oidc.login_attempt oidc.client"
+    " sessions.mongo.* sessions.memory sessions.stores",
+    "tokens.*",
+    "clients.*",
+    "services",
+    "doctor.* commands.*",
+    "handlers.web handlers.base handlers.socket",
+    "handlers.* proxy.*",
+    "server processes cli",
+    "dev.*",
+]
+
+# Every library beyond the standard one, and the files that may import it.
+LIBRARIES = {
+    "tornado": "handlers.* proxy.* server processes",
+    "aiohttp": "clients.* proxy.remote_api proxy.websocket",
+    "multidict": "clients.* proxy.remote_api",
+    "yarl": "clients.*",
+    "httpx2": "oidc.http oidc.metadata",
+    "authlib": "oidc.client oidc.endpoints oidc.client_auth",
+    "joserfc": "oidc.keys oidc.dpop",
+    "cryptography": "crypto",
+    "motor": "sessions.mongo.*",
+    "pymongo": "sessions.mongo.* doctor.probe_mongo",
+    "bson": "sessions.mongo.* doctor.probe_mongo",
+    "jinja2": "web.templates services",
+    "ua_parser": "web.user_agents",
+    "pydantic": "settings.*",
+    "pydantic_core": "settings.*",
+    "pydantic_settings": "settings.*",
+    "dotenv": "settings.*",
+    "uvloop": "cli",
+}
+
+
+def _name(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT / "app/bff").with_suffix("").parts)
+
+
+FILES = {
+    _name(file): file
+    for file in (ROOT / "app/bff").rglob("*.py")
+    if file.name != "__init__.py" and "dev" not in file.parts
+}
+
+
+def imported(module: str) -> set[str]:
+    """The full names of everything that a module imports, wherever in the file."""
+    names = set()
+    for node in ast.walk(ast.parse(FILES[module].read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} has a relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def own_imports(module: str) -> set[str]:
+    """The modules of `app.bff` that a module imports."""
+    inner = {name.removeprefix("app.bff.") for name in imported(module) if name.startswith("app.bff.")}
+    return {name if name in FILES else name.rpartition(".")[0] for name in inner}
+
+
+def libraries(module: str) -> set[str]:
+    roots = {name.partition(".")[0] for name in imported(module)}
+    return roots - sys.stdlib_module_names - {"app"}
+
+
+def in_any(module: str, names: str) -> bool:
+    """Whether one of the names, between spaces, is the module's or its folder's."""
+    return any(fnmatch(module, name) for name in names.split())
+
+
+def band_of(module: str) -> int:
+    """The number of the first band that names the module: a name stands before the rest of its folder."""
+    [number, *_] = [n for n, names in enumerate(BANDS) if in_any(module, names)]
+    return number
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_every_file_has_its_band(module: str):
+    assert any(in_any(module, names) for names in BANDS)
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_a_file_imports_only_from_the_bands_below_its_own(module: str):
+    assert [name for name in own_imports(module) if band_of(name) > band_of(module)] == []
+
+
+def test_no_imports_go_in_circles():
+    in_order = list(TopologicalSorter({module: own_imports(module) for module in FILES}).static_order())
+
+    assert set(in_order) == set(FILES)
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_each_library_lives_in_few_files(module: str):
+    assert [name for name in libraries(module) if not in_any(module, LIBRARIES.get(name, ""))] == []
+
+
+def test_the_application_needs_neither_its_tests_nor_the_development_provider_nor_plain_httpx():
+    needed = {library for module in FILES for library in libraries(module)}
+
+    assert needed & {"tests", "httpx", "requests"} == set()
+
+
+def test_no_library_is_named_here_that_is_not_used():
+    assert {library for module in FILES for library in libraries(module)} == set(LIBRARIES)
+
+
+# The public interface of design.md: other tools rely on these names.
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters"),
+    [
+        ("get_user_access_token", ["force_renewal", "scope", "resource"]),
+        ("get_client_access_token", ["name"]),
+        ("revoke_user_refresh_token", []),
+        ("create_client", ["client"]),
+    ],
+)
+def test_a_handler_has(method: str, parameters: list[str]):
+    _, *signature = inspect.signature(getattr(BaseHandler, method)).parameters
+
+    assert signature == parameters
+
+
+@pytest.mark.parametrize(
+    "method", ["get_user_access_token", "get_client_access_token", "revoke_user_refresh_token"]
+)
+def test_in_a_handler_is_awaited(method: str):
+    assert inspect.iscoroutinefunction(getattr(BaseHandler, method))
+
+
+def test_a_handler_for_javascript_is_a_handler_and_any_method_can_ask_for_a_user():
+    assert issubclass(ApiHandler, BaseHandler)
+    assert callable(authenticated)
+
+
+@pytest.mark.parametrize(
+    "verb", ["request", "get", "post", "put", "patch", "delete", "head", "options", "websocket"]
+)
+def test_a_client_has_the_verbs_of_aiohttp(verb: str):
+    assert callable(getattr(ApiClient, verb))
+
+
+def test_a_typed_client_has_a_name_and_sends_with_api():
+    class Orders(TypedClient):
+        name = "apiClient"
+
+    api: Any = object()
+
+    assert Orders(api).api is api
+    assert Orders.name == "apiClient"
+
+
+def test_a_named_client_is_set_up_with():
+    assert list(HttpClientSettings.model_fields) == [
+        "base_url",
+        "token",
+        "scope",
+        "resource",
+        "audience",
+        "timeout_seconds",
+        "max_connections",
+        "headers",
+    ]
+
+
+def test_a_remote_api_is_set_up_with():
+    assert list(RemoteApiSettings.model_fields) == [
+        "path",
+        "client",
+        "methods",
+        "timeout_seconds",
+        "max_body_bytes",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "default"),
+    [
+        ("base_url", "http://localhost:8888"),
+        ("address", "127.0.0.1"),
+        ("port", 8888),
+        ("processes", 1),
+        ("issuer", ""),
+        ("client_id", ""),
+        ("scope", "openid profile email offline_access"),
+        ("client_auth", "client_secret_basic"),
+        ("session_store", "mongodb://127.0.0.1:27017/bff"),
+        ("mongodb_driver", "motor"),
+        ("encryption_keys", ()),
+        ("session_idle_seconds", 3600),
+        ("session_absolute_seconds", 43200),
+        ("refresh_before_expiration_seconds", 60),
+        ("provider_timeout_seconds", 5),
+        ("provider_keys_cooldown_seconds", 30),
+        ("revoke_refresh_token_on_logout", True),
+        ("cookie_samesite", "strict"),
+        ("http_clients", {}),
+        ("remote_apis", ()),
+        ("debug", False),
+    ],
+)
+def test_a_setting_has_the_default_of_the_design(name: str, default: object):
+    assert Settings.model_fields[name].default == default
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/bff/login",
+        "/bff/silent-login",
+        "/bff/callback",
+        "/bff/logout",
+        "/bff/logout/callback",
+        "/bff/user",
+        "/bff/events",
+        "/bff/sessions",
+        "/bff/sessions/0123456789abcdef",
+        "/bff/backchannel",
+        "/healthz",
+        "/readyz",
+    ],
+)
+def test_there_is_a_route(path: str):
+    rules = [
+        rule for rule in bff_routes(SimpleNamespace(settings=a_settings())) if getattr(rule, "regex", None)
+    ]
+
+    assert [rule for rule in rules if rule.regex.match(path)]
+
+
+def test_an_application_is_made_from_services_alone():
+    assert list(inspect.signature(make_app).parameters) == ["services", "pages"]
+
+
+def test_every_error_tells_the_browser_a_status_a_code_and_a_title():
+    assert (AppError.status, AppError.code) == (500, "internal_error")
+    assert AppError.title

@@ -1,0 +1,117 @@
+"""BatchLoader: at most one look-up under way, and everybody gets what was there when they asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from app.bff.batch_loader import BatchLoader
+from tests.bff.parts import until
+
+
+class Library:
+    """Looks up slowly: each answer waits until the test lets it go."""
+
+    def __init__(self) -> None:
+        self.shelf = {"a": "A", "b": "B", "c": "C"}
+        self.asked: list[list[str]] = []
+        self.closed = asyncio.Event()
+        self.closed.set()
+
+    async def look_up(self, keys: Sequence[str]) -> dict[str, str]:
+        self.asked.append(sorted(keys))
+        found = {key: self.shelf[key] for key in keys if key in self.shelf}
+        await self.closed.wait()
+        if "burning" in keys:
+            raise OSError("the library is on fire")
+        return found
+
+
+@pytest.fixture
+def library() -> Library:
+    return Library()
+
+
+@pytest.fixture
+def batches(library: Library) -> BatchLoader[str]:
+    return BatchLoader(library.look_up)
+
+
+async def while_busy(library: Library, batches: BatchLoader[str]) -> asyncio.Task[str | None]:
+    """Somebody asks for `a`, and the answer takes its time."""
+    library.closed.clear()
+    first = asyncio.create_task(batches.get("a"))
+    await until(lambda: library.asked)
+    return first
+
+
+async def test_what_is_there_is_found_and_what_is_not_is_none(batches: BatchLoader[str]):
+    assert await asyncio.gather(*map(batches.get, "abx")) == ["A", "B", None]
+
+
+async def test_keys_asked_for_while_a_look_up_is_under_way_go_with_the_next_one(
+    library: Library, batches: BatchLoader[str]
+):
+    first = await while_busy(library, batches)
+    others = [asyncio.create_task(batches.get(key)) for key in "bcbcbc"]
+    await asyncio.sleep(0)
+    library.closed.set()
+
+    assert await first == "A"
+    assert await asyncio.gather(*others) == ["B", "C"] * 3
+    assert library.asked == [["a"], ["b", "c"]]
+
+
+async def test_whoever_asks_after_a_write_sees_what_was_written(library: Library, batches: BatchLoader[str]):
+    first = await while_busy(library, batches)
+    library.shelf["a"] = "newer"
+    second = asyncio.create_task(batches.get("a"))
+    await asyncio.sleep(0)
+    library.closed.set()
+
+    assert (await first, await second) == ("A", "newer")
+
+
+async def test_a_caller_that_goes_away_takes_nothing_from_the_others(
+    library: Library, batches: BatchLoader[str]
+):
+    first = await while_busy(library, batches)
+    same = asyncio.create_task(batches.get("b"))
+    leaving = asyncio.create_task(batches.get("b"))
+    await asyncio.sleep(0)
+    first.cancel()
+    leaving.cancel()
+    library.closed.set()
+
+    assert await same == "B"
+
+
+async def test_an_error_goes_to_those_whose_look_up_it_was_and_to_nobody_else(
+    library: Library, batches: BatchLoader[str]
+):
+    first = await while_busy(library, batches)
+    unlucky = [asyncio.create_task(batches.get(key)) for key in ("burning", "b")]
+    await asyncio.sleep(0)
+    library.closed.set()
+
+    assert await first == "A"
+    for each in unlucky:
+        with pytest.raises(OSError, match="on fire"):
+            await each
+    assert await batches.get("b") == "B"
+
+
+async def test_an_error_that_nobody_waits_for_any_more_is_not_reported_as_forgotten(
+    library: Library, batches: BatchLoader[str]
+):
+    first = await while_busy(library, batches)
+    leaving = asyncio.create_task(batches.get("burning"))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    library.closed.set()
+
+    assert await first == "A"
+    await until(lambda: ["burning"] in library.asked)
+    assert await batches.get("b") == "B"

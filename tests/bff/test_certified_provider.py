@@ -1,0 +1,185 @@
+"""A provider that nobody here wrote: the certified npm package `oidc-provider`, in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from joserfc import jwk
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+
+from app.bff.handlers.base import ApiHandler
+from app.bff.server import make_app
+from app.bff.services import running_services
+from tests.bff.certified_provider import ACCESS_TOKEN_SECONDS, Certified, Visitor, certified_provider
+from tests.bff.parts import Clock, RunningApp, a_settings, refresh_target
+
+
+class Person(Visitor):
+    """Looks at a page that shows the access token, and into the store."""
+
+    async def token(self, **params: str) -> str:
+        response = await self.fetch("/token", params=params)
+        assert response.status_code == 200, response.text
+        return response.text
+
+    async def refresh_token(self) -> str | None:
+        session = await self.app.session_of(self)
+        assert session
+        return session.tokens.refresh_token
+
+
+class Token(ApiHandler):
+    """What a handler of somebody's application might do."""
+
+    async def get(self) -> None:
+        wanted = {name: self.params[name] for name in ("scope", "resource") if name in self.params}
+        self.finish(await self.get_user_access_token(force_renewal="forced" in self.params, **wanted))
+
+
+@asynccontextmanager
+async def a_person(
+    clock: Clock,
+    *,
+    registered: dict[str, Any] | None = None,
+    requires: Collection[str] = (),
+    **settings: Any,
+) -> AsyncIterator[tuple[Person, Certified]]:
+    """Somebody in front of an application that trusts a certified provider."""
+    [socket] = bind_sockets(0, "127.0.0.1")
+    base_url = f"http://localhost:{socket.getsockname()[1]}"
+    async with certified_provider(base_url, registered=registered, requires=requires) as certified:
+        chosen = a_settings(**{"base_url": base_url, "issuer": certified.issuer, **settings})
+        async with running_services(chosen, clock=clock) as services:
+            tornado = make_app(services, [])
+            tornado.add_handlers(r".*", [("/token", Token)])
+            server = HTTPServer(tornado)
+            server.add_sockets([socket])
+            person = Person(RunningApp(base_url, services, tornado))
+            yield person, certified
+            await person.http.aclose()
+            server.stop()
+            await server.close_all_connections()
+
+
+@pytest.fixture
+async def meeting(clock: Clock) -> AsyncIterator[tuple[Person, Certified]]:
+    async with a_person(clock) as meeting:
+        yield meeting
+
+
+@pytest.fixture
+def alice(meeting: tuple[Person, Certified]) -> Person:
+    return meeting[0]
+
+
+@pytest.fixture
+def certified(meeting: tuple[Person, Certified]) -> Certified:
+    return meeting[1]
+
+
+async def test_alice_signs_in_and_her_access_token_is_alive_there(alice: Person, certified: Certified):
+    answer = await alice.signs_in("/account")
+
+    assert refresh_target(answer.text) == "/account"
+    claims = {entry["type"]: entry["value"] for entry in (await alice.fetch("/bff/user")).json()}
+    assert (claims["sub"], claims["name"], claims["email"]) == ("alice", "Alice Adams", "alice@example.com")
+    assert await certified.is_active(await alice.token())
+
+
+async def test_every_forced_refresh_rotates_and_the_rotated_token_works_again(
+    alice: Person, certified: Certified
+):
+    await alice.signs_in()
+    tokens = [await alice.token()]
+    refresh_tokens = [await alice.refresh_token()]
+    for _ in range(2):
+        tokens.append(await alice.token(forced="yes"))
+        refresh_tokens.append(await alice.refresh_token())
+
+    assert len(set(tokens)) == len(set(refresh_tokens)) == 3
+    assert [await certified.is_active(token) for token in refresh_tokens] == [False, False, True]
+    assert await certified.is_active(tokens[-1])
+
+
+async def test_fifty_callers_with_an_expired_token_cause_one_refresh_and_nobody_is_signed_out(
+    alice: Person, certified: Certified, clock: Clock
+):
+    await alice.signs_in()
+    clock.advance(ACCESS_TOKEN_SECONDS + 1)
+
+    tokens = await asyncio.gather(*(alice.token() for _ in range(50)))
+
+    assert len(set(tokens)) == 1
+    assert await certified.refreshes() == 1
+    assert await certified.is_active(tokens[0])
+    assert (await alice.fetch("/bff/user")).status_code == 200
+
+
+async def test_after_logout_the_refresh_token_is_dead_and_the_provider_sends_her_back(
+    alice: Person, certified: Certified
+):
+    await alice.signs_in()
+    refresh_token = await alice.refresh_token()
+    assert await certified.is_active(refresh_token)
+
+    leaving = await alice.get(await alice.logout_url() + "&returnUrl=/bye")
+    assert not await certified.is_active(refresh_token)  # before the provider's own logout ends it as well
+
+    back = await alice.get(await alice.passes_the_provider(leaving.headers["Location"]))
+    assert back.headers["Location"] == "/bye"
+    assert (await alice.fetch("/bff/user")).status_code == 401
+
+
+async def test_after_logout_the_provider_asks_for_the_password_again(alice: Person):
+    await alice.signs_in()
+    leaving = await alice.logout()
+    await alice.get(await alice.passes_the_provider(leaving.headers["Location"]))
+
+    page = await alice.http.get(await alice.start_login(), follow_redirects=True)
+
+    assert 'name="password"' in page.text
+
+
+async def test_a_wrong_client_secret_is_the_operators_business_and_the_log_says_so(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+):
+    async with a_person(clock, client_secret="not the one it knows") as (alice, _):
+        answer = await alice.signs_in()
+
+    assert answer.status_code == 503
+    assert "The sign-in service is not answering" in answer.text
+    loud = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert any("invalid_client" in str(vars(record)) for record in loud)
+    assert "not the one it knows" not in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["RSA", "EC", "OKP"])
+async def test_a_private_key_proves_who_we_are_without_a_secret(clock: Clock, tmp_path: Path, kind: str):
+    key = jwk.generate_key(kind, auto_kid=True)
+    file = tmp_path / "client.pem"
+    file.write_bytes(key.as_pem(private=True))
+    public = {"jwks": {"keys": [key.as_dict(private=False)]}, "token_endpoint_auth_method": "private_key_jwt"}
+    ours = {"client_auth": "private_key_jwt", "client_key_file": file, "client_secret": ""}
+
+    async with a_person(clock, registered=public, **ours) as (alice, certified):
+        await alice.signs_in()
+        first, second = await alice.token(), await alice.token(forced="yes")
+
+        assert first != second
+        assert await certified.refreshes() == 1
+
+
+async def test_whoever_signs_in_once_more_has_tokens_that_live(meeting: tuple[Person, Certified]):
+    alice, certified = meeting
+    await alice.signs_in()
+    await alice.signs_in()  # to the provider both are one grant, and revoking a token ends all of it
+
+    assert await certified.is_active(await alice.token())
+    assert await certified.is_active(await alice.refresh_token())

@@ -1,0 +1,202 @@
+"""Claims: which id token, refreshed id token and userinfo we believe, rule by rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from app.bff.errors import UntrustedToken
+from app.bff.oidc.claims import (
+    LEEWAY_SECONDS,
+    at_hash,
+    check_id_token,
+    check_refreshed_id_token,
+    check_userinfo,
+)
+from app.bff.oidc.keys import SignedToken
+
+NOW = 1_800_000_000
+ISSUER = "https://provider.example"
+# An access token and its hash: OpenID Connect Core 1.0, appendix A.3 (RS256).
+ACCESS_TOKEN, AT_HASH = "jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y", "77QmUPtjPfzWtF2AnpK9RQ"
+GOOD: dict[str, Any] = {
+    "iss": ISSUER,
+    "aud": "app",
+    "sub": "alice",
+    "nonce": "n-1",
+    "exp": NOW + 300,
+    "iat": NOW,
+    "at_hash": AT_HASH,
+}
+MISSING = object()
+
+
+def a_token(changed: dict[str, Any]) -> SignedToken:
+    claims = {name: value for name, value in {**GOOD, **changed}.items() if value is not MISSING}
+    return SignedToken("RS256", "JWT", claims)
+
+
+def check(changed: dict[str, Any]) -> None:
+    check_id_token(
+        a_token(changed), issuer=ISSUER, client_id="app", nonce="n-1", access_token=ACCESS_TOKEN, now=NOW
+    )
+
+
+def check_refreshed(changed: dict[str, Any], **earlier: Any) -> None:
+    check_refreshed_id_token(a_token(changed), earlier={**GOOD, **earlier}, client_id="app", now=NOW)
+
+
+ACCEPTED = [
+    pytest.param({}, id="made for this login"),
+    pytest.param({"aud": ["app"]}, id="meant for us, in a list"),
+    pytest.param({"azp": "app"}, id="issued to us"),
+    pytest.param({"exp": NOW - LEEWAY_SECONDS + 1}, id="expired less than a minute ago"),
+    pytest.param({"exp": NOW + 0.5}, id="expiring at a fraction of a second"),
+    pytest.param({"exp": 10**400}, id="good for ever"),
+    pytest.param({"iat": NOW + LEEWAY_SECONDS - 1}, id="issued by a clock that is a little fast"),
+    pytest.param({"nbf": NOW}, id="good from now on"),
+    pytest.param({"unknown": {"to": "us"}}, id="saying more than we know"),
+]
+# What is wrong with any id token of ours, at login and at refresh.
+REFUSED = [
+    pytest.param({"iss": "https://other.example"}, "iss", id="another issuer's"),
+    pytest.param({"iss": ISSUER + "/"}, "iss", id="of an issuer with one slash more"),
+    pytest.param({"iss": ISSUER.upper()}, "iss", id="of the issuer in capitals"),
+    pytest.param({"iss": MISSING}, "iss", id="of no issuer"),
+    pytest.param({"iss": [ISSUER]}, "iss", id="of a list of issuers"),
+    pytest.param({"aud": "someone-else"}, "aud", id="meant for someone else"),
+    pytest.param({"aud": "app "}, "aud", id="meant for somebody with a similar name"),
+    pytest.param({"aud": "someone-else", "azp": "app"}, "aud", id="issued to us, meant for someone else"),
+    pytest.param({"aud": []}, "aud", id="meant for nobody"),
+    pytest.param({"aud": MISSING}, "aud", id="without audience"),
+    pytest.param({"aud": {"app": 1}}, "aud", id="meant for an object"),
+    pytest.param({"aud": ["app", "other"]}, "aud", id="meant for somebody else too"),
+    pytest.param(
+        {"aud": ["app", "other"], "azp": "app"}, "aud", id="meant for somebody else too, asked by us"
+    ),
+    pytest.param({"azp": "other"}, "azp", id="issued to someone else"),
+    pytest.param({"azp": None}, "azp", id="issued to nobody"),
+    pytest.param({"exp": NOW - LEEWAY_SECONDS}, "exp", id="expired a minute ago"),
+    pytest.param({"exp": MISSING}, "exp", id="without end"),
+    pytest.param({"exp": str(NOW + 300)}, "exp", id="expiring at a text"),
+    pytest.param({"exp": True}, "exp", id="expiring at true"),
+    pytest.param({"exp": float("nan")}, "exp", id="expiring at no number"),
+    pytest.param({"iat": NOW + LEEWAY_SECONDS}, "iat", id="issued a minute from now"),
+    pytest.param({"iat": MISSING}, "iat", id="issued at no time"),
+    pytest.param({"iat": True}, "iat", id="issued at true"),
+    pytest.param({"iat": "today"}, "iat", id="issued at a text"),
+    pytest.param({"iat": float("nan")}, "iat", id="issued at no number"),
+    pytest.param({"iat": 10**400}, "iat", id="issued at the end of days"),
+    pytest.param({"nbf": NOW + LEEWAY_SECONDS}, "nbf", id="not good for another minute"),
+    pytest.param({"nbf": "later"}, "nbf", id="good from a text on"),
+    pytest.param({"sub": MISSING}, "sub", id="about nobody"),
+    pytest.param({"sub": ""}, "sub", id="about an empty name"),
+    pytest.param({"sub": 7}, "sub", id="about a number"),
+    pytest.param({"nonce": "replayed"}, "nonce", id="an answer to another login"),
+    pytest.param({"nonce": None}, "nonce", id="an answer to nothing"),
+]
+
+
+@pytest.mark.parametrize("changed", ACCEPTED)
+def test_an_id_token_is_believed_when_it_is(changed):
+    assert check(changed) is None
+
+
+@pytest.mark.parametrize(("changed", "claim"), REFUSED)
+def test_an_id_token_is_refused_when_it_is(changed, claim):
+    with pytest.raises(UntrustedToken, match=f"the claim {claim} "):
+        check(changed)
+
+
+@pytest.mark.parametrize(
+    ("changed", "claim"),
+    [
+        pytest.param({"nonce": MISSING}, "nonce", id="nonce is missing"),
+        pytest.param({"at_hash": "another"}, "at_hash", id="access token is another one"),
+        pytest.param({"at_hash": None}, "at_hash", id="access token is none"),
+        pytest.param({"at_hash": AT_HASH + "=="}, "at_hash", id="hash is padded"),
+    ],
+)
+def test_at_login_an_id_token_is_also_refused_when_its(changed, claim):
+    with pytest.raises(UntrustedToken, match=f"the claim {claim} "):
+        check(changed)
+
+
+def test_at_login_an_id_token_need_not_have_a_hash_of_the_access_token():
+    assert check({"at_hash": MISSING}) is None
+
+
+@pytest.mark.parametrize("changed", ACCEPTED)
+def test_a_refreshed_id_token_is_believed_when_it_is(changed):
+    assert check_refreshed(changed) is None
+
+
+@pytest.mark.parametrize(("changed", "claim"), REFUSED)
+def test_a_refreshed_id_token_is_refused_when_it_is(changed, claim):
+    with pytest.raises(UntrustedToken, match=f"the claim {claim} "):
+        check_refreshed(changed)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "claim"),
+    [
+        pytest.param({"iss": "https://before.example"}, "iss", id="issuer"),
+        pytest.param({"sub": "bob"}, "sub", id="subject"),
+        pytest.param({"nonce": "n-0"}, "nonce", id="nonce"),
+    ],
+)
+def test_a_refreshed_id_token_is_refused_when_the_earlier_one_had_another(earlier, claim):
+    with pytest.raises(UntrustedToken, match=f"the claim {claim} "):
+        check_refreshed({}, **earlier)
+
+
+@pytest.mark.parametrize(
+    ("changed", "earlier"),
+    [
+        pytest.param({"nonce": MISSING}, {}, id="has no nonce any more"),
+        pytest.param({"iat": NOW - 9000}, {"iat": NOW - 9000}, id="is as old as the first"),
+        pytest.param({"auth_time": NOW}, {"auth_time": 0}, id="tells of a sign-in elsewhere"),
+        pytest.param({"aud": ["app"]}, {"aud": "app"}, id="has its one audience in a list"),
+        pytest.param({"at_hash": "of the new access token"}, {}, id="has another hash"),
+    ],
+)
+def test_a_refreshed_id_token_is_believed_even_if_it(changed, earlier):
+    assert check_refreshed(changed, **earlier) is None
+
+
+def test_userinfo_about_the_same_subject_is_believed():
+    assert check_userinfo({"sub": "alice", "name": "Alice"}, subject="alice") is None
+
+
+@pytest.mark.parametrize("userinfo", [{"sub": "bob"}, {}, {"sub": None}, {"sub": ["alice"]}])
+def test_userinfo_about_anybody_else_is_refused(userinfo):
+    with pytest.raises(UntrustedToken, match="the claim sub "):
+        check_userinfo(userinfo, subject="alice")
+
+
+def test_the_hash_of_an_access_token_is_the_one_in_openid_connect_core():
+    assert at_hash(ACCESS_TOKEN, "RS256") == AT_HASH
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "known"),
+    [
+        ("PS256", AT_HASH),
+        ("ES256", AT_HASH),
+        ("RS384", "jtAeDp945y1dDqU3nkIVGNZP1HjH_MFs"),
+        ("ES512", "q7nS86GgvvFaZkzALLWqJYaJIKw2wCDAVfCAsm5CrBM"),
+        ("EdDSA", "q7nS86GgvvFaZkzALLWqJYaJIKw2wCDAVfCAsm5CrBM"),
+        ("Ed25519", "q7nS86GgvvFaZkzALLWqJYaJIKw2wCDAVfCAsm5CrBM"),
+    ],
+)
+def test_the_hash_is_as_long_as_the_algorithm_asks(algorithm, known):
+    assert at_hash(ACCESS_TOKEN, algorithm) == known
+
+
+@pytest.mark.parametrize("name", ["iss", "aud", "azp", "sub", "nonce", "at_hash", "exp"])
+def test_a_refusal_never_repeats_the_value_of_a_claim(name):
+    with pytest.raises(UntrustedToken) as refused:
+        check({name: ["recognisable"]})
+
+    assert "recognisable" not in str(refused.value)

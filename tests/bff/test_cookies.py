@@ -1,0 +1,91 @@
+"""Cookies: their names, their attributes, and which login attempt each one belongs to."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.bff.web.cookies import MAX_LOGIN_ATTEMPTS, CookiePolicy
+
+NOW = 1_800_000_000.0
+STRICT = CookiePolicy(https=True, samesite="strict")
+PLAIN = CookiePolicy(https=False, samesite="strict")
+
+
+def names_of(policy: CookiePolicy) -> list[str]:
+    return [policy.session_name, policy.logout_name, policy.login_name("state", NOW)]
+
+
+def test_on_https_every_name_has_the_host_prefix():
+    assert all(name.startswith("__Host-") for name in names_of(STRICT))
+
+
+def test_on_http_no_name_has_it_because_browsers_would_refuse_the_cookie():
+    assert not any(name.startswith("__") for name in names_of(PLAIN))
+
+
+def test_all_names_differ():
+    assert len(set(names_of(STRICT))) == 3
+
+
+@pytest.mark.parametrize(("setting", "written"), [("strict", "Strict"), ("lax", "Lax")])
+def test_the_session_cookie_is_for_the_server_only_and_as_strict_as_the_settings_say(setting, written):
+    assert CookiePolicy(https=True, samesite=setting).session_attributes() == {
+        "path": "/",
+        "httponly": True,
+        "secure": True,
+        "samesite": written,
+    }
+
+
+def test_cookies_that_come_back_from_the_provider_are_lax_whatever_the_settings_say():
+    assert STRICT.login_cookie_attributes() == {
+        "path": "/",
+        "httponly": True,
+        "secure": True,
+        "samesite": "Lax",
+    }
+
+
+@pytest.mark.parametrize("attributes", [PLAIN.session_attributes(), PLAIN.login_cookie_attributes()])
+def test_on_http_no_cookie_is_secure_because_browsers_would_not_send_it(attributes):
+    assert attributes["secure"] is False
+
+
+def test_no_cookie_names_a_domain():
+    assert "domain" not in {**STRICT.session_attributes(), **STRICT.login_cookie_attributes()}
+
+
+def test_each_login_attempt_has_a_cookie_of_its_own():
+    assert STRICT.login_name("state-1", NOW) != STRICT.login_name("state-2", NOW)
+
+
+def test_the_name_of_a_login_cookie_does_not_show_the_state():
+    assert "recognisable" not in STRICT.login_name("recognisable", NOW)
+
+
+@pytest.mark.parametrize("policy", [STRICT, PLAIN], ids=["https", "http"])
+def test_state_finds_its_own_cookie_among_others(policy: CookiePolicy):
+    names = [policy.login_name(f"state-{number}", NOW + number) for number in range(3)]
+
+    assert policy.login_name_of("state-1", ["theme", policy.session_name, *names]) == names[1]
+
+
+@pytest.mark.parametrize("state", ["", "another", "state-1 "])
+def test_an_unknown_state_finds_no_cookie(state):
+    assert STRICT.login_name_of(state, [STRICT.login_name("state-1", NOW)]) is None
+
+
+def test_a_cookie_without_the_prefix_is_not_looked_at_on_https():
+    assert STRICT.login_name_of("state", [PLAIN.login_name("state", NOW)]) is None
+
+
+def test_below_the_limit_no_login_attempt_has_to_go():
+    names = [STRICT.login_name(f"state-{age}", NOW - age) for age in range(MAX_LOGIN_ATTEMPTS - 1)]
+
+    assert STRICT.oldest_attempts(["theme", STRICT.session_name, *names]) == []
+
+
+def test_at_the_limit_the_oldest_login_attempts_go():
+    names = [STRICT.login_name(f"state-{age}", NOW - age) for age in range(MAX_LOGIN_ATTEMPTS + 1)]
+
+    assert STRICT.oldest_attempts(["theme", STRICT.session_name, *names]) == [names[-1], names[-2]]

@@ -1,0 +1,138 @@
+"""Cross-origin rules: who sent a request, our own page, another site, or a person with a link."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.bff.web.cross_origin import (
+    arrives_without_strict_cookies,
+    csrf_refusal,
+    is_navigation,
+    is_prefetch,
+    socket_refusal,
+)
+
+OURS = {"Host": "app.example", "X-CSRF": "1"}
+LINK_ELSEWHERE = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Sec-Fetch-Site": "cross-site"}
+
+
+@pytest.mark.parametrize(
+    "added",
+    [
+        pytest.param({}, id="the header alone, from an old browser or a program"),
+        pytest.param({"Sec-Fetch-Site": "same-origin"}, id="our page"),
+        pytest.param({"Sec-Fetch-Site": "none"}, id="a person"),
+        pytest.param({"Origin": "https://app.example"}, id="our origin"),
+        pytest.param({"Origin": "https://APP.example"}, id="our origin in capitals"),
+    ],
+)
+def test_what_our_own_pages_send_is_accepted(added):
+    assert csrf_refusal({**OURS, **added}) is None
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({"Host": "app.example"}, id="without the header"),
+        pytest.param({**OURS, "X-CSRF": "0"}, id="with another value"),
+        pytest.param({**OURS, "X-CSRF": "1, 1"}, id="with the header twice"),
+        pytest.param({**OURS, "X-CSRF": ""}, id="with an empty header"),
+        pytest.param({**OURS, "Sec-Fetch-Site": "cross-site"}, id="by another site"),
+        pytest.param({**OURS, "Sec-Fetch-Site": "same-site"}, id="by a sibling site"),
+        pytest.param({**OURS, "Sec-Fetch-Site": "surprise"}, id="by something new"),
+        pytest.param({**OURS, "Origin": "https://evil.example"}, id="by another origin"),
+        pytest.param({**OURS, "Origin": "https://app.example:444"}, id="from another port"),
+        pytest.param({**OURS, "Origin": "https://app.example.evil.example"}, id="by a longer name"),
+        pytest.param({**OURS, "Origin": "null"}, id="by a sandboxed frame"),
+        pytest.param({"X-CSRF": "1", "Origin": "https://app.example"}, id="to nobody"),
+    ],
+)
+def test_a_request_is_refused_when_it_was_sent(headers):
+    assert csrf_refusal(headers)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "origin"),
+    [
+        ("https://app.example", "https://app.example"),
+        ("https://app.example:8443", "https://app.example:8443"),
+        ("https://app.example:443", "https://app.example"),
+        ("http://localhost:80", "http://localhost"),
+        ("http://[::1]:8888", "http://[::1]:8888"),
+    ],
+)
+def test_our_own_page_may_open_a_websocket(base_url, origin):
+    assert socket_refusal({"Origin": origin}, base_url) is None
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        None,
+        "",
+        "null",
+        "http://app.example",
+        "https://app.example:8443",
+        "https://other.app.example",
+        "https://app.example.evil.example",
+        "https://evil.example",
+        "https://app.example,https://evil.example",
+        "https://APP.example",
+    ],
+)
+def test_a_websocket_is_refused_to_a_page_of(origin):
+    assert socket_refusal({} if origin is None else {"Origin": origin}, "https://app.example")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({"Sec-Fetch-Mode": "navigate"}, id="a browser says so"),
+        pytest.param({"Accept": "text/html,*/*;q=0.8"}, id="an old browser wants a page"),
+    ],
+)
+def test_a_person_who_waits_for_a_page_navigates(headers):
+    assert is_navigation(headers)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({}, id="nothing is said"),
+        pytest.param({"Sec-Fetch-Mode": "cors"}, id="fetch"),
+        pytest.param({"Sec-Fetch-Mode": "cors", "Accept": "text/html"}, id="fetch for a piece of HTML"),
+        pytest.param({"Accept": "application/json"}, id="an old browser's script wants JSON"),
+        pytest.param({"Accept": "text/html", "X-CSRF": "1"}, id="an old browser's script wants HTML"),
+    ],
+)
+def test_a_script_that_waits_for_an_answer_does_not_navigate(headers):
+    assert not is_navigation(headers)
+
+
+def test_a_link_on_another_site_arrives_without_strict_cookies():
+    assert arrives_without_strict_cookies("GET", LINK_ELSEWHERE)
+
+
+@pytest.mark.parametrize(
+    ("method", "changed"),
+    [
+        pytest.param("GET", {"Sec-Fetch-Site": "same-origin"}, id="our own page started it"),
+        pytest.param("GET", {"Sec-Fetch-Site": "same-site"}, id="a sibling site started it"),
+        pytest.param("GET", {"Sec-Fetch-Site": "none"}, id="a person typed it"),
+        pytest.param("POST", {}, id="a form, which must not be sent twice"),
+        pytest.param("GET", {"Sec-Fetch-Mode": "cors"}, id="a script started it"),
+        pytest.param("GET", {"Sec-Fetch-Dest": "iframe"}, id="it is for a frame"),
+        pytest.param("GET", {"Sec-Fetch-Site": ""}, id="an old browser says nothing"),
+    ],
+)
+def test_a_request_arrives_with_all_its_cookies_or_must_not_be_repeated_when(method, changed):
+    assert not arrives_without_strict_cookies(method, {**LINK_ELSEWHERE, **changed})
+
+
+@pytest.mark.parametrize("purpose", ["prefetch", "prefetch;prerender"])
+def test_a_browser_that_only_guesses_is_noticed(purpose):
+    assert is_prefetch({"Sec-Purpose": purpose})
+
+
+def test_a_browser_that_does_not_guess_is_no_prefetch():
+    assert not is_prefetch({})

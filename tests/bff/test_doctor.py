@@ -1,0 +1,423 @@
+"""`doctor` with real parts: what it prints of a right configuration, and of wrong ones."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import ssl
+import time
+from argparse import Namespace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from tornado.httputil import HTTPServerRequest
+
+from app.bff.dev.api import DemoApi
+from app.bff.dev.mongod import Mongod, find_mongod
+from app.bff.dev.provider import Client, Failure, Provider
+from app.bff.doctor.command import run
+from app.bff.sessions.mongo.connection import connect, date, disconnect
+from tests.bff.certified_provider import certified_provider
+from tests.bff.nginx import write_certificate
+from tests.bff.parts import CLIENT_ID, CLIENT_SECRET, KEY, Browser, Clock, a_settings, running_app, sign_in
+from tests.bff.processes import free_ports
+
+OTHER_KEY = os.urandom(32)
+REGISTERED = [
+    "redirect URI              http://localhost:8888/bff/callback",
+    "post-logout redirect URI  http://localhost:8888/bff/logout/callback",
+    "back-channel logout URI   http://localhost:8888/bff/backchannel",
+]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the doctor has printed, and the exit code."""
+
+    code: int
+    text: str
+
+    def of(self, level: str) -> list[str]:
+        """What was found of that level, without the advice."""
+        lines = (line.strip().partition(" ") for line in self.text.splitlines())
+        return [what.strip() for first, _, what in lines if first == level]
+
+    @property
+    def verdict(self) -> tuple[int, list[str]]:
+        return self.code, self.of("wrong")
+
+
+Doctor = Callable[..., Awaitable[Told]]
+
+
+@pytest.fixture
+def database(mongod: Mongod) -> str:
+    return f"{mongod.uri}/test-doctor-{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+def doctor(provider: Provider, api: DemoApi, database: str, capsys: pytest.CaptureFixture[str]) -> Doctor:
+    """Asks the doctor about settings that are right, but for what a test changes."""
+    provider.clients[CLIENT_ID] = Client(CLIENT_ID, CLIENT_SECRET, ("http://localhost:8888/bff/callback",))
+    right = {
+        "issuer": provider.issuer,
+        "session_store": database,
+        "http_clients": {"apiClient": {"base_url": api.base_url, "token": "user"}},
+    }
+
+    async def doctor(*, clock: Callable[[], float] = time.time, **changed: Any) -> Told:
+        code = await run(a_settings(**{**right, **changed}), Namespace(), clock=clock)
+        return Told(code, capsys.readouterr().out)
+
+    return doctor
+
+
+async def keep_a_session(provider: Provider, api: DemoApi, database: str, *keys: bytes) -> None:
+    settings = {"session_store": database, "encryption_keys": keys}
+    async with running_app(provider, api, clock=Clock(), **settings) as app:
+        browser = Browser(app)
+        await sign_in(app, browser)
+        await browser.http.aclose()
+
+
+# What is right
+
+
+async def test_a_right_configuration_has_nothing_wrong_and_nothing_to_look_at(doctor: Doctor):
+    told = await doctor()
+
+    assert told.verdict == (0, [])
+    assert told.of("warning") == []
+    assert "it knows us as app, by client_secret_basic" in told.of("ok")
+    assert "a majority acknowledges writes" in told.of("ok")
+    assert told.text.endswith(f"\n0 wrong, 0 to look at, {len(told.of('ok'))} ok\n")
+
+
+async def test_the_urls_to_register_are_printed_letter_by_letter(doctor: Doctor):
+    assert [line for line in (await doctor()).of("info") if " URI " in line] == REGISTERED
+
+
+@pytest.mark.parametrize("driver", ["motor", "pymongo"])
+async def test_both_drivers_find_the_same(doctor: Doctor, driver: str):
+    told = await doctor(mongodb_driver=driver)
+
+    assert told.verdict == (0, [])
+    assert "the indexes are there, and what has expired is cleared away" in told.of("ok")
+
+
+async def test_nothing_of_the_trial_write_stays_behind(doctor: Doctor, database: str):
+    await doctor()
+
+    client = connect(database, driver="pymongo")
+    names = await client.get_default_database().list_collection_names()
+    assert set(names) == {"sessions", "revocations", "logout_tokens"}
+    await disconnect(client)
+
+
+async def test_sessions_in_memory_are_something_to_look_at(doctor: Doctor):
+    told = await doctor(session_store="memory:")
+
+    assert told.verdict == (0, [])
+    assert told.of("warning") == [
+        "sessions are kept in memory: they end with the process, and there can be only one"
+    ]
+
+
+@pytest.mark.parametrize("options", [{}, {"par": True, "dpop": True}], ids=["as we start", "PAR and DPoP"])
+async def test_a_certified_provider_is_right(doctor: Doctor, options: dict[str, bool]):
+    requires = ("par", "dpop_nonce") if options else ()
+    async with certified_provider("http://localhost:8888", requires=requires) as certified:
+        told = await doctor(issuer=certified.issuer, **options)
+
+    assert told.verdict == (0, [])
+    assert told.of("warning") == []
+    assert "it knows us as app, by client_secret_basic" in told.of("ok")
+
+
+async def test_a_certified_provider_with_another_secret_is_wrong(doctor: Doctor):
+    async with certified_provider("http://localhost:8888") as certified:
+        told = await doctor(issuer=certified.issuer, client_secret="another")
+
+    assert told.verdict == (1, ["it does not know us as app: it answers 401 invalid_client"])
+
+
+# What is wrong with the provider
+
+
+async def test_a_slash_at_the_end_of_the_issuer(doctor: Doctor, provider: Provider):
+    told = await doctor(issuer=f"{provider.issuer}/")
+
+    named = f"it names itself '{provider.issuer}', and BFF_ISSUER is '{provider.issuer}/'"
+    assert told.verdict == (1, [named])
+    assert "the slash at the end counts" in told.text
+    assert provider.counts["token"] == 0  # our secret goes to nobody who is somebody else
+
+
+async def test_a_provider_that_is_down(doctor: Doctor, provider: Provider):
+    await provider.stop()
+    told = await doctor(http_clients={})
+
+    url = f"{provider.issuer}/.well-known/openid-configuration"
+    assert told.verdict == (1, [f"{url} cannot be had: nobody listens there"])
+
+
+async def test_a_provider_whose_name_nobody_knows(doctor: Doctor):
+    told = await doctor(issuer="https://provider.invalid")
+
+    [wrong] = told.of("wrong")
+    assert told.code == 1
+    assert wrong.endswith("cannot be had: its name is not known here (DNS)")
+
+
+async def test_a_provider_with_a_certificate_of_its_own_making(doctor: Doctor, tmp_path: Path):
+    certificate = write_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, certificate.with_suffix(".key"))
+    async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=context) as server:
+        port = server.sockets[0].getsockname()[1]
+        told = await doctor(issuer=f"https://localhost:{port}")
+
+    [wrong] = told.of("wrong")
+    assert told.code == 1
+    assert wrong.endswith("cannot be had: its certificate is not trusted here: self-signed certificate")
+
+
+async def test_an_address_without_a_discovery_document(doctor: Doctor, provider: Provider):
+    told = await doctor(issuer=f"{provider.issuer}/realms/misspelt")
+
+    url = f"{provider.issuer}/realms/misspelt/.well-known/openid-configuration"
+    assert told.verdict == (1, [f"{url} is no discovery document: it answers 404"])
+
+
+async def test_another_secret(doctor: Doctor):
+    told = await doctor(client_secret="another-secret")
+
+    assert told.verdict == (1, ["it does not know us as app: it answers 401 invalid_client"])
+    assert "another-secret" not in told.text
+
+
+async def test_a_client_that_is_not_registered(doctor: Doctor):
+    told = await doctor(client_id="nobody")
+
+    assert told.verdict == (1, ["it does not know us as nobody: it answers 401 invalid_client"])
+
+
+@pytest.mark.parametrize("endpoint", ["metadata", "jwks"])
+async def test_a_document_that_comes_with_an_error_is_none(doctor: Doctor, provider: Provider, endpoint: str):
+    provider.fails[endpoint] = Failure(500, b'{"issuer": "a document all the same", "keys": []}')
+    told = await doctor()
+
+    [wrong] = told.of("wrong")
+    assert told.code == 1
+    assert wrong.endswith("it answers 500")
+
+
+async def test_with_dpop_the_probe_carries_a_proof(doctor: Doctor, clock: Clock):
+    class Attentive(Provider):
+        proofs: ClassVar[list[str | None]] = []
+
+        def record(self, endpoint: str, request: HTTPServerRequest) -> None:
+            super().record(endpoint, request)
+            if endpoint == "token":
+                self.proofs.append(request.headers.get("DPoP"))
+
+    provider = Attentive([Client(CLIENT_ID, CLIENT_SECRET, ())], clock=clock)
+    await provider.start()
+    assert (await doctor(issuer=provider.issuer, dpop=True)).verdict == (0, [])
+    assert (await doctor(issuer=provider.issuer)).verdict == (0, [])
+    await provider.stop()
+
+    assert [bool(proof) for proof in provider.proofs] == [True, False]
+
+
+async def test_a_token_endpoint_in_trouble_is_something_to_look_at(doctor: Doctor, provider: Provider):
+    provider.fails["token"] = Failure(503)
+    told = await doctor()
+
+    assert told.verdict == (0, [])
+    assert told.of("warning") == ["whether it knows us as app is not clear: it answers 503"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "level", "found"),
+    [
+        (120, "wrong", " s ahead of its clock: its tokens are not believed here"),
+        (-120, "wrong", " s behind its clock: its tokens are not believed here"),
+        (30, "warning", " s ahead of its clock; beyond 60 s its tokens are not believed"),
+    ],
+)
+async def test_a_clock_that_is_not_right(doctor: Doctor, seconds: int, level: str, found: str):
+    told = await doctor(clock=lambda: time.time() + seconds)
+
+    [line] = told.of("wrong") + told.of("warning")
+    assert [line] == told.of(level)
+    assert line.endswith(found)
+    assert told.code == (level == "wrong")
+
+
+async def test_a_way_to_prove_who_we_are_that_is_not_announced(doctor: Doctor, provider: Provider):
+    provider.lies["metadata"] = {"token_endpoint_auth_methods_supported": ["private_key_jwt"]}
+    told = await doctor()
+
+    assert told.verdict == (1, ["client_secret_basic is not announced as proof of who a client is"])
+    assert "Set BFF_CLIENT_AUTH to one of these, if it is ours: private_key_jwt." in told.text
+
+
+async def test_par_where_there_is_none(doctor: Doctor, provider: Provider):
+    provider.lies["metadata"] = {"pushed_authorization_request_endpoint": None}
+    told = await doctor(par=True)
+
+    assert told.verdict == (1, ["PAR is not offered, and asked for: no login can start"])
+
+
+async def test_a_provider_without_keys(doctor: Doctor, provider: Provider):
+    provider.lies["metadata"] = {"jwks_uri": f"{provider.issuer}/.well-known/openid-configuration"}
+    told = await doctor()
+
+    [wrong] = told.of("wrong")
+    assert told.code == 1
+    assert wrong.startswith("there is no key at")
+
+
+async def test_a_provider_that_does_the_least_is_something_to_look_at(doctor: Doctor, provider: Provider):
+    hidden = ("revocation_endpoint", "end_session_endpoint", "code_challenge_methods_supported")
+    provider.lies["metadata"] = {"scopes_supported": ["openid"], **dict.fromkeys(hidden)}
+    told = await doctor()
+
+    assert told.verdict == (0, [])
+    assert told.of("warning") == [
+        "PKCE with S256 is not announced",
+        "scopes that are not announced: profile email offline_access",
+        "refresh tokens cannot be revoked: they outlive a logout",
+        "its own session cannot be ended: who signs out and in again may not be asked for a password",
+    ]
+    assert "Find out what gives refresh tokens there" in told.text
+
+
+# What is wrong with sessions and keys
+
+
+async def test_a_database_that_is_down_and_its_password_stays_secret(doctor: Doctor):
+    port = free_ports()
+    told = await doctor(session_store=f"mongodb://bff:hunter2@127.0.0.1:{port}/bff")
+
+    [wrong] = told.of("wrong")
+    assert told.code == 1
+    assert wrong.startswith(f"MongoDB at 127.0.0.1:{port} does not answer: ")
+    assert "hunter2" not in told.text
+
+
+async def test_a_password_that_breaks_the_uri_stays_secret(doctor: Doctor):
+    told = await doctor(session_store="mongodb://bff:hun/ter2@127.0.0.1/bff")
+
+    assert told.verdict == (1, ["MongoDB does not answer: the driver does not understand the URI"])
+    assert "ter2" not in told.text
+
+
+@pytest.mark.parametrize("name", ["sessions", "revocations", "logout_tokens"])
+async def test_an_index_that_clears_away_too_late(doctor: Doctor, database: str, name: str):
+    client = connect(database, driver="pymongo")
+    records = client.get_default_database().get_collection(name)
+    await records.create_index("expires_at", expireAfterSeconds=3600)
+    await disconnect(client)
+    told = await doctor()
+
+    late = "what has expired is cleared away 3600 s late, as the index on expires_at says"
+    assert told.verdict == (1, [f"{name}: {late}"])
+    assert f"db.{name}.dropIndex({{expires_at: 1}})" in told.text
+
+
+async def test_a_replica_set_that_nobody_has_initiated(doctor: Doctor, tmp_path: Path):
+    with Mongod(find_mongod(), tmp_path, replica_set="bff") as member:
+        told = await doctor(session_store=f"{member.uri}/bff")
+
+    where = member.uri.removeprefix("mongodb://")
+    assert told.verdict == (1, [f"MongoDB at {where} does not answer: there is no primary"])
+
+
+async def test_sessions_sealed_with_a_key_that_is_gone(
+    doctor: Doctor, provider: Provider, api: DemoApi, database: str
+):
+    await keep_a_session(provider, api, database, OTHER_KEY)
+    told = await doctor(encryption_keys=[KEY])
+
+    assert told.verdict == (1, ["sessions: 1 sealed with a key that is not there"])
+
+
+@pytest.mark.parametrize("byte", [b"\x00", b"\xff"])
+async def test_a_record_belongs_to_a_key_only_if_all_bits_are_those_of_its_id(
+    doctor: Doctor, database: str, byte: bytes
+):
+    client = connect(database, driver="pymongo")
+    sessions = client.get_default_database().get_collection("sessions")
+    await sessions.insert_one({"sealed": byte * 40, "expires_at": date(time.time() + 60)})
+    await disconnect(client)
+    told = await doctor()
+
+    assert told.verdict == (1, ["sessions: 1 sealed with a key that is not there"])
+    assert "sessions: 0 with key 1" in told.of("ok")
+
+
+async def test_an_old_key_that_still_opens_sessions_and_one_that_opens_none(
+    doctor: Doctor, provider: Provider, api: DemoApi, database: str
+):
+    await keep_a_session(provider, api, database, KEY)
+    await keep_a_session(provider, api, database, OTHER_KEY)
+    told = await doctor(encryption_keys=[KEY, OTHER_KEY, os.urandom(32)])
+
+    assert told.verdict == (0, [])
+    assert "sessions: 1 with key 1, 1 with key 2, 0 with key 3" in told.of("ok")
+    assert told.of("info")[-3:-1] == [
+        "key 2 still opens 1: run `python -m app rotate-keys`, then it can go",
+        "key 3 opens nothing any more: it can go",
+    ]
+
+
+# What is wrong with the settings
+
+
+async def test_debug_for_browsers_from_elsewhere(doctor: Doctor):
+    told = await doctor(debug=True, base_url="http://bff.example.com")
+
+    assert told.verdict == (
+        1,
+        [
+            "BFF_DEBUG is on, and browsers come from elsewhere to http://bff.example.com",
+            "cookies travel in the clear, without Secure and __Host-: BFF_BASE_URL is http://bff.example.com",
+        ],
+    )
+
+
+async def test_everybody_a_trusted_proxy(doctor: Doctor):
+    told = await doctor(base_url="https://bff.example.com", trusted_proxies="10.0.0.0/8,0.0.0.0/0")
+
+    believed = "X-Forwarded-... is believed of everybody: BFF_TRUSTED_PROXIES has 0.0.0.0/0"
+    assert told.verdict == (1, [believed])
+
+
+async def test_https_without_a_trusted_proxy_is_something_to_look_at(doctor: Doctor):
+    told = await doctor(base_url="https://bff.example.com")
+
+    assert told.verdict == (0, [])
+    assert told.of("warning") == [
+        "X-Forwarded-... is believed of nobody, and something in front of us must speak https"
+    ]
+
+
+async def test_apis_that_are_down_or_reached_in_the_clear_are_something_to_look_at(doctor: Doctor):
+    clients = {
+        "apiClient": {"base_url": f"http://127.0.0.1:{free_ports()}/"},
+        "billing": {"base_url": "http://billing.invalid/", "token": "user"},
+    }
+    told = await doctor(http_clients=clients)
+
+    assert told.verdict == (0, [])
+    assert [line.partition(" at ")[0] for line in told.of("warning")] == [
+        "apiClient cannot be reached",
+        "billing cannot be reached",
+        "billing sends tokens in the clear, to http://billing.invalid/",
+    ]

@@ -1,0 +1,389 @@
+"""What the doctor makes of the facts: tables of what was found out, and how bad that is."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import replace
+from socket import gaierror
+from typing import Any
+
+import pytest
+from joserfc import jwk
+
+from app.bff.doctor.check_apis import api_findings
+from app.bff.doctor.check_keys import key_findings
+from app.bff.doctor.check_mongo import memory_findings, mongo_findings
+from app.bff.doctor.check_provider import announcement_findings, provider_findings, skew_seconds
+from app.bff.doctor.check_site import site_findings
+from app.bff.doctor.network import in_words
+from app.bff.doctor.probe_mongo import MongoFacts, Sealed, Server, hosts_in
+from app.bff.doctor.probe_provider import Fetched, Probe, ProviderFacts, date_in
+from app.bff.doctor.report import Finding, exit_code, info, ok, report, warning, wrong
+from app.settings import HttpClientSettings, Settings
+from tests.bff.parts import KEY, a_settings
+
+ISSUER = "https://provider.example"
+NOW = 1_800_000_000.0
+DOCUMENT = {
+    "issuer": ISSUER,
+    "authorization_endpoint": f"{ISSUER}/authorize",
+    "token_endpoint": f"{ISSUER}/token",
+    "jwks_uri": f"{ISSUER}/jwks",
+    "revocation_endpoint": f"{ISSUER}/revoke",
+    "end_session_endpoint": f"{ISSUER}/logout",
+    "pushed_authorization_request_endpoint": f"{ISSUER}/par",
+    "scopes_supported": ["openid", "profile", "email", "offline_access"],
+    "id_token_signing_alg_values_supported": ["RS256", "HS256"],
+    "token_endpoint_auth_methods_supported": ["client_secret_basic"],
+    "code_challenge_methods_supported": ["S256"],
+    "dpop_signing_alg_values_supported": ["ES256"],
+    "prompt_values_supported": ["none", "login"],
+    "authorization_response_iss_parameter_supported": True,
+    "backchannel_logout_supported": True,
+    "backchannel_logout_session_supported": True,
+}
+KEYS = {"keys": [jwk.generate_key("EC", "P-256").as_dict(private=False)]}
+SERVER = Server((6, 0, 5), "bff", 3, sharded=False)
+MONGO = MongoFacts(
+    "db.example:27017",
+    server=SERVER,
+    expire_after_seconds=(("sessions", 0), ("revocations", 0)),
+    sealed=(Sealed("sessions", (1,), 0), Sealed("revocations", (0,), 0)),
+)
+
+
+def fetched(document: dict[str, Any] | None = None, **changed: Any) -> Fetched:
+    right = Fetched(f"{ISSUER}/…", NOW, NOW + 0.5, status=200, document=document, date=NOW)
+    return replace(right, **changed)
+
+
+FACTS = ProviderFacts(fetched(DOCUMENT), fetched(KEYS), Probe(status=400, error="invalid_grant"))
+
+
+def levels(findings: list[Finding]) -> set[str]:
+    return {finding.level for finding in findings}
+
+
+def the(level: str, findings: list[Finding]) -> str:
+    """What the only finding of that level says; no other is as bad."""
+    [found] = [finding for finding in findings if finding.level in ("wrong", "warning")]
+    assert found.level == level
+    return found.what
+
+
+# The provider
+
+
+def test_a_provider_that_is_right_is_all_right():
+    settings = a_settings(issuer=ISSUER)
+
+    assert levels(provider_findings(FACTS, settings)) == {"ok"}
+    assert levels(announcement_findings(FACTS, settings)) == {"ok", "info"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "found"),
+    [
+        ({"discovery": fetched(problem="no answer in time", status=0)}, "cannot be had: no answer in time"),
+        ({"discovery": fetched(status=404)}, "is no discovery document: it answers 404"),
+        ({"discovery": fetched({**DOCUMENT, "issuer": None})}, "it names itself None"),
+        ({"discovery": fetched({**DOCUMENT, "token_endpoint": None})}, "no usable token_endpoint"),
+        ({"discovery": fetched(DOCUMENT, date=NOW + 62)}, "62 s behind its clock: its tokens are not"),
+        ({"keys": fetched(status=500)}, "cannot be had: it answers 500"),
+        ({"keys": fetched(problem="nobody listens there")}, "cannot be had: nobody listens there"),
+        ({"keys": fetched({"keys": [{"kty": "oct", "k": "c2VjcmV0"}]})}, "there is no key at"),
+        ({"probe": Probe(problem="no answer in time")}, "its token endpoint cannot be asked: no answer"),
+        ({"probe": Probe(status=400, error="invalid_client")}, "it does not know us as app"),
+        ({"probe": Probe(status=401, error="unauthorized_client")}, "it does not know us as app"),
+        ({"probe": Probe(status=400, error="unauthorized_client")}, "app may not redeem codes"),
+    ],
+)
+def test_it_is_wrong_that_the_provider(changed: dict[str, Any], found: str):
+    facts = replace(FACTS, **changed)
+    if facts.discovery.document != DOCUMENT:
+        facts = replace(facts, keys=None, probe=None)
+
+    assert found in the("wrong", provider_findings(facts, a_settings(issuer=ISSUER)))
+
+
+@pytest.mark.parametrize(
+    ("changed", "found"),
+    [
+        ({"discovery": fetched(DOCUMENT, date=NOW - 21)}, "20 s ahead of its clock"),
+        ({"probe": Probe(status=400, error="invalid_request")}, "not clear: it answers 400 invalid_request"),
+        ({"probe": Probe(status=400, error="invalid_dpop_proof")}, "not clear"),
+        ({"probe": Probe(status=200)}, "not clear: it answers 200"),
+    ],
+)
+def test_it_is_to_be_looked_at_that_the_provider(changed: dict[str, Any], found: str):
+    assert found in the("warning", provider_findings(replace(FACTS, **changed), a_settings(issuer=ISSUER)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "changed", "level", "found"),
+    [
+        ({}, {"code_challenge_methods_supported": ["plain"]}, "warning", "PKCE with S256"),
+        ({}, {"token_endpoint_auth_methods_supported": ["tls_client_auth"]}, "wrong", "client_secret_basic"),
+        (
+            {"client_auth": "client_secret_post"},
+            {"token_endpoint_auth_methods_supported": None},
+            "wrong",
+            "client_secret_post is not announced",
+        ),
+        (
+            {},
+            {"id_token_signing_alg_values_supported": ["HS256", "none"]},
+            "wrong",
+            "nothing that we believe",
+        ),
+        ({}, {"scopes_supported": ["openid", "profile", "email"]}, "warning", "offline_access"),
+        ({"scope": "openid orders"}, {}, "warning", "orders"),
+        ({"par": True}, {"pushed_authorization_request_endpoint": None}, "wrong", "PAR is not offered"),
+        (
+            {},
+            {"pushed_authorization_request_endpoint": None, "require_pushed_authorization_requests": True},
+            "wrong",
+            "PAR is not offered",
+        ),
+        ({"dpop": True}, {"dpop_signing_alg_values_supported": ["RS256"]}, "wrong", "without ES256"),
+        ({"dpop": True}, {"dpop_signing_alg_values_supported": None}, "warning", "DPoP is not announced"),
+        ({}, {"revocation_endpoint": None}, "warning", "refresh tokens cannot be revoked"),
+        ({}, {"end_session_endpoint": None}, "warning", "its own session cannot be ended"),
+    ],
+)
+def test_what_it_announces_does_not_fit(
+    settings: dict[str, Any], changed: dict[str, Any], level: str, found: str
+):
+    facts = replace(FACTS, discovery=fetched({**DOCUMENT, **changed}))
+
+    assert found in the(level, announcement_findings(facts, a_settings(issuer=ISSUER, **settings)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "changed", "found"),
+    [
+        ({}, {"authorization_response_iss_parameter_supported": False}, "do not say whose they are"),
+        ({}, {"token_endpoint_auth_methods_supported": None}, "client_secret_basic as proof of who we are"),
+        ({}, {"scopes_supported": None}, "does not say which scopes"),
+        ({}, {"pushed_authorization_request_endpoint": None}, "PAR is not offered; BFF_PAR is off"),
+        ({}, {"dpop_signing_alg_values_supported": None}, "DPoP is not offered; BFF_DPOP is off"),
+        ({"revoke_refresh_token_on_logout": False}, {"revocation_endpoint": None}, "cannot be revoked"),
+        ({}, {"backchannel_logout_supported": None}, "back-channel logout is not offered"),
+        ({}, {"backchannel_logout_session_supported": None}, "back-channel logout without sid"),
+        ({}, {"prompt_values_supported": None}, "which values of prompt"),
+    ],
+)
+def test_it_is_only_told_that_it_announces(settings: dict[str, Any], changed: dict[str, Any], found: str):
+    facts = replace(FACTS, discovery=fetched({**DOCUMENT, **changed}))
+    findings = announcement_findings(facts, a_settings(issuer=ISSUER, **settings))
+
+    assert levels(findings) == {"ok", "info"}
+    assert [finding for finding in findings if found in finding.what]
+
+
+def test_nothing_is_said_of_the_announcements_of_somebody_else():
+    assert announcement_findings(FACTS, a_settings(issuer=f"{ISSUER}/")) == []
+
+
+# Clocks
+
+
+@pytest.mark.parametrize(
+    ("date", "ahead"),
+    [
+        pytest.param(NOW, 0, id="written while we waited"),
+        pytest.param(NOW - 1, 0, id="in the second before, of which we do not see the fraction"),
+        pytest.param(NOW - 31, 30, id="our clock is ahead"),
+        pytest.param(NOW + 34, -30, id="our clock is behind, after four seconds of waiting"),
+    ],
+)
+def test_the_skew_is_what_it_must_be_at_least(date: float, ahead: float):
+    assert skew_seconds(date, sent_at=NOW, received_at=NOW + 4) == ahead
+
+
+@pytest.mark.parametrize(
+    ("headers", "date"),
+    [
+        pytest.param({"Date": "Sun, 06 Nov 1994 08:49:37 GMT"}, 784111777, id="RFC 9110 §5.6.7"),
+        pytest.param({"Date": "Sun, 06 Nov 1994 08:49:37 GMT", "Age": "60"}, 784111837, id="from a cache"),
+        pytest.param({"Date": "soon"}, None, id="no date"),
+        pytest.param({}, None, id="none"),
+    ],
+)
+def test_the_date_of_an_answer(headers: dict[str, str], date: float | None):
+    assert date_in(headers) == date
+
+
+# MongoDB and keys
+
+
+def test_a_mongodb_that_is_right_is_all_right():
+    assert levels(mongo_findings(MONGO)) == {"ok", "info"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "found"),
+    [
+        ({"server": None, "problem": "there is no primary"}, "db.example:27017 does not answer: there is no"),
+        ({"server": replace(SERVER, version=(4, 2, 24))}, "it is MongoDB 4.2.24"),
+        ({"expire_after_seconds": (("sessions", None), ("revocations", 0))}, "sessions: what has expired is"),
+        ({"expire_after_seconds": (("sessions", 0), ("revocations", 60))}, "revocations: what has expired"),
+        ({"index_problem": "it answers Unauthorized"}, "the indexes cannot be made: it answers Unauthorized"),
+        ({"write_problem": "no answer within 4 s"}, "a write is not acknowledged by a majority: no answer"),
+    ],
+)
+def test_it_is_wrong_that_mongodb(changed: dict[str, Any], found: str):
+    assert found in the("wrong", mongo_findings(replace(MONGO, **changed)))
+
+
+@pytest.mark.parametrize(
+    ("server", "found"),
+    [
+        (SERVER, "the replica set bff, with data on 3"),
+        (Server((8, 0, 0), "", 0, sharded=False), "a standalone server"),
+        (Server((8, 0, 0), "", 0, sharded=True), "a sharded cluster"),
+    ],
+)
+def test_it_is_told_what_mongodb_is(server: Server, found: str):
+    [finding] = [each for each in mongo_findings(replace(MONGO, server=server)) if each.level == "info"]
+
+    assert found in finding.what
+
+
+@pytest.mark.parametrize(
+    ("uri", "hosts"),
+    [
+        ("mongodb://127.0.0.1:27017/bff", "127.0.0.1:27017"),
+        ("mongodb://bff:hunter2@one:1,two:2/bff?w=1", "one:1,two:2"),
+        ("mongodb+srv://bff:p%40ss@cluster.example?authSource=admin", "cluster.example"),
+        ("mongodb://one/bff?appName=me@home", "one"),
+    ],
+)
+def test_of_a_uri_only_the_hosts_are_printed(uri: str, hosts: str):
+    assert hosts_in(uri) == hosts
+
+
+def test_sessions_in_memory_are_for_development():
+    assert levels(memory_findings(a_settings(debug=True))) == {"info"}
+    assert levels(memory_findings(a_settings())) == {"warning"}
+
+
+def test_a_key_that_is_made_anew_at_every_start_is_to_be_looked_at():
+    settings = Settings(_env_file=None, debug=True, issuer=ISSUER, client_id="app", client_secret="secret")
+
+    assert "each start makes a key of its own" in the("warning", key_findings(settings, MONGO))
+
+
+def test_records_of_a_key_that_is_not_there_are_wrong_wherever_they_are():
+    lost = replace(MONGO, sealed=(Sealed("sessions", (5,), 0), Sealed("revocations", (0,), 2)))
+    found = the("wrong", key_findings(a_settings(), lost))
+
+    assert found == "revocations: 2 sealed with a key that is not there"
+
+
+def test_an_old_key_can_go_once_neither_sessions_nor_revocations_need_it():
+    settings = a_settings(encryption_keys=[KEY, b"2" * 32, b"3" * 32])
+    sealed = (Sealed("sessions", (5, 0, 0), 0), Sealed("revocations", (0, 1, 0), 0))
+    told = [finding.what for finding in key_findings(settings, replace(MONGO, sealed=sealed))]
+
+    assert told[-2:] == [
+        "key 2 still opens 1: run `python -m app rotate-keys`, then it can go",
+        "key 3 opens nothing any more: it can go",
+    ]
+
+
+def test_what_could_not_be_counted_is_told_and_not_guessed():
+    slow = replace(MONGO, sealed=(), sealed_problem="no answer within 4 s")
+
+    assert levels(key_findings(a_settings(), slow)) == {"info"}
+
+
+# Browsers, proxies, APIs
+
+
+@pytest.mark.parametrize(
+    ("settings", "debug", "cookies", "samesite", "proxies"),
+    [
+        ({}, "ok", "info", "ok", "ok"),
+        ({"debug": True}, "info", "info", "ok", "ok"),
+        ({"cookie_samesite": "lax"}, "ok", "info", "info", "ok"),
+        ({"base_url": "https://a.example"}, "ok", "ok", "ok", "warning"),
+        ({"base_url": "https://a.example", "trusted_proxies": "10.0.0.1"}, "ok", "ok", "ok", "ok"),
+        ({"base_url": "https://a.example", "trusted_proxies": "10.0.0.1, ::/0"}, "ok", "ok", "ok", "wrong"),
+        ({"base_url": "https://a.example", "debug": True}, "wrong", "ok", "ok", "warning"),
+        ({"base_url": "http://a.example", "debug": True}, "wrong", "wrong", "ok", "ok"),
+    ],
+)
+def test_how_browsers_and_proxies_reach_us(
+    settings: dict[str, Any], debug: str, cookies: str, samesite: str, proxies: str
+):
+    findings = site_findings(a_settings(**settings))
+
+    assert [finding.level for finding in findings] == [debug, cookies, samesite, proxies]
+
+
+@pytest.mark.parametrize(
+    ("client", "warnings"),
+    [
+        ({"base_url": "https://api.example/", "token": "user"}, 0),
+        ({"base_url": "http://127.0.0.1:1/", "token": "user"}, 0),
+        ({"base_url": "http://api.example/", "token": "none"}, 0),
+        ({"base_url": "http://api.example/", "token": "user"}, 1),
+        ({"base_url": "http://api.example/", "token": "client"}, 1),
+    ],
+)
+def test_a_token_in_the_clear_is_to_be_looked_at(client: dict[str, str], warnings: int):
+    findings = api_findings({"api": HttpClientSettings(**client)}, {"api": ""})
+
+    assert len([finding for finding in findings if finding.level == "warning"]) == warnings
+
+
+# Words
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        (gaierror(-2, "Name or service not known"), "its name is not known here (DNS)"),
+        (ConnectionRefusedError(111, "Connection refused"), "nobody listens there"),
+        (TimeoutError(), "no answer in time"),
+        (ssl.SSLError(1, "WRONG_VERSION_NUMBER"), "what answers there does not speak TLS as we do"),
+        (OSError(113, "No route to host"), "No route to host"),
+        (ValueError("something else"), "wrapped"),
+    ],
+)
+def test_a_reason_is_told_however_deep_it_lies(reason: Exception, words: str):
+    outer = RuntimeError("wrapped")
+    outer.__cause__ = RuntimeError("in the middle")
+    outer.__cause__.__context__ = reason
+
+    assert in_words(outer) == words
+
+
+def test_a_report_is_aligned_and_ends_with_the_counts():
+    chapters = {"One": [ok("fine"), info("so it is")], "Two": [warning("odd", "Look."), wrong("bad", "Act.")]}
+
+    assert report(chapters).splitlines() == [
+        "One",
+        "  ok       fine",
+        "  info     so it is",
+        "",
+        "Two",
+        "  warning  odd",
+        "           Look.",
+        "  wrong    bad",
+        "           Act.",
+        "",
+        "1 wrong, 1 to look at, 1 ok",
+    ]
+
+
+def test_what_comes_from_outside_does_not_steer_the_terminal():
+    assert "\x1b" not in report({"One": [ok("named \x1b[2J\r\nwrong")]})
+
+
+@pytest.mark.parametrize(
+    ("findings", "code"), [([], 0), ([ok("a"), warning("b", "c")], 0), ([wrong("a", "b")], 1)]
+)
+def test_the_exit_code_is_1_only_for_what_is_wrong(findings: list[Finding], code: int):
+    assert exit_code({"One": [ok("a")], "Two": findings}) == code

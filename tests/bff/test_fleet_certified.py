@@ -1,0 +1,68 @@
+"""Several processes of the operating system, and the certified provider: its refresh tokens count once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tornado.httputil import HTTPServerRequest
+
+from app.bff.dev.mongod import Mongod
+from app.bff.dev.server import Answer, Endpoint, LocalServer, credentials
+from tests.bff.certified_provider import Certified, Visitor, certified_provider
+from tests.bff.fleet import Fleet, crowd, fleet_settings, running_fleet
+
+ROUNDS = 3
+
+
+class Listener(LocalServer):
+    """An API that takes any access token, and remembers it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: set[str] = set()
+
+    def routes(self) -> list[Any]:
+        return [("/.*", Endpoint, {"server": self, "name": "any", "work": lambda request: Answer()})]
+
+    def record(self, endpoint: str, request: HTTPServerRequest) -> None:
+        super().record(endpoint, request)
+        self.heard.add(credentials(request)[1])
+
+
+@pytest.fixture
+async def listener() -> AsyncIterator[Listener]:
+    listener = Listener()
+    await listener.start()
+    yield listener
+    await listener.stop()
+
+
+@pytest.fixture
+async def meeting(
+    listener: Listener, mongod: Mongod, tmp_path: Path
+) -> AsyncIterator[tuple[Fleet, Certified]]:
+    settings = fleet_settings(mongod, api=f"http://127.0.0.1:{listener.port}/")
+    async with certified_provider(settings["BFF_BASE_URL"]) as certified:
+        settings["BFF_ISSUER"] = certified.issuer
+        async with running_fleet(tmp_path, settings, browser=Visitor) as fleet:
+            yield fleet, certified
+
+
+async def test_300_requests_to_both_with_an_expired_token_cause_one_refresh_and_all_succeed(
+    meeting: tuple[Fleet, Certified], listener: Listener
+):
+    fleet, certified = meeting
+    await fleet.browser.signs_in()
+    async with crowd(fleet) as everybody:
+        for round_ in range(1, ROUNDS + 1):
+            await fleet.record.age_access_token()
+            listener.heard.clear()
+
+            assert await everybody.calls(300) == {200: 300}
+            assert await certified.refreshes() == round_
+            [token] = listener.heard
+            assert await certified.is_active(token)
+        assert await everybody.calls(2, "/bff/user") == {200: 2}

@@ -1,0 +1,201 @@
+"""Forward-auth: a proxy asks whether it may forward by itself, and gets the token for the API."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import pytest
+
+from app.bff.dev.api import DemoApi
+from app.bff.dev.provider import Provider
+from tests.bff.parts import Browser, Clock, RunningApp, another_browser, running_app
+
+LIFETIME = 300  # of the provider's access tokens, in seconds
+REMOTE = [
+    {"path": "/api", "client": "apiClient", "methods": ["GET", "POST"]},
+    {"path": "/open", "client": "open"},
+    {"path": "/ours", "client": "ours"},
+]
+
+
+def settings(api: DemoApi, **changed: Any) -> dict[str, Any]:
+    kinds = {"apiClient": "user", "open": "none", "ours": "client"}
+    clients = {name: {"base_url": api.base_url, "token": kind} for name, kind in kinds.items()}
+    trusted = {"trusted_proxies": ["127.0.0.0/8", "::1"]}
+    return {"http_clients": clients, "remote_apis": REMOTE, **trusted, **changed}
+
+
+@pytest.fixture
+async def app(provider: Provider, api: DemoApi, clock: Clock) -> AsyncIterator[RunningApp]:
+    async with running_app(provider, api, clock=clock, **settings(api)) as app:
+        yield app
+
+
+@pytest.fixture
+async def browser(browser: Browser) -> Browser:
+    """A browser in which Alice is signed in."""
+    await browser.login("alice")
+    return browser
+
+
+async def asked(browser: Browser, uri: str | None = "/api/echo?x=1", **options: Any) -> httpx2.Response:
+    """What a proxy is answered that has been asked for `uri` by this browser."""
+    told = {"X-Forwarded-Method": options.pop("method", "GET"), **({"X-Forwarded-Uri": uri} if uri else {})}
+    headers = {**told, **options.pop("headers", {})}
+    return await browser.fetch("/bff/forward-auth", headers=headers, **options)
+
+
+async def token_of(browser: Browser) -> str:
+    session = await browser.app.session_of(browser)
+    assert session
+    return session.tokens.access_token
+
+
+# Yes
+
+
+async def test_it_may_with_the_users_token(browser: Browser):
+    response = await asked(browser)
+
+    assert (response.status_code, response.content) == (204, b"")
+    assert response.headers["Authorization"] == f"Bearer {await token_of(browser)}"
+
+
+async def test_a_yes_says_nothing_to_a_browser_and_may_not_be_kept_any_longer(browser: Browser):
+    yes = await asked(browser)
+
+    assert {name for name in yes.headers if name not in ("connection", "x-request-id")} == {
+        "authorization",
+        "cache-control",
+        "x-accel-expires",
+    }
+    assert yes.headers["Cache-Control"] == "no-store"
+
+
+async def test_the_token_is_good_right_now(browser: Browser, provider: Provider, clock: Clock):
+    clock.advance(LIFETIME)
+    token = (await asked(browser)).headers["Authorization"].removeprefix("Bearer ")
+
+    assert provider.is_active(token)
+    assert provider.counts["token:refresh_token"] == 1
+
+
+async def test_an_api_without_tokens_gets_none(browser: Browser):
+    response = await asked(browser, "/open/echo")
+
+    assert response.status_code == 204
+    assert "Authorization" not in response.headers
+
+
+async def test_our_own_token_needs_nobody_signed_in(app: RunningApp, provider: Provider):
+    async with another_browser(app) as anonymous:
+        response = await asked(anonymous, "/ours/echo")
+
+    assert provider.access_token(response.headers["Authorization"].removeprefix("Bearer ")).sub is None
+
+
+@pytest.mark.parametrize(
+    ("left", "kept"), [(LIFETIME, "5"), (6, "5"), (5, "4"), (1.5, "0")], ids=["hours", "6 s", "5 s", "1.5 s"]
+)
+async def test_nginx_keeps_an_answer_for_five_seconds_but_not_beyond_the_token(
+    browser: Browser, provider: Provider, clock: Clock, left: float, kept: str
+):
+    await provider.stop()  # so that the token is not renewed meanwhile
+    clock.advance(LIFETIME - left)
+
+    assert (await asked(browser)).headers["X-Accel-Expires"] == kept
+
+
+async def test_a_proof_is_for_one_request_and_not_kept(provider: Provider, api: DemoApi, clock: Clock):
+    async with (
+        running_app(provider, api, clock=clock, **settings(api, dpop=True)) as app,
+        another_browser(app) as browser,
+    ):
+        await browser.login()
+        response = await asked(browser, method="POST")
+        proven = {name: response.headers[name] for name in ("Authorization", "DPoP")}
+    async with httpx2.AsyncClient() as proxy:
+        forwarded = await proxy.post(f"{api.base_url}echo?x=1", headers=proven)
+
+    assert forwarded.status_code == 200
+    assert response.headers["X-Accel-Expires"] == "0"
+
+
+# No
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "code"),
+    [
+        pytest.param({"csrf": False}, 403, "csrf_rejected", id="without our header"),
+        pytest.param(
+            {"headers": {"Sec-Fetch-Site": "cross-site"}}, 403, "csrf_rejected", id="from another site"
+        ),
+        pytest.param({"uri": "/nowhere"}, 403, "forbidden", id="to no API"),
+        pytest.param({"uri": "/bff/user"}, 403, "forbidden", id="to ourselves"),
+        pytest.param({"uri": "/bff/forward-auth"}, 403, "forbidden", id="for the token itself"),
+        pytest.param(
+            {"headers": {"X-Remote-Api": "/open"}},
+            403,
+            "forbidden",
+            id="to an API that it is not for",
+        ),
+        pytest.param({"uri": "/apis"}, 403, "forbidden", id="beside an API"),
+        pytest.param({"uri": "/api/../x"}, 400, "bad_request", id="out of the API"),
+        pytest.param({"uri": "/api/%2e%2e/x"}, 400, "bad_request", id="out of the API, encoded"),
+        pytest.param({"uri": "http://evil.example/api/echo"}, 400, "bad_request", id="to elsewhere"),
+        pytest.param({"uri": None}, 400, "bad_request", id="to nobody knows where"),
+        pytest.param({"method": "DELETE"}, 405, "method_not_allowed", id="with another method"),
+    ],
+)
+async def test_a_request_may_not_be_forwarded(
+    browser: Browser, options: dict[str, Any], status: int, code: str
+):
+    response = await asked(browser, **options)
+
+    assert (response.status_code, response.json()["code"]) == (status, code)
+    assert "Authorization" not in response.headers
+
+
+async def test_nobody_signed_in_means_401_and_where_to_sign_in(app: RunningApp):
+    async with another_browser(app) as anonymous:
+        response = await asked(anonymous)
+
+    assert (response.status_code, response.json()["code"]) == (401, "no_session")
+    assert response.json()["login_url"] == "/bff/login"
+
+
+async def test_a_provider_that_is_away_means_401_and_when_to_try_again(
+    browser: Browser, provider: Provider, clock: Clock
+):
+    await provider.stop()
+    clock.advance(LIFETIME)
+    response = await asked(browser)
+
+    assert (response.status_code, response.json()["code"]) == (401, "provider_unavailable")
+    assert response.headers["Retry-After"] == "5"
+
+
+@pytest.mark.parametrize("trusted", [[], ["10.0.0.0/8"], ["192.0.2.1", "2001:db8::/32"]])
+async def test_only_a_trusted_proxy_is_answered(
+    provider: Provider, api: DemoApi, clock: Clock, trusted: list[str]
+):
+    untrusting = settings(api, trusted_proxies=trusted)
+    async with (
+        running_app(provider, api, clock=clock, **untrusting) as app,
+        another_browser(app) as browser,
+    ):
+        await browser.login()
+        response = await asked(browser, headers={"X-Forwarded-For": "10.0.0.1"})
+
+    assert (response.status_code, response.json()["code"]) == (403, "forbidden")
+    assert "Authorization" not in response.headers
+
+
+async def test_a_browser_that_asks_through_a_proxy_learns_nothing(browser: Browser):
+    response = await browser.fetch("/bff/forward-auth", headers={"X-Forwarded-Uri": "/bff/forward-auth"})
+
+    assert response.status_code == 403
+    assert await token_of(browser) not in str(response.headers) + response.text

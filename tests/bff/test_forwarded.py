@@ -1,0 +1,44 @@
+"""What a proxy says about a request: believed if it is one of ours, and no further."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+import pytest
+
+from app.bff.web.forwarded import client_address, is_trusted
+
+OURS = (ip_network("10.0.0.0/8"), ip_network("192.0.2.7"), ip_network("2001:db8::/32"))
+
+
+@pytest.mark.parametrize("peer", ["10.1.2.3", "192.0.2.7", "2001:db8::1"])
+def test_a_proxy_of_ours_is_trusted(peer: str):
+    assert is_trusted(peer, OURS)
+
+
+@pytest.mark.parametrize("peer", ["11.0.0.1", "192.0.2.8", "2001:db9::1", "", "localhost", "::"])
+def test_anybody_else_is_not(peer: str):
+    assert not is_trusted(peer, OURS)
+
+
+def test_nobody_is_trusted_by_default():
+    assert not is_trusted("127.0.0.1", ())
+
+
+@pytest.mark.parametrize(
+    ("peer", "header", "client"),
+    [
+        pytest.param("10.0.0.1", "203.0.113.9", "203.0.113.9", id="one proxy of ours"),
+        pytest.param("10.0.0.1", "203.0.113.9, 192.0.2.7", "203.0.113.9", id="two proxies of ours"),
+        pytest.param("10.0.0.1", "1.1.1.1, 203.0.113.9", "203.0.113.9", id="the browser wrote one itself"),
+        pytest.param("10.0.0.1", "10.9.9.9", "10.9.9.9", id="somebody inside"),
+        pytest.param("10.0.0.1", "2001:4860::8", "2001:4860::8", id="a longer address"),
+        pytest.param("10.0.0.1", "", "10.0.0.1", id="nothing"),
+        pytest.param("10.0.0.1", "nonsense", "10.0.0.1", id="nonsense"),
+        pytest.param("10.0.0.1", "203.0.113.9, nonsense", "10.0.0.1", id="nonsense at the end"),
+        pytest.param("203.0.113.5", "198.51.100.1", "203.0.113.5", id="a stranger says so"),
+        pytest.param("203.0.113.5", "10.0.0.1", "203.0.113.5", id="a stranger claims to be ours"),
+    ],
+)
+def test_the_browsers_address_is_the_first_from_the_end_that_is_not_ours(peer: str, header: str, client: str):
+    assert client_address(peer, {"X-Forwarded-For": header}, OURS) == client

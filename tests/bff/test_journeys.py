@@ -1,0 +1,220 @@
+"""Journeys: what a person does in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, expect
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application, RequestHandler
+
+from tests.bff.people import Person, Site, a_person, width
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one loop, so that one Chromium serves all tests
+
+TOKEN = re.compile(r"\b(?:at|rt)-[\w-]{43}|\beyJ[\w-]+\.[\w-]+\.[\w-]+")
+EXPIRED_SECONDS = 301  # the provider's access tokens live for 300
+
+
+@asynccontextmanager
+async def another_site(host: str, page: str) -> AsyncIterator[str]:
+    """A page that is not ours, on a port of its own; yields its URL."""
+
+    class Index(RequestHandler):
+        def get(self) -> None:
+            self.finish(f"<!doctype html><title>Elsewhere</title>{page}")
+
+    [socket] = bind_sockets(0, "127.0.0.1")
+    server = HTTPServer(Application([("/", Index)], log_function=lambda handler: None))
+    server.add_sockets([socket])
+    yield f"http://{host}:{socket.getsockname()[1]}/"
+    server.stop()
+    await server.close_all_connections()
+
+
+async def test_alice_signs_in_sees_her_account_and_signs_out(alice: Person):
+    await alice.signs_in()
+    await alice.clicks("Account")
+
+    await alice.sees("Your account")
+    await expect(alice.page.get_by_role("row", name="email alice@example.com")).to_be_visible()
+    await expect(alice.page.locator("#api-answer")).to_contain_text("Bearer …")
+    await expect(alice.page.locator("#session-time")).to_have_text(re.compile(r"1 h 0 min|59 min"))
+
+    await alice.signs_out()
+    await alice.page.reload()
+    await alice.is_signed_out()
+
+
+async def test_the_to_do_list_works_and_nobody_notices_that_the_access_token_expired(
+    site: Site, alice: Person
+):
+    await alice.signs_in("/account")
+    await alice.adds("Water the plants")
+    site.clock.advance(EXPIRED_SECONDS)
+    await alice.deletes("Sign in")
+    await alice.page.reload()
+
+    await alice.has_todos("Register a client for your own API", "Water the plants")
+    assert site.provider.counts["token:refresh_token"] == 1
+
+
+async def test_after_signing_in_the_page_that_was_asked_for_is_shown(alice: Person):
+    await alice.goes_to("/account?from=mail&x=%20")
+    await alice.chooses()
+
+    await alice.is_at("/account?from=mail&x=%20")
+    await alice.sees("Your account")
+
+
+async def test_a_link_on_another_site_leads_to_the_account_and_not_to_the_login_page(
+    site: Site, alice: Person
+):
+    await alice.signs_in()
+    asked = site.provider.counts["authorize"]
+
+    async with another_site("127.0.0.1", f'<a href="{site.url}/account">Your order</a>') as mail:
+        await alice.page.goto(mail)
+        await alice.clicks("Your order")
+        await alice.sees("Your account")
+
+    await alice.sees_name("Alice Adams")
+    assert site.provider.counts["authorize"] == asked
+
+
+async def test_two_tabs_sign_in_at_once(alice: Person):
+    other = Person(alice.site, await alice.page.context.new_page())
+    await alice.goes_to("/account?tab=1")
+    await other.goes_to("/account?tab=2")
+
+    await alice.chooses()
+    await alice.is_at("/account?tab=1")
+    await other.chooses()
+    await other.is_at("/account?tab=2")
+
+    await other.goes_to("/")
+    await other.sees_name("Alice Adams")
+
+
+async def test_the_back_button_after_signing_in_is_harmless(site: Site, alice: Person):
+    await alice.signs_in()
+    asked = site.provider.counts["authorize"]
+    statuses: list[int] = []
+    alice.page.on("response", lambda response: statuses.append(response.status))
+
+    for _ in range(3):
+        await alice.page.go_back(wait_until="load")
+
+    assert max(statuses) < 500
+    assert site.provider.counts["authorize"] <= asked + 3
+    await alice.goes_to("/")
+    await alice.sees_name("Alice Adams")
+
+
+async def test_the_browser_never_gets_a_token_and_scripts_see_no_cookie(
+    chromium: Browser, site: Site, tmp_path: Path
+):
+    har = tmp_path / "journey.har"
+    async with a_person(chromium, site, record_har_path=har, record_har_content="embed") as alice:
+        await alice.signs_in()
+        await alice.goes_to("/account")
+        await alice.calls_the_api_again()
+        await alice.page.evaluate("fetch('/bff/user', {headers: {'X-CSRF': '1'}}).then(r => r.text())")
+        stored = "[document.cookie, localStorage.length, sessionStorage.length]"
+        assert await alice.page.evaluate(stored) == ["", 0, 0]
+        assert not TOKEN.search(json.dumps(await alice.page.context.storage_state()))
+
+    recorded = har.read_text()
+    assert "bff:session_expires_in" in recorded  # bodies are in it
+    assert TOKEN.findall(recorded) == []
+
+
+ATTEMPTS = """async (url) => {
+  const todo = JSON.stringify({title: "Stolen"});
+  const attempts = [
+    fetch(url + "/bff/user", {credentials: "include"}),
+    fetch(url + "/bff/user", {credentials: "include", headers: {"X-CSRF": "1"}}),
+    fetch(url + "/api/todos", {credentials: "include", headers: {"X-CSRF": "1"}}),
+    fetch(url + "/api/todos", {method: "POST", credentials: "include", mode: "no-cors", body: todo}),
+    fetch(url + "/api/todos", {method: "POST", credentials: "include", headers: {"X-CSRF": "1"}, body: todo}),
+  ];
+  const answers = await Promise.allSettled(attempts);
+  return Promise.all(answers.map(async ({value}) => value ? await value.text() : "refused"));
+}"""
+FORM = '<form method="post" action="{}/api/todos"><input name="title"><button>Win</button></form>'
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        pytest.param("127.0.0.1", id="another site"),
+        pytest.param("localhost", id="another port, so the cookie comes along"),
+    ],
+)
+async def test_other_origins_can_neither_read_nor_change_anything(site: Site, alice: Person, host: str):
+    await alice.signs_in()
+
+    async with another_site(host, FORM.format(site.url)) as evil:
+        await alice.page.goto(evil)
+        answers = await alice.page.evaluate(ATTEMPTS, site.url)
+        async with alice.page.expect_response("**/api/todos") as posted:
+            await alice.clicks("Win", role="button")
+
+    assert answers == ["refused"] * 5
+    assert (await posted.value).status == 403
+    assert site.api.counts["todos"] == 0
+
+
+async def test_no_page_breaks_its_own_security_policy_or_complains_in_the_console(alice: Person):
+    await alice.goes_to("/")
+    await alice.signs_in()
+    await alice.goes_to("/account")
+    await alice.calls_the_api_again()
+    await alice.adds("Water the plants")
+    await alice.signs_out()
+    assert alice.complaints == []
+
+    await alice.goes_to("/nowhere")
+    await alice.sees("Not Found")
+    assert [text for text in alice.complaints if "404 (Not Found)" not in text] == []
+
+
+async def test_the_pages_work_without_javascript(chromium: Browser, site: Site):
+    async with a_person(chromium, site, java_script_enabled=False) as alice:
+        await alice.signs_in()
+        await alice.clicks("Account")
+        await alice.has_todos("Sign in", "Register a client for your own API")
+        await expect(alice.page.locator("#api-answer")).to_contain_text("Bearer …")
+        await expect(alice.page.get_by_role("button")).to_have_count(0)  # none that would do nothing
+
+        await alice.signs_out()
+
+
+async def test_no_page_scrolls_sideways_on_a_phone(chromium: Browser, site: Site):
+    async with a_person(chromium, site, viewport={"width": 360, "height": 740}, is_mobile=True) as alice:
+        widths = []
+        await alice.goes_to("/")
+        widths.append(await width(alice.page))
+        await alice.signs_in()
+        for path in ("/", "/account", "/sessions", "/nowhere"):
+            await alice.goes_to(path)
+            widths.append(await width(alice.page))
+
+    assert widths == [360] * 5
+
+
+async def test_whoever_denies_is_told_so_and_may_try_again(alice: Person):
+    await alice.goes_to("/account")
+    await alice.clicks("Deny", role="button")
+    await alice.sees("Signing in did not work")
+
+    await alice.clicks("Try again")
+    await alice.chooses()
+
+    await alice.sees_name("Alice Adams")

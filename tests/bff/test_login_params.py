@@ -1,0 +1,167 @@
+"""Login parameters: what a page may ask of a login, how it is asked, and what then is checked."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+import httpx2
+import pytest
+
+from app.bff.dev.api import DemoApi
+from app.bff.dev.provider import Provider
+from tests.bff.parts import (
+    Browser,
+    Clock,
+    RunningApp,
+    another_browser,
+    cookies_set_by,
+    query,
+    refresh_target,
+    running_app,
+    sign_in,
+)
+
+ASKED = {"login_hint": "bob@example.com", "acr_values": "mfa pwd", "max_age": "0"}
+
+
+async def comes_back(browser: Browser, user: str = "alice", **params: str) -> httpx2.Response:
+    """Sign in with these parameters; return what the callback answered."""
+    return await browser.get(await browser.choose(await browser.start_login("/account", **params), user))
+
+
+def assert_failed(response: httpx2.Response, words: str) -> None:
+    assert response.status_code == 400
+    assert "<code>login_failed</code>" in response.text
+    assert words in response.text
+    assert "bff" not in cookies_set_by(response)
+
+
+# The way out
+
+
+async def test_what_is_asked_for_is_passed_on(browser: Browser):
+    url = query(await browser.start_login(**ASKED, prompt="select_account"))
+
+    assert {**ASKED, "prompt": "select_account"}.items() <= url.items()
+
+
+async def test_it_is_pushed_where_requests_are_pushed(provider: Provider, api: DemoApi, clock: Clock):
+    async with (
+        running_app(provider, api, clock=clock, par=True) as app,
+        another_browser(app) as browser,
+    ):
+        url = await browser.start_login(**ASKED)
+
+    assert ASKED.items() <= provider.last_request["par"].items()
+    assert not ASKED.keys() & query(url).keys()
+
+
+async def test_the_hint_has_a_short_name(browser: Browser):
+    assert query(await browser.start_login(hint="bob"))["login_hint"] == "bob"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param({"max_age": "-1"}, id="a max_age in the past"),
+        pytest.param({"max_age": "soon"}, id="a max_age in words"),
+        pytest.param({"acr_values": 'mfa", "x'}, id="an acr with quotes"),
+        pytest.param({"login_hint": "a\nb"}, id="a hint of two lines"),
+        pytest.param({"hint": "a" * 1000}, id="a hint that is too long"),
+    ],
+)
+async def test_no_attempt_starts_for(wrong: dict[str, str], browser: Browser):
+    response = await browser.get(f"/bff/login?{urlencode(wrong)}")
+
+    assert response.status_code == 400
+    assert "<code>bad_request</code>" in response.text
+    assert not cookies_set_by(response)
+
+
+async def test_the_longest_of_all_still_fits_the_cookie(browser: Browser):
+    path = "/" + "é" * 511
+    longest = {"acr_values": "a" * 500, "login_hint": "é" * 300, "max_age": "9" * 9, "prompt": "login"}
+    await browser.start_login(path, **longest)
+    [name] = [name for name in browser.cookie_names() if "login" in name]
+
+    assert len(name) + len(browser.cookie(name) or "") < 3900  # browsers keep 4,096, attributes included
+
+
+# The way back
+
+
+async def test_a_login_that_brings_what_was_asked_for_is_one(app: RunningApp, browser: Browser):
+    answer = await comes_back(browser, acr_values="gold mfa", max_age="0", prompt="login")
+    session = await app.session_of(browser)
+
+    assert refresh_target(answer.text) == "/account"
+    assert session
+    assert session.claims["acr"] == "mfa"
+
+
+@pytest.mark.parametrize(
+    ("asked", "lie", "words"),
+    [
+        pytest.param({"acr_values": "mfa"}, {"acr": None}, "another way", id="no acr"),
+        pytest.param({"acr_values": "mfa"}, {"acr": "pwd"}, "another way", id="another acr"),
+        pytest.param({"max_age": "60"}, {"auth_time": None}, "once more", id="no auth_time"),
+        pytest.param({"max_age": "60"}, {"auth_time": 1}, "once more", id="an old auth_time"),
+        pytest.param({"max_age": "60"}, {"auth_time": 2**40}, "once more", id="an auth_time to come"),
+        pytest.param({"max_age": "0"}, {"auth_time": "now"}, "once more", id="an auth_time in words"),
+        pytest.param({"prompt": "login"}, {"auth_time": 1}, "once more", id="a login of long ago"),
+    ],
+)
+async def test_a_login_fails_whose_id_token_has(
+    asked: dict[str, str], lie: dict[str, object], words: str, provider: Provider, browser: Browser
+):
+    provider.lies["id_token"] = lie
+
+    assert_failed(await comes_back(browser, **asked), words)
+    assert not provider.is_active(provider.last_request["revoke"]["token"])
+
+
+async def test_userinfo_cannot_say_how_somebody_has_signed_in(provider: Provider, browser: Browser):
+    provider.lies["id_token"] = {"acr": None, "auth_time": None}
+    provider.lies["userinfo"] = {"acr": "mfa", "auth_time": 2**31}
+
+    assert_failed(await comes_back(browser, acr_values="mfa"), "another way")
+    await browser.login()
+    types = {entry["type"] for entry in (await browser.fetch("/bff/user")).json()}
+    assert not types & {"acr", "auth_time"}
+
+
+async def test_the_earlier_session_stays_as_it_was_when_the_next_login_fails(
+    app: RunningApp, provider: Provider, browser: Browser
+):
+    session = await sign_in(app, browser)
+    provider.lies["id_token"] = {"acr": "pwd"}
+    failed = await comes_back(browser, acr_values="mfa")
+
+    assert_failed(failed, "another way")
+    assert await app.session_of(browser) == session
+    assert provider.counts["revoke"] == 0  # to many providers both logins are one grant
+
+
+async def test_trying_again_asks_for_the_same(provider: Provider, browser: Browser):
+    provider.lies["id_token"] = {"acr": "pwd"}
+    failed = await comes_back(browser, acr_values="mfa", max_age="60")
+
+    assert 'href="/bff/login?returnUrl=%2Faccount&amp;acr_values=mfa&amp;max_age=60"' in failed.text
+
+
+async def test_max_age_asks_whoever_has_signed_in_longer_ago(browser: Browser, clock: Clock):
+    await browser.login("alice")
+    clock.advance(1000)
+    asked = await browser.http.get(await browser.start_login(max_age="500"))
+    not_asked = await browser.http.get(await browser.start_login(max_age="5000"))
+
+    assert (asked.status_code, not_asked.status_code) == (200, 303)
+
+
+async def test_a_provider_that_does_not_ask_again_is_not_believed(
+    provider: Provider, browser: Browser, clock: Clock
+):
+    provider.lies["id_token"] = {"auth_time": int(clock.now) - 1000}
+
+    assert_failed(await comes_back(browser, max_age="500"), "once more")
+    assert (await comes_back(browser, max_age="1000")).status_code == 200

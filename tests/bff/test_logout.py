@@ -1,0 +1,450 @@
+"""Logout: what ends, here and at the provider, and what does not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import httpx2
+import pytest
+
+from app.bff.dev.api import DemoApi
+from app.bff.dev.provider import Failure, Provider
+from app.bff.paths import LOGOUT_PATH
+from app.bff.sessions.session import Reason, Session, TokenSet, session_ref
+from tests.bff.parts import (
+    CLIENT_ID,
+    Browser,
+    Clock,
+    RunningApp,
+    another_browser,
+    cookies_set_by,
+    query,
+    refresh_target,
+    running_app,
+)
+
+
+@pytest.fixture
+async def browser(browser: Browser) -> AsyncIterator[Browser]:
+    """A browser in which Alice is signed in."""
+    await browser.login("alice")
+    return browser
+
+
+async def refresh_token_of(browser: Browser) -> str:
+    session = await browser.app.session_of(browser)
+    assert session
+    return str(session.tokens.refresh_token)
+
+
+async def is_signed_in(browser: Browser, session_id: str | None) -> bool:
+    response = await browser.http.get("/bff/user", headers={"X-CSRF": "1", "Cookie": f"bff={session_id}"})
+    assert response.status_code in (200, 401)
+    return response.status_code == 200
+
+
+def assert_ended_here(response: httpx2.Response, goes_to: str) -> None:
+    assert (response.status_code, response.headers["Location"]) == (302, goes_to)
+    assert cookies_set_by(response)["bff"].value == ""
+
+
+# Both ends
+
+
+async def test_after_logout_the_old_cookie_opens_nothing(browser: Browser):
+    stolen = browser.cookie("bff")
+    assert await is_signed_in(browser, stolen)
+
+    await browser.logout()
+
+    assert browser.cookie("bff") is None
+    assert not await is_signed_in(browser, stolen)
+
+
+async def test_the_browser_goes_on_to_the_provider_with_all_it_needs_there(
+    app: RunningApp, provider: Provider, browser: Browser
+):
+    session = await app.session_of(browser)
+    response = await browser.logout()
+    asked = query(response.headers["Location"])
+
+    assert session
+    assert response.headers["Location"].startswith(f"{provider.issuer}/logout?")
+    assert len(asked.pop("state")) >= 43
+    assert asked == {
+        "client_id": CLIENT_ID,
+        "id_token_hint": session.tokens.id_token,
+        "post_logout_redirect_uri": f"{app.base_url}/bff/logout/callback",
+    }
+
+
+async def test_the_next_login_asks_at_the_provider_again(browser: Browser):
+    await browser.http.get((await browser.logout()).headers["Location"])
+    asked = await browser.http.get(await browser.start_login())
+
+    assert asked.status_code == 200  # its login page, and no way straight back
+
+
+async def test_the_browser_clears_what_it_has_kept_of_us(browser: Browser):
+    response = await browser.logout()
+
+    assert response.headers["Clear-Site-Data"] == '"cache", "storage"'
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["Referrer-Policy"] == "no-referrer"  # the URL has the sid
+
+
+async def test_the_refresh_token_is_revoked(provider: Provider, browser: Browser):
+    refresh_token = await refresh_token_of(browser)
+    await browser.logout()
+
+    assert not provider.is_active(refresh_token)
+    assert provider.last_request["revoke"] == {"token": refresh_token, "token_type_hint": "refresh_token"}
+
+
+async def test_the_refresh_token_lives_on_where_the_setting_says_so(
+    provider: Provider, api: DemoApi, clock: Clock
+):
+    kept = {"revoke_refresh_token_on_logout": False}
+    async with running_app(provider, api, clock=clock, **kept) as app, another_browser(app) as browser:
+        await browser.login()
+        refresh_token = await refresh_token_of(browser)
+        await browser.logout()
+
+    assert provider.is_active(refresh_token)
+    assert provider.counts["revoke"] == 0
+
+
+async def test_the_session_of_another_browser_stays(app: RunningApp, browser: Browser):
+    async with another_browser(app) as laptop:
+        await laptop.login("alice")
+        await browser.logout()
+
+        assert await is_signed_in(laptop, laptop.cookie("bff"))
+
+
+# Who may ask
+
+
+@pytest.mark.parametrize("asked", ["", "?sid=", "?sid=guessed", "?sid=%C3%A9", "?sid=a&sid=b"])
+async def test_without_the_right_sid_nothing_is_ended(
+    asked: str, app: RunningApp, provider: Provider, browser: Browser
+):
+    session = await app.session_of(browser)
+    response = await browser.get(f"/bff/logout{asked}")
+
+    assert session
+    assert response.status_code == 400
+    assert "bff" not in cookies_set_by(response)
+    assert await app.session_of(browser) == session
+    assert provider.counts["revoke"] == 0
+
+
+@pytest.mark.parametrize("fetch_metadata", [True, False], ids=["a browser of today", "an old browser"])
+async def test_a_link_on_another_site_signs_nobody_out(fetch_metadata: bool, browser: Browser):
+    link = "/bff/logout?sid=guessed"
+    if fetch_metadata:
+        arrived = await browser.arrive(link)
+        assert (await browser.get(refresh_target(arrived.text))).status_code == 400
+    else:  # it has sent no cookie, and says nothing else either
+        arrived = await browser.http.get(link, headers={"Cookie": "", "Accept": "text/html"})
+
+    assert "bff" not in cookies_set_by(arrived)
+
+
+async def test_the_refusal_says_why_and_does_not_help_whoever_guesses(app: RunningApp, browser: Browser):
+    session = await app.session_of(browser)
+    response = await browser.http.get("/bff/logout?sid=guessed", headers={"Sec-Fetch-Mode": "cors"})
+    page = await browser.get("/bff/logout?sid=guessed")
+
+    assert session
+    assert response.json()["code"] == "wrong_sid"
+    assert "<code>wrong_sid</code>" in page.text
+    assert session.sid not in response.text
+
+
+async def test_the_sid_of_somebody_else_ends_nothing(app: RunningApp, browser: Browser):
+    async with another_browser(app) as attacker:
+        await attacker.login("bob")
+        link = await attacker.logout_url()
+
+    assert (await browser.get(link)).status_code == 400
+    assert await app.session_of(browser)
+
+
+async def test_a_provider_without_sids_does_not_weaken_the_link(
+    app: RunningApp, provider: Provider, browser: Browser
+):
+    provider.lies["id_token"] = {"sid": None}
+    await browser.login()
+    session = await app.session_of(browser)
+
+    assert session
+    assert len(session.sid) >= 16
+    assert (await browser.get("/bff/logout?sid=")).status_code == 400
+    assert (await browser.logout()).status_code == 302
+
+
+async def test_a_session_that_is_over_is_ended_at_the_provider_all_the_same(
+    app: RunningApp, browser: Browser
+):
+    link = await browser.logout_url()
+    session = await app.session_of(browser)
+    assert session
+    await app.services.tokens.end(session.ref, Reason.PROVIDER)
+
+    response = await browser.get(f"{link}&returnUrl=/orders")
+
+    assert response.headers["Location"].startswith(f"{app.services.provider.issuer}/")
+    assert "id_token_hint" not in query(response.headers["Location"])  # so the provider asks the person first
+    assert browser.cookie("bff") is None
+    assert (await browser.get(await browser.choose(response.headers["Location"]))).headers[
+        "Location"
+    ] == "/orders"
+
+
+async def test_whoever_has_no_session_just_goes_on(browser: Browser):
+    browser.forget("bff")
+    response = await browser.get("/bff/logout?returnUrl=/account")
+
+    assert (response.status_code, response.headers["Location"]) == (302, "/account")
+    assert not cookies_set_by(response)
+
+
+@pytest.mark.parametrize(
+    "path", ["//evil.example", "/%5Cevil.example", "https%3A%2F%2Fevil.example", "/%09/evil"]
+)
+async def test_nothing_is_ended_that_would_lead_to(path: str, app: RunningApp, browser: Browser):
+    response = await browser.get(f"{await browser.logout_url()}&returnUrl={path}")
+
+    assert response.status_code == 400
+    assert "<code>bad_return_url</code>" in response.text
+    assert await app.session_of(browser)
+
+
+# Back from the provider
+
+
+async def test_the_provider_sends_the_browser_back_to_where_it_wanted_to_go(browser: Browser):
+    out = await browser.get(f"{await browser.logout_url()}&returnUrl=/account%3Ftab%3D2")
+    back = await browser.http.get(out.headers["Location"])
+    response = await browser.arrive(back.headers["Location"])
+
+    assert (response.status_code, response.headers["Location"]) == (302, "/account?tab=2")
+    assert cookies_set_by(response)["bff-logout"].value == ""
+
+
+@pytest.mark.parametrize("state", ["", "state=", "state=forged", "state=%C3%A9"])
+async def test_a_way_back_that_we_did_not_start_leads_home(state: str, browser: Browser):
+    await browser.get(f"{await browser.logout_url()}&returnUrl=/account")
+    response = await browser.arrive(f"/bff/logout/callback?{state}")
+
+    assert (response.status_code, response.headers["Location"]) == (302, "/")
+
+
+@pytest.mark.parametrize("cookie", [None, "garbage", "é"])
+async def test_a_way_back_without_our_cookie_leads_home(cookie: str | None, browser: Browser):
+    headers = {"Cookie": f"bff-logout={cookie}".encode()} if cookie else {}
+    browser.http.cookies.clear()
+    response = await browser.http.get("/bff/logout/callback?state=x", headers=headers)
+
+    assert (response.status_code, response.headers["Location"]) == (302, "/")
+
+
+async def test_the_way_back_ends_no_session(app: RunningApp, browser: Browser):
+    await browser.get("/bff/logout/callback?state=forged")
+
+    assert await app.session_of(browser)
+
+
+async def test_the_return_path_waits_sealed_in_a_cookie_for_ten_minutes(browser: Browser):
+    response = await browser.get(f"{await browser.logout_url()}&returnUrl=/account")
+    cookie = cookies_set_by(response)["bff-logout"]
+
+    assert "account" not in cookie.value
+    assert (cookie["httponly"], cookie["samesite"], cookie["max-age"]) == (True, "Lax", "600")
+
+
+# A provider that cannot do its part
+
+
+async def test_a_provider_without_a_logout_page_stops_nothing(
+    provider: Provider, browser: Browser, clock: Clock
+):
+    provider.lies["metadata"] = {"end_session_endpoint": None}
+    clock.advance(3601)  # what was published an hour ago is asked for again
+    await browser.login()
+
+    assert_ended_here(await browser.get(f"{await browser.logout_url()}&returnUrl=/account"), "/account")
+
+
+async def test_a_provider_that_revokes_nothing_stops_nothing(
+    provider: Provider, browser: Browser, clock: Clock
+):
+    provider.lies["metadata"] = {"revocation_endpoint": None}
+    clock.advance(3601)
+    await browser.login()
+    before = provider.counts["revoke"]
+    response = await browser.logout()
+
+    assert cookies_set_by(response)["bff"].value == ""
+    assert provider.counts["revoke"] == before
+
+
+@pytest.mark.parametrize(
+    "failure", [Failure(503, headers={"Retry-After": "9"}), Failure(500), Failure(400), Failure(401)]
+)
+async def test_a_revocation_that_fails_stops_nothing(
+    failure: Failure, app: RunningApp, provider: Provider, browser: Browser
+):
+    session_id = browser.cookie("bff")
+    provider.fails["revoke"] = failure
+    response = await browser.logout()
+
+    assert response.headers["Location"].startswith(f"{provider.issuer}/logout?")
+    assert not await is_signed_in(browser, session_id)
+
+
+async def test_a_provider_that_is_away_stops_nothing(provider: Provider, browser: Browser):
+    session_id = browser.cookie("bff")
+    link = await browser.logout_url()
+    await provider.stop()
+    response = await browser.get(link)
+
+    assert response.status_code == 302
+    assert not await is_signed_in(browser, session_id)
+
+
+async def test_a_provider_that_this_process_has_never_seen_stops_nothing(
+    app: RunningApp, provider: Provider, clock: Clock
+):
+    tokens = TokenSet("at-x", received_at=clock.now, refresh_token="rt-x", id_token="it-x")
+    ends = {"created_at": clock.now, "renewed_at": clock.now, "expires_at": clock.now + 60}
+    session = Session(session_ref("id"), provider.issuer, "alice", "sid", {"sub": "alice"}, tokens, **ends)
+    await app.services.sessions.create(session)
+    await provider.stop()
+
+    async with another_browser(app) as browser:
+        response = await browser.get(f"{LOGOUT_PATH}?sid=sid&returnUrl=/account", Cookie="bff=id")
+    assert_ended_here(response, "/account")
+    assert await app.services.sessions.get(session.ref) is None
+
+
+async def test_an_id_token_that_is_too_long_for_a_url_stays_here(provider: Provider, browser: Browser):
+    provider.lies["id_token"] = {"groups": ["g" * 40] * 40}
+    await browser.login()
+    url = (await browser.logout()).headers["Location"]
+
+    assert len(url) <= 2000
+    assert query(url).keys() == {"client_id", "post_logout_redirect_uri", "state"}
+    assert (
+        (await browser.http.get(url))
+        .headers["Location"]
+        .startswith(f"{browser.app.base_url}/bff/logout/callback")
+    )
+
+
+async def test_two_tabs_that_signed_in_at_the_same_time_are_signed_out_together(
+    app: RunningApp, provider: Provider
+):
+    async with another_browser(app) as tabs:
+        urls = [await tabs.start_login(), await tabs.start_login()]
+        callbacks = [await tabs.choose(url) for url in urls]
+        sessions = []
+        for callback in callbacks:
+            await tabs.arrive(callback)
+            sessions.append(await app.session_of(tabs))
+        await tabs.logout()
+
+        assert len({session.ref for session in sessions if session}) == 2
+        assert [await app.services.sessions.get(session.ref) for session in sessions if session] == [
+            None,
+            None,
+        ]
+
+
+# By a page's JavaScript
+
+
+async def test_javascript_ends_the_session_here_and_then_navigates_to_the_provider(
+    app: RunningApp, browser: Browser, provider: Provider
+):
+    stolen, refresh_token = browser.cookie("bff"), await refresh_token_of(browser)
+    response = await browser.fetch("/bff/logout?returnUrl=/orders", "POST")
+
+    assert (response.status_code, response.json()) == (200, {"url": LOGOUT_PATH})
+    assert not await is_signed_in(browser, stolen)
+    assert not provider.is_active(refresh_token)
+
+    onwards = await browser.get(response.json()["url"])
+    assert "id_token_hint" in query(onwards.headers["Location"])
+    back = await browser.get(await browser.choose(onwards.headers["Location"]))
+    assert back.headers["Location"] == "/orders"
+
+
+async def test_no_script_sees_the_id_token(app: RunningApp, browser: Browser):
+    session = await app.session_of(browser)
+    assert session
+    assert session.tokens.id_token
+    response = await browser.fetch("/bff/logout", "POST")
+
+    assert session.tokens.id_token not in f"{response.headers} {response.text}"
+    assert cookies_set_by(response)["bff-logout"]["httponly"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({}, id="without X-CSRF"),
+        pytest.param({"X-CSRF": "1", "Sec-Fetch-Site": "cross-site"}, id="by another site"),
+        pytest.param({"X-CSRF": "1", "Origin": "https://evil.example"}, id="by another origin"),
+    ],
+)
+async def test_nothing_is_ended_by_javascript(headers: dict[str, str], browser: Browser):
+    response = await browser.http.post("/bff/logout", headers=headers)
+
+    assert response.status_code == 403
+    assert await is_signed_in(browser, browser.cookie("bff"))
+
+
+async def test_javascript_without_a_session_is_sent_on(browser: Browser):
+    await browser.fetch("/bff/logout", "POST")
+    browser.forget("bff-logout")
+
+    assert (await browser.fetch("/bff/logout?returnUrl=/orders", "POST")).json() == {"url": "/orders"}
+
+
+async def test_javascript_is_sent_on_where_the_provider_has_no_logout_page(
+    provider: Provider, api: DemoApi, clock: Clock
+):
+    provider.lies["metadata"] = {"end_session_endpoint": None}
+    async with running_app(provider, api, clock=clock) as app, another_browser(app) as browser:
+        await browser.login("alice")
+
+        assert (await browser.fetch("/bff/logout?returnUrl=/orders", "POST")).json() == {"url": "/orders"}
+
+
+async def test_javascript_whose_session_is_over_ends_it_at_the_provider_all_the_same(
+    app: RunningApp, browser: Browser
+):
+    session = await app.session_of(browser)
+    assert session
+    await app.services.tokens.end(session.ref, Reason.OPERATOR)
+    response = await browser.fetch("/bff/logout", "POST")
+
+    onwards = await browser.get(response.json()["url"])
+    assert onwards.headers["Location"].startswith(app.services.provider.issuer)
+    assert "id_token_hint" not in query(onwards.headers["Location"])
+
+
+async def test_what_no_cookie_can_hold_is_left_out(app: RunningApp, browser: Browser):
+    long = "/" + 1000 * "a"
+    session = await app.session_of(browser)
+    assert session
+    tokens = replace(session.tokens, id_token=1700 * "x")
+    await app.services.sessions.save(replace(session, tokens=tokens))
+    response = await browser.fetch(f"/bff/logout?returnUrl={long}", "POST")
+
+    assert len(response.headers["Set-Cookie"]) < 4096
+    onwards = await browser.get(response.json()["url"])
+    assert "id_token_hint" not in query(onwards.headers["Location"])

@@ -1,0 +1,164 @@
+"""Metadata: what we take from a provider's discovery document, and what we do not."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from app.bff.errors import ProviderUnavailable
+from app.bff.oidc.keys import ALGORITHMS
+from app.bff.oidc.metadata import Metadata, metadata_from
+
+ISSUER = "https://provider.example"
+LEAST = {
+    "issuer": ISSUER,
+    "authorization_endpoint": f"{ISSUER}/authorize",
+    "token_endpoint": f"{ISSUER}/token",
+    "jwks_uri": f"{ISSUER}/jwks",
+}
+REQUIRED = ["authorization_endpoint", "token_endpoint", "jwks_uri"]
+OPTIONAL = [
+    "userinfo_endpoint",
+    "revocation_endpoint",
+    "end_session_endpoint",
+    "pushed_authorization_request_endpoint",
+]
+
+
+def metadata(**changed: Any) -> Metadata:
+    return metadata_from({**LEAST, **changed}, issuer=ISSUER)
+
+
+def test_a_provider_that_publishes_the_least_is_enough():
+    found = metadata()
+
+    assert (found.token_endpoint, found.jwks_uri) == (f"{ISSUER}/token", f"{ISSUER}/jwks")
+    assert [getattr(found, name) for name in OPTIONAL] == [None] * len(OPTIONAL)
+    assert not found.requires_pushed_authorization_requests
+    assert not found.announces_iss
+    assert not found.announces_pkce
+    assert found.prompts == frozenset()
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        pytest.param("https://other.example", id="another"),
+        pytest.param(ISSUER + "/", id="with one slash more"),
+        pytest.param(ISSUER.upper(), id="in capitals"),
+        pytest.param(None, id="null"),
+        pytest.param([ISSUER], id="a list"),
+    ],
+)
+def test_the_document_is_refused_when_its_issuer_is(issuer):
+    with pytest.raises(ProviderUnavailable, match="another issuer"):
+        metadata(issuer=issuer)
+
+
+def test_a_document_without_issuer_is_refused():
+    with pytest.raises(ProviderUnavailable, match="another issuer"):
+        metadata_from({}, issuer=ISSUER)
+
+
+BAD_URLS = [
+    pytest.param("", id="empty"),
+    pytest.param("/token", id="relative"),
+    pytest.param("http://provider.example/token", id="in the clear"),
+    pytest.param("ftp://provider.example/token", id="of another scheme"),
+    pytest.param("javascript:alert(1)", id="a script"),
+    pytest.param("https://", id="without a host"),
+    pytest.param("https://[", id="with half a host"),
+    pytest.param("https://provider.example:port/", id="with a word as port"),
+    pytest.param("https://user:pass@provider.example/", id="with a password"),
+    pytest.param(7, id="a number"),
+    pytest.param([f"{ISSUER}/token"], id="a list"),
+]
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("url", [None, *BAD_URLS])
+def test_a_needed_endpoint_is_unusable_when_it_is(name, url):
+    with pytest.raises(ProviderUnavailable, match=f"no usable {name}"):
+        metadata(**{name: url})
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+@pytest.mark.parametrize("url", BAD_URLS[1:])
+def test_an_optional_endpoint_may_be_missing_but_not_be(name, url):
+    with pytest.raises(ProviderUnavailable, match=f"no usable {name}"):
+        metadata(**{name: url})
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_an_optional_endpoint_that_is_empty_is_missing(name, nothing):
+    assert getattr(metadata(**{name: nothing}), name) is None
+
+
+@pytest.mark.parametrize(
+    "url", ["http://localhost:1/token", "http://127.0.0.1:1/token", "http://[::1]:1/token"]
+)
+def test_an_endpoint_on_this_machine_may_be_in_the_clear(url):
+    assert metadata(token_endpoint=url).token_endpoint == url
+
+
+def test_a_provider_that_is_itself_in_the_clear_may_have_endpoints_that_are():
+    issuer = "http://provider.test"
+    document = {name: url.replace(ISSUER, issuer) for name, url in LEAST.items()}
+
+    assert metadata_from(document, issuer=issuer).token_endpoint == "http://provider.test/token"
+
+
+@pytest.mark.parametrize(
+    ("announced", "allowed"),
+    [
+        pytest.param(["RS256"], {"RS256"}, id="one"),
+        pytest.param(["RS256", "none", "HS256"], {"RS256"}, id="bad ones as well"),
+        pytest.param(["none", "HS256"], set(), id="bad ones only"),
+        pytest.param(["RS256", None, 5, ["ES256"]], {"RS256"}, id="garbage as well"),
+        pytest.param([], ALGORITHMS, id="none of them"),
+        pytest.param(None, ALGORITHMS, id="nothing"),
+        pytest.param("RS256", ALGORITHMS, id="no list"),
+    ],
+)
+def test_signatures_may_use_what_both_sides_allow_when_the_provider_announces(announced, allowed):
+    assert metadata(id_token_signing_alg_values_supported=announced).signing_algorithms == allowed
+
+
+@pytest.mark.parametrize(("announced", "counts"), [(True, True), (False, False), ("true", False), (1, False)])
+def test_the_issuer_in_callbacks_is_announced_by_true_and_nothing_else(announced, counts):
+    assert metadata(authorization_response_iss_parameter_supported=announced).announces_iss is counts
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_an_optional_endpoint_is_taken_as_it_is_written(name):
+    assert getattr(metadata(**{name: f"{ISSUER}/x?y=1"}), name) == f"{ISSUER}/x?y=1"
+
+
+@pytest.mark.parametrize(
+    ("said", "counts"), [(True, True), (False, False), ("true", False), (1, False), (None, False)]
+)
+def test_pushed_requests_are_required_by_true_and_nothing_else(said, counts):  # RFC 9126 §5
+    assert (
+        metadata(require_pushed_authorization_requests=said).requires_pushed_authorization_requests is counts
+    )
+
+
+@pytest.mark.parametrize(
+    ("methods", "counts"), [(["plain", "S256"], True), (["plain"], False), ([], False), ("S256", False)]
+)
+def test_pkce_is_announced_by_s256_in_a_list(methods, counts):
+    assert metadata(code_challenge_methods_supported=methods).announces_pkce is counts
+
+
+def test_the_prompts_that_the_provider_knows_are_kept():
+    assert metadata(prompt_values_supported=["none", "create", 7]).prompts == {"none", "create"}
+
+
+def test_nothing_else_in_the_document_gets_through():
+    found = dataclasses.asdict(metadata(verify=False, timeout=None, proxy="http://evil.example"))
+
+    assert not {"verify", "timeout", "proxy"} & set(found)
+    assert "evil" not in str(found)

@@ -1,0 +1,311 @@
+"""Sessions in MongoDB: what a stolen database shows, and what a wrong key or a dead server does."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
+
+from app.bff.crypto import Vault
+from app.bff.dev.mongod import Mongod
+from app.bff.errors import StoreUnavailable
+from app.bff.sessions.mongo.connection import TIMEOUT_SECONDS, connect
+from app.bff.sessions.mongo.events import MongoSessionEndSource
+from app.bff.sessions.mongo.sessions import MongoSessions
+from app.bff.sessions.session import Reason, Session, TokenSet, new_session_id, session_ref
+from tests.bff.parts import KEY, Clock
+
+DATABASE = "test-mongo-sessions"  # one for all tests: every session has a ref of its own
+DRIVERS = ["motor", "pymongo"]
+OTHER_KEY = os.urandom(32)
+
+Open = Callable[..., MongoSessions]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock(now=float(int(time.time())))  # MongoDB keeps milliseconds, and no less
+
+
+@pytest.fixture(params=DRIVERS)
+async def store_with(
+    request: pytest.FixtureRequest, mongod: Mongod, clock: Clock
+) -> AsyncIterator[Callable[..., MongoSessions]]:
+    """Opens the store with a ring of keys, as a process with that ring would."""
+    async with AsyncExitStack() as stack:
+
+        def store_with(*keys: bytes) -> MongoSessions:
+            client = connect(f"{mongod.uri}/{DATABASE}", driver=request.param)
+            store = MongoSessions(client, Vault(keys), clock=clock)
+            stack.push_async_callback(store.close)
+            return store
+
+        yield store_with
+
+
+@pytest.fixture
+async def store(store_with: Open) -> MongoSessions:
+    return store_with(KEY)
+
+
+@pytest.fixture
+async def records(mongod: Mongod) -> AsyncIterator[Any]:
+    """The collection, as somebody sees it who has the database and no key."""
+    client = connect(f"{mongod.uri}/{DATABASE}", driver="pymongo")
+    yield client.get_default_database().get_collection("sessions")
+    await client.close()
+
+
+def a_session(clock: Clock, session_id: str | None = None) -> Session:
+    now = clock()
+    return Session(
+        ref=session_ref(session_id or new_session_id()),
+        issuer="https://provider.example",
+        subject="subject-in-plain",
+        sid="sid-in-plain",
+        session_state="state-in-plain",
+        claims={"sub": "subject-in-plain", "name": "name-in-plain", "email": "email-in-plain"},
+        tokens=TokenSet("at-in-plain", now, now + 300, "rt-in-plain", "id-token-in-plain", "scope-in-plain"),
+        created_at=now,
+        renewed_at=now,
+        expires_at=now + 3600,
+    )
+
+
+# What a stolen database shows
+
+
+async def test_a_record_shows_no_token_no_claim_and_no_cookie(
+    store: MongoSessions, records: Any, clock: Clock
+):
+    session_id = new_session_id()
+    session = a_session(clock, session_id)
+    await store.create(session)
+    await store.save(session)
+
+    raw = records.with_options(CodecOptions(document_class=RawBSONDocument))
+    record = (await raw.find_one({"_id": session.ref})).raw
+    assert b"in-plain" not in record
+    assert session_id.encode() not in record
+
+
+async def test_a_record_has_the_members_that_the_readme_names(
+    store: MongoSessions, records: Any, clock: Clock
+):
+    session = a_session(clock)
+    await store.create(session)
+
+    record = await records.find_one({"_id": session.ref})
+    names = {"_id", "user", "sid", "sealed", "version", "created_at", "renewed_at", "expires_at"}
+    assert set(record) == names
+    assert record["expires_at"].timestamp() == session.expires_at
+
+
+async def test_a_record_is_found_under_the_sha_256_of_what_the_cookie_holds(
+    store: MongoSessions, records: Any, clock: Clock
+):
+    await store.create(a_session(clock, "abc"))
+
+    sha_256_of_abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, B.1
+    deleted = await records.delete_one({"_id": sha_256_of_abc})
+    assert deleted.deleted_count == 1
+    assert await store.get(session_ref("abc")) is None
+
+
+async def test_the_same_content_is_never_sealed_to_the_same_bytes(
+    store: MongoSessions, records: Any, clock: Clock
+):
+    session = a_session(clock)
+    await store.create(session)
+    first = (await records.find_one({"_id": session.ref}))["sealed"]
+    await store.save(session)
+    second = (await records.find_one({"_id": session.ref}))["sealed"]
+
+    assert first != second
+
+
+async def test_sessions_of_one_user_have_the_same_tag_and_another_ring_gives_another(
+    store_with: Open, records: Any, clock: Clock
+):
+    one, two, three = (a_session(clock) for _ in range(3))
+    for session, key in ((one, KEY), (two, KEY), (three, OTHER_KEY)):
+        await store_with(key).create(session)
+
+    tags = [(await records.find_one({"_id": session.ref}))["user"] for session in (one, two, three)]
+    assert tags[0] == tags[1] != tags[2]
+
+
+# What does not open
+
+
+async def test_a_record_with_the_content_of_another_does_not_open(
+    store: MongoSessions, records: Any, clock: Clock, caplog: pytest.LogCaptureFixture
+):
+    mine, theirs = a_session(clock), a_session(clock)
+    await store.create(mine)
+    await store.create(theirs)
+    stolen = await records.find_one({"_id": theirs.ref})
+    await records.update_one({"_id": mine.ref}, {"$set": {"sealed": stolen["sealed"]}})
+
+    assert await store.get(mine.ref) is None
+    assert "session could not be opened" in caplog.messages
+    assert await records.find_one({"_id": mine.ref}) is not None
+
+
+@pytest.mark.parametrize("sealed", [b"", b"short", b"x" * 500], ids=["nothing", "too short", "nonsense"])
+async def test_a_record_that_was_tampered_with_does_not_open(
+    store: MongoSessions, records: Any, clock: Clock, sealed: bytes
+):
+    session = a_session(clock)
+    await store.create(session)
+    await records.update_one({"_id": session.ref}, {"$set": {"sealed": sealed}})
+
+    assert await store.get(session.ref) is None
+
+
+async def test_with_a_wrong_key_nothing_opens_and_nothing_is_deleted(
+    store_with: Open, clock: Clock, caplog: pytest.LogCaptureFixture
+):
+    session = a_session(clock)
+    await store_with(KEY).create(session)
+
+    assert await store_with(OTHER_KEY).get(session.ref) is None
+    assert ("session could not be opened", logging.ERROR) in [(r.message, r.levelno) for r in caplog.records]
+    assert await store_with(KEY).get(session.ref) == session
+
+
+async def test_what_does_not_open_is_logged_without_what_finds_it(
+    store_with: Open, clock: Clock, caplog: pytest.LogCaptureFixture
+):
+    session = a_session(clock)
+    await store_with(KEY).create(session)
+    await store_with(OTHER_KEY).get(session.ref)
+
+    logged = str([vars(record) for record in caplog.records])
+    assert session.ref[:8] in logged
+    assert session.ref not in logged
+
+
+# Key rotation
+
+
+async def test_an_old_key_that_is_second_in_the_ring_still_opens(store_with: Open, clock: Clock):
+    session = a_session(clock)
+    await store_with(OTHER_KEY).create(session)
+
+    assert await store_with(KEY, OTHER_KEY).get(session.ref) == session
+
+
+async def test_a_session_is_found_by_user_and_sid_under_an_old_key_too(store_with: Open, clock: Clock):
+    session = a_session(clock)
+    await store_with(OTHER_KEY).create(session)
+    store = store_with(KEY, OTHER_KEY)
+
+    assert session in await store.of_user(session.issuer, session.subject)
+    assert session in await store.of_sid(session.issuer, session.sid)
+
+
+async def test_saving_seals_with_the_first_key_so_that_the_old_one_can_go(store_with: Open, clock: Clock):
+    session = a_session(clock)
+    await store_with(OTHER_KEY).create(session)
+    saved = await store_with(KEY, OTHER_KEY).save(session)
+
+    assert await store_with(KEY).get(session.ref) == saved
+    assert await store_with(OTHER_KEY).get(session.ref) is None
+
+
+# The database
+
+
+async def test_mongodb_clears_away_what_has_expired(store: MongoSessions, records: Any):
+    await store.open()
+
+    indexes = await records.index_information()
+    assert indexes["expires_at_1"]["expireAfterSeconds"] == 0
+
+
+async def test_a_ref_that_is_taken_is_not_written_over(store: MongoSessions, clock: Clock):
+    session = a_session(clock)
+    await store.create(session)
+
+    with pytest.raises(StoreUnavailable):
+        await store.create(replace(session, subject="mallory"))
+    assert await store.get(session.ref) == session
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_without_a_database_in_the_address_it_is_bff(mongod: Mongod, clock: Clock, driver: str):
+    client = connect(mongod.uri, driver=driver)
+    store = MongoSessions(client, Vault([KEY]), clock=clock)
+    session = a_session(clock)
+    await store.create(session)
+
+    assert await client["bff"]["sessions"].find_one({"_id": session.ref}) is not None
+    await store.close()
+
+
+# A database that is down
+
+
+def everything_asked_of(store: MongoSessions, session: Session) -> list[Any]:
+    return [
+        store.open(),
+        store.ping(),
+        store.create(session),
+        store.get(session.ref),
+        store.save(session),
+        store.touch(session.ref, renewed_at=session.renewed_at, expires_at=session.expires_at),
+        store.delete(session.ref, reason=Reason.SIGNED_OUT),
+    ]
+
+
+@pytest.fixture
+def hanging_port() -> Iterator[int]:
+    """A port that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        yield silent.getsockname()[1]
+
+
+async def test_a_database_that_is_down_or_hangs_raises_store_unavailable_in_time(
+    clock: Clock, hanging_port: int
+):
+    """All at once, since it takes as long as the time-out; Motor has fewer threads than this asks for."""
+    uris = [f"mongodb://127.0.0.1:{port}/x" for port in (1, hanging_port)]  # nobody listens on port 1
+    clients = [connect(uri, driver=driver) for uri in uris for driver in DRIVERS]
+    stores = [MongoSessions(client, Vault([KEY]), clock=clock) for client in clients]
+
+    async with asyncio.timeout(TIMEOUT_SECONDS + 3):
+        asked = [question for store in stores for question in everything_asked_of(store, a_session(clock))]
+        for ended in (MongoSessionEndSource(client, clock=clock) for client in clients):
+            asked += [ended.reasons(["any"]), anext(ended.watch())]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+
+    assert [type(answer) for answer in answers] == [StoreUnavailable] * len(asked)
+    for store in stores:
+        await store.close()
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_a_store_closes_without_a_warning_and_says_then_that_it_is_closed(
+    mongod: Mongod, clock: Clock, driver: str
+):
+    store = MongoSessions(connect(f"{mongod.uri}/{DATABASE}", driver=driver), Vault([KEY]), clock=clock)
+    await store.ping()
+
+    await store.close()
+    await store.close()
+
+    gc.collect()  # a connection that was left open would warn now, and warnings are errors
+    with pytest.raises(StoreUnavailable):
+        await store.ping()

@@ -1,0 +1,677 @@
+"""nginx carries, we decide: the browser notices nothing, but that it is faster."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import stat
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application, RequestHandler
+from tornado.websocket import WebSocketHandler
+
+from app.bff.dev.api import DemoApi
+from app.bff.dev.provider import Failure, Provider
+from app.bff.proxy import rules as remote
+from app.bff.web.headers import security_headers
+from tests.bff.event_streams import listening
+from tests.bff.nginx import Site, running_site, write_certificate
+from tests.bff.parts import FETCH, Browser, Clock, at_target, headers_heard_by, heard_by, token_of
+from tests.bff.processes import ROOT, free_ports, until
+
+QUESTION = "/bff/forward-auth"
+KEPT_SECONDS = 5
+OURS = {name.lower(): value for name, value in security_headers(nonce=None, https=True).items()}
+del OURS["cache-control"]
+HANDSHAKE = {
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+CLIMBING = [
+    *("/../secrets", "/..", "/./echo", "/echo/../../secrets", "/echo/..", "/echo/.", "/echo/..?x=1", "//"),
+    *("/%2e%2e/secrets", "/%2E./secrets", "/%252e%252e/secrets", "/%25252e%25252e/secrets", "/..%2fsecrets"),
+    *("/echo%2f..%2f..%2fsecrets", "/..;/secrets", "/..%3b/secrets", "/..\\secrets", "/%5c..%5csecrets"),
+    *("//evil.example/", "/%2fevil.example/", "/%252fevil.example/", "/echo//x", "/echo/%00", "/echo/%7f"),
+    *("/echo/%0d%0aHost:x", "/echo#/../x"),
+]
+
+
+class Events(RequestHandler):
+    """Sends one event, and the other one when it is told to."""
+
+    def initialize(self, go_on: asyncio.Event) -> None:
+        self.go_on = go_on
+
+    async def get(self) -> None:
+        self.set_header("Content-Type", "text/event-stream")
+        self.write("data: first\n\n")
+        await self.flush()
+        await self.go_on.wait()
+        self.write("data: second\n\n")
+
+
+class Echo(WebSocketHandler):
+    def on_message(self, message: str | bytes) -> None:
+        self.write_message(message)
+
+
+class Told:
+    """What the application's log says of the requests that it answers from now on."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.INFO, logger="app")
+        caplog.clear()  # another test may have left the level as low as this
+        self._caplog = caplog
+
+    @property
+    def paths(self) -> list[str]:
+        return [record.path for record in self._answered]
+
+    async def last(self, *paths: str) -> None:
+        """Return when these were the last; a line is written after the answer has gone."""
+
+        async def are() -> bool:
+            return self.paths[-len(paths) :] == list(paths)
+
+        await until(are)
+
+    @property
+    def clients(self) -> set[str]:
+        return {record.client for record in self._answered}
+
+    @property
+    def _answered(self) -> list[Any]:
+        return [record for record in self._caplog.records if record.getMessage() == "request answered"]
+
+
+class Api(DemoApi):
+    """The demo API, with a stream of events, and what is needed to hold one back."""
+
+    def __init__(self, provider: Provider) -> None:
+        super().__init__(provider)
+        self.go_on = asyncio.Event()
+
+    def routes(self) -> list[Any]:
+        root = self._route(r"/api/", "echo", self._echo)
+        return [root, (r"/api/events", Events, {"go_on": self.go_on}), *super().routes()]
+
+
+@pytest.fixture
+async def api(provider: Provider) -> AsyncIterator[Api]:
+    api = Api(provider)
+    await api.start()
+    yield api
+    await api.stop()
+
+
+@asynccontextmanager
+async def over_tls(api: Api, certificate: Path) -> AsyncIterator[int]:
+    """The same API at another port, with a certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, certificate.with_suffix(".key"))
+    [socket] = bind_sockets(0, "127.0.0.1")
+    server = HTTPServer(Application(api.routes(), log_function=lambda handler: None), ssl_options=context)
+    server.add_sockets([socket])
+    yield socket.getsockname()[1]
+    server.stop()
+    await server.close_all_connections()
+
+
+@pytest.fixture
+async def site(provider: Provider, api: Api, clock: Clock, tmp_path: Path) -> AsyncIterator[Site]:
+    async with running_site(provider, api, tmp_path, clock=clock) as site:
+        yield site
+
+
+@pytest.fixture
+async def browser(site: Site) -> AsyncIterator[Browser]:
+    """A browser in which Alice is signed in."""
+    async with site.browser() as browser:
+        await browser.login("alice")
+        yield browser
+
+
+@pytest.fixture
+def told(browser: Browser, caplog: pytest.LogCaptureFixture) -> Told:
+    """From when Alice has signed in."""
+    return Told(caplog)
+
+
+# Signing in
+
+
+async def test_people_sign_in_through_nginx_and_get_a_cookie_for_this_host_alone(browser: Browser):
+    page = await browser.get("/account")
+    claims = (await browser.fetch("/bff/user")).json()
+
+    assert "__Host-bff" in browser.cookie_names()
+    assert "Alice Adams" in page.text
+    assert {"type": "sub", "value": "alice"} in claims
+
+
+async def test_http_is_only_a_way_to_https(site: Site, browser: Browser):
+    response = await browser.get(f"{site.http_url}/account?x=1")
+
+    assert (response.status_code, response.headers["Location"]) == (301, "https://localhost/account?x=1")
+
+
+async def test_nginx_speaks_http_2(site: Site):
+    site.trust.set_alpn_protocols(["h2"])
+    port = int(site.url.rpartition(":")[2])
+    _, writer = await asyncio.open_connection("localhost", port, ssl=site.trust)
+    chosen = writer.get_extra_info("ssl_object").selected_alpn_protocol()
+    writer.close()
+
+    assert chosen == "h2"
+
+
+# A call that nginx carries
+
+
+async def test_nginx_carries_a_call_with_the_users_token(browser: Browser, api: Api, told: Told):
+    response = await browser.fetch("/orders/echo")
+
+    assert response.json()["user"] == "alice"
+    assert headers_heard_by(api)["authorization"] == f"Bearer {await token_of(browser)}"
+    assert told.paths == [QUESTION]
+
+
+async def test_for_the_next_calls_it_need_not_ask_again(browser: Browser, told: Told):
+    for _ in range(3):
+        assert (await browser.fetch("/orders/echo")).status_code == 200
+
+    assert told.paths == [QUESTION]
+
+
+@pytest.mark.parametrize(
+    ("sent", "arrives"),
+    [
+        ("/orders", ""),
+        ("/orders?x=1", "?x=1"),
+        ("/orders/", ""),
+        ("/orders/echo/a%20b/%C3%A9?x=1&x=2&y=%2F+%26", "echo/a%20b/%C3%A9?x=1&x=2&y=%2F+%26"),
+        ("/orders/echo/a.b/...?a=../b;//", "echo/a.b/...?a=../b;//"),
+        ("/orders/echo/~!$&'()*+,=:@/", "echo/~!$&'()*+,=:@/"),
+    ],
+)
+async def test_path_and_query_arrive_letter_for_letter(
+    sent: str, arrives: str, browser: Browser, api: Api, told: Told
+):
+    response = await browser.fetch("/", **at_target(sent))
+
+    assert response.status_code == 200
+    assert f"{heard_by(api).path}?{heard_by(api).query}".rstrip("?") == f"/api/{arrives}"
+    assert told.paths == [QUESTION]
+
+
+async def test_a_body_arrives(browser: Browser, told: Told):
+    response = await browser.fetch("/orders/todos", "POST", json={"title": "Water the plants"})
+
+    assert response.json()["title"] == "Water the plants"
+    assert told.paths == [QUESTION]
+
+
+# It is the same as when we carry it
+
+
+FRAMING = {"connection", "keep-alive", "transfer-encoding", "host", "expect", "server", "date"}
+FORWARDED = ("For", "Host", "Proto", "Port", "Prefix", "Uri", "Method", "User", "Email", "Groups", "Server")
+BELONGS = {
+    "Accept": "text/csv",
+    "Accept-Language": "de",
+    "If-Match": '"1"',
+    "Range": "bytes=1-",
+    "X-Mine": "1",
+}
+SENT = {
+    **dict.fromkeys(remote._NOT_UPSTREAM - FRAMING - {"cookie", "x-csrf", "upgrade"}, "1"),
+    **{f"X-Forwarded-{name}": "1" for name in FORWARDED},
+    **{f"Sec-Fetch-{name}": "?1" for name in ("User", "Storage-Access")},
+    **BELONGS,
+}
+
+
+async def test_the_api_hears_from_nginx_what_it_hears_from_us(browser: Browser, api: Api):
+    await browser.fetch("/slow/todos", "POST", headers=SENT, json={"title": "x"})
+    from_us = headers_heard_by(api)
+    await browser.fetch("/orders/todos", "POST", headers=SENT, json={"title": "x"})
+
+    assert headers_heard_by(api) == from_us
+    assert {name.lower(): value for name, value in BELONGS.items()}.items() <= from_us.items()
+    assert not {"cookie", "x-csrf", "origin", "x-forwarded-for"} & from_us.keys()
+
+
+ANSWERED = {
+    **dict.fromkeys(remote._NOT_DOWNSTREAM - FRAMING - {"te", "proxy-authorization"}, "loose"),
+    **{f"Access-Control-Allow-{name}": "*" for name in ("Origin", "Headers", "Methods", "Private-Network")},
+    **{f"Access-Control-{name}": "true" for name in ("Allow-Credentials", "Expose-Headers", "Max-Age")},
+    **{"Content-Type": "text/csv", "ETag": '"1"', "X-Mine": "1", "Location": "/elsewhere", "Vary": "Accept"},
+}
+
+
+@pytest.mark.parametrize("cache_control", ["private, max-age=60", None])
+@pytest.mark.parametrize("status", [200, 304, 401, 403, 404, 500, 503])
+async def test_the_browser_hears_from_nginx_what_it_hears_from_us(
+    status: int, cache_control: str | None, browser: Browser, api: Api
+):
+    said = {name: value for name, value in {**ANSWERED, "Cache-Control": cache_control}.items() if value}
+    api.fails["echo"] = Failure(status, b"body", said)
+    from_us, from_nginx = [await browser.fetch(f"{path}/echo") for path in ("/slow", "/orders")]
+
+    assert (from_nginx.status_code, from_nginx.content) == (from_us.status_code, from_us.content)
+    for response in (from_us, from_nginx):
+        for name in ("X-Request-Id", "Date"):
+            response.headers.pop(name, None)
+    assert from_nginx.headers == from_us.headers
+
+
+# What only we decide
+
+
+async def test_whoever_has_signed_out_is_refused_within_seconds(
+    provider: Provider, api: Api, clock: Clock, tmp_path: Path
+):
+    lasting = {"revoke_refresh_token_on_logout": False}  # else the API itself refuses the token at once
+    async with (
+        running_site(provider, api, tmp_path, clock=clock, **lasting) as site,
+        site.browser() as browser,
+    ):
+        await browser.login("alice")
+        stolen = {"Cookie": f"__Host-bff={browser.cookie('__Host-bff')}"}
+
+        async def refused() -> bool:
+            return (await browser.fetch("/orders/echo", headers=stolen)).status_code == 401
+
+        assert not await refused()
+        await browser.logout()
+        began = time.monotonic()
+        assert not await refused()
+        await until(refused)
+        assert time.monotonic() - began < KEPT_SECONDS + 2  # nginx counts in whole seconds
+        assert await refused()  # for good
+
+
+async def test_nobody_gets_another_ones_token(site: Site, browser: Browser, api: Api):
+    async with site.browser() as bobs:
+        await bobs.login("bob")
+        for _ in range(3):
+            users = [(await each.fetch("/orders/echo")).json()["user"] for each in (browser, bobs)]
+            assert users == ["alice", "bob"]
+
+
+async def test_an_api_gets_its_own_token_and_not_that_of_another(
+    provider: Provider, api: Api, clock: Clock, tmp_path: Path
+):
+    ours = {"more": {"base_url": api.base_url, "token": "client"}}
+    remote = [{"path": "/orders", "client": "apiClient"}, {"path": "/more", "client": "more"}]
+    another = f"set $bff_base http://orders/api; set $bff_host 127.0.0.1:{api.port}; include bff-api.conf;"
+    first = "location ^~ /orders {"
+    places = {first: f"location ^~ /more {{ set $bff_api /more; {another} }} {first}"}
+    async with (
+        running_site(
+            provider, api, tmp_path, clock=clock, places=places, http_clients=ours, remote_apis=remote
+        ) as site,
+        site.browser() as browser,
+    ):
+        await browser.login("alice")
+        users = [(await browser.fetch(f"{path}/echo")).json()["user"] for path in ("/orders", "/more") * 2]
+
+    assert users == ["alice", None] * 2
+
+
+async def test_nginx_gets_no_yes_for_an_api_below_another_that_it_does_not_know(
+    provider: Provider, api: Api, clock: Clock, tmp_path: Path, told: Told
+):
+    remote = [{"path": path, "client": "apiClient"} for path in ("/orders", "/orders/echo")]
+    async with (
+        running_site(provider, api, tmp_path, clock=clock, remote_apis=remote) as site,
+        site.browser() as browser,
+    ):
+        await browser.login("alice")
+        await browser.fetch("/orders/echo/todos")
+        await told.last(QUESTION, "/orders/echo/todos")
+
+
+@pytest.mark.parametrize(
+    ("cookies", "status"),
+    [
+        pytest.param("", 401, id="none"),
+        pytest.param("other=1", 401, id="another one"),
+        pytest.param("__Host-bff={other}", 401, id="of nobody"),
+        pytest.param("x__Host-bff={alices}", 401, id="with another name"),
+        pytest.param("__Host-bff={alices}; __Host-bff=x", 401, id="of alice and then a wrong one"),
+        pytest.param("__Host-bff={other}; __Host-bff={alices}", 200, id="of nobody and then of alice"),
+    ],
+)
+async def test_nothing_is_kept_for_a_cookie(
+    cookies: str, status: int, site: Site, browser: Browser, told: Told
+):
+    await browser.fetch("/orders/todos")
+    sent = {"Cookie": cookies.format(alices=browser.cookie("__Host-bff"), other="x" * 43)}
+    async with site.browser() as another:
+        answers = [(await another.fetch("/orders/echo", headers=sent)).status_code for _ in range(2)]
+
+    assert answers == [status, status]
+    assert told.paths.count(QUESTION) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "code"),
+    [
+        pytest.param({"csrf": False}, 403, "csrf_rejected", id="without our header"),
+        pytest.param({"headers": {"X-CSRF": "0"}}, 403, "csrf_rejected", id="with another value in it"),
+        pytest.param(
+            {"headers": {"Sec-Fetch-Site": "cross-site"}}, 403, "csrf_rejected", id="from another site"
+        ),
+        pytest.param({"method": "DELETE"}, 405, "method_not_allowed", id="with another method"),
+        pytest.param(
+            {"method": "DELETE", "headers": {"X-Forwarded-Method": "GET"}},
+            405,
+            "method_not_allowed",
+            id="in disguise",
+        ),
+        pytest.param({"headers": {"Cookie": "x=1"}}, 401, "no_session", id="of somebody else"),
+    ],
+)
+async def test_a_kept_yes_is_not_for_a_request(
+    options: dict[str, Any], status: int, code: str, browser: Browser
+):
+    assert (await browser.fetch("/orders/echo")).status_code == 200
+    response = await browser.fetch("/orders/echo", **options)
+
+    assert (response.status_code, response.json()["code"]) == (status, code)
+    assert response.headers["Content-Type"] == "application/problem+json"
+
+
+async def test_an_old_browser_is_judged_by_its_origin_each_time(site: Site, browser: Browser):
+    answers = [
+        await browser.http.get("/orders/echo", headers={"X-CSRF": "1", "Origin": origin})
+        for origin in (site.url, "https://evil.example", site.url)
+    ]
+
+    assert [response.status_code for response in answers] == [200, 403, 200]
+
+
+async def test_nobody_signed_in_means_401_and_where_to_sign_in(site: Site):
+    async with site.browser() as nobody:
+        response = await nobody.fetch("/orders/todos", "POST", content=bytes(1_000_000))
+
+    assert (response.status_code, response.json()["code"]) == (401, "no_session")
+    assert response.json()["login_url"] == "/bff/login"
+
+
+@pytest.mark.parametrize("path", CLIMBING)
+async def test_a_kept_yes_does_not_lead_out_of_the_api(path: str, browser: Browser, api: Api):
+    await browser.fetch("/orders/todos")
+    response = await browser.fetch("/", **at_target(f"/orders{path}"))
+
+    assert response.status_code == 400
+    assert dict(api.counts) == {"todos": 1}
+
+
+@pytest.mark.parametrize(
+    "target", ["/ordersx", "/ORDERS/echo", "/%6frders/echo", "//orders/echo", "/x/../orders/echo"]
+)
+async def test_a_kept_yes_is_not_for_what_only_looks_like_the_api(target: str, browser: Browser, api: Api):
+    await browser.fetch("/orders/todos")
+    response = await browser.fetch("/", **at_target(target))
+
+    assert response.status_code == 404
+    assert dict(api.counts) == {"todos": 1}
+
+
+@pytest.mark.parametrize("target", ["/orders/echo/a%2Fb", "/orders/echo/a;b=c?x=1", "/orders/echo/100%25"])
+async def test_about_a_doubtful_path_we_decide_and_carry_it(
+    target: str, browser: Browser, api: Api, told: Told
+):
+    response = await browser.fetch("/", "POST", content=b"body", **at_target(target))
+
+    assert (response.status_code, heard_by(api).body) == (200, "body")
+    assert f"{heard_by(api).path}?{heard_by(api).query}".rstrip("?") == target.replace("/orders", "/api")
+    assert QUESTION not in told.paths
+
+
+async def test_a_token_that_the_api_refuses_is_renewed_and_the_body_sent_again(
+    browser: Browser, api: Api, provider: Provider
+):
+    api.rejects.add(await token_of(browser))
+    title = "Water the plants" * 3000
+    response = await browser.fetch("/orders/todos", "POST", json={"title": title})
+
+    assert (response.status_code, response.json()["title"]) == (201, title)
+    assert provider.counts["token:refresh_token"] == 1
+
+
+@pytest.mark.parametrize(
+    ("nonce", "carried"), [(None, [QUESTION]), ("a-nonce", [QUESTION, "/orders/echo"])], ids=["nginx", "us"]
+)
+async def test_each_request_has_a_proof_of_its_own_and_one_with_a_nonce_is_carried_by(
+    nonce: str | None,
+    carried: list[str],
+    provider: Provider,
+    api: Api,
+    clock: Clock,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+):
+    api.dpop_nonce = nonce
+    async with (
+        running_site(provider, api, tmp_path, clock=clock, dpop=True) as site,
+        site.browser() as browser,
+    ):
+        await browser.login("alice")
+        told = Told(caplog)
+        users = [(await browser.fetch("/orders/echo")).json()["user"] for _ in range(3)]
+
+    assert users == ["alice"] * 3
+    assert told.paths == carried * 3
+
+
+# What a browser cannot do
+
+
+@pytest.mark.parametrize(
+    "target",
+    [QUESTION, f"{QUESTION}?x", "/bff//forward-auth", "/bff/forward%2Dauth", "/x/../bff/forward-auth"],
+)
+async def test_a_browser_cannot_ask_for_the_token(target: str, browser: Browser, told: Told):
+    response = await browser.fetch("/", headers={"X-Forwarded-Uri": "/orders/echo"}, **at_target(target))
+
+    assert response.status_code == 404
+    assert "Authorization" not in response.headers
+    assert told.paths == []
+
+
+@pytest.mark.parametrize("path", ["/orders/echo", "/slow/echo"])
+async def test_an_api_cannot_lead_it_there(path: str, browser: Browser, api: Api):
+    api.fails["echo"] = Failure(200, b"body", {"X-Accel-Redirect": QUESTION})
+    response = await browser.fetch(path)
+
+    assert (response.status_code, response.content) == (200, b"body")
+    assert "Authorization" not in response.headers
+
+
+async def test_we_log_who_calls_and_not_who_asks(site: Site, told: Told):
+    async with site.browser(address="127.0.0.3") as browser:
+        await browser.fetch("/orders/echo")  # which is answered with 401, by us
+        await browser.fetch("/slow/echo")
+
+    await told.last(QUESTION, "/orders/echo", "/slow/echo")
+    assert told.clients == {"127.0.0.3"}
+
+
+async def test_what_a_browser_says_of_itself_is_not_believed(browser: Browser, api: Api, told: Told):
+    lies = {"X-Forwarded-For": "10.0.0.1", "Forwarded": "for=10.0.0.1", "X-Forwarded-Uri": "/slow/echo"}
+    await browser.fetch("/orders/echo", headers=lies)
+    await browser.fetch("/slow/echo", headers=lies)
+
+    assert told.clients == {"127.0.0.1"}
+    assert api.counts["echo"] == 2
+
+
+# What flows
+
+
+@pytest.mark.parametrize(("accept", "asked"), [("text/event-stream", False), ("*/*", True)])
+async def test_events_arrive_one_by_one(accept: str, asked: bool, browser: Browser, api: Api, told: Told):
+    headers = {**FETCH, "X-CSRF": "1", "Accept": accept}
+    async with browser.http.stream("GET", "/orders/events", headers=headers) as response:
+        lines = response.aiter_lines()
+        assert await anext(lines) == "data: first"
+
+        api.go_on.set()
+        assert [line async for line in lines] == ["", "data: second", ""]
+
+    assert (QUESTION in told.paths) == asked  # streams that say so go through us, and end with the session
+
+
+async def test_our_own_events_pass(site: Site, browser: Browser):
+    async with listening(browser) as stream:
+        assert "X-Accel-Buffering" not in stream.response.headers  # it was for nginx
+        await browser.logout()
+
+        assert await stream.rest() == [("session_ended", {"reason": "signed_out"})]
+
+
+async def test_a_websocket_passes(site: Site):
+    site.app.tornado.add_handlers(".*", [("/live", Echo)])
+    async with ClientSession() as http, http.ws_connect(f"{site.url}/live", ssl=site.trust) as socket:
+        await socket.send_str("hello")
+
+        assert await socket.receive_str(timeout=10) == "hello"
+
+
+async def test_a_websocket_to_an_api_is_ours_to_carry(browser: Browser, told: Told):
+    await browser.fetch("/orders/echo", headers=HANDSHAKE)
+
+    assert told.paths == ["/orders/echo"]
+
+
+# Files
+
+
+async def test_files_come_from_nginx_with_our_headers(browser: Browser, told: Told):
+    response = await browser.fetch("/static/bff/bff.js")
+
+    assert response.content == (ROOT / "static/bff/bff.js").read_bytes()
+    assert response.headers["Content-Type"] == "application/javascript"
+    assert OURS.items() <= response.headers.items()
+    assert told.paths == []
+
+
+async def test_a_file_with_a_version_is_kept_for_a_year_and_any_other_asked_for_again(browser: Browser):
+    versioned, plain = [await browser.fetch(f"/static/css/app.css{query}") for query in ("?v=1", "")]
+    again = await browser.fetch("/static/css/app.css", headers={"If-None-Match": plain.headers["ETag"]})
+
+    assert versioned.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    assert plain.headers["Cache-Control"] == "no-cache"
+    assert again.status_code == 304
+
+
+async def test_what_is_not_there_is_our_404(browser: Browser):
+    response = await browser.fetch("/static/js/nothing.js")
+
+    assert (response.status_code, response.json()["code"]) == (404, "not_found")
+
+
+async def test_files_are_compressed_and_what_is_personal_is_not(browser: Browser):
+    file, page = [await browser.get(path) for path in ("/static/css/app.css", "/account")]
+
+    assert file.headers["Content-Encoding"] == "gzip"
+    assert "Content-Encoding" not in page.headers
+
+
+# When something fails
+
+
+async def test_an_api_that_is_away_is_a_problem_document(
+    provider: Provider, api: Api, clock: Clock, tmp_path: Path
+):
+    away = {"api.example.com:443": f"127.0.0.1:{free_ports()}"}
+    async with (
+        running_site(provider, api, tmp_path, clock=clock, places=away) as site,
+        site.browser() as browser,
+    ):
+        await browser.login("alice")
+        response = await browser.fetch("/orders/echo")
+
+    assert (response.status_code, response.json()["code"]) == (502, "api_unreachable")
+    assert response.json().keys() == {"type", "status", "code", "title", "detail", "request_id"}
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert {**OURS, "cache-control": "no-store"}.items() <= response.headers.items()
+
+
+async def test_a_body_that_is_too_large_is_a_problem_document(browser: Browser, api: Api):
+    response = await browser.fetch("/orders/echo", "POST", content=bytes(10 * 1024 * 1024 + 1))
+
+    assert (response.status_code, response.json()["code"]) == (413, "too_large")
+    assert api.counts.total() == 0
+
+
+@pytest.mark.parametrize(
+    ("trusted", "name", "status"),
+    [("api.pem", "localhost", 200), ("tls.pem", "localhost", 502), ("api.pem", "other.example", 502)],
+    ids=["that it trusts", "that it does not trust", "of somebody else"],
+)
+async def test_a_token_goes_to_an_api_with_a_certificate(
+    trusted: str, name: str, status: int, provider: Provider, api: Api, clock: Clock, tmp_path: Path
+):
+    async with over_tls(api, write_certificate(tmp_path, "api")) as port:
+        places = {
+            "https://orders/v1": "https://orders/api",
+            "api.example.com:443": f"127.0.0.1:{port}",
+            "api.example.com": name,
+            "/etc/ssl/certs/ca-certificates.crt": str(tmp_path / trusted),
+        }
+        async with (
+            running_site(provider, api, tmp_path, clock=clock, places=places) as site,
+            site.browser() as browser,
+        ):
+            await browser.login("alice")
+            response = await browser.fetch("/orders/echo")
+
+    assert response.status_code == status
+    assert api.counts["echo"] == (1 if status == 200 else 0)
+
+
+# What is secret
+
+
+async def test_a_token_is_in_memory_and_nowhere_else(site: Site, browser: Browser):
+    await browser.fetch("/orders/echo")
+    await browser.fetch("/orders/echo", "DELETE")
+    token = (await token_of(browser)).encode()
+    on_disk, kept = [
+        [file for file in folder.rglob("*") if file.is_file()] for folder in (site.folder, site.decisions)
+    ]
+
+    assert [file for file in on_disk if token in file.read_bytes()] == []
+    assert [token in file.read_bytes() for file in kept] == [True]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (site.decisions, *kept)} == {0o700, 0o600}
+    assert str(browser.cookie("__Host-bff")) not in site.logs
+
+
+async def test_a_code_is_in_no_log_even_when_we_are_away(
+    provider: Provider, api: Api, clock: Clock, tmp_path: Path
+):
+    away = {"127.0.0.1:8888": f"127.0.0.1:{free_ports()}"}
+    async with (
+        running_site(provider, api, tmp_path, clock=clock, places=away) as site,
+        site.browser() as browser,
+    ):
+        response = await browser.get("/bff/callback?code=secret-code&state=x")
+
+    assert response.status_code == 502
+    assert "/bff/callback 502" in site.logs
+    assert "secret-code" not in site.logs

@@ -1,0 +1,386 @@
+"""What the provider publishes: how often it is asked, what is believed, and what serves when it is down."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from app.bff.dev.grants import Grant
+from app.bff.dev.provider import Client, Failure, Provider
+from app.bff.errors import ProviderUnavailable, UntrustedToken
+from app.bff.oidc.http import MAX_BODY_BYTES, tls
+from app.bff.oidc.metadata import Provider as OpenIdProvider
+from app.bff.oidc.metadata import provider_http
+from tests.bff.parts import CLIENT_ID, CLIENT_SECRET, Clock
+
+HOUR = 3600
+COOLDOWN = 30
+TIMEOUT = 0.2
+TLS = tls()
+
+
+@pytest.fixture
+async def known(provider: Provider, clock: Clock) -> AsyncIterator[OpenIdProvider]:
+    """The provider as the application knows it."""
+    provider.clients[CLIENT_ID] = Client(CLIENT_ID, CLIENT_SECRET, ())
+    async with provider_http(5, TLS) as http:
+        yield OpenIdProvider(
+            provider.issuer, http, timeout_seconds=5, keys_cooldown_seconds=COOLDOWN, clock=clock
+        )
+
+
+@pytest.fixture
+async def impatient(provider: Provider, clock: Clock) -> AsyncIterator[OpenIdProvider]:
+    """The same for an application that waits for an answer no longer than TIMEOUT."""
+    async with provider_http(TIMEOUT, TLS) as http:
+        yield OpenIdProvider(
+            provider.issuer, http, timeout_seconds=TIMEOUT, keys_cooldown_seconds=COOLDOWN, clock=clock
+        )
+
+
+def a_signed_token(provider: Provider) -> str:
+    grant = Grant(CLIENT_ID, sub="alice", scope="openid", sid="sid-1")
+    return provider.issue_id_token(grant, "at-1", nonce=None)
+
+
+# Metadata
+
+
+async def test_the_metadata_says_where_to_ask(known: OpenIdProvider, provider: Provider):
+    metadata = await known.metadata()
+
+    assert metadata.issuer == provider.issuer
+    assert metadata.authorization_endpoint == f"{provider.issuer}/authorize"
+    assert metadata.token_endpoint == f"{provider.issuer}/token"
+    assert metadata.jwks_uri == f"{provider.issuer}/jwks"
+    assert metadata.userinfo_endpoint == f"{provider.issuer}/userinfo"
+    assert metadata.revocation_endpoint == f"{provider.issuer}/revoke"
+    assert metadata.end_session_endpoint == f"{provider.issuer}/logout"
+
+
+async def test_nothing_is_asked_before_it_is_needed(known: OpenIdProvider, provider: Provider):
+    assert provider.counts == {}
+
+
+async def test_a_hundred_callers_at_once_cause_one_fetch(known: OpenIdProvider, provider: Provider):
+    answers = await asyncio.gather(*(known.metadata() for _ in range(100)))
+
+    assert len(set(map(id, answers))) == 1
+    assert provider.counts["metadata"] == 1
+
+
+async def test_metadata_is_kept_for_an_hour_and_then_asked_for_again(
+    known: OpenIdProvider, provider: Provider, clock: Clock
+):
+    await known.metadata()
+    clock.advance(HOUR - 1)
+    await known.metadata()
+    assert provider.counts["metadata"] == 1
+
+    clock.advance(1)
+    provider.lies["metadata"] = {"token_endpoint": f"{provider.issuer}/moved"}
+    assert (await known.metadata()).token_endpoint == f"{provider.issuer}/moved"
+
+
+async def test_the_last_good_copy_serves_while_the_provider_is_down(
+    known: OpenIdProvider, provider: Provider, clock: Clock
+):
+    before = await known.metadata()
+    provider.fails["metadata"] = Failure(503)
+    clock.advance(HOUR)
+
+    assert await known.metadata() == before
+
+
+async def test_a_provider_that_failed_is_left_alone_for_half_a_minute(
+    known: OpenIdProvider, provider: Provider, clock: Clock
+):
+    await known.metadata()
+    provider.fails["metadata"] = Failure(503)
+    clock.advance(HOUR)
+    await known.metadata()
+    clock.advance(29)
+    await known.metadata()
+    assert provider.counts["metadata"] == 2
+
+    clock.advance(1)
+    await known.metadata()
+    assert provider.counts["metadata"] == 3
+
+
+async def test_a_provider_that_is_down_at_first_is_found_when_it_is_back(
+    known: OpenIdProvider, provider: Provider
+):
+    provider.fails["metadata"] = Failure(503)
+    with pytest.raises(ProviderUnavailable):
+        await known.metadata()
+
+    provider.fails.clear()
+    assert (await known.metadata()).issuer == provider.issuer
+
+
+async def test_a_provider_that_does_not_listen_is_unavailable(known: OpenIdProvider, provider: Provider):
+    await provider.stop()
+
+    with pytest.raises(ProviderUnavailable):
+        await known.metadata()
+
+
+async def test_a_caller_that_leaves_does_not_take_the_others_fetch_away(
+    known: OpenIdProvider, provider: Provider
+):
+    callers = [asyncio.create_task(known.metadata()) for _ in range(10)]
+    await asyncio.sleep(0)  # all have asked
+    callers[0].cancel()
+
+    answers = await asyncio.gather(*callers, return_exceptions=True)
+
+    assert isinstance(answers[0], asyncio.CancelledError)
+    assert {answer.issuer for answer in answers[1:]} == {provider.issuer}
+    assert provider.counts["metadata"] == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(Failure(503), id="an error"),
+        pytest.param(Failure(200, b"<html>Down for maintenance</html>"), id="a page"),
+        pytest.param(Failure(200, b"[]"), id="JSON that is no object"),
+        pytest.param(Failure(200, b"\xff\xfe{}"), id="bytes that are no text"),
+        pytest.param(Failure(302, headers={"Location": "http://127.0.0.1:1/"}), id="a redirect"),
+        pytest.param(Failure(404, b"{}"), id="not found"),
+    ],
+)
+async def test_instead_of_metadata_the_provider_may_answer(
+    known: OpenIdProvider, provider: Provider, answer: Failure
+):
+    provider.fails["metadata"] = answer
+
+    with pytest.raises(ProviderUnavailable):
+        await known.metadata()
+
+
+async def test_a_body_of_more_than_a_megabyte_is_refused(known: OpenIdProvider, provider: Provider):
+    provider.lies["metadata"] = {"padding": "x" * MAX_BODY_BYTES}
+
+    with pytest.raises(ProviderUnavailable, match="BodyTooLarge"):
+        await known.metadata()
+
+
+async def test_a_body_that_is_small_on_the_wire_only_is_refused_too(
+    known: OpenIdProvider, provider: Provider
+):
+    names = ("issuer", "authorization_endpoint", "token_endpoint", "jwks_uri")
+    document = {**dict.fromkeys(names, provider.issuer), "padding": "x" * MAX_BODY_BYTES}
+    packed = gzip.compress(json.dumps(document).encode())
+    provider.fails["metadata"] = Failure(200, packed, {"Content-Encoding": "gzip"})
+
+    with pytest.raises(ProviderUnavailable):
+        await known.metadata()
+
+
+async def test_a_body_of_just_under_a_megabyte_is_read(known: OpenIdProvider, provider: Provider):
+    provider.lies["metadata"] = {"padding": "x" * (MAX_BODY_BYTES - 5000)}
+
+    assert (await known.metadata()).issuer == provider.issuer
+
+
+@pytest.mark.parametrize("lever", ["holds", "holds_answer"])
+async def test_a_provider_that_is_too_slow_is_unavailable(
+    impatient: OpenIdProvider, provider: Provider, lever: str
+):
+    getattr(provider, lever)["metadata"] = asyncio.Event()
+
+    async with asyncio.timeout(10 * TIMEOUT):
+        with pytest.raises(ProviderUnavailable):
+            await impatient.metadata()
+
+
+# What is believed
+
+
+async def test_the_metadata_of_another_issuer_is_refused(known: OpenIdProvider, provider: Provider):
+    provider.lies["metadata"] = {"issuer": "https://other.example"}
+
+    with pytest.raises(ProviderUnavailable, match="another issuer"):
+        await known.metadata()
+
+
+async def test_an_issuer_that_differs_by_a_slash_is_another_issuer(known: OpenIdProvider, provider: Provider):
+    provider.lies["metadata"] = {"issuer": provider.issuer + "/"}
+
+    with pytest.raises(ProviderUnavailable, match="another issuer"):
+        await known.metadata()
+
+
+async def test_a_metadata_document_cannot_switch_anything_off(
+    known: OpenIdProvider, provider: Provider, clock: Clock
+):
+    before = await known.metadata()
+    provider.lies["metadata"] = {
+        "verify": False,
+        "proxy": "http://127.0.0.1:1",
+        "proxies": {"all://": "http://127.0.0.1:1"},
+        "trust_env": True,
+        "timeout": None,
+        "transport": None,
+    }
+
+    clock.advance(HOUR)
+
+    assert await known.metadata() == before
+    assert provider.counts["metadata"] == 2
+    assert (await known.verified(a_signed_token(provider))).claims["sub"] == "alice"
+
+
+async def test_metadata_without_an_endpoint_that_we_need_is_refused(
+    known: OpenIdProvider, provider: Provider
+):
+    provider.lies["metadata"] = {"token_endpoint": None}
+
+    with pytest.raises(ProviderUnavailable, match="token_endpoint"):
+        await known.metadata()
+
+
+async def test_an_endpoint_that_we_can_do_without_may_be_missing(known: OpenIdProvider, provider: Provider):
+    names = ("userinfo_endpoint", "revocation_endpoint", "end_session_endpoint")
+    provider.lies["metadata"] = dict.fromkeys(names)
+
+    metadata = await known.metadata()
+
+    assert [getattr(metadata, name) for name in names] == [None, None, None]
+
+
+async def test_a_provider_that_does_not_announce_pkce_is_used_with_a_warning(
+    known: OpenIdProvider, provider: Provider, caplog: pytest.LogCaptureFixture
+):
+    provider.lies["metadata"] = {"code_challenge_methods_supported": ["plain"]}
+
+    assert (await known.metadata()).announces_pkce is False
+    assert any("PKCE" in message for message in caplog.messages)
+
+
+# Keys
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256"])
+async def test_what_the_provider_signed_is_believed(
+    known: OpenIdProvider, provider: Provider, algorithm: str
+):
+    provider.signing_alg = algorithm
+
+    token = await known.verified(a_signed_token(provider))
+
+    assert (token.algorithm, token.claims["sub"]) == (algorithm, "alice")
+
+
+async def test_a_hundred_tokens_at_once_cause_one_fetch_of_the_keys(
+    known: OpenIdProvider, provider: Provider
+):
+    tokens = [a_signed_token(provider) for _ in range(100)]
+
+    await asyncio.gather(*(known.verified(token) for token in tokens))
+
+    assert provider.counts == {"metadata": 1, "jwks": 1}
+
+
+async def test_a_rotated_key_is_found_by_its_unknown_kid(
+    known: OpenIdProvider, provider: Provider, clock: Clock
+):
+    await known.verified(a_signed_token(provider))
+    provider.rotate_keys()
+    clock.advance(COOLDOWN)
+
+    assert (await known.verified(a_signed_token(provider))).claims["sub"] == "alice"
+    assert provider.counts["jwks"] == 2
+
+
+async def test_keys_are_fetched_no_more_than_once_per_cooldown(
+    known: OpenIdProvider, provider: Provider, clock: Clock
+):
+    await known.verified(a_signed_token(provider))
+    provider.signs_with_unpublished_key = True
+    for _ in range(COOLDOWN):
+        clock.advance(2)
+        with pytest.raises(UntrustedToken):
+            await known.verified(a_signed_token(provider))
+
+    assert provider.counts["jwks"] == 1 + 2  # in the minute that passed
+
+
+async def test_a_bad_signature_causes_one_fetch_of_the_keys_and_is_refused(
+    known: OpenIdProvider, provider: Provider, clock: Clock
+):
+    await known.verified(a_signed_token(provider))
+    clock.advance(COOLDOWN)
+    provider.signs_with_unpublished_key = True
+
+    with pytest.raises(UntrustedToken, match="no key"):
+        await known.verified(a_signed_token(provider))
+    assert provider.counts["jwks"] == 2
+
+
+async def test_a_hundred_bad_signatures_at_once_cause_one_fetch_of_the_keys(
+    known: OpenIdProvider, provider: Provider, clock: Clock
+):
+    await known.verified(a_signed_token(provider))
+    clock.advance(COOLDOWN)
+    provider.signs_with_unpublished_key = True
+    forged = a_signed_token(provider)
+
+    answers = await asyncio.gather(*(known.verified(forged) for _ in range(100)), return_exceptions=True)
+
+    assert all(isinstance(answer, UntrustedToken) for answer in answers)
+    assert provider.counts["jwks"] == 2
+
+
+async def test_malformed_keys_do_not_hide_the_good_one(known: OpenIdProvider, provider: Provider):
+    provider.publishes_malformed_keys = True
+
+    assert (await known.verified(a_signed_token(provider))).claims["sub"] == "alice"
+
+
+async def test_a_key_set_with_no_key_that_we_can_use_does_not_replace_the_good_one(
+    known: OpenIdProvider, provider: Provider, clock: Clock
+):
+    await known.verified(a_signed_token(provider))
+    provider.fails["jwks"] = Failure(200, b'{"keys": [{"kty": "oct", "k": "AAAA"}]}')
+    clock.advance(HOUR)
+
+    assert (await known.verified(a_signed_token(provider))).claims["sub"] == "alice"
+    assert provider.counts["jwks"] == 2
+
+
+async def test_the_last_good_keys_serve_while_the_provider_is_down(
+    known: OpenIdProvider, provider: Provider, clock: Clock
+):
+    token = a_signed_token(provider)
+    await known.verified(token)
+    clock.advance(HOUR)
+    await provider.stop()
+
+    assert (await known.verified(token)).claims["sub"] == "alice"
+
+
+async def test_without_any_key_a_token_is_neither_believed_nor_refused(
+    known: OpenIdProvider, provider: Provider
+):
+    provider.fails["jwks"] = Failure(503)
+
+    with pytest.raises(ProviderUnavailable):
+        await known.verified(a_signed_token(provider))
+
+
+@pytest.mark.parametrize("algorithm", ["none", "HS256"])
+async def test_a_token_without_a_key_pair_is_refused_before_keys_are_fetched(
+    known: OpenIdProvider, provider: Provider, algorithm: str
+):
+    provider.signing_alg = algorithm  # the metadata announces it as well
+
+    with pytest.raises(UntrustedToken, match="not allowed"):
+        await known.verified(a_signed_token(provider))
+    assert provider.counts["jwks"] == 0

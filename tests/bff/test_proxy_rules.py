@@ -1,0 +1,294 @@
+"""Forwarded requests: which route, which path, which headers; all of it decided before anything is sent."""
+
+from __future__ import annotations
+
+import pytest
+from yarl import URL
+
+from app.bff.errors import BadRequest
+from app.bff.proxy.rules import (
+    close_code_to_pass_on,
+    downstream_headers,
+    offered_subprotocols,
+    opens_websocket,
+    route_for,
+    status_of_refusal,
+    upstream_headers,
+    upstream_path,
+)
+from app.bff.web.headers import security_headers
+from app.settings import RemoteApiSettings
+
+ORDERS = RemoteApiSettings(path="/api/orders", client="orders")
+API = RemoteApiSettings(path="/api", client="apiClient")
+BASE = URL("https://api.example/v1/")
+
+
+@pytest.mark.parametrize(
+    ("path", "api"),
+    [
+        pytest.param("/api", API, id="the path itself"),
+        pytest.param("/api/", API, id="the path with a slash"),
+        pytest.param("/api/echo", API, id="below the path"),
+        pytest.param("/api/orders/7", ORDERS, id="below a longer path"),
+        pytest.param("/api/ordersarchive", API, id="a name that only begins alike"),
+        pytest.param("/apis", None, id="a sibling that begins alike"),
+        pytest.param("/API/echo", None, id="in capitals"),
+        pytest.param("/", None, id="home"),
+        pytest.param("/bff/user", None, id="one of our own"),
+    ],
+)
+def test_the_route_is_the_longest_that_the_path_lies_under(path, api):
+    assert route_for(path, [API, ORDERS]) is api
+    assert route_for(path, [ORDERS, API]) is api
+
+
+@pytest.mark.parametrize(
+    ("target", "forwarded"),
+    [
+        pytest.param("/api", "", id="nothing"),
+        pytest.param("/api/", "", id="a slash"),
+        pytest.param("/api?x=1", "?x=1", id="a query alone"),
+        pytest.param("/api/echo?x=1&x=2", "echo?x=1&x=2", id="path and query"),
+        pytest.param("/api/a/b/", "a/b/", id="a slash at the end"),
+        pytest.param("/api/files/a%2Fb%2fc", "files/a%2Fb%2fc", id="encoded slashes"),
+        pytest.param("/api/caf%C3%A9%20%25", "caf%C3%A9%20%25", id="other encoded characters"),
+        pytest.param("/api/a;v=1/b", "a;v=1/b", id="parameters of a segment"),
+        pytest.param("/api/.well-known/..x/...", ".well-known/..x/...", id="names with dots"),
+        pytest.param("/api/@alice", "@alice", id="an @"),
+        pytest.param("/api/http:x", "http:x", id="a colon"),
+        pytest.param("/api/q?to=../..//\\%2e%2e", "q?to=../..//\\%2e%2e", id="anything in the query"),
+        pytest.param("/api/q?", "q?", id="an empty query"),
+        pytest.param("/api/api/x", "api/x", id="the prefix once more"),
+    ],
+)
+def test_what_follows_the_prefix_is_forwarded_as_it_was_sent(target, forwarded):
+    assert upstream_path(target, "/api") == forwarded
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        pytest.param("..", id="up"),
+        pytest.param("../admin", id="up and down"),
+        pytest.param("a/../../admin", id="down, up, up"),
+        pytest.param("./x", id="a single dot"),
+        pytest.param("a/..", id="up at the end"),
+        pytest.param("%2e%2e/admin", id="encoded dots"),
+        pytest.param(".%2E/admin", id="one encoded dot"),
+        pytest.param("%252e%252e/admin", id="dots encoded twice"),
+        pytest.param("%25252e%25252e/admin", id="dots encoded three times"),
+        pytest.param("..%2fadmin", id="an encoded slash after dots"),
+        pytest.param("a%2f..%2f..%2fadmin", id="encoded slashes around dots"),
+        pytest.param("..;/admin", id="dots with a parameter"),
+        pytest.param("..;a=b/admin", id="dots with a parameter that has a value"),
+        pytest.param("%2e%2e%3b/admin", id="dots with an encoded parameter"),
+        pytest.param("..#", id="dots before a fragment"),
+        pytest.param("a#b", id="a fragment, which no request has"),
+        pytest.param("/evil.example/x", id="two slashes"),
+        pytest.param("a//b", id="two slashes further on"),
+        pytest.param("%2fevil.example/x", id="an encoded second slash"),
+        pytest.param("\\evil.example", id="a backslash"),
+        pytest.param("..\\admin", id="dots and a backslash"),
+        pytest.param("..%5cadmin", id="dots and an encoded backslash"),
+        pytest.param("a%255cb", id="a backslash encoded twice"),
+        pytest.param("a%00b", id="a zero byte"),
+        pytest.param("a%0d%0aX: y", id="a second header"),
+        pytest.param("%2509", id="a tab encoded twice"),
+        pytest.param("https://evil.example/x", id="an absolute URL"),
+        pytest.param("//user@evil.example/x", id="another host with userinfo"),
+    ],
+)
+def test_a_path_is_refused_when_it_has(rest):
+    with pytest.raises(BadRequest):
+        upstream_path(f"/api/{rest}", "/api")
+
+
+@pytest.mark.parametrize("target", ["https://evil.example/api/x", "http://evil.example", "//evil.example/x"])
+def test_a_target_that_is_itself_an_absolute_url_is_refused(target):
+    with pytest.raises(BadRequest):
+        upstream_path(target, "/api")
+
+
+@pytest.mark.parametrize(
+    "rest",
+    ["@evil.example", "http:evil.example", "a;b", "%40evil.example/", "?@evil.example", "..%23", ":80/x"],
+)
+def test_whatever_is_let_through_stays_below_the_base_url(rest):
+    sent = BASE.join(URL("./" + upstream_path(f"/api/{rest}", "/api"), encoded=True))
+
+    assert str(sent).startswith(str(BASE))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Cookie",
+        "Authorization",
+        "Proxy-Authorization",
+        "DPoP",
+        "X-Remote-Api",
+        "X-CSRF",
+        "Host",
+        "Origin",
+        "Referer",
+        "Sec-Fetch-Site",
+        "Expect",
+        "Forwarded",
+        "X-Forwarded-For",
+        "x-forwarded-user",
+        "X-Real-IP",
+    ],
+)
+def test_what_is_between_the_browser_and_us_an_api_never_sees(name):
+    assert upstream_headers([(name, "value"), (name.upper(), "value")]) == []
+
+
+def test_the_handshake_of_a_websocket_is_between_the_browser_and_us_too():
+    names = ("Key", "Version", "Protocol", "Extensions")
+
+    assert upstream_headers([(f"Sec-WebSocket-{name}", "value") for name in names]) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "upgrade", "opens"),
+    [
+        ("GET", "websocket", True),
+        ("GET", "WebSocket", True),
+        ("GET", "h2c", False),
+        ("GET", None, False),
+        ("POST", "websocket", False),
+        ("HEAD", "websocket", False),
+    ],
+)
+def test_a_websocket_is_opened_with(method, upgrade, opens):
+    headers = {"Upgrade": upgrade} if upgrade else {}
+
+    assert opens_websocket(method, headers, API) is opens
+
+
+def test_no_websocket_is_opened_where_no_get_is_forwarded():
+    api = RemoteApiSettings(path="/api", client="apiClient", methods=frozenset({"POST"}))
+
+    assert not opens_websocket("GET", {"Upgrade": "websocket"}, api)
+
+
+@pytest.mark.parametrize(
+    ("header", "offered"), [("a", ["a"]), ("b, a,c", ["b", "a", "c"]), ("", []), (" , ", [])]
+)
+def test_subprotocols_are_offered_in_the_browsers_order(header, offered):
+    assert offered_subprotocols({"Sec-WebSocket-Protocol": header}) == offered
+
+
+def test_no_subprotocol_may_be_offered():
+    assert offered_subprotocols({}) == []
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 499, 503, 504])
+def test_what_an_api_means_by_refusing_a_websocket_the_browser_is_told(status):
+    assert status_of_refusal(status) == status
+
+
+@pytest.mark.parametrize("status", [101, 200, 204, 302, 500, 502, 599])
+def test_an_api_that_answers_a_handshake_with_nonsense_is_a_bad_gateway(status):
+    assert status_of_refusal(status) == 502
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1003, 1007, 1011, 1014, 3000, 4401, 4999])
+def test_a_close_code_is_passed_on(code):
+    assert close_code_to_pass_on(code, otherwise=1001) == code
+
+
+@pytest.mark.parametrize("code", [None, 0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535])
+def test_a_close_code_that_nobody_may_send_is_replaced(code):
+    assert close_code_to_pass_on(code, otherwise=1001) == 1001
+
+
+HOP_BY_HOP = [
+    "Connection",
+    "Keep-Alive",
+    "Proxy-Authenticate",
+    "Proxy-Connection",
+    "TE",
+    "Trailer",
+    "Transfer-Encoding",
+    "Upgrade",
+]
+
+
+@pytest.mark.parametrize("rule", [upstream_headers, downstream_headers], ids=["upstream", "downstream"])
+@pytest.mark.parametrize("name", HOP_BY_HOP)
+def test_hop_by_hop_headers_are_for_one_hop(name, rule):
+    assert rule([(name, "value"), (name.lower(), "value")]) == []
+
+
+def test_a_value_that_is_not_ascii_stays_the_same_bytes():
+    """Tornado reads and writes Latin-1, aiohttp UTF-8."""
+    assert upstream_headers([("X-Name", "José".encode().decode("latin-1"))]) == [("X-Name", "José")]
+    assert upstream_headers([("X-Name", "Jos\xe9")]) == [("X-Name", "Jos\xe9")]  # no UTF-8 to begin with
+    assert downstream_headers([("X-Name", "José")]) == [("X-Name", "José".encode().decode("latin-1"))]
+    assert downstream_headers([("X-Name", "Jos\udce9")]) == [("X-Name", "Jos\xe9")]
+
+
+@pytest.mark.parametrize("rule", [upstream_headers, downstream_headers], ids=["upstream", "downstream"])
+def test_so_are_those_that_any_connection_header_lists(rule):
+    headers = [
+        ("Connection", "close, X-One"),
+        ("X-One", "1"),
+        ("x-two", "2"),
+        ("connection", "X-Two"),
+        ("X-3", "3"),
+    ]
+
+    assert rule(headers) == [("X-3", "3")]
+
+
+def test_an_api_sees_the_rest_of_the_browsers_headers_as_they_were_sent():
+    headers = [
+        ("Accept", "application/json"),
+        ("Accept-Language", "de"),
+        ("Content-Type", "text/plain"),
+        ("If-None-Match", '"1"'),
+        ("X-Mine", "a"),
+        ("X-Mine", "b"),
+    ]
+
+    assert upstream_headers(headers) == headers
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Set-Cookie",
+        "set-cookie2",
+        "dpop-nonce",
+        "x-request-id",
+        "Access-Control-Allow-Origin",
+        "Access-Control-Allow-Credentials",
+        "Clear-Site-Data",
+        "Server",
+        "Alt-Svc",
+    ],
+)
+def test_what_an_api_may_not_do_to_our_site_the_browser_never_sees(name):
+    assert downstream_headers([(name, "value"), (name.upper(), "value")]) == []
+
+
+@pytest.mark.parametrize("name", sorted(set(security_headers(nonce="n", https=True)) - {"Cache-Control"}))
+def test_an_api_does_not_loosen_our_security_headers(name):
+    assert downstream_headers([(name, "loose"), (name.lower(), "loose")]) == []
+
+
+def test_the_browser_sees_the_rest_of_the_apis_headers_as_they_were_sent():
+    headers = [
+        ("Content-Type", "application/json"),
+        ("Content-Encoding", "gzip"),
+        ("Cache-Control", "max-age=60"),
+        ("ETag", '"1"'),
+        ("Location", "/orders/7"),
+        ("WWW-Authenticate", "Bearer"),
+        ("Vary", "Accept"),
+        ("Vary", "Accept-Language"),
+    ]
+
+    assert downstream_headers(headers) == headers

@@ -1,0 +1,231 @@
+"""Sealing anew: old keys fall out of use, and nothing that anybody writes meanwhile is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+
+from app.bff.crypto import Vault
+from app.bff.dev.mongod import Mongod
+from app.bff.sessions.memory import MemoryOutbox, MemorySessions
+from app.bff.sessions.mongo.connection import connect, date, disconnect
+from app.bff.sessions.mongo.outbox import MongoOutbox
+from app.bff.sessions.mongo.reencrypt import reseal
+from app.bff.sessions.mongo.sessions import MongoSessions, to_bytes
+from app.bff.sessions.reencrypt import ReencryptResult
+from app.bff.sessions.session import Reason, Session, TokenSet, new_session_id, session_ref
+from tests.bff.parts import Clock
+
+OLD, NEW, LOST = (os.urandom(32) for _ in range(3))
+ISSUER = "https://provider.example"
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock(now=float(int(time.time())))  # MongoDB keeps milliseconds, and no less
+
+
+class Database:
+    """A database of its own, and what processes with different rings of keys see of it."""
+
+    def __init__(self, client: Any, records: Any, clock: Clock) -> None:
+        self._client = client
+        self._clock = clock
+        self.records = records  # the sessions, as somebody sees them who has no key
+
+    def sessions(self, *keys: bytes) -> MongoSessions:
+        return MongoSessions(self._client, Vault(keys), clock=self._clock)
+
+    def outbox(self, *keys: bytes) -> MongoOutbox:
+        return MongoOutbox(self._client, Vault(keys), clock=self._clock)
+
+    async def with_session(self, key: bytes, **changed: Any) -> Session:
+        session = a_session(self._clock, **changed)
+        await self.sessions(key).create(session)
+        return session
+
+    def sealed(self, session: Session) -> bytes:
+        return bytes(self.records.find_one({"_id": session.ref})["sealed"])
+
+
+@pytest.fixture(params=["motor", "pymongo"])
+async def database(request: pytest.FixtureRequest, mongod: Mongod, clock: Clock) -> AsyncIterator[Database]:
+    uri = f"{mongod.uri}/test-reseal-{secrets.token_hex(4)}"
+    client = connect(uri, driver=request.param)
+    with MongoClient(uri) as other:
+        yield Database(client, other.get_default_database().get_collection("sessions"), clock)
+        other.drop_database(other.get_default_database())
+    await disconnect(client)
+
+
+def a_session(clock: Clock, **changed: Any) -> Session:
+    now = clock()
+    right = {
+        "ref": session_ref(new_session_id()),
+        "issuer": ISSUER,
+        "subject": "alice",
+        "sid": "sid-1",
+        "claims": {"sub": "alice", "name": "Zoë"},
+        "tokens": TokenSet("at-1", now, now + 300, refresh_token="rt-1"),
+        "created_at": now,
+        "renewed_at": now,
+        "expires_at": now + 3600,
+    }
+    return Session(**{**right, **changed})
+
+
+async def test_in_memory_nothing_is_sealed(clock: Clock):
+    assert await MemorySessions(clock=clock).reseal() == ReencryptResult()
+    assert await MemoryOutbox(clock=clock).reseal() == ReencryptResult()
+
+
+# The old key can go
+
+
+async def test_a_session_that_is_sealed_anew_opens_and_is_found_without_the_old_key(database: Database):
+    session = await database.with_session(OLD)
+
+    assert await database.sessions(NEW, OLD).reseal() == ReencryptResult(done=1)
+
+    with_the_new_one = database.sessions(NEW)
+    assert await with_the_new_one.get(session.ref) == session
+    assert await with_the_new_one.of_user(ISSUER, "alice") == [session]
+    assert await with_the_new_one.of_sid(ISSUER, "sid-1") == [session]
+
+
+async def test_a_token_that_waits_for_its_revocation_opens_without_the_old_key(
+    database: Database, clock: Clock
+):
+    await database.outbox(OLD).put(ISSUER, "rt-1", due_at=clock(), expires_at=clock() + 60)
+
+    assert await database.outbox(NEW, OLD).reseal() == ReencryptResult(done=1)
+    claimed = await database.outbox(NEW).claim(until=clock() + 30)
+    assert claimed
+    assert (claimed.issuer, claimed.refresh_token, claimed.tries) == (ISSUER, "rt-1", 1)
+
+
+async def test_what_the_first_key_has_sealed_is_left_as_it_is(database: Database):
+    session = await database.with_session(NEW)
+    sealed = database.sealed(session)
+
+    assert await database.sessions(NEW, OLD).reseal() == ReencryptResult()
+    assert database.sealed(session) == sealed
+
+
+async def test_there_may_be_more_than_are_read_at_once(database: Database):
+    sessions = [await database.with_session(OLD) for _ in range(450)]
+    lost = await database.with_session(LOST)
+
+    assert await database.sessions(NEW, OLD).reseal() == ReencryptResult(done=450, unopened=1)
+    opened = {session.ref async for session in database.sessions(NEW).every()}
+    assert opened == {session.ref for session in sessions}
+    assert lost.ref not in opened
+
+
+async def test_what_a_newer_version_of_us_has_written_stays(database: Database):
+    session = a_session(database._clock)
+    content = {**json.loads(to_bytes(session)), "from_the_future": 1}
+    await database.sessions(OLD).create(session)
+    sealed = Vault([OLD]).seal(json.dumps(content).encode(), place=f"session {session.ref}")
+    database.records.update_one({"_id": session.ref}, {"$set": {"sealed": sealed}})
+
+    await database.sessions(NEW, OLD).reseal()
+
+    opened = json.loads(Vault([NEW]).open(database.sealed(session), place=f"session {session.ref}"))
+    assert opened == content
+
+
+# What is left alone
+
+
+@pytest.mark.parametrize("sealed", [b"", b"x", b"x" * 500])
+async def test_what_no_key_opens_is_counted_and_left_alone(database: Database, sealed: bytes):
+    lost, broken = await database.with_session(LOST), await database.with_session(OLD)
+    database.records.update_one({"_id": broken.ref}, {"$set": {"sealed": sealed}})
+    before = list(database.records.find())
+
+    assert await database.sessions(NEW, OLD).reseal() == ReencryptResult(unopened=2)
+    assert list(database.records.find()) == before
+    assert await database.sessions(LOST).get(lost.ref) == lost
+
+
+async def test_what_has_expired_or_is_no_session_at_all_is_left_alone(database: Database, clock: Clock):
+    await database.with_session(OLD)
+    clock.advance(3600)
+    session = a_session(clock)
+    database.records.insert_one({"_id": session.ref, "expires_at": date(session.expires_at)})
+
+    assert await database.sessions(NEW, OLD).reseal() == ReencryptResult()
+
+
+# Others go on working
+
+
+async def test_a_refresh_that_has_read_the_session_before_still_saves_its_tokens(database: Database):
+    session = await database.with_session(OLD)
+    process = database.sessions(NEW, OLD)
+    leased = await process.lease(session.ref, owner="refresh", until=session.expires_at)
+    assert leased
+
+    assert await process.reseal() == ReencryptResult(done=1)
+
+    saved = await process.save(
+        replace(leased, tokens=replace(leased.tokens, access_token="at-2")), lease="refresh"
+    )
+    assert saved
+    assert saved.version == session.version + 1
+    assert await database.sessions(NEW).get(session.ref) == saved
+
+
+async def resealed_while(database: Database, clock: Clock, happens: Callable[[], object]) -> ReencryptResult:
+    """Something happens after a record was read, and before it is written."""
+    sessions = database.sessions(NEW, OLD)
+
+    def anew(record: dict[str, Any]) -> dict[str, Any]:
+        happens()
+        return sessions._sealed_anew(record)
+
+    return await reseal(sessions._sessions, Vault([NEW, OLD]), anew, now=clock())
+
+
+async def test_tokens_that_were_saved_in_between_are_not_overwritten(database: Database, clock: Clock):
+    session = await database.with_session(OLD)
+    newer = replace(session, tokens=replace(session.tokens, access_token="at-2"), version=2)
+    sealed = database.sessions(NEW)._sealed(newer, to_bytes(newer))
+
+    def refreshed() -> None:
+        database.records.update_one({"_id": session.ref}, {"$set": {**sealed, "version": 2}})
+
+    assert await resealed_while(database, clock, refreshed) == ReencryptResult(overtaken=1)
+    assert await database.sessions(NEW).get(session.ref) == newer
+
+
+async def test_a_session_that_was_ended_in_between_does_not_come_back(database: Database, clock: Clock):
+    session = await database.with_session(OLD)
+
+    def ended() -> None:
+        database.records.delete_one({"_id": session.ref})
+
+    assert await resealed_while(database, clock, ended) == ReencryptResult(overtaken=1)
+    assert await database.sessions(NEW, OLD).delete(session.ref, reason=Reason.SIGNED_OUT) is None
+
+
+async def test_an_end_that_was_moved_in_between_stays_moved(database: Database, clock: Clock):
+    session = await database.with_session(OLD)
+    later = session.expires_at + 60
+
+    def touched() -> None:
+        database.records.update_one({"_id": session.ref}, {"$set": {"expires_at": date(later)}})
+
+    assert await resealed_while(database, clock, touched) == ReencryptResult(done=1)
+    found = await database.sessions(NEW).get(session.ref)
+    assert found
+    assert found.expires_at == later

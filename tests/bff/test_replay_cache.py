@@ -1,0 +1,101 @@
+"""What whoever remembers logout tokens promises: nothing that one process has seen is new to another."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from app.bff.dev.mongod import Mongod
+from app.bff.errors import StoreUnavailable
+from app.bff.sessions.memory import MemoryReplayCache
+from app.bff.sessions.mongo.connection import connect, disconnect
+from app.bff.sessions.mongo.replay import MongoReplayCache
+from app.bff.sessions.replay import ReplayCache
+from tests.bff.parts import Clock
+
+DATABASE = "test-seen-tokens"  # one for all tests: each key is another
+DRIVERS = ["motor", "pymongo"]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock(now=float(int(time.time())))  # MongoDB keeps milliseconds, and no less
+
+
+@pytest.fixture
+def key() -> str:
+    return secrets.token_hex(32)
+
+
+@pytest.fixture(params=["memory", *DRIVERS])
+async def seen(request: pytest.FixtureRequest, mongod: Mongod, clock: Clock) -> AsyncIterator[ReplayCache]:
+    if request.param == "memory":
+        yield MemoryReplayCache(clock=clock)
+        return
+    client = connect(f"{mongod.uri}/{DATABASE}", driver=request.param)
+    seen = MongoReplayCache(client, clock=clock)
+    await seen.open()
+    yield seen
+    await disconnect(client)
+
+
+async def test_a_key_that_nobody_has_added_is_not_there(seen: ReplayCache, key: str):
+    assert not await seen.has(key)
+
+
+async def test_a_key_is_there_until_its_time_is_over(seen: ReplayCache, key: str, clock: Clock):
+    await seen.add(key, until=clock() + 60)
+
+    clock.advance(59)
+    assert await seen.has(key)
+    clock.advance(1)
+    assert not await seen.has(key)
+
+
+async def test_one_key_says_nothing_of_another(seen: ReplayCache, key: str, clock: Clock):
+    await seen.add("another", until=clock() + 60)
+
+    assert not await seen.has(key)
+
+
+async def test_adding_twice_and_opening_twice_are_harmless(seen: ReplayCache, key: str, clock: Clock):
+    await seen.add(key, until=clock() + 60)
+    await seen.open()
+    await seen.add(key, until=clock() + 60)
+
+    assert await seen.has(key)
+
+
+async def test_memory_forgets_what_is_over_as_soon_as_it_is_used(clock: Clock):
+    seen = MemoryReplayCache(clock=clock)
+    for number in range(5):
+        await seen.add(str(number), until=clock() + 60)
+        clock.advance(60)
+
+    assert len(vars(seen)["_seen"]) == 1
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_what_one_process_has_seen_is_known_to_another_and_cleared_away_by_mongodb(
+    mongod: Mongod, clock: Clock, key: str, driver: str
+):
+    clients = [connect(f"{mongod.uri}/{DATABASE}", driver=driver) for _ in range(2)]
+    one, another = (MongoReplayCache(client, clock=clock) for client in clients)
+    await one.open()
+    await one.add(key, until=clock() + 60)
+
+    assert await another.has(key)
+    indexes = await clients[0].get_default_database().get_collection("logout_tokens").index_information()
+    assert indexes["expires_at_1"]["expireAfterSeconds"] == 0
+    for client in clients:
+        await disconnect(client)
+
+
+async def test_a_database_that_is_down_raises_store_unavailable(clock: Clock, key: str):
+    client = connect("mongodb://127.0.0.1:1/x", driver="motor")
+    with pytest.raises(StoreUnavailable):
+        await MongoReplayCache(client, clock=clock).has(key)
+    await disconnect(client)

@@ -1,0 +1,269 @@
+"""Revocation: a refresh token whose session is over dies at the provider, whatever fails on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+
+import pytest
+
+from app.bff.dev.api import DemoApi
+from app.bff.dev.provider import Failure, Provider
+from app.bff.errors import ReauthenticationRequired, StoreUnavailable
+from app.bff.sessions.memory import MemorySessions
+from app.bff.sessions.session import Reason, Session
+from app.bff.tokens.revocation import Revocation, retry_seconds
+from tests.bff.parts import Browser, Clock, RunningApp, another_browser, another_process, running_app, sign_in
+
+MINUTE, DAY = 60, 24 * 3600
+LIFETIME = 300  # of the provider's access tokens, in seconds
+
+
+@pytest.fixture
+def revocation(app: RunningApp) -> Revocation:
+    return app.services.revocation
+
+
+def dead(provider: Provider, session: Session) -> bool:
+    return not provider.is_active(session.tokens.refresh_token)
+
+
+# When the provider answers
+
+
+async def test_at_logout_it_is_revoked_at_once_and_nothing_is_left_to_do(
+    browser: Browser, session: Session, provider: Provider, revocation: Revocation, clock: Clock
+):
+    await browser.logout()
+    assert dead(provider, session)
+
+    clock.advance(DAY / 2)
+    await revocation.drain_due()
+    assert provider.counts["revoke"] == 1
+
+
+async def test_a_login_that_replaces_a_session_revokes_what_that_one_had(
+    app: RunningApp, browser: Browser, session: Session, provider: Provider
+):
+    await browser.get(await browser.choose(await browser.start_login(prompt="login"), "bob"))
+
+    assert dead(provider, session)
+    assert not dead(provider, await app.session_of(browser))
+
+
+async def test_nobody_waits_for_a_provider_that_takes_its_time_to_revoke(
+    app: RunningApp, session: Session, provider: Provider
+):
+    provider.holds["revoke"] = asyncio.Event()
+    async with asyncio.timeout(4):  # the provider's own time-out is five
+        await app.services.tokens.end(session.ref, Reason.PROVIDER)
+    assert await app.services.sessions.get(session.ref) is None
+
+    provider.holds["revoke"].set()
+    await app.services.tokens.settle()
+    assert dead(provider, session)
+
+
+async def test_of_the_same_person_it_is_not_revoked_because_the_new_tokens_might_go_with_it(
+    app: RunningApp, browser: Browser, session: Session, provider: Provider
+):
+    await browser.login("alice")
+
+    assert await app.services.sessions.get(session.ref) is None
+    assert provider.counts["revoke"] == 0
+
+
+async def test_a_provider_that_revokes_nothing_of_this_kind_is_asked_once(
+    app: RunningApp, session: Session, provider: Provider, revocation: Revocation, clock: Clock
+):
+    refusal = json.dumps({"error": "unsupported_token_type"}).encode()  # RFC 7009 §2.2.1
+    provider.fails["revoke"] = Failure(400, refusal)
+    await app.services.tokens.end(session.ref, Reason.SIGNED_OUT)
+    clock.advance(MINUTE)
+    await revocation.drain_due()
+
+    assert provider.counts["revoke"] == 1
+
+
+async def test_a_provider_without_a_revocation_endpoint_is_not_asked(
+    provider: Provider, api: DemoApi, clock: Clock
+):
+    provider.lies["metadata"] = {"revocation_endpoint": None}
+    async with running_app(provider, api, clock=clock) as app, another_browser(app) as browser:
+        session = await sign_in(app, browser)
+        assert (await browser.logout()).status_code == 302
+
+    assert provider.counts["revoke"] == 0
+    assert not dead(provider, session)
+
+
+# When it does not
+
+
+NO_ANSWER = [
+    pytest.param(Failure(503), id="503"),
+    pytest.param(Failure(500, b"<html>Oops</html>"), id="500 with a page"),
+    pytest.param(Failure(429), id="429"),
+    pytest.param(Failure(401, b'{"error": "invalid_client"}'), id="invalid_client"),
+]
+
+
+@pytest.mark.parametrize("answer", NO_ANSWER)
+async def test_the_logout_is_done_all_the_same_and_the_revocation_follows_after(
+    browser: Browser,
+    session: Session,
+    provider: Provider,
+    revocation: Revocation,
+    clock: Clock,
+    answer: Failure,
+):
+    provider.fails["revoke"] = answer
+    assert (await browser.logout()).status_code == 302
+    assert (await browser.fetch("/bff/user")).status_code == 401
+
+    provider.fails.clear()
+    clock.advance(MINUTE)
+    await revocation.drain_due()
+    assert dead(provider, session)
+
+
+async def test_a_provider_that_hangs_is_asked_again_later(provider: Provider, api: DemoApi, clock: Clock):
+    async with (
+        running_app(provider, api, clock=clock, provider_timeout_seconds=0.2) as app,
+        another_browser(app) as browser,
+    ):
+        session = await sign_in(app, browser)
+        provider.holds["revoke"] = asyncio.Event()
+        assert (await browser.logout()).status_code == 302
+        assert not dead(provider, session)
+
+        provider.holds.clear()
+        clock.advance(MINUTE)
+        await app.services.revocation.drain_due()
+        assert dead(provider, session)
+
+
+async def test_its_retry_after_is_waited_for(
+    app: RunningApp, session: Session, provider: Provider, revocation: Revocation, clock: Clock
+):
+    provider.fails["revoke"] = Failure(503, headers={"Retry-After": "30"})
+    await app.services.tokens.end(session.ref, Reason.SIGNED_OUT)
+    for seconds in (29, 1):
+        clock.advance(seconds)
+        await revocation.drain_due()
+
+    assert provider.counts["revoke"] == 2
+
+
+async def test_the_tries_become_rarer(
+    app: RunningApp, session: Session, provider: Provider, revocation: Revocation, clock: Clock
+):
+    provider.fails["revoke"] = Failure(503)
+    await app.services.tokens.end(session.ref, Reason.SIGNED_OUT)
+    for _ in range(3600):
+        clock.advance(1)
+        await revocation.drain_due()
+
+    assert 8 <= provider.counts["revoke"] <= 14
+
+
+@pytest.mark.parametrize(("tries", "seconds"), [(0, 5), (1, 10), (2, 20), (6, 320), (7, 600), (999, 600)])
+def test_how_long_is_waited_after_so_many_tries(tries: int, seconds: int):
+    assert retry_seconds(tries) == seconds
+
+
+async def test_after_a_day_it_is_given_up_and_the_log_says_so(
+    app: RunningApp,
+    session: Session,
+    provider: Provider,
+    revocation: Revocation,
+    clock: Clock,
+    caplog: pytest.LogCaptureFixture,
+):
+    provider.fails["revoke"] = Failure(503)
+    await app.services.tokens.end(session.ref, Reason.SIGNED_OUT)
+    clock.advance(DAY - 5)
+    await revocation.drain_due()
+    provider.fails.clear()
+    clock.advance(DAY)
+    await revocation.drain_due()
+
+    assert "refresh token never revoked" in caplog.text
+    assert provider.counts["revoke"] == 2
+    assert session.tokens.refresh_token not in caplog.text + str([vars(r) for r in caplog.records])
+
+
+async def test_one_token_that_the_provider_never_takes_does_not_keep_others_waiting(
+    app: RunningApp, session: Session, provider: Provider, revocation: Revocation, clock: Clock
+):
+    provider.fails["revoke"] = Failure(500)
+    await app.services.tokens.end(session.ref, Reason.SIGNED_OUT)
+    async with another_browser(app) as browser:
+        another = await sign_in(app, browser)
+        await app.services.tokens.end(another.ref, Reason.SIGNED_OUT)
+    clock.advance(MINUTE)
+    await revocation.drain_due()  # fails for the first, and leaves it at that
+    provider.fails.clear()
+    clock.advance(1)
+    await revocation.drain_due()
+
+    assert dead(provider, another)
+
+
+# When we crash
+
+
+async def test_what_another_process_has_not_finished_is_finished_by_this_one(
+    app: RunningApp, session: Session, provider: Provider, revocation: Revocation, clock: Clock
+):
+    await revocation.keep(session)  # and then it died
+    await revocation.drain_due()
+    assert not dead(provider, session)  # it might be alive
+
+    clock.advance(MINUTE)
+    await revocation.drain_due()
+    assert dead(provider, session)
+
+
+class Dying(MemorySessions):
+    """A store with which the process dies as soon as it is to delete a session."""
+
+    async def delete(self, ref: str, *, reason: Reason) -> Session | None:
+        raise StoreUnavailable
+
+
+async def test_the_token_is_kept_before_the_session_is_gone(
+    app: RunningApp, session: Session, provider: Provider, revocation: Revocation, clock: Clock
+):
+    sessions = Dying(clock=clock)
+    await sessions.create(session)
+    with pytest.raises(StoreUnavailable):
+        await another_process(app, clock, sessions=sessions).end(session.ref, Reason.SIGNED_OUT)
+
+    clock.advance(MINUTE)
+    await revocation.drain_due()
+    assert dead(provider, session)
+
+
+async def test_a_refresh_token_never_goes_to_another_provider(
+    app: RunningApp, session: Session, provider: Provider, revocation: Revocation, clock: Clock
+):
+    now = clock()
+    await app.services.outbox.put("https://former.example", "rt-1", due_at=now, expires_at=now + DAY)
+    await revocation.drain_due()
+
+    assert provider.counts["revoke"] == 0
+    assert await app.services.outbox.claim(until=now + DAY) is None
+
+
+async def test_a_session_of_a_former_provider_is_not_refreshed_at_this_one(
+    app: RunningApp, session: Session, provider: Provider, clock: Clock
+):
+    moved = replace(session, issuer="https://former.example", ref="moved")
+    await app.services.sessions.create(moved)
+    clock.advance(LIFETIME)
+
+    with pytest.raises(ReauthenticationRequired):
+        await app.services.tokens.get(moved)
+    assert provider.counts["token:refresh_token"] == 0

@@ -1,0 +1,281 @@
+"""Journeys with more than one window or browser: what ends a session, and what is then seen of it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from app.bff.oidc.login_attempt import ATTEMPT_SECONDS
+from app.bff.sessions.session import Reason, session_ref
+from tests.bff.people import Person, Site, a_chromium, a_person, cookie
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ENDED = "**/signed-out?*"
+LEAVE_BY_SCRIPT = "() => { import('/static/bff/bff.js').then(({logout}) => logout('/?bye')); }"
+
+
+@asynccontextmanager
+async def another_browser(chromium: Browser, site: Site) -> AsyncIterator[Person]:
+    """Alice is signed in there too."""
+    async with a_person(chromium, site) as elsewhere:
+        async with hears_of_the_session(elsewhere):
+            await elsewhere.signs_in("/account")
+        yield elsewhere
+
+
+async def another_window(alice: Person, path: str) -> Person:
+    window = Person(alice.site, await alice.page.context.new_page())
+    async with hears_of_the_session(window):
+        await window.goes_to(path)
+    return window
+
+
+@asynccontextmanager
+async def hears_of_the_session(window: Person) -> AsyncIterator[None]:
+    async with window.page.expect_response("**/bff/events") as stream:
+        yield
+    assert (await stream.value).status == 200
+
+
+async def ref(alice: Person) -> str:
+    name = alice.site.app.services.cookies.session_name
+    return session_ref(await cookie(alice.page.context, name))
+
+
+async def is_hidden(window: Person, hidden: bool = True) -> None:
+    await window.page.evaluate(
+        """hidden => {
+          Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
+          document.dispatchEvent(new Event("visibilitychange", {bubbles: true}));
+        }""",
+        hidden,
+    )
+
+
+async def is_emptied(window: Person, why: str) -> None:
+    await window.page.wait_for_url(ENDED)
+    await window.sees("You are signed out")
+    await expect(window.page.locator("main")).to_contain_text(why)
+    assert "Alice" not in await window.page.content()
+
+
+async def test_signing_out_in_one_window_empties_the_other(alice: Person):
+    await alice.signs_in()
+    other = await another_window(alice, "/account")
+
+    async with alice.page.expect_response("**/bff/logout?*"):
+        await alice.clicks("Sign out")
+
+    await is_emptied(other, "You signed out in another window")
+    await alice.is_signed_out()
+    await alice.is_at("/")
+
+
+async def test_the_window_that_signs_out_goes_on_to_the_provider(site: Site, alice: Person):
+    await alice.signs_in("/account")
+
+    await alice.signs_out()
+
+    assert site.provider.counts["end_session"] == 1
+
+
+async def test_the_window_that_signs_out_is_empty_while_the_provider_takes_its_time(
+    site: Site, alice: Person
+):
+    site.provider.holds_answer["end_session"] = asyncio.Event()
+    async with hears_of_the_session(alice):
+        await alice.signs_in("/account")
+    bystander = Person(site, await alice.page.context.new_page())
+    await bystander.goes_to("/healthz")
+    await bystander.page.evaluate(HEAR_WHEN_IT_IS_HIDDEN)
+
+    await alice.page.evaluate(CLICK_AND_TELL_WHEN_IT_IS_HIDDEN)
+
+    assert await bystander.page.evaluate("window.heard") == "/account"
+    site.provider.holds_answer["end_session"].set()
+    await alice.is_at("/")
+
+
+# Playwright waits for the page that a window is on its way to, so this one tells another.
+HEAR_WHEN_IT_IS_HIDDEN = """() => {
+  const channel = new BroadcastChannel("test");
+  window.heard = new Promise((resolve) => channel.onmessage = ({data}) => resolve(data));
+}"""
+CLICK_AND_TELL_WHEN_IT_IS_HIDDEN = """() => {
+  const tell = () => document.body.hidden && new BroadcastChannel("test").postMessage(location.pathname);
+  new MutationObserver(tell).observe(document.body, {attributes: true});
+  document.getElementById("sign-out").click();
+}"""
+
+
+async def test_signing_out_by_javascript_goes_on_to_the_provider_too(chromium: Browser, site: Site):
+    async with a_person(chromium, site, bypass_csp=True) as alice:
+        await alice.signs_in("/account")
+        await alice.page.evaluate(LEAVE_BY_SCRIPT)
+
+        await alice.is_at("/?bye")
+        await alice.is_signed_out()
+
+    assert site.provider.counts["end_session"] == 1
+
+
+async def test_a_window_that_nobody_sees_is_emptied_by_the_one_that_signs_out(alice: Person):
+    await alice.signs_in()
+    other = await another_window(alice, "/account")
+    async with other.page.expect_event("requestfailed", lambda request: "/bff/events" in request.url):
+        await is_hidden(other)
+
+    await alice.signs_out()
+
+    await other.page.wait_for_url(ENDED)
+
+
+@pytest.mark.parametrize(
+    ("reason", "why"),
+    [
+        (Reason.PROVIDER, "at the service where you sign in"),
+        (Reason.OPERATOR, "Whoever runs this site"),
+        (Reason.EXPIRED, "You were away for a while"),
+    ],
+)
+async def test_a_page_that_its_session_has_left_says_why(site: Site, alice: Person, reason: Reason, why: str):
+    await alice.signs_in()
+    window = await another_window(alice, "/account?from=mail")
+
+    await site.app.services.tokens.end(await ref(alice), reason)
+
+    await is_emptied(window, why)
+    await window.clicks("Sign in again")
+    await window.is_at("/account?from=mail")
+
+
+async def test_signing_in_again_in_one_window_brings_the_other_along(alice: Person):
+    await alice.signs_in()
+    other = await another_window(alice, "/account")
+
+    await alice.goes_to("/bff/login?prompt=login")
+    await alice.chooses("Bob Brown")
+    await alice.sees_name("Bob Brown")
+
+    await other.sees_name("Bob Brown")
+    await other.is_at("/account")
+
+
+async def test_a_window_that_was_signed_out_comes_back_when_another_one_signs_in(alice: Person):
+    window = Person(alice.site, await alice.page.context.new_page())
+    await window.goes_to("/signed-out?returnUrl=/account")
+
+    await alice.signs_in()
+
+    await window.is_at("/account")
+    await window.sees_name("Alice Adams")
+
+
+async def test_the_list_ends_the_session_of_another_browser(chromium: Browser, site: Site, alice: Person):
+    async with another_browser(chromium, site) as elsewhere:
+        await alice.signs_in("/sessions")
+        await expect(alice.page.get_by_role("listitem")).to_have_count(2)
+        await expect(alice.page.get_by_role("listitem").filter(has_text="This browser")).to_have_count(1)
+
+        await alice.page.get_by_role("button", name="End the session of").click()
+
+        await is_emptied(elsewhere, "This browser was signed out from another one")
+        await expect(alice.page.locator("#sessions-status")).to_contain_text(re.compile("^Ended: .+"))
+        await expect(alice.page.get_by_role("listitem")).to_have_count(1)
+
+
+async def test_the_list_ends_all_others_at_once(chromium: Browser, site: Site, alice: Person):
+    async with another_browser(chromium, site) as one, another_browser(chromium, site) as two:
+        await alice.signs_in("/sessions")
+        await alice.may_end(2)
+
+        await alice.clicks("Sign out everywhere else", role="button")
+
+        for elsewhere in (one, two):
+            await is_emptied(elsewhere, "This browser was signed out from another one")
+    await alice.may_end(0)
+    await expect(alice.page.get_by_role("button", name="Sign out everywhere else")).to_be_hidden()
+    await alice.page.reload()
+    await alice.sees_name("Alice Adams")
+
+
+async def test_a_session_that_is_over_already_leaves_the_list(chromium: Browser, site: Site, alice: Person):
+    async with another_browser(chromium, site) as elsewhere:
+        await alice.signs_in("/sessions")
+        await alice.may_end(1)
+        await elsewhere.signs_out()
+
+        await alice.page.get_by_role("button", name="End the session of").click()
+
+        await alice.may_end(0)
+
+
+async def test_the_list_is_there_without_javascript(chromium: Browser, site: Site):
+    async with a_person(chromium, site, java_script_enabled=False) as alice:
+        await alice.signs_in("/sessions")
+
+        await expect(alice.page.get_by_role("listitem")).to_contain_text("Signed in just now")
+        await expect(alice.page.get_by_role("button")).to_have_count(0)
+
+
+async def test_the_account_page_says_that_the_end_is_near_and_offers_to_stay(site: Site, alice: Person):
+    await alice.signs_in()
+    window = await another_window(alice, "/account")
+    await is_hidden(window)
+    site.clock.advance(site.app.services.settings.session_idle_seconds - 30)
+    await is_hidden(window, False)
+
+    await expect(window.page.locator("#session-status")).to_have_text("Your session is about to end.")
+    await window.clicks("Stay signed in", role="button")
+
+    await expect(window.page.locator("#session-status")).to_have_text("You stay signed in.")
+    await expect(window.page.locator("#session-time")).to_have_text(re.compile(r"1 h 0 min|59 min"))
+
+
+async def test_a_login_page_that_was_left_open_for_15_minutes_does_no_harm(site: Site, alice: Person):
+    await alice.goes_to("/account")
+    site.clock.advance(15 * 60)
+    assert ATTEMPT_SECONDS < 15 * 60
+    await alice.chooses()
+    await alice.sees("Signing in did not work")
+
+    await alice.clicks("Try again")
+
+    await alice.is_at("/account")
+    await alice.sees("Your account")
+
+
+async def test_the_back_button_shows_nothing_of_a_session_that_is_over(site: Site):
+    """Chromium keeps whole pages for it, unless it is told not to, as Playwright does."""
+    async with (
+        a_chromium(ignore_default_args=["--disable-back-forward-cache"]) as chromium,
+        a_person(chromium, site) as alice,
+    ):
+        await alice.signs_in("/account")
+        await expect(alice.page.locator("main")).to_contain_text("alice@example.com")
+        ended = await ref(alice)
+        await alice.page.goto(site.provider.issuer)
+        await site.app.services.tokens.end(ended, Reason.OPERATOR)
+        await site.provider.end_sessions("alice")
+
+        await alice.page.go_back()
+
+        await alice.page.wait_for_url("**/authorize?*")
+
+
+async def test_a_page_that_comes_out_of_the_browsers_cache_is_hidden_and_asked_for_again(alice: Person):
+    await alice.signs_in("/account")
+    await alice.may_delete(2)
+
+    await alice.page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide', {persisted: true}))")
+    await expect(alice.page.locator("main")).to_be_hidden()
+
+    async with alice.page.expect_navigation(url="**/account"):
+        await alice.page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
+    await alice.sees("Your account")

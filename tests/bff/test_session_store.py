@@ -1,0 +1,411 @@
+"""What every SessionStore promises. A new store is one more line in `STORES`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from app.bff.crypto import Vault
+from app.bff.dev.mongod import Mongod
+from app.bff.sessions.interfaces import SessionStore
+from app.bff.sessions.memory import MemorySessions
+from app.bff.sessions.mongo.connection import connect
+from app.bff.sessions.mongo.sessions import MongoSessions
+from app.bff.sessions.session import Reason, Session, TokenSet, new_session_id, session_ref
+from tests.bff.parts import KEY, Clock
+
+
+def in_mongodb(uri: str, clock: Clock, *, driver: str) -> SessionStore:
+    return MongoSessions(connect(uri, driver=driver), Vault([KEY]), clock=clock)
+
+
+# One for all tests: every session has a ref of its own, and a new database takes longer than its test.
+DATABASE = "test-session-store"
+STORES: dict[str, Callable[[str, Clock], SessionStore]] = {
+    "memory": lambda uri, clock: MemorySessions(clock=clock),
+    "MongoDB with Motor": lambda uri, clock: in_mongodb(uri, clock, driver="motor"),
+    "MongoDB with PyMongo": lambda uri, clock: in_mongodb(uri, clock, driver="pymongo"),
+}
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock(now=float(int(time.time())))  # MongoDB keeps milliseconds, and no less
+
+
+@pytest.fixture(params=STORES)
+async def store(request: pytest.FixtureRequest, mongod: Mongod, clock: Clock) -> AsyncIterator[SessionStore]:
+    store = STORES[request.param](f"{mongod.uri}/{DATABASE}", clock)
+    await store.open()
+    yield store
+    await store.close()
+
+
+def a_session(clock: Clock, **changed: Any) -> Session:
+    """A session of an hour that nobody else has."""
+    now = clock()
+    right = {
+        "ref": session_ref(new_session_id()),
+        "issuer": "https://provider.example",
+        "subject": "alice",
+        "sid": "sid-1",
+        "session_state": "state.salt",
+        "claims": {"sub": "alice", "name": "Zoë", "groups": ["a", "b"], "address": {"country": "NL"}},
+        "tokens": TokenSet("at-1", now, now + 300, refresh_token="rt-1", id_token="id-1", scope="openid"),
+        "created_at": now,
+        "renewed_at": now,
+        "expires_at": now + 3600,
+    }
+    return Session(**{**right, **changed})
+
+
+def refreshed(session: Session, name: str) -> Session:
+    """The session as a refresh would write it."""
+    tokens = replace(session.tokens, access_token=f"at-{name}", refresh_token=f"rt-{name}")
+    return replace(session, tokens=tokens)
+
+
+@pytest.fixture
+async def session(store: SessionStore, clock: Clock) -> Session:
+    """A session that the store has."""
+    session = a_session(clock)
+    await store.create(session)
+    return session
+
+
+# What is there
+
+
+async def test_an_unknown_ref_is_none_not_an_error(store: SessionStore):
+    unknown = session_ref(new_session_id())
+
+    assert await store.get(unknown) is None
+    assert await store.delete(unknown, reason=Reason.SIGNED_OUT) is None
+
+
+async def test_a_session_is_read_back_as_it_was_created(store: SessionStore, session: Session):
+    assert await store.get(session.ref) == session
+
+
+async def test_a_session_that_knows_little_is_read_back_too(store: SessionStore, clock: Clock):
+    session = a_session(clock, tokens=TokenSet("at-1", clock()), session_state=None, claims={})
+    await store.create(session)
+
+    assert await store.get(session.ref) == session
+
+
+async def test_sessions_of_the_same_user_do_not_meet(store: SessionStore, session: Session, clock: Clock):
+    other = a_session(clock)
+    await store.create(other)
+    await store.delete(session.ref, reason=Reason.SIGNED_OUT)
+
+    assert await store.get(other.ref) == other
+
+
+# Saving
+
+
+async def test_saving_replaces_tokens_and_claims_and_raises_the_version(
+    store: SessionStore, session: Session
+):
+    changed = replace(refreshed(session, "2"), claims={"sub": "alice", "name": "Alice"})
+
+    saved = await store.save(changed)
+
+    assert saved == replace(changed, version=session.version + 1)
+    assert await store.get(session.ref) == saved
+
+
+async def test_what_was_saved_can_be_saved_again(store: SessionStore, session: Session):
+    second = await store.save(refreshed(session, "2"))
+    third = await store.save(refreshed(second, "3"))
+
+    assert third.version == session.version + 2
+    assert await store.get(session.ref) == third
+
+
+async def test_an_old_version_is_not_saved_over_a_newer_one(store: SessionStore, session: Session):
+    newer = await store.save(refreshed(session, "newer"))
+
+    assert await store.save(refreshed(session, "older")) is None
+    assert await store.get(session.ref) == newer
+
+
+async def test_a_version_that_never_was_is_not_saved(store: SessionStore, session: Session):
+    assert await store.save(replace(session, version=session.version + 1)) is None
+    assert await store.get(session.ref) == session
+
+
+async def test_of_two_saves_at_once_exactly_one_wins(store: SessionStore, session: Session):
+    saves = [store.save(refreshed(session, str(number))) for number in range(10)]
+
+    won = [saved for saved in await asyncio.gather(*saves) if saved]
+
+    assert len(won) == 1
+    assert await store.get(session.ref) == won[0]
+
+
+async def test_saving_does_not_bring_a_deleted_session_back(store: SessionStore, session: Session):
+    await store.delete(session.ref, reason=Reason.SIGNED_OUT)
+
+    assert await store.save(refreshed(session, "2")) is None
+    assert await store.get(session.ref) is None
+
+
+async def test_saving_a_session_that_was_never_created_keeps_nothing(store: SessionStore, clock: Clock):
+    session = a_session(clock)
+
+    assert await store.save(session) is None
+    assert await store.get(session.ref) is None
+
+
+async def test_saving_does_not_move_the_end_that_somebody_else_has_moved(
+    store: SessionStore, session: Session
+):
+    later = session.expires_at + 600
+    await store.touch(session.ref, renewed_at=session.renewed_at + 600, expires_at=later)
+
+    saved = await store.save(refreshed(session, "2"))
+
+    assert saved.expires_at == later
+    assert (await store.get(session.ref)).expires_at == later
+
+
+# Touching
+
+
+async def test_touching_moves_the_end_and_nothing_else(store: SessionStore, session: Session):
+    times = {"renewed_at": session.renewed_at + 60, "expires_at": session.expires_at + 60}
+
+    await store.touch(session.ref, **times)
+
+    assert await store.get(session.ref) == replace(session, **times)
+
+
+async def test_touching_does_not_block_a_save_of_what_was_read_before(store: SessionStore, session: Session):
+    await store.touch(session.ref, renewed_at=session.renewed_at, expires_at=session.expires_at + 60)
+
+    assert await store.save(refreshed(session, "2")) is not None
+
+
+async def test_touching_and_saving_at_once_loses_neither(store: SessionStore, session: Session):
+    later = session.expires_at + 60
+    touch = store.touch(session.ref, renewed_at=session.renewed_at, expires_at=later)
+
+    await asyncio.gather(touch, store.save(refreshed(session, "2")))
+
+    found = await store.get(session.ref)
+    assert (found.expires_at, found.tokens.access_token) == (later, "at-2")
+
+
+async def test_touching_does_not_bring_a_deleted_session_back(store: SessionStore, session: Session):
+    await store.delete(session.ref, reason=Reason.SIGNED_OUT)
+
+    await store.touch(session.ref, renewed_at=session.renewed_at, expires_at=session.expires_at)
+
+    assert await store.get(session.ref) is None
+
+
+# Expiring
+
+
+async def test_a_session_is_there_until_it_expires(store: SessionStore, session: Session, clock: Clock):
+    clock.advance(3599)
+    assert await store.get(session.ref) == session
+
+    clock.advance(1)
+    assert await store.get(session.ref) is None
+
+
+async def test_an_expired_session_cannot_be_saved(store: SessionStore, session: Session, clock: Clock):
+    clock.advance(3600)
+
+    assert await store.save(refreshed(session, "2")) is None
+
+
+async def test_an_expired_session_cannot_be_touched_back_to_life(
+    store: SessionStore, session: Session, clock: Clock
+):
+    clock.advance(3600)
+
+    await store.touch(session.ref, renewed_at=clock(), expires_at=clock() + 3600)
+
+    assert await store.get(session.ref) is None
+
+
+async def test_an_expired_session_is_not_returned_by_delete(
+    store: SessionStore, session: Session, clock: Clock
+):
+    clock.advance(3600)
+
+    assert await store.delete(session.ref, reason=Reason.SIGNED_OUT) is None
+
+
+async def test_a_session_that_was_touched_lives_longer(store: SessionStore, session: Session, clock: Clock):
+    await store.touch(session.ref, renewed_at=clock(), expires_at=session.expires_at + 60)
+
+    clock.advance(3601)
+
+    assert await store.get(session.ref) is not None
+
+
+# Leasing: the right to refresh
+
+
+async def test_of_many_who_want_the_lease_one_gets_it(store: SessionStore, session: Session, clock: Clock):
+    until = clock() + 30
+    leases = [store.lease(session.ref, owner=f"process-{number}", until=until) for number in range(20)]
+
+    assert [found for found in await asyncio.gather(*leases) if found] == [session]
+
+
+async def test_a_lease_comes_with_the_session_as_it_is_now(
+    store: SessionStore, session: Session, clock: Clock
+):
+    saved = await store.save(refreshed(session, "2"))
+
+    assert await store.lease(session.ref, owner="a", until=clock() + 30) == saved
+
+
+async def test_a_lease_that_has_ended_goes_to_the_next(store: SessionStore, session: Session, clock: Clock):
+    await store.lease(session.ref, owner="a", until=clock() + 30)
+
+    clock.advance(29)
+    assert await store.lease(session.ref, owner="b", until=clock() + 30) is None
+    clock.advance(1)
+    assert await store.lease(session.ref, owner="b", until=clock() + 30) == session
+
+
+async def test_a_lease_that_was_released_goes_to_the_next(
+    store: SessionStore, session: Session, clock: Clock
+):
+    await store.lease(session.ref, owner="a", until=clock() + 30)
+    await store.release(session.ref, owner="a")
+
+    assert await store.lease(session.ref, owner="b", until=clock() + 30) == session
+
+
+async def test_nobody_releases_the_lease_of_another(store: SessionStore, session: Session, clock: Clock):
+    await store.lease(session.ref, owner="a", until=clock() + 30)
+    await store.release(session.ref, owner="b")
+
+    assert await store.lease(session.ref, owner="b", until=clock() + 30) is None
+
+
+async def test_saving_under_a_lease_gives_it_up(store: SessionStore, session: Session, clock: Clock):
+    await store.lease(session.ref, owner="a", until=clock() + 30)
+    saved = await store.save(refreshed(session, "2"), lease="a")
+
+    assert saved is not None
+    assert await store.lease(session.ref, owner="b", until=clock() + 30) == saved
+
+
+async def test_a_late_holder_saves_nothing_once_it_was_succeeded(
+    store: SessionStore, session: Session, clock: Clock
+):
+    await store.lease(session.ref, owner="late", until=clock() + 30)
+    clock.advance(30)
+    await store.lease(session.ref, owner="next", until=clock() + 30)
+
+    assert await store.save(refreshed(session, "late"), lease="late") is None
+    assert await store.save(refreshed(session, "next"), lease="next") is not None
+
+
+async def test_nobody_leases_a_session_that_is_gone(store: SessionStore, session: Session, clock: Clock):
+    await store.delete(session.ref, reason=Reason.SIGNED_OUT)
+
+    assert await store.lease(session.ref, owner="a", until=clock() + 30) is None
+
+
+async def test_touching_does_not_care_about_a_lease(store: SessionStore, session: Session, clock: Clock):
+    await store.lease(session.ref, owner="a", until=clock() + 30)
+    await store.touch(session.ref, renewed_at=clock(), expires_at=session.expires_at + 60)
+
+    assert await store.save(refreshed(session, "2"), lease="a") is not None
+
+
+# Deleting
+
+
+async def test_deleting_returns_what_was_there(store: SessionStore, session: Session):
+    saved = await store.save(refreshed(session, "2"))
+
+    assert await store.delete(session.ref, reason=Reason.SIGNED_OUT) == saved
+    assert await store.get(session.ref) is None
+
+
+async def test_deleting_twice_is_harmless(store: SessionStore, session: Session):
+    await store.delete(session.ref, reason=Reason.SIGNED_OUT)
+
+    assert await store.delete(session.ref, reason=Reason.SIGNED_OUT) is None
+
+
+async def test_of_many_deletes_at_once_one_gets_the_session(store: SessionStore, session: Session):
+    deletes = [store.delete(session.ref, reason=Reason.SIGNED_OUT) for _ in range(10)]
+
+    assert [found for found in await asyncio.gather(*deletes) if found] == [session]
+
+
+# The store itself
+
+
+# Whose they are.
+
+
+async def test_the_sessions_of_a_user_are_found_the_oldest_first(store: SessionStore, clock: Clock):
+    zoe = new_session_id()  # a name that nobody has in the tests before
+    laptop = a_session(clock, subject=zoe, created_at=clock() - 10)
+    phone = a_session(clock, subject=zoe, created_at=clock() - 20)
+    for session in (laptop, phone, a_session(clock, subject="somebody else")):
+        await store.create(session)
+
+    assert await store.of_user("https://provider.example", zoe) == [phone, laptop]
+
+
+async def test_a_user_of_another_issuer_is_somebody_else(store: SessionStore, clock: Clock):
+    await store.create(a_session(clock, subject="yann"))
+
+    assert await store.of_user("https://another.example", "yann") == []
+
+
+async def test_the_sessions_of_a_sid_are_found(store: SessionStore, clock: Clock):
+    session = a_session(clock, sid=new_session_id())
+    await store.create(session)
+
+    assert await store.of_sid("https://provider.example", session.sid) == [session]
+    assert await store.of_sid("https://another.example", session.sid) == []
+
+
+async def test_what_is_over_is_not_found(store: SessionStore, clock: Clock):
+    gone, expired = a_session(clock, subject="xena", sid="x"), a_session(clock, subject="xena", sid="x")
+    await store.create(gone)
+    await store.delete(gone.ref, reason=Reason.SIGNED_OUT)
+    await store.create(expired)
+    clock.advance(3601)
+
+    assert await store.of_user("https://provider.example", "xena") == []
+    assert await store.of_sid("https://provider.example", "x") == []
+    assert expired.ref not in [session.ref async for session in store.every()]
+
+
+async def test_all_sessions_can_be_gone_through(store: SessionStore, clock: Clock):
+    sessions = [a_session(clock) for _ in range(3)]
+    for session in sessions:
+        await store.create(session)
+
+    assert {session.ref for session in sessions} <= {found.ref async for found in store.every()}
+
+
+async def test_a_store_that_is_there_answers_a_ping(store: SessionStore):
+    await store.ping()
+
+
+async def test_opening_twice_is_harmless(store: SessionStore, session: Session):
+    await store.open()
+
+    assert await store.get(session.ref) == session

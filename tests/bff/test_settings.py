@@ -1,0 +1,541 @@
+"""Settings: read from the environment and `.env`, all mistakes told at once, and no secret ever shown."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.bff.errors import SettingsError
+from app.settings import HTTP_CLIENTS, HttpClientSettings, RemoteApiSettings, Settings
+
+KEY = base64.b64encode(b"k" * 32).decode()
+RIGHT = {
+    "ISSUER": "https://provider.example",
+    "CLIENT_ID": "app",
+    "CLIENT_SECRET": "recognisable-secret",
+    "ENCRYPTION_KEYS": KEY,
+}
+Load = Callable[..., Settings]
+Mistakes = Callable[..., list[str]]
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A working directory without `.env`, and an environment without settings."""
+    for name in [name for name in os.environ if name.startswith("BFF_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Load:
+    """Load settings that are right, but for the variables that a test changes or sets to None."""
+
+    def load(**changed: str | None) -> Settings:
+        for name, value in {**RIGHT, **changed}.items():
+            if value is not None:
+                monkeypatch.setenv(f"BFF_{name}", value)
+        return Settings.load()
+
+    return load
+
+
+@pytest.fixture
+def mistakes(load: Load) -> Mistakes:
+    """The lines of the message that stops the process."""
+
+    def mistakes(**changed: str | None) -> list[str]:
+        with pytest.raises(SettingsError) as stopped:
+            load(**changed)
+        first, *lines = str(stopped.value).splitlines()
+        assert first == "The settings are wrong:"
+        return [line.strip() for line in lines]
+
+    return mistakes
+
+
+def test_who_the_provider_is_and_who_we_are_is_enough_to_start(load: Load):
+    settings = load()
+
+    assert settings.base_url == "http://localhost:8888"
+    assert (settings.address, settings.port, settings.processes) == ("127.0.0.1", 8888, 1)
+    assert settings.session_store == "mongodb://127.0.0.1:27017/bff"
+    assert settings.client_secret.get_secret_value() == "recognisable-secret"
+    assert settings.key_ring == [b"k" * 32]
+
+
+def test_settings_are_read_from_env_in_the_working_directory(empty_folder: Path):
+    lines = [f"BFF_{name}={value}" for name, value in RIGHT.items()]
+    (empty_folder / ".env").write_text("\n".join([*lines, "BFF_PORT=9999", "OTHER=x"]))
+
+    assert Settings.load().port == 9999
+
+
+def test_the_environment_wins_over_that_file(load: Load, empty_folder: Path):
+    (empty_folder / ".env").write_text("BFF_PORT=9999\nBFF_ADDRESS=0.0.0.0")
+
+    settings = load(PORT="7777")
+
+    assert (settings.port, settings.address) == (7777, "0.0.0.0")  # noqa: S104
+
+
+def test_settings_never_change(load: Load):
+    settings = load()
+
+    with pytest.raises(ValueError, match="frozen"):
+        settings.port = 1
+
+
+# What stops the process, and what it says.
+
+
+def test_all_mistakes_are_told_at_once(mistakes: Mistakes):
+    lines = mistakes(ISSUER=None, CLIENT_ID="", PORT="many", COOKIE_SAMESITE="none", SCOPE="email", TYPO="1")
+
+    assert [line.partition(":")[0] for line in lines] == [
+        "BFF_TYPO",
+        "BFF_PORT",
+        "BFF_ISSUER",
+        "BFF_CLIENT_ID",
+        "BFF_SCOPE",
+        "BFF_COOKIE_SAMESITE",
+    ]
+
+
+@pytest.mark.parametrize("name", RIGHT)
+@pytest.mark.parametrize("value", [None, ""], ids=["missing", "empty"])
+def test_nothing_of_what_is_needed_may_be(mistakes: Mistakes, name: str, value: str | None):
+    [line] = mistakes(**{name: value})
+
+    assert line.startswith(f"BFF_{name}: is missing: ")
+
+
+def test_for_development_a_missing_key_is_made_up_and_differs_every_time(load: Load):
+    first, second = (load(DEBUG="true", ENCRYPTION_KEYS=None).key_ring for _ in range(2))
+
+    assert first != second
+    assert [len(key) for key in first] == [32]
+
+
+@pytest.mark.parametrize("name", ["ISSUER", "CLIENT_ID", "CLIENT_SECRET"])
+def test_even_for_development_we_must_know_the_provider(mistakes: Mistakes, name: str):
+    [line] = mistakes(DEBUG="true", **{name: None})
+
+    assert line.startswith(f"BFF_{name}: is missing")
+
+
+@pytest.mark.parametrize(
+    ("name", "guess"), [("ISSUERS", "ISSUER"), ("CLIENT_SECERT", "CLIENT_SECRET"), ("PORTS", "PORT")]
+)
+def test_an_unknown_setting_is_told_with_a_guess(mistakes: Mistakes, name: str, guess: str):
+    assert mistakes(**{name: "x"}) == [f"BFF_{name}: there is no such setting; did you mean BFF_{guess}?"]
+
+
+def test_without_any_likeness_there_is_no_guess(mistakes: Mistakes):
+    assert mistakes(QQQQQQQQQQ="x") == ["BFF_QQQQQQQQQQ: there is no such setting"]
+
+
+def test_an_unknown_setting_in_the_file_is_told_too(mistakes: Mistakes, empty_folder: Path):
+    (empty_folder / ".env").write_text("BFF_ISSUERS=x")
+
+    assert mistakes() == ["BFF_ISSUERS: there is no such setting; did you mean BFF_ISSUER?"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DEBUG", "perhaps"),
+        ("PORT", "70000"),
+        ("PROCESSES", "-1"),
+        ("CLIENT_AUTH", "none"),
+        ("SESSION_STORE", "redis://localhost"),
+        ("MONGODB_DRIVER", "mongoengine"),
+        ("SESSION_IDLE_SECONDS", "0"),
+        ("SESSION_ABSOLUTE_SECONDS", "-1"),
+        ("REFRESH_BEFORE_EXPIRATION_SECONDS", "-1"),
+        ("PROVIDER_TIMEOUT_SECONDS", "0"),
+        ("PROVIDER_KEYS_COOLDOWN_SECONDS", "0"),
+        ("REVOKE_REFRESH_TOKEN_ON_LOGOUT", "sometimes"),
+        ("COOKIE_SAMESITE", "none"),
+        ("SCOPE", "profile"),
+        ("REMOTE_APIS", '{"path": "/api"}'),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_told_by_the_name_of_its_setting(mistakes: Mistakes, name, value):
+    [line] = mistakes(**{name: value})
+
+    assert re.match(rf"BFF_{name}\b", line)
+
+
+def test_memory_is_for_one_process(load: Load, mistakes: Mistakes):
+    assert load(SESSION_STORE="memory:", PROCESSES="1").session_store == "memory:"
+    for processes in ("2", "0"):
+        [line] = mistakes(SESSION_STORE="memory:", PROCESSES=processes)
+        assert line.startswith("BFF_SESSION_STORE: memory: is for one process only")
+
+
+# Addresses.
+
+
+@pytest.mark.parametrize(
+    "issuer", ["http://localhost:9000", "http://127.0.0.1:9000", "http://[::1]:9000", "http://id.localhost"]
+)
+def test_a_provider_on_this_machine_may_be_in_the_clear(load: Load, issuer: str):
+    assert load(ISSUER=issuer).issuer == issuer
+
+
+@pytest.mark.parametrize("name", ["ISSUER", "BASE_URL"])
+@pytest.mark.parametrize(
+    "url",
+    ["http://provider.example", "http://localhost.example", "http://127.0.0.1.example", "http://10.0.0.1"],
+)
+def test_elsewhere_plain_http_is_for_development_only(load: Load, mistakes: Mistakes, name: str, url: str):
+    [line] = mistakes(**{name: url})
+
+    assert line.startswith(f"BFF_{name}: must be https")
+    assert getattr(load(DEBUG="true", **{name: url}), name.lower()) == url
+
+
+def test_the_issuer_stays_exactly_as_the_provider_spells_it(load: Load):
+    assert load(ISSUER="https://Provider.example/realms/A/").issuer == "https://Provider.example/realms/A/"
+
+
+BAD_URLS = ["provider.example", "/path", "ftp://provider.example", "https://", "https://[", "https://x:port"]
+
+
+@pytest.mark.parametrize("name", ["ISSUER", "BASE_URL"])
+@pytest.mark.parametrize("url", [*BAD_URLS, "https://user:pass@provider.example"])
+def test_an_address_is_an_absolute_url_without_password(mistakes: Mistakes, name: str, url: str):
+    [line] = mistakes(**{name: url})
+
+    assert line == f"BFF_{name}: must be an absolute http(s) URL without user name or password"
+
+
+@pytest.mark.parametrize("rest", ["/app", "?x=1", "#x", "/?x"])
+def test_our_own_address_is_an_origin_and_nothing_more(mistakes: Mistakes, rest: str):
+    assert mistakes(BASE_URL=f"https://app.example{rest}") == [
+        "BFF_BASE_URL: must be an origin, without a path"
+    ]
+
+
+@pytest.mark.parametrize("url", ["https://app.example", "https://app.example/", "HTTPS://App.example"])
+def test_however_it_is_written_https_makes_cookies_secure(load: Load, url: str):
+    settings = load(BASE_URL=url)
+
+    assert settings.base_url == "https://app.example"
+    assert settings.https
+
+
+def test_on_http_they_are_not(load: Load):
+    assert not load(BASE_URL="http://localhost:8888").https
+
+
+# Keys.
+
+
+def test_a_ring_has_several_keys_and_the_first_one_first(load: Load):
+    older = base64.b64encode(b"o" * 32).decode()
+
+    assert load(ENCRYPTION_KEYS=f" {KEY} , {older},").key_ring == [b"k" * 32, b"o" * 32]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        pytest.param("recognisable", id="no base64"),
+        pytest.param(base64.b64encode(b"k" * 31).decode(), id="31 bytes"),
+        pytest.param(base64.b64encode(b"k" * 33).decode(), id="33 bytes"),
+        pytest.param("k" * 32, id="32 letters"),
+        pytest.param("ключ", id="other letters"),
+        pytest.param(f"{KEY},short", id="the second one too short"),
+    ],
+)
+def test_a_bad_key_stops_the_process_even_in_development(mistakes: Mistakes, key: str):
+    for debug in ("true", "false"):
+        assert mistakes(DEBUG=debug, ENCRYPTION_KEYS=key) == [
+            "BFF_ENCRYPTION_KEYS: each key must be the base64 of 32 bytes"
+        ]
+
+
+# Clients and remote APIs.
+
+
+def client(**changed: Any) -> str:
+    """BFF_HTTP_CLIENTS with a client named `orders`."""
+    return json.dumps({"orders": {"base_url": "https://orders.example", **changed}})
+
+
+def test_clients_are_added_to_those_of_the_code(load: Load):
+    settings = load(HTTP_CLIENTS=client(token="client", scope="orders.read"))
+
+    assert set(settings.http_clients) == {*HTTP_CLIENTS, "orders"}
+    assert settings.http_clients["orders"].scope == "orders.read"
+
+
+def test_a_client_of_the_same_name_takes_its_place(load: Load):
+    name = next(iter(HTTP_CLIENTS))
+    settings = load(HTTP_CLIENTS=json.dumps({name: {"base_url": "https://elsewhere.example"}}))
+
+    assert settings.http_clients == {name: HttpClientSettings(base_url="https://elsewhere.example/")}
+
+
+def test_the_base_url_of_a_client_ends_with_a_slash_so_that_relative_urls_stay_below_it():
+    assert HttpClientSettings(base_url="https://orders.example/v1").base_url == "https://orders.example/v1/"
+
+
+def test_a_client_carries_no_token_unless_the_settings_say_so():
+    assert HttpClientSettings(base_url="https://orders.example").token == "none"
+
+
+@pytest.mark.parametrize(
+    ("changed", "where", "reason"),
+    [
+        pytest.param({"base_url": None}, "[base_url]", "valid string", id="null as address"),
+        pytest.param({"base_url": "https://x/?a=1"}, "[base_url]", "no query", id="a query in its address"),
+        pytest.param(
+            {"base_url": "https://x/#a"}, "[base_url]", "no fragment", id="a fragment in its address"
+        ),
+        *(pytest.param({"base_url": url}, "[base_url]", "absolute", id=url) for url in BAD_URLS),
+        pytest.param({"token": "usr"}, "[token]", "'user_or_client'", id="an unknown kind of token"),
+        pytest.param({"timeout_seconds": 0}, "[timeout_seconds]", "greater than 0", id="no time"),
+        pytest.param({"max_connections": 0}, "[max_connections]", "greater than 0", id="no connections"),
+        pytest.param({"headers": {"X": 1}}, "[headers][X]", "valid string", id="a number as header"),
+        pytest.param({"token": "none", "scope": "a"}, "[scope]", "goes with", id="a scope for none"),
+        pytest.param(
+            {"token": "user", "audience": "a"}, "[audience]", "exchange", id="an audience without exchange"
+        ),
+        pytest.param(
+            {"token": "user", "resource": "a"}, "[resource]", "absolute", id="a resource that is no URI"
+        ),
+        pytest.param(
+            {"token": "user", "resource": "urn:a#b"}, "[resource]", "fragment", id="a resource with fragment"
+        ),
+        pytest.param({"token": "none", "resource": "a"}, "[resource]", "goes with", id="a resource for none"),
+    ],
+)
+def test_a_client_is_wrong_when_it_has(mistakes: Mistakes, changed, where, reason):
+    [line] = mistakes(HTTP_CLIENTS=client(**changed))
+
+    assert line.startswith(f"BFF_HTTP_CLIENTS[orders]{where}: ")
+    assert reason in line
+
+
+def test_an_unknown_key_of_a_client_is_told_with_the_right_ones(mistakes: Mistakes):
+    assert mistakes(HTTP_CLIENTS=client(base_uri="x")) == [
+        "BFF_HTTP_CLIENTS[orders][base_uri]: there is no such key; there are: "
+        "base_url, token, scope, resource, audience, timeout_seconds, max_connections, headers"
+    ]
+
+
+def test_an_unknown_key_of_a_remote_api_is_told_with_the_right_ones(mistakes: Mistakes):
+    assert mistakes(REMOTE_APIS='[{"path": "/api", "client": "apiClient", "verbs": []}]') == [
+        "BFF_REMOTE_APIS[0][verbs]: there is no such key; there are: "
+        "path, client, methods, timeout_seconds, max_body_bytes"
+    ]
+
+
+@pytest.mark.parametrize("name", ["HTTP_CLIENTS", "REMOTE_APIS"])
+@pytest.mark.parametrize("value", ["", "{", "{'a': 1}", "recognisable"])
+def test_what_is_not_json_is_told_and_not_repeated(mistakes: Mistakes, name: str, value: str):
+    [line] = mistakes(**{name: value})
+
+    assert line.startswith(f"BFF_{name}: is not JSON: ")
+    assert "recognisable" not in line
+
+
+@pytest.mark.parametrize("value", ["[]", "7", "null", '"x"', '{"orders": "https://x"}', '{"orders": null}'])
+def test_clients_are_an_object_of_objects(mistakes: Mistakes, value: str):
+    [line] = mistakes(HTTP_CLIENTS=value)
+
+    assert line.startswith("BFF_HTTP_CLIENTS")
+
+
+def test_a_remote_api_names_a_client_that_there_is(mistakes: Mistakes):
+    lines = mistakes(REMOTE_APIS='[{"path": "/api", "client": "billing"}]', HTTP_CLIENTS=client())
+
+    assert lines == ["BFF_REMOTE_APIS: no HTTP client named 'billing'; there are: apiClient, orders"]
+
+
+def test_a_remote_api_forwards_every_usual_method_unless_the_settings_say_which(load: Load):
+    usual, chosen = load(
+        REMOTE_APIS='[{"path": "/a", "client": "apiClient"},'
+        ' {"path": "/b", "client": "apiClient", "methods": ["GET"]}]'
+    ).remote_apis
+
+    assert {"GET", "POST", "DELETE"} < usual.methods
+    assert chosen == RemoteApiSettings(path="/b", client="apiClient", methods=frozenset({"GET"}))
+
+
+@pytest.mark.parametrize("path", ["/bff", "/bff/user", "/static/x", "/healthz"])
+def test_the_path_of_a_remote_api_is_none_that_we_need_ourselves(mistakes: Mistakes, path: str):
+    [line] = mistakes(REMOTE_APIS=json.dumps([{"path": path, "client": "apiClient"}]))
+
+    assert "needs itself" in line
+
+
+@pytest.mark.parametrize("path", ["api", "/", "/api/", "", "/a b", "/a?b", "/a%2Fb", "/a\n"])
+def test_the_path_of_a_remote_api_begins_with_a_slash_and_ends_without(mistakes: Mistakes, path: str):
+    [line] = mistakes(REMOTE_APIS=json.dumps([{"path": path, "client": "apiClient"}]))
+
+    assert line.startswith("BFF_REMOTE_APIS[0][path]: ")
+
+
+# What is asked of the provider.
+
+
+@pytest.mark.parametrize("name", ["PAR", "DPOP"])
+def test_what_not_every_provider_can_do_is_off_unless_it_is_switched_on(load: Load, mistakes: Mistakes, name):
+    assert getattr(load(), name.lower()) is False
+    assert getattr(load(**{name: "true"}), name.lower()) is True
+    [line] = mistakes(**{name: "perhaps"})
+    assert line.startswith(f"BFF_{name}: ")
+
+
+KINDS = ["none", "user", "client", "user_or_client", "user_or_none", "exchange"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_client_carries_a_token_of_the_kind(load: Load, kind: str):
+    assert load(HTTP_CLIENTS=client(token=kind)).http_clients["orders"].token == kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked"),
+    [
+        pytest.param("user", True, id="user"),
+        pytest.param("user_or_client", True, id="user_or_client"),
+        pytest.param("user_or_none", True, id="user_or_none"),
+        pytest.param("client", False, id="client: the user's token has no part in it"),
+        pytest.param("exchange", False, id="exchange: it is asked for when the user's token is exchanged"),
+    ],
+)
+def test_the_login_asks_for_what_clients_with_the_users_token_want(load: Load, kind: str, asked: bool):
+    settings = load(
+        SCOPE="openid",
+        HTTP_CLIENTS=client(token=kind, scope="orders.read", resource="https://orders.example"),
+    )
+
+    assert settings.login_scope == ("openid orders.read" if asked else "openid")
+    assert settings.login_resources == (["https://orders.example"] if asked else [])
+
+
+def test_without_any_wishes_the_login_asks_for_the_scope_alone(load: Load):
+    settings = load()
+
+    assert settings.login_scope == "openid profile email offline_access"
+    assert settings.login_resources == []
+
+
+def test_nothing_is_asked_for_twice_and_what_the_settings_say_comes_first(load: Load):
+    wishes = {
+        "a": {"scope": "orders.read  openid", "resource": "urn:b"},
+        "b": {"scope": "billing orders.read", "resource": "https://a.example"},
+        "c": {"resource": "urn:b"},
+        "d": {},
+    }
+    clients = {name: {"base_url": "https://x", "token": "user", **wish} for name, wish in wishes.items()}
+    settings = load(SCOPE=" openid  email ", HTTP_CLIENTS=json.dumps(clients))
+
+    assert settings.login_scope == "openid email orders.read billing"
+    assert settings.login_resources == ["https://a.example", "urn:b"]  # RFC 8707 §2: one parameter for each
+
+
+@pytest.mark.parametrize("kind", ["user", "client", "user_or_client", "user_or_none", "exchange"])
+@pytest.mark.parametrize("resource", ["https://a.example/v1?t=7", "urn:x", "api://f00d"])
+def test_a_resource_is_any_absolute_uri_for_any_token(load: Load, kind: str, resource: str):
+    settings = load(HTTP_CLIENTS=client(token=kind, resource=resource))
+
+    assert settings.http_clients["orders"].resource == resource
+
+
+@pytest.mark.parametrize(
+    "resource", ["https://a.example#", "urn:a#b", "orders", "/orders", "//a.example", "a/b"]
+)
+def test_a_resource_is_told_that_names_none(mistakes: Mistakes, resource: str):  # RFC 8707 §2
+    assert mistakes(HTTP_CLIENTS=client(token="exchange", resource=resource)) == [
+        "BFF_HTTP_CLIENTS[orders][resource]: a resource must be an absolute URI without a fragment"
+    ]
+
+
+@pytest.mark.parametrize("name", ["scope", "resource", "audience"])
+def test_what_is_empty_is_not_there(load: Load, name: str):
+    settings = load(HTTP_CLIENTS=client(token="exchange", **{name: ""}))
+
+    assert getattr(settings.http_clients["orders"], name) is None
+
+
+def test_an_audience_is_for_an_exchange(load: Load):  # RFC 8693 §2.1
+    settings = load(HTTP_CLIENTS=client(token="exchange", audience="billing", scope="a", resource="urn:x"))
+
+    assert settings.http_clients["orders"].audience == "billing"
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "exchange"])
+def test_and_for_no_other_kind_of_token(mistakes: Mistakes, kind: str):
+    [line] = mistakes(HTTP_CLIENTS=client(token=kind, audience="billing"))
+
+    assert line.startswith("BFF_HTTP_CLIENTS[orders][audience]: goes with ")
+
+
+def test_a_wrong_kind_of_token_is_told_without_blaming_what_goes_with_it(mistakes: Mistakes):
+    [line] = mistakes(HTTP_CLIENTS=client(token="usr", audience="billing", scope="a", resource="urn:x"))
+
+    assert line.startswith("BFF_HTTP_CLIENTS[orders][token]: ")
+
+
+# Secrets.
+
+
+def test_no_repr_shows_a_secret(load: Load):
+    settings = load(
+        SESSION_STORE="mongodb://user:recognisable-password@db.example/bff",
+        HTTP_CLIENTS=client(headers={"X-Api-Key": "recognisable-key"}),
+    )
+
+    for shown in (repr(settings), str(settings), repr(settings.http_clients)):
+        assert "recognisable" not in shown
+        assert KEY not in shown
+        assert "kkkk" not in shown
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param({"ENCRYPTION_KEYS": "recognisable"}, id="a bad key"),
+        pytest.param({"SESSION_STORE": "postgres://user:recognisable@db"}, id="another database"),
+        pytest.param({"ISSUER": "https://user:recognisable@provider.example"}, id="a password in an address"),
+        pytest.param({"ISSUER": "https://user:recognisable"}, id="a password where a port should be"),
+        pytest.param({"ISSUER": "https://user:recognisable℀@x"}, id="a password in strange letters"),
+        pytest.param({"HTTP_CLIENTS": client(headers={"X": ["recognisable"]})}, id="a header that is a list"),
+        pytest.param({"HTTP_CLIENTS": client(headers="recognisable")}, id="headers that are a text"),
+        pytest.param({"HTTP_CLIENTS": client(base_url="https://u:recognisable@x")}, id="a client's password"),
+        pytest.param(
+            {"HTTP_CLIENTS": client(token="user", resource="https://u:recognisable℀@x#")},
+            id="a resource with a password in strange letters",
+        ),
+        pytest.param({"HTTP_CLIENTS": client(token="recognisable")}, id="a token where its kind should be"),
+        pytest.param({"HTTP_CLIENTS": '{"a": {"headers": {"X": recognisable'}, id="half a client"),
+        pytest.param({"CLIENT_SECERT": "recognisable"}, id="a secret under a wrong name"),
+        pytest.param({"PORT": "recognisable"}, id="a secret in a wrong place"),
+        pytest.param({"CLIENT_AUTH": "recognisable"}, id="a secret in another wrong place"),
+        pytest.param({"ISSUER": None}, id="any other mistake"),
+    ],
+)
+def test_no_message_shows_a_secret(mistakes: Mistakes, wrong):
+    assert "recognisable" not in "\n".join(mistakes(**wrong))
+
+
+def test_nor_does_the_traceback_of_the_error_lead_to_one(load: Load):
+    with pytest.raises(SettingsError) as stopped:
+        load(ENCRYPTION_KEYS="recognisable")
+
+    assert stopped.value.__cause__ is None
+    assert stopped.value.__context__ is None

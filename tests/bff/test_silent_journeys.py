@@ -1,0 +1,146 @@
+"""Silent login in a real browser: what a frame may show, which cookies reach it, whom it tells."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.bff.parts import Clock
+from tests.bff.people import Person, Site, a_site
+from tests.bff.test_journeys import another_site
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+# What a page of ours does; it answers with what the frame has told it, and by whom.
+ASKS_IN_A_FRAME = """(path) => new Promise((resolve) => {
+  addEventListener("message", ({origin, data}) => resolve({origin, ...data}));
+  const frame = document.createElement("iframe");
+  frame.src = path;
+  document.body.append(frame);
+})"""
+ASKS_IN_A_WINDOW = """(path) => new Promise((resolve) => {
+  addEventListener("message", ({origin, data}) => resolve({origin, ...data}));
+  window.open(path);
+})"""
+# What somebody else's page does.
+OPENS = """(url) => {
+  window.told = [];
+  addEventListener("message", ({data}) => told.push(data));
+  window.open(url);
+}"""
+IS_SIGNED_IN = "fetch('/bff/user', {headers: {'X-CSRF': '1'}}).then((response) => response.ok)"
+# What somebody else's page does; the frame loads, whatever is shown in it.
+FRAMES = """(url) => new Promise((resolve) => {
+  const told = [];
+  addEventListener("message", ({data}) => told.push(data));
+  const frame = document.createElement("iframe");
+  frame.onload = () => resolve(told);
+  frame.src = url;
+  document.body.append(frame);
+})"""
+
+
+@pytest_asyncio.fixture(loop_scope="module", params=["localhost"])
+async def site(request: pytest.FixtureRequest, clock: Clock) -> AsyncIterator[Site]:
+    """The application on localhost, and the provider on the host that the test names."""
+    async with a_site(clock, provider_host=request.param) as site:
+        yield site
+
+
+on_another_site = pytest.mark.parametrize("site", ["127.0.0.1"], indirect=True)
+
+
+async def loses_her_session(alice: Person) -> None:
+    await alice.page.context.clear_cookies(name=alice.site.app.services.cookies.session_name)
+    await alice.goes_to("/")
+    await alice.is_signed_out()
+
+
+async def asks_in_a_frame(alice: Person, path: str = "/bff/login?prompt=none") -> dict[str, Any]:
+    async with asyncio.timeout(10):  # the page itself would wait for ever
+        told: dict[str, Any] = await alice.page.evaluate(ASKS_IN_A_FRAME, path)
+    assert (told.pop("origin"), told.pop("source")) == (alice.site.url, "bff-silent-login")
+    return told
+
+
+@pytest.mark.parametrize("path", ["/bff/login?prompt=none", "/bff/silent-login"])
+async def test_a_frame_tells_the_page_that_somebody_is_signed_in_and_then_they_are(path: str, alice: Person):
+    await alice.signs_in()
+    await loses_her_session(alice)
+
+    assert await asks_in_a_frame(alice, path) == {"isLoggedIn": True}
+    assert await alice.page.evaluate(IS_SIGNED_IN)
+    assert alice.complaints == []
+
+
+async def test_a_frame_tells_the_page_that_nobody_is_signed_in(alice: Person):
+    await alice.goes_to("/")
+
+    assert await asks_in_a_frame(alice) == {"isLoggedIn": False, "error": "login_required"}
+    assert alice.complaints == []
+
+
+async def test_a_frame_tells_the_page_that_the_provider_is_down(site: Site, alice: Person):
+    await alice.goes_to("/")
+    await site.provider.stop()
+
+    assert await asks_in_a_frame(alice) == {"isLoggedIn": False, "error": "provider_unavailable"}
+
+
+@on_another_site
+async def test_to_a_provider_on_another_site_nobody_is_signed_in_in_a_frame_but_on_the_page_itself(
+    alice: Person,
+):
+    await alice.signs_in()
+    await loses_her_session(alice)
+    assert await asks_in_a_frame(alice) == {"isLoggedIn": False, "error": "login_required"}
+
+    await alice.goes_to("/bff/login?prompt=none&returnUrl=/account")
+    await alice.is_at("/account")
+    await alice.sees_name("Alice Adams")
+
+
+@on_another_site
+async def test_a_window_tells_the_page_that_has_opened_it_wherever_the_provider_is(alice: Person, site: Site):
+    await alice.signs_in()
+    await loses_her_session(alice)
+    async with asyncio.timeout(10):
+        told = await alice.page.evaluate(ASKS_IN_A_WINDOW, "/bff/login?prompt=none")
+
+    assert told == {"origin": site.url, "source": "bff-silent-login", "isLoggedIn": True}
+    assert await alice.page.evaluate(IS_SIGNED_IN)
+
+
+async def test_a_window_that_somebody_else_has_opened_tells_them_nothing(alice: Person, site: Site):
+    await alice.signs_in()
+    async with another_site("127.0.0.1", "") as evil:
+        await alice.page.goto(evil)
+        async with alice.page.expect_popup() as opened:
+            await alice.page.evaluate(OPENS, f"{site.url}/bff/login?prompt=none")
+        await (await opened.value).wait_for_url("**/bff/callback?*")
+
+        assert await alice.page.evaluate("told") == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"], ids=["another site", "another port"])
+async def test_no_other_origin_can_have_it_in_a_frame(host: str, site: Site, alice: Person):
+    await alice.signs_in()
+
+    async with another_site(host, "") as evil:
+        await alice.page.goto(evil)
+        told = await alice.page.evaluate(FRAMES, f"{site.url}/bff/silent-login")
+
+    assert told == []
+    assert "frame-ancestors 'self'" in " ".join(alice.complaints)
+
+
+@pytest.mark.parametrize("path", ["/", "/account"])
+async def test_not_even_we_can_have_anything_else_in_a_frame(path: str, site: Site, alice: Person):
+    await alice.signs_in()
+    await alice.page.evaluate(FRAMES, path)
+
+    assert "frame-ancestors 'none'" in " ".join(alice.complaints)

@@ -1,0 +1,405 @@
+"""Silent login: whoever is signed in at the provider gets a session without a page; or a message says no."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from typing import Any
+
+import httpx2
+import pytest
+
+from app.bff.dev.api import DemoApi
+from app.bff.dev.provider import Failure, Provider
+from app.bff.errors import StoreUnavailable
+from app.bff.oidc.login_attempt import ATTEMPT_SECONDS
+from app.bff.sessions.memory import MemorySessions
+from app.bff.sessions.session import Session
+from tests.bff.parts import (
+    CLIENT_ID,
+    Browser,
+    Clock,
+    RunningApp,
+    another_browser,
+    cookies_set_by,
+    query,
+    refresh_target,
+    running_app,
+    sign_in,
+)
+
+IN_A_FRAME = {"Sec_Fetch_Dest": "iframe", "Sec_Fetch_Site": "same-origin"}
+SILENT = "/bff/login?prompt=none"
+
+
+async def goes_silently(browser: Browser, url: str = SILENT) -> httpx2.Response:
+    """Do what a frame does: follow every redirect; return what it shows in the end."""
+    answer = await browser.get(url, **IN_A_FRAME)
+    while answer.has_redirect_location:
+        answer = await browser.get(answer.headers["Location"], **IN_A_FRAME)
+    return answer
+
+
+async def way_back(browser: Browser, url: str = SILENT) -> str:
+    """The callback URL that the provider sends a silent login to."""
+    away = (await browser.get(url, **IN_A_FRAME)).headers["Location"]
+    back: str = (await browser.http.get(away)).headers["Location"]
+    return back
+
+
+def message_in(answer: httpx2.Response, app: RunningApp) -> dict[str, Any]:
+    """What the page posts to the page that waits; to our own origin, and nowhere else."""
+    assert answer.status_code == 200, answer.text
+    [nonce] = re.findall(r"script-src 'nonce-([\w-]+)'", answer.headers["Content-Security-Policy"])
+    posts = r'\(window.opener \?\? window.parent\).postMessage\((.*), "(.*)"\);'
+    found = re.search(rf'<script nonce="{nonce}">\s*{posts}\s*</script>', answer.text)
+    assert found, answer.text
+    assert found[2] == app.base_url
+    message: dict[str, Any] = json.loads(found[1])
+    assert message.pop("source") == "bff-silent-login"
+    return message
+
+
+def no(error: str) -> dict[str, Any]:
+    return {"isLoggedIn": False, "error": error}
+
+
+async def at_the_provider(browser: Browser, user: str = "alice") -> None:
+    """Sign in at the provider, and have no session here."""
+    await browser.login(user)
+    browser.forget("bff")
+
+
+# Yes or no
+
+
+async def test_whoever_is_signed_in_at_the_provider_has_a_session_and_sees_no_page(
+    app: RunningApp, browser: Browser
+):
+    await at_the_provider(browser)
+    answer = await goes_silently(browser)
+
+    assert message_in(answer, app) == {"isLoggedIn": True}
+    assert await app.session_of(browser)
+
+
+async def test_a_stranger_is_told_that_the_provider_would_have_to_ask(app: RunningApp, browser: Browser):
+    answer = await goes_silently(browser)
+
+    assert message_in(answer, app) == no("login_required")
+    assert "bff" not in cookies_set_by(answer)
+
+
+@pytest.mark.parametrize("signed_in", [True, False])
+async def test_with_a_return_path_it_ends_there_either_way(signed_in: bool, browser: Browser):
+    if signed_in:
+        await at_the_provider(browser)
+    answer = await goes_silently(browser, f"{SILENT}&returnUrl=/orders?page=2")
+
+    assert (answer.status_code, refresh_target(answer.text)) == (200, "/orders?page=2")
+    assert bool(browser.cookie("bff")) is signed_in
+
+
+@pytest.mark.parametrize("sent", ["", "?prompt=login", "?returnUrl=/orders", "?returnUrl=//evil.example"])
+async def test_the_older_route_is_always_silent_and_always_ends_with_the_message(
+    sent: str, app: RunningApp, provider: Provider, browser: Browser
+):
+    answer = await goes_silently(browser, f"/bff/silent-login{sent}")
+
+    assert message_in(answer, app) == no("login_required")
+    assert provider.last_request["authorize"]["prompt"] == "none"
+
+
+async def test_what_else_is_asked_for_is_passed_on(app: RunningApp, provider: Provider, browser: Browser):
+    await at_the_provider(browser)
+    answer = await goes_silently(browser, "/bff/silent-login?acr_values=mfa&max_age=60&hint=alice")
+
+    assert message_in(answer, app) == no("login_required")  # she has signed in in another way
+    asked = {"acr_values": "mfa", "max_age": "60", "login_hint": "alice"}
+    assert asked.items() <= provider.last_request["authorize"].items()
+
+
+# The session that there is
+
+
+async def test_the_provider_is_asked_although_there_is_a_session(
+    app: RunningApp, provider: Provider, browser: Browser
+):
+    session = await sign_in(app, browser)
+    answer = await goes_silently(browser)
+
+    assert message_in(answer, app) == {"isLoggedIn": True}
+    assert provider.counts["authorize"] == 3
+    assert await app.services.sessions.get(session.ref) is None
+
+
+async def test_it_may_be_another_user_by_now(app: RunningApp, provider: Provider, browser: Browser):
+    session = await sign_in(app, browser)
+    await browser.choose(await browser.start_login(prompt="login"), "bob")
+    await goes_silently(browser)
+    now = await app.session_of(browser)
+
+    assert now
+    assert now.subject == "bob"
+    assert not provider.is_active(session.tokens.refresh_token or "")
+
+
+@pytest.mark.parametrize("path", ["", "&returnUrl=/orders"])
+async def test_a_silent_login_that_fails_leaves_the_session_alone(
+    path: str, app: RunningApp, provider: Provider, browser: Browser
+):
+    session = await sign_in(app, browser)
+    browser.forget("dev_provider_sid")
+    await goes_silently(browser, SILENT + path)
+
+    assert await app.session_of(browser) == session
+    assert provider.is_active(session.tokens.refresh_token or "")
+
+
+# Whatever goes wrong
+
+
+LIES = [
+    pytest.param({"error": "access_denied", "code": None}, "access_denied", id="an error"),
+    pytest.param({"error": "<script>", "code": None}, "login_failed", id="an error that is no code"),
+    pytest.param({"code": None}, "login_failed", id="no code"),
+    pytest.param({"code": "code-forged"}, "login_failed", id="a code that is dead"),
+    pytest.param({"iss": "https://evil.example"}, "login_failed", id="another issuer"),
+]
+
+
+@pytest.mark.parametrize(("lie", "error"), LIES)
+async def test_an_answer_of_the_provider_ends_with_the_message_that_has(
+    lie: dict[str, object], error: str, app: RunningApp, provider: Provider, browser: Browser
+):
+    await at_the_provider(browser)
+    provider.lies["callback"] = lie
+
+    assert message_in(await goes_silently(browser), app) == no(error)
+    assert refresh_target((await goes_silently(browser, f"{SILENT}&returnUrl=/x")).text) == "/x"
+    assert await app.session_of(browser) is None
+
+
+@pytest.mark.parametrize("endpoint", ["token", "jwks", "userinfo"])
+async def test_a_provider_that_stumbles_ends_with_the_message(
+    endpoint: str, provider: Provider, api: DemoApi, clock: Clock
+):
+    async with running_app(provider, api, clock=clock) as app, another_browser(app) as browser:
+        await browser.choose(await browser.start_login())
+        provider.fails[endpoint] = Failure(503)
+
+        assert message_in(await goes_silently(browser), app) == no("provider_unavailable")
+
+
+async def test_a_provider_that_is_down_ends_with_the_message(
+    app: RunningApp, provider: Provider, browser: Browser
+):
+    await provider.stop()
+
+    assert message_in(await browser.get(SILENT, **IN_A_FRAME), app) == no("provider_unavailable")
+    moved_on = await browser.get(f"{SILENT}&returnUrl=/x")
+    assert refresh_target(moved_on.text) == "/x"
+
+
+async def test_an_id_token_that_is_not_believed_ends_with_the_message(
+    app: RunningApp, provider: Provider, browser: Browser, caplog: pytest.LogCaptureFixture
+):
+    await at_the_provider(browser)
+    provider.signs_with_unpublished_key = True
+
+    assert message_in(await goes_silently(browser), app) == no("login_failed")
+    assert "login refused" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param("&max_age=soon", id="a max_age in words"),
+        pytest.param("&hint=a&hint=b", id="two hints"),
+        pytest.param("&prompt=none", id="the prompt twice"),
+        pytest.param("&returnUrl=//evil.example", id="a return path elsewhere"),
+        pytest.param("&returnUrl=/a&returnUrl=/b", id="two return paths"),
+        pytest.param("&x=%ff", id="no text"),
+    ],
+)
+async def test_a_request_that_makes_no_sense_ends_with_the_message(
+    wrong: str, app: RunningApp, browser: Browser
+):
+    message = message_in(await browser.get(SILENT + wrong, **IN_A_FRAME), app)
+
+    assert message in (no("bad_request"), no("bad_return_url"))
+
+
+async def test_a_provider_that_cannot_do_it_silently_ends_with_the_message(
+    app: RunningApp, provider: Provider, browser: Browser
+):
+    provider.lies["metadata"] = {"prompt_values_supported": ["login"]}
+
+    assert message_in(await browser.get(SILENT, **IN_A_FRAME), app) == no("bad_request")
+
+
+@pytest.mark.parametrize("path", ["", "&returnUrl=/x"])
+async def test_an_answer_that_took_too_long_ends_where_it_should(
+    path: str, app: RunningApp, browser: Browser, clock: Clock
+):
+    await at_the_provider(browser)
+    link = await way_back(browser, SILENT + path)
+    clock.advance(ATTEMPT_SECONDS + 1)
+    answer = await browser.get(link, **IN_A_FRAME)
+
+    assert "bff" not in cookies_set_by(answer)
+    if path:
+        assert refresh_target(answer.text) == "/x"
+    else:
+        assert message_in(answer, app) == no("login_failed")
+
+
+@pytest.mark.parametrize("signed_in", [True, False])
+@pytest.mark.parametrize(
+    "link", ["/bff/callback", "/bff/callback?state=forged&code=x", "/bff/callback?state=a&state=b"]
+)
+async def test_in_a_frame_an_answer_to_nothing_ends_with_the_message(
+    link: str, signed_in: bool, app: RunningApp, browser: Browser
+):
+    if signed_in:
+        await browser.login()
+    message = message_in(await browser.get(link, **IN_A_FRAME), app)
+
+    assert message in (no("login_failed"), no("bad_request"))
+
+
+async def test_in_a_frame_a_damaged_attempt_ends_with_the_message(app: RunningApp, browser: Browser):
+    await at_the_provider(browser)
+    link = await way_back(browser)
+    [name] = [name for name in browser.cookie_names() if "login" in name]
+
+    assert message_in(await browser.get(link, **IN_A_FRAME, Cookie=f"{name}=x"), app) == no("login_failed")
+
+
+class Unreadable(MemorySessions):
+    async def get(self, ref: str) -> Session | None:
+        raise StoreUnavailable
+
+
+class Unwritable(MemorySessions):
+    async def create(self, session: Session) -> None:
+        raise StoreUnavailable
+
+
+@pytest.mark.parametrize("path", ["", "&returnUrl=/x"])
+@pytest.mark.parametrize("store", [Unreadable, Unwritable])
+async def test_a_store_that_is_down_ends_where_it_should(
+    store: type[MemorySessions], path: str, app: RunningApp, browser: Browser, clock: Clock
+):
+    await browser.login()
+    link = await way_back(browser, SILENT + path)
+    app.tornado.settings["services"] = replace(app.services, sessions=store(clock=clock))
+    answer = await browser.get(link, **IN_A_FRAME)
+
+    assert "bff" not in cookies_set_by(answer)
+    if path:
+        assert refresh_target(answer.text) == "/x"
+    else:
+        assert message_in(answer, app) == no("store_unavailable")
+
+
+async def test_a_store_that_is_down_on_the_way_out_ends_with_the_message(
+    app: RunningApp, browser: Browser, clock: Clock
+):
+    await browser.login()
+    app.tornado.settings["services"] = replace(app.services, sessions=Unreadable(clock=clock))
+
+    assert message_in(await browser.get(SILENT, **IN_A_FRAME), app) == no("store_unavailable")
+
+
+async def test_a_bug_of_ours_ends_with_the_message_and_is_logged(
+    app: RunningApp, browser: Browser, caplog: pytest.LogCaptureFixture
+):
+    await at_the_provider(browser)
+    link = await way_back(browser)
+    app.tornado.settings["services"] = replace(app.services, lifetime=None)
+
+    assert message_in(await browser.get(link, **IN_A_FRAME), app) == no("internal_error")
+    assert "request failed" in caplog.text
+
+
+async def test_a_failure_is_logged_like_any_other(browser: Browser, caplog: pytest.LogCaptureFixture):
+    caplog.set_level("INFO")
+    await goes_silently(browser)
+
+    [refused] = [record for record in caplog.records if record.message == "request refused"]
+    assert vars(refused)["code"] == "login_failed"
+
+
+async def test_without_a_frame_an_answer_to_nothing_is_a_page_as_ever(browser: Browser):
+    answer = await browser.get("/bff/callback?state=forged")
+
+    assert (answer.status_code, answer.headers["X-Frame-Options"]) == (400, "DENY")
+    assert "postMessage" not in answer.text
+
+
+async def test_in_a_frame_a_login_that_is_not_silent_fails_with_a_page_that_the_frame_does_not_show(
+    provider: Provider, browser: Browser
+):
+    provider.lies["callback"] = {"code": None}
+    link = await browser.choose(await browser.start_login())
+    answer = await browser.get(link, **IN_A_FRAME)
+
+    assert (answer.status_code, answer.headers["X-Frame-Options"]) == (400, "DENY")
+
+
+@pytest.mark.parametrize("path", ["/bff/silent-login", SILENT])
+async def test_only_a_get_is_silent(path: str, browser: Browser):
+    assert (await browser.fetch(path, "POST")).json()["code"] == "method_not_allowed"
+
+
+# Who may have it in a frame
+
+
+def framing(answer: httpx2.Response) -> tuple[str, str]:
+    policy = dict(part.split(" ", 1) for part in answer.headers["Content-Security-Policy"].split("; "))
+    return answer.headers["X-Frame-Options"], policy["frame-ancestors"]
+
+
+async def test_every_step_may_be_in_a_frame_of_our_own_origin_only(app: RunningApp, browser: Browser):
+    await at_the_provider(browser)
+    out = await browser.get(SILENT, **IN_A_FRAME)
+    back = await browser.get((await browser.http.get(out.headers["Location"])).headers["Location"])
+    older = await browser.get("/bff/silent-login", **IN_A_FRAME)
+    failed = await browser.get(f"{SILENT}&max_age=x", **IN_A_FRAME)
+
+    assert message_in(back, app) == {"isLoggedIn": True}
+    assert [framing(answer) for answer in (out, back, older, failed)] == [("SAMEORIGIN", "'self'")] * 4
+
+
+@pytest.mark.parametrize("path", ["/bff/login", "/bff/login?prompt=login", "/", "/bff/callback", "/nowhere"])
+async def test_nothing_else_may_be_in_a_frame(path: str, browser: Browser):
+    assert framing(await browser.get(path)) == ("DENY", "'none'")
+
+
+async def test_our_pages_may_have_a_frame_that_passes_through_the_provider(
+    provider: Provider, browser: Browser
+):
+    assert (
+        f"; frame-src 'self' {provider.issuer};"
+        in (await browser.get("/")).headers["Content-Security-Policy"]
+    )
+
+
+async def test_also_where_its_login_page_is_on_another_host_than_its_issuer(
+    provider: Provider, browser: Browser
+):
+    provider.lies["metadata"] = {"authorization_endpoint": "https://login.example/authorize"}
+    await browser.get("/bff/login")
+
+    assert (
+        "; frame-src 'self' https://login.example;"
+        in (await browser.get("/")).headers["Content-Security-Policy"]
+    )
+
+
+async def test_a_silent_login_asks_as_ourselves(browser: Browser):
+    asked = query((await browser.get(SILENT)).headers["Location"])
+
+    assert (asked["client_id"], asked["prompt"]) == (CLIENT_ID, "none")

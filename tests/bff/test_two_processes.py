@@ -1,0 +1,114 @@
+"""Two processes and one store: one refresh per session among all of them, and nothing lost on the way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+
+from app.bff.dev.api import DemoApi
+from app.bff.dev.mongod import Mongod
+from app.bff.dev.provider import Failure, Provider
+from app.bff.sessions.session import Session
+from tests.bff.parts import Clock, RunningApp, another_browser, another_process, running_app, sign_in, until
+
+LIFETIME = 300  # of the provider's access tokens, in seconds
+MINUTE = 60  # longer than any lease
+
+
+def refreshes(provider: Provider) -> int:
+    return provider.counts["token:refresh_token"]
+
+
+@pytest.fixture(params=["motor", "pymongo"])
+async def nodes(
+    request: pytest.FixtureRequest, provider: Provider, api: DemoApi, mongod: Mongod, clock: Clock
+) -> AsyncIterator[list[RunningApp]]:
+    """Two complete applications that share nothing but MongoDB and the provider."""
+    store = {"session_store": f"{mongod.uri}/two-processes", "mongodb_driver": request.param}
+    async with AsyncExitStack() as stack:
+        start = stack.enter_async_context
+        yield [await start(running_app(provider, api, clock=clock, **store)) for _ in range(2)]
+
+
+async def test_each_time_the_token_has_expired_there_is_one_refresh_for_300_callers_of_both(
+    nodes: list[RunningApp], provider: Provider, clock: Clock
+):
+    first = nodes[1]  # the one that the provider knows
+    async with another_browser(first) as browser:
+        session = await sign_in(first, browser)
+        for round_ in range(1, 6):
+            clock.advance(LIFETIME)
+            calls = [nodes[number % 2].services.tokens.get(session) for number in range(300)]
+            tokens = set(await asyncio.gather(*calls))
+
+            assert (len(tokens), refreshes(provider)) == (1, round_)
+            assert provider.is_active(tokens.pop())
+
+
+async def test_requests_to_both_are_all_answered_and_nobody_is_signed_out(
+    nodes: list[RunningApp], provider: Provider, clock: Clock
+):
+    async with another_browser(nodes[1]) as browser, another_browser(nodes[0]) as same_person:
+        await sign_in(nodes[1], browser)
+        same_person.http.cookies = browser.http.cookies
+        clock.advance(LIFETIME)
+        calls = [(browser, same_person)[number % 2].fetch("/api/echo") for number in range(100)]
+        statuses = {response.status_code for response in await asyncio.gather(*calls)}
+
+    assert (statuses, refreshes(provider)) == ({200}, 1)
+
+
+# A process that holds the lease
+
+
+async def test_while_another_process_refreshes_a_token_that_is_alive_is_handed_out_at_once(
+    app: RunningApp, session: Session, provider: Provider, clock: Clock
+):
+    clock.advance(LIFETIME - 10)
+    await app.services.sessions.lease(session.ref, owner="another", until=clock() + MINUTE)
+
+    async with asyncio.timeout(5):
+        assert await app.services.tokens.get(session) == session.tokens.access_token
+    assert refreshes(provider) == 0
+
+
+async def test_whoever_waits_gets_what_the_other_process_has_written(
+    app: RunningApp, session: Session, provider: Provider, clock: Clock
+):
+    clock.advance(LIFETIME)
+    held = provider.holds_answer["token"] = asyncio.Event()
+    theirs = asyncio.create_task(another_process(app, clock).get(session))
+    await until(lambda: refreshes(provider))
+    ours = asyncio.create_task(app.services.tokens.get(session))
+    held.set()
+
+    assert await ours == await theirs
+    assert refreshes(provider) == 1
+
+
+async def test_a_process_that_died_is_succeeded_when_its_lease_ends(
+    app: RunningApp, session: Session, provider: Provider, clock: Clock
+):
+    clock.advance(LIFETIME)
+    await app.services.sessions.lease(session.ref, owner="dead", until=clock() + MINUTE)
+    ours = asyncio.create_task(app.services.tokens.get(session))
+    await asyncio.sleep(0)
+    clock.advance(MINUTE)
+
+    assert provider.is_active(await ours)
+
+
+async def test_a_refresh_that_failed_leaves_the_way_free_for_the_next(
+    app: RunningApp, session: Session, provider: Provider, clock: Clock
+):
+    clock.advance(LIFETIME - 1)
+    provider.fails["token"] = Failure(503)
+    await another_process(app, clock).get(session)
+    provider.fails.clear()
+
+    clock.advance(1)
+    async with asyncio.timeout(5):
+        assert await app.services.tokens.get(session) != session.tokens.access_token

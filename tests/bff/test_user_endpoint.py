@@ -1,0 +1,189 @@
+"""`/bff/user`: what a page's JavaScript may know, in Duende.BFF's format."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from app.bff.dev.api import DemoApi
+from app.bff.dev.provider import Provider
+from tests.bff.parts import NAVIGATION, Browser, Clock, RunningApp, another_browser, query, running_app
+
+
+async def entries(browser: Browser, url: str = "/bff/user") -> list[dict[str, Any]]:
+    response = await browser.fetch(url)
+    assert response.status_code == 200, response.text
+    return list(response.json())
+
+
+async def values(browser: Browser, name: str) -> list[Any]:
+    return [entry["value"] for entry in await entries(browser) if entry["type"] == name]
+
+
+async def test_it_is_a_list_of_types_and_values(browser: Browser):
+    await browser.login("alice")
+    response = await browser.fetch("/bff/user")
+
+    assert response.headers["Content-Type"] == "application/json"
+    assert response.headers["Cache-Control"] == "no-store"
+    assert all(entry.keys() == {"type", "value"} for entry in response.json())
+    assert {"type": "sub", "value": "alice"} in response.json()
+    assert {"type": "email_verified", "value": True} in response.json()
+
+
+@pytest.mark.parametrize(
+    ("claim", "told"),
+    [
+        pytest.param(["admin", "user"], ["admin", "user"], id="an array as entries of their own"),
+        pytest.param([], [], id="an empty array as nothing"),
+        pytest.param({"street": "Main"}, ['{"street": "Main"}'], id="an object as JSON text"),
+        pytest.param([{"a": 1}, 2], ['{"a": 1}', 2], id="an array of objects as their texts"),
+        pytest.param(7, [7], id="a number as it is"),
+        pytest.param("<b>é</b>", ["<b>é</b>"], id="text as it is"),
+    ],
+)
+async def test_a_claim_is_told(claim: object, told: list[object], provider: Provider, browser: Browser):
+    provider.lies["id_token"] = {"of_interest": claim}
+    await browser.login()
+
+    assert await values(browser, "of_interest") == told
+
+
+async def test_claims_of_userinfo_are_told_and_the_id_token_has_the_last_word(
+    provider: Provider, browser: Browser
+):
+    provider.lies["userinfo"] = {"locale": "de", "name": "Somebody"}
+    await browser.login("alice")
+
+    assert await values(browser, "locale") == ["de"]
+    assert await values(browser, "name") == ["Alice Adams"]
+
+
+@pytest.mark.parametrize("name", ["iss", "aud", "exp", "iat", "nonce", "at_hash"])
+async def test_what_is_about_the_id_token_is_not_told(name: str, browser: Browser):
+    await browser.login()
+
+    assert await values(browser, name) == []
+
+
+async def test_the_link_to_sign_out_is_told(app: RunningApp, browser: Browser):
+    await browser.login()
+    session = await app.session_of(browser)
+    [url] = await values(browser, "bff:logout_url")
+
+    assert session
+    assert url.startswith("/bff/logout?")
+    assert query(url) == {"sid": session.sid}
+
+
+async def test_a_sid_is_a_parameter_whatever_is_in_it(provider: Provider, browser: Browser):
+    provider.lies["id_token"] = {"sid": "a&b=c #d/é"}
+    await browser.login()
+    [url] = await values(browser, "bff:logout_url")
+
+    assert query(url) == {"sid": "a&b=c #d/é"}
+    assert (await browser.get(url)).status_code == 302
+
+
+async def test_the_seconds_until_the_session_ends_are_told(browser: Browser, clock: Clock):
+    await browser.login()
+    clock.advance(10)
+
+    assert await values(browser, "bff:session_expires_in") == [3590]
+
+
+async def test_the_session_state_of_the_provider_is_told_if_there_is_one(
+    provider: Provider, browser: Browser
+):
+    await browser.login()
+    without = await values(browser, "bff:session_state")
+    provider.lies["callback"] = {"session_state": "abc.def"}
+    await browser.login()
+
+    assert without == []
+    assert await values(browser, "bff:session_state") == ["abc.def"]
+
+
+async def test_asking_keeps_the_session_alive(browser: Browser, clock: Clock):
+    await browser.login()
+    for _ in range(3):
+        clock.advance(3000)
+        assert await entries(browser)
+
+
+@pytest.mark.parametrize("written", ["false", "False"])
+async def test_asking_without_sliding_does_not(written: str, browser: Browser, clock: Clock):
+    await browser.login()
+    clock.advance(3000)
+    before = await entries(browser, f"/bff/user?slide={written}")
+    clock.advance(601)
+
+    assert {"type": "bff:session_expires_in", "value": 600} in before
+    assert (await browser.fetch(f"/bff/user?slide={written}")).status_code == 401
+
+
+async def test_whoever_is_not_signed_in_gets_401(browser: Browser):
+    response = await browser.fetch("/bff/user")
+
+    assert response.status_code == 401
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert (response.json()["code"], response.json()["login_url"]) == ("no_session", "/bff/login")
+
+
+async def test_or_200_and_null_where_the_setting_says_so(provider: Provider, api: DemoApi, clock: Clock):
+    lenient = {"anonymous_session_response": "200"}
+    async with running_app(provider, api, clock=clock, **lenient) as app, another_browser(app) as browser:
+        response = await browser.fetch("/bff/user")
+        assert (response.status_code, response.json()) == (200, None)
+
+        await browser.login("alice")
+        assert {"type": "sub", "value": "alice"} in (await browser.fetch("/bff/user")).json()
+
+
+async def test_a_question_twice_is_no_question(browser: Browser):
+    await browser.login()
+    response = await browser.fetch("/bff/user?slide=false&slide=true")
+
+    assert (response.status_code, response.json()["code"]) == (400, "bad_request")
+
+
+@pytest.mark.parametrize("headers", [{}, {"X-CSRF": "1", "Sec-Fetch-Site": "cross-site"}, NAVIGATION])
+async def test_nobody_but_our_own_page_is_told_anything(headers: dict[str, str], browser: Browser):
+    await browser.login()
+    response = await browser.http.get("/bff/user", headers=headers)
+
+    assert (response.status_code, response.json()["code"]) == (403, "csrf_rejected")
+    assert "alice" not in response.text
+
+
+async def test_no_token_is_told(app: RunningApp, browser: Browser):
+    await browser.login()
+    session = await app.session_of(browser)
+    told = json.dumps(await entries(browser))
+
+    assert session
+    assert not [
+        token
+        for token in (session.tokens.access_token, session.tokens.refresh_token, session.tokens.id_token)
+        if str(token) in told
+    ]
+
+
+@pytest.mark.parametrize(
+    ("claims", "name"),
+    [
+        ({}, "Alice Adams"),
+        ({"name": None}, "alice@example.com"),
+        ({"name": None, "email": None}, "alice"),
+        ({"name": ""}, "alice@example.com"),
+    ],
+)
+async def test_a_page_calls_a_person_by(
+    claims: dict[str, object], name: str, provider: Provider, browser: Browser
+):
+    provider.lies |= {"id_token": claims, "userinfo": claims}
+    await browser.login("alice")
+
+    assert f'<span class="name">{name}</span>' in (await browser.get("/")).text

@@ -1,0 +1,695 @@
+"""UserTokens: who gets which access token, how often the provider is asked, and when a session ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from app.bff.dev.api import DemoApi
+from app.bff.dev.provider import Failure, Provider
+from app.bff.errors import (
+    NoSession,
+    ReauthenticationRequired,
+    SessionEnded,
+    TokenUnavailable,
+)
+from app.bff.sessions.memory import MemorySessions
+from app.bff.sessions.session import Reason, Session
+from app.bff.tokens.user import UserTokens
+from tests.bff.parts import CLIENT_ID, Browser, Clock, RunningApp, another_process, running_app, until
+
+LIFETIME = 300  # of the provider's access tokens, in seconds
+MINUTE = 60
+MARGIN = LIFETIME / 10  # the setting says 60, a tenth of the lifetime is less
+
+
+@pytest.fixture
+def users(app: RunningApp) -> UserTokens:
+    return app.services.tokens
+
+
+async def kept(app: RunningApp, session: Session) -> Session | None:
+    """What the next request will find."""
+    return await app.services.sessions.get(session.ref)
+
+
+def refreshes(provider: Provider) -> int:
+    return provider.counts["token:refresh_token"]
+
+
+# Fresh, or about to expire
+
+
+async def test_a_fresh_token_is_returned_without_asking_the_provider(
+    users: UserTokens, session: Session, provider: Provider
+):
+    assert await users.get(session) == session.tokens.access_token
+    assert refreshes(provider) == 0
+
+
+async def test_a_token_inside_the_margin_is_handed_out_while_it_is_refreshed(
+    app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
+):
+    clock.advance(LIFETIME - MARGIN)
+    held = provider.holds_answer["token"] = asyncio.Event()
+
+    assert await users.get(session) == session.tokens.access_token  # although the provider has not answered
+    held.set()
+    await users.settle()
+    refreshed = await kept(app, session)
+    assert provider.is_active(await users.get(refreshed))
+    assert refreshed.tokens.access_token != session.tokens.access_token
+    assert refreshes(provider) == 1
+
+
+async def test_a_token_that_is_all_but_over_is_waited_for_and_the_rotated_one_is_kept(
+    app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
+):
+    clock.advance(LIFETIME - MARGIN / 4)
+
+    token = await users.get(session)
+
+    tokens = (await kept(app, session)).tokens
+    assert token == tokens.access_token != session.tokens.access_token
+    assert tokens.refresh_token != session.tokens.refresh_token
+    assert provider.is_active(token)
+    assert provider.is_active(tokens.refresh_token)
+    assert refreshes(provider) == 1
+
+
+@pytest.mark.parametrize("answer", [Failure(503), Failure(400, b'{"error": "invalid_grant"}')])
+async def test_a_refresh_that_fails_in_the_background_is_nobodys_error(
+    users: UserTokens, session: Session, provider: Provider, clock: Clock, answer: Failure
+):
+    clock.advance(LIFETIME - MARGIN)
+    provider.fails["token"] = answer
+
+    assert await users.get(session) == session.tokens.access_token
+    await users.settle()
+    assert refreshes(provider) == 1
+
+
+async def test_a_token_just_outside_the_margin_is_not_refreshed(
+    users: UserTokens, session: Session, provider: Provider, clock: Clock
+):
+    clock.advance(LIFETIME - MARGIN - 1)
+
+    assert await users.get(session) == session.tokens.access_token
+    assert refreshes(provider) == 0
+
+
+async def test_one_time_refresh_tokens_work_again_and_again(
+    app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
+):
+    for _ in range(5):
+        clock.advance(LIFETIME)
+        assert provider.is_active(await users.get(await kept(app, session)))
+
+    assert refreshes(provider) == 5
+
+
+async def test_a_token_that_lives_for_half_a_minute_is_not_refreshed_at_every_call(
+    app: RunningApp, browser: Browser, users: UserTokens, provider: Provider, clock: Clock
+):
+    provider.access_token_seconds = 30
+    await browser.login("alice")
+    session = await app.session_of(browser)
+    for _ in range(26):
+        clock.advance(1)
+        await users.get(session)
+    assert refreshes(provider) == 0
+
+    clock.advance(1)
+    await users.get(session)
+    await users.settle()
+    assert refreshes(provider) == 1
+
+
+async def test_a_token_of_unknown_lifetime_is_used_until_an_api_refuses_it(
+    app: RunningApp, browser: Browser, users: UserTokens, provider: Provider, clock: Clock
+):
+    provider.expires_in = None
+    await browser.login("alice")
+    session = await app.session_of(browser)
+    clock.advance(LIFETIME)
+
+    token = await users.get(session)
+
+    assert token == session.tokens.access_token
+    assert await users.get(session, rejected=token) != token
+
+
+# Many at once
+
+
+async def test_two_hundred_requests_at_once_cause_one_refresh(
+    users: UserTokens, session: Session, provider: Provider, clock: Clock
+):
+    clock.advance(LIFETIME)
+
+    tokens = await asyncio.gather(*(users.get(session) for _ in range(200)))
+
+    assert len(set(tokens)) == 1
+    assert provider.is_active(tokens[0])
+    assert refreshes(provider) == 1
+
+
+async def test_browsers_that_go_away_take_no_token_from_the_others(
+    users: UserTokens, session: Session, provider: Provider, clock: Clock
+):
+    clock.advance(LIFETIME)
+    provider.holds_answer["token"] = asyncio.Event()
+    requests = [asyncio.create_task(users.get(session)) for _ in range(200)]
+    await until(lambda: refreshes(provider))
+    for request in requests[::2]:
+        request.cancel()
+    provider.holds_answer["token"].set()
+
+    answers = await asyncio.gather(*requests, return_exceptions=True)
+
+    assert all(isinstance(answer, asyncio.CancelledError) for answer in answers[::2])
+    assert len(set(answers[1::2])) == 1
+    assert provider.is_active(answers[1])
+    assert refreshes(provider) == 1
+
+
+async def test_a_browser_that_goes_away_does_not_lose_the_rotated_token(
+    app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
+):
+    clock.advance(LIFETIME)
+    provider.holds_answer["token"] = asyncio.Event()
+    request = asyncio.create_task(users.get(session))
+    await until(lambda: refreshes(provider))
+    request.cancel()
+    provider.holds_answer["token"].set()
+    await users.settle()
+
+    assert provider.is_active((await kept(app, session)).tokens.refresh_token)
+    assert provider.is_active(await users.get(await kept(app, session)))
+
+
+async def test_a_request_that_read_the_old_session_and_comes_late_causes_no_second_refresh(
+    users: UserTokens, session: Session, provider: Provider, clock: Clock
+):
+    clock.advance(LIFETIME)
+    first = await users.get(session)
+
+    assert await users.get(session) == first
+    assert refreshes(provider) == 1
+
+
+async def test_sessions_of_the_same_user_are_refreshed_apart(
+    app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
+):
+    phone = Browser(app)
+    await phone.login("alice")
+    clock.advance(LIFETIME)
+
+    laptops, phones = await asyncio.gather(users.get(session), users.get(await app.session_of(phone)))
+
+    assert laptops != phones
+    assert refreshes(provider) == 2
+    await phone.http.aclose()
+
+
+# Refused by an API
+
+
+async def test_a_hundred_refused_requests_cause_one_refresh(
+    users: UserTokens, session: Session, provider: Provider
+):
+    refused = session.tokens.access_token
+
+    tokens = await asyncio.gather(*(users.get(session, rejected=refused) for _ in range(100)))
+    late = await users.get(session, rejected=refused)
+
+    assert {late} == set(tokens) != {refused}
+    assert refreshes(provider) == 1
+
+
+async def test_a_refused_request_does_not_get_the_same_token_from_somebody_elses_wait(
+    app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
+):
+    clock.advance(LIFETIME)
+    refused = await users.get(session)
+    newer = await kept(app, session)
+
+    # The first has an old session, so it looks again and finds the token that the second must not get.
+    easy, picky = await asyncio.gather(users.get(session), users.get(newer, rejected=refused))
+
+    assert easy == refused != picky
+    assert provider.is_active(picky)
+
+
+async def test_a_refused_token_is_not_returned_although_the_provider_is_down(
+    users: UserTokens, session: Session, provider: Provider
+):
+    provider.fails["token"] = Failure(503)
+
+    with pytest.raises(TokenUnavailable):
+        await users.get(session, rejected=session.tokens.access_token)
+    assert await users.get(session) == session.tokens.access_token
+
+
+# What a refresh brings
+
+
+async def test_a_refresh_token_that_is_not_repeated_is_kept(
+    app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
+):
+    provider.rotates = False
+    for _ in range(2):
+        clock.advance(LIFETIME)
+        await users.get(session)
+
+    assert (await kept(app, session)).tokens.refresh_token == session.tokens.refresh_token
+    assert refreshes(provider) == 2
+
+
+async def test_an_id_token_that_is_not_repeated_is_kept(
+    app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
+):
+    provider.refresh_returns_id_token = False
+    clock.advance(LIFETIME)
+    await users.get(session)
+
+    assert (await kept(app, session)).tokens.id_token == session.tokens.id_token
+
+
+async def test_a_refreshed_id_token_replaces_the_old_one(
+    app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
+):
+    clock.advance(LIFETIME)
+    await users.get(session)
+
+    assert (await kept(app, session)).tokens.id_token != session.tokens.id_token
+
+
+def a_lie(**claims: object) -> Callable[[Provider], None]:
+    return lambda provider: provider.lies.update(id_token=claims)
+
+
+def a_forged_signature(provider: Provider) -> None:
+    provider.signs_with_unpublished_key = True
+
+
+def no_signature(provider: Provider) -> None:
+    provider.signing_alg = "none"
+
+
+@pytest.mark.parametrize(
+    "goes_wrong",
+    [
+        pytest.param(a_lie(sub="bob"), id="about somebody else"),
+        pytest.param(a_lie(aud="someone-else"), id="meant for someone else"),
+        pytest.param(a_lie(aud=[CLIENT_ID, "more"], azp=CLIENT_ID), id="meant for more than before"),
+        pytest.param(a_lie(iss="https://other.example"), id="of another issuer"),
+        pytest.param(a_lie(exp=1), id="expired"),
+        pytest.param(a_lie(nonce="another"), id="of another login"),
+        pytest.param(a_forged_signature, id="signed by somebody else"),
+        pytest.param(no_signature, id="not signed"),
+    ],
+)
+async def test_a_session_ends_with_a_refreshed_id_token_that_is(
+    app: RunningApp,
+    users: UserTokens,
+    session: Session,
+    provider: Provider,
+    clock: Clock,
+    goes_wrong: Callable[[Provider], None],
+):
+    goes_wrong(provider)
+    clock.advance(LIFETIME)
+
+    with pytest.raises(SessionEnded):
+        await users.get(session)
+    assert await kept(app, session) is None
+    assert provider.counts["revoke"] == 2  # what the session had, and what came with that id token
+    assert provider.last_request["revoke"]["token"] != session.tokens.refresh_token
+
+
+async def test_an_id_token_that_cannot_be_checked_now_does_not_cost_the_rotated_token(
+    app: RunningApp, session: Session, provider: Provider, api: DemoApi, clock: Clock
+):
+    provider.fails["jwks"] = Failure(503)
+    clock.advance(LIFETIME)
+    async with running_app(provider, api, clock=clock) as another:  # a process that has no keys yet
+        users = another_process(app, clock, oidc=another.services.oidc)
+        token = await users.get(session)
+
+    tokens = (await kept(app, session)).tokens
+    assert tokens.access_token == token
+    assert provider.is_active(tokens.refresh_token)
+    assert tokens.id_token == session.tokens.id_token
+
+
+# invalid_grant
+
+
+async def test_invalid_grant_ends_the_session(
+    app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
+):
+    provider.end_all_grants()
+    clock.advance(LIFETIME)
+
+    with pytest.raises(SessionEnded):
+        await users.get(session)
+    assert await kept(app, session) is None
+    with pytest.raises(NoSession):
+        await users.get(session)
+    assert refreshes(provider) == 1
+
+
+async def test_invalid_grant_ends_nothing_if_another_process_has_succeeded_us_meanwhile(
+    app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
+):
+    another = another_process(app, clock)
+    clock.advance(LIFETIME)
+    held = provider.holds["token"] = asyncio.Event()
+    ours = asyncio.create_task(users.get(session))
+    await until(lambda: refreshes(provider))
+    del provider.holds["token"]
+    clock.advance(60)  # our lease has ended
+    theirs = await another.get(session)
+    held.set()  # only now the provider looks at our refresh token, which they have used
+
+    assert await ours == theirs
+    assert (await kept(app, session)).tokens.access_token == theirs
+
+
+async def test_a_session_that_is_gone_is_not_refreshed(
+    users: UserTokens, session: Session, provider: Provider, clock: Clock
+):
+    await users.end(session.ref, Reason.SIGNED_OUT)
+    clock.advance(LIFETIME)
+
+    with pytest.raises(NoSession):
+        await users.get(session)
+    assert refreshes(provider) == 0
+
+
+# The provider does not answer
+
+
+def oauth_error(status: int, error: str) -> Failure:
+    return Failure(status, json.dumps({"error": error}).encode(), {"Content-Type": "application/json"})
+
+
+NO_ANSWER = [
+    pytest.param(Failure(503), 5, id="503"),
+    pytest.param(Failure(500, b"<html>Oops</html>"), 5, id="500 with a page"),
+    pytest.param(Failure(200, b"<html>Maintenance</html>"), 5, id="a page"),
+    pytest.param(Failure(200, b"{}"), 5, id="no token"),
+    pytest.param(Failure(200, b"x" * 1_000_001), 5, id="more than a megabyte"),
+    pytest.param(Failure(302, headers={"Location": "/elsewhere"}), 5, id="a redirect"),
+    pytest.param(Failure(429, headers={"Retry-After": "18"}), 17, id="429 with Retry-After, a second ago"),
+    pytest.param(Failure(503, headers={"Retry-After": "1e9"}), 5, id="503 with nonsense"),
+    pytest.param(oauth_error(500, "invalid_grant"), 5, id="invalid_grant with 500"),
+    pytest.param(oauth_error(401, "invalid_client"), 5, id="invalid_client"),
+    pytest.param(oauth_error(400, "unauthorized_client"), 5, id="unauthorized_client"),
+    pytest.param(oauth_error(400, "invalid_request"), 5, id="invalid_request"),
+    pytest.param(oauth_error(400, "temporarily_odd"), 5, id="an error that nobody knows"),
+]
+
+
+@pytest.mark.parametrize(("answer", "retry_after"), NO_ANSWER)
+async def test_a_valid_token_is_used_and_then_none_and_the_session_stays_when_the_provider_answers(
+    app: RunningApp,
+    users: UserTokens,
+    session: Session,
+    provider: Provider,
+    clock: Clock,
+    answer: Failure,
+    retry_after: int,
+):
+    provider.fails["token"] = answer
+    clock.advance(LIFETIME - 1)
+    assert await users.get(session) == session.tokens.access_token
+
+    clock.advance(1)
+    with pytest.raises(TokenUnavailable) as caught:
+        await users.get(session)
+    assert caught.value.retry_after_seconds == retry_after
+    assert await kept(app, session) == session
+
+    provider.fails.clear()
+    clock.advance(retry_after)
+    assert provider.is_active(await users.get(session))
+
+
+async def test_a_secret_that_the_provider_does_not_know_ends_no_session(
+    app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
+):
+    registered = provider.clients[CLIENT_ID]
+    provider.clients[CLIENT_ID] = replace(registered, client_secret="another")
+    clock.advance(LIFETIME)
+    with pytest.raises(TokenUnavailable):
+        await users.get(session)
+
+    provider.clients[CLIENT_ID] = registered
+    assert provider.is_active(await users.get(session))
+
+
+async def test_a_provider_that_does_not_listen_ends_no_session(
+    app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
+):
+    await provider.stop()
+    clock.advance(LIFETIME)
+
+    with pytest.raises(TokenUnavailable):
+        await users.get(session)
+    assert await kept(app, session) == session
+
+
+async def test_a_provider_that_hangs_ends_no_session(
+    app: RunningApp, session: Session, provider: Provider, api: DemoApi, clock: Clock
+):
+    provider.holds["token"] = asyncio.Event()
+    async with running_app(provider, api, clock=clock, provider_timeout_seconds=0.5) as impatient:
+        users = another_process(app, clock, oidc=impatient.services.oidc)
+        clock.advance(LIFETIME - 1)
+        assert await users.get(session) == session.tokens.access_token
+        clock.advance(1)
+        with pytest.raises(TokenUnavailable):
+            await users.get(session)
+
+    assert await kept(app, session) == session
+
+
+# No refresh token
+
+
+async def test_without_a_refresh_token_the_user_must_log_in_when_the_access_token_expires(
+    app: RunningApp, browser: Browser, users: UserTokens, provider: Provider, clock: Clock
+):
+    provider.issues_refresh_token = False
+    await browser.login("alice")
+    session = await app.session_of(browser)
+    clock.advance(LIFETIME - 1)
+    assert await users.get(session) == session.tokens.access_token
+
+    clock.advance(1)
+    with pytest.raises(ReauthenticationRequired):
+        await users.get(session)
+    assert await kept(app, session) == session
+
+
+# Logout
+
+
+async def test_a_logout_during_a_refresh_wins_and_the_new_refresh_token_is_revoked(
+    app: RunningApp,
+    browser: Browser,
+    users: UserTokens,
+    session: Session,
+    provider: Provider,
+    clock: Clock,
+):
+    clock.advance(LIFETIME)
+    provider.holds_answer["token"] = asyncio.Event()
+    request = asyncio.create_task(users.get(session))
+    await until(lambda: refreshes(provider))
+    await browser.logout()
+    provider.holds_answer["token"].set()
+
+    with pytest.raises(NoSession):
+        await request
+    assert await kept(app, session) is None
+    last_revoked = provider.last_request["revoke"]["token"]
+    assert last_revoked.startswith("rt-")
+    assert last_revoked != session.tokens.refresh_token
+    assert not provider.is_active(last_revoked)
+
+
+async def test_the_end_of_a_session_revokes_its_refresh_token(
+    users: UserTokens, session: Session, provider: Provider
+):
+    await users.end(session.ref, Reason.SIGNED_OUT)
+    await users.end(session.ref, Reason.SIGNED_OUT)  # again, by another tab
+
+    assert not provider.is_active(session.tokens.refresh_token)
+    assert provider.counts["revoke"] == 1
+
+
+async def test_a_session_ends_although_its_refresh_token_cannot_be_revoked(
+    app: RunningApp, users: UserTokens, session: Session, provider: Provider
+):
+    provider.fails["revoke"] = Failure(503)
+
+    await users.end(session.ref, Reason.SIGNED_OUT)
+
+    assert await kept(app, session) is None
+
+
+async def test_nothing_is_revoked_at_the_end_if_the_settings_say_so(
+    provider: Provider, api: DemoApi, clock: Clock
+):
+    async with running_app(provider, api, clock=clock, revoke_refresh_token_on_logout=False) as app:
+        browser = Browser(app)
+        await browser.login("alice")
+        session = await app.session_of(browser)
+        await browser.logout()
+        await browser.http.aclose()
+
+    assert provider.is_active(session.tokens.refresh_token)
+
+
+# Revoking by hand
+
+
+async def test_a_refresh_token_revoked_by_hand_is_dead_and_the_session_lives_on_without_it(
+    app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
+):
+    await users.revoke(session)
+    await users.revoke(session)  # there is nothing left to revoke
+
+    assert not provider.is_active(session.tokens.refresh_token)
+    assert provider.counts["revoke"] == 1
+    assert (await kept(app, session)).tokens == replace(session.tokens, refresh_token=None)
+    assert await users.get(await kept(app, session)) == session.tokens.access_token
+
+
+async def test_after_a_revocation_by_hand_the_user_must_log_in_when_the_access_token_expires(
+    app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
+):
+    await users.revoke(session)
+    clock.advance(LIFETIME)
+
+    with pytest.raises(ReauthenticationRequired):
+        await users.get(session)
+    assert await kept(app, session) is not None
+    assert refreshes(provider) == 0
+
+
+async def test_a_revocation_that_fails_is_made_up_for_and_the_session_is_without_the_token_at_once(
+    app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
+):
+    provider.fails["revoke"] = Failure(503)
+    await users.revoke(session)
+    assert (await kept(app, session)).tokens.refresh_token is None
+
+    provider.fails.clear()
+    clock.advance(MINUTE)
+    await app.services.revocation.drain_due()
+    assert not provider.is_active(session.tokens.refresh_token)
+
+
+async def test_a_refresh_during_a_revocation_by_hand_does_not_end_the_session(
+    app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
+):
+    clock.advance(LIFETIME - 1)
+    provider.holds_answer["revoke"] = asyncio.Event()
+    revocation = asyncio.create_task(users.revoke(session))
+    await until(lambda: provider.counts["revoke"])
+
+    assert await users.get(session) == session.tokens.access_token
+    provider.holds_answer["revoke"].set()
+    await revocation
+    assert (await kept(app, session)).tokens.refresh_token is None
+
+
+async def test_a_revocation_by_hand_during_a_refresh_leaves_no_refresh_token_and_no_expired_token(
+    app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
+):
+    clock.advance(LIFETIME)
+    provider.holds_answer["token"] = asyncio.Event()
+    request = asyncio.create_task(users.get(session))
+    await until(lambda: refreshes(provider))
+    await users.revoke(session)
+    provider.holds_answer["token"].set()
+
+    with pytest.raises(ReauthenticationRequired):
+        await request
+    assert (await kept(app, session)).tokens.refresh_token is None
+    assert provider.last_request["revoke"]["token"] != session.tokens.refresh_token
+
+
+class Overtaken(MemorySessions):
+    """A store in which another process refreshes the session right after it was read for the first time."""
+
+    reads = 0
+
+    async def get(self, ref: str) -> Session | None:
+        session = await super().get(ref)
+        self.reads += 1
+        if session is not None and self.reads == 1:
+            await self.save(replace(session, tokens=replace(session.tokens, refresh_token="rt-newer")))
+        return session
+
+
+async def test_a_revocation_by_hand_takes_the_refresh_token_of_somebody_elses_refresh_along(
+    app: RunningApp, session: Session, provider: Provider, clock: Clock
+):
+    sessions = Overtaken(clock=clock)
+    await sessions.create(session)
+    users = another_process(app, clock, sessions=sessions)
+
+    await users.revoke(session)
+
+    assert (await sessions.get(session.ref)).tokens.refresh_token is None
+    assert provider.counts["revoke"] == 2
+
+
+# Stopping, and secrets
+
+
+async def test_a_stop_waits_for_the_refresh_that_is_under_way(
+    app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
+):
+    clock.advance(LIFETIME)
+    provider.holds_answer["token"] = asyncio.Event()
+    request = asyncio.create_task(users.get(session))
+    await until(lambda: refreshes(provider))
+    stop = asyncio.create_task(users.settle())
+    request.cancel()
+    await asyncio.wait([request])
+    assert not stop.done()
+
+    provider.holds_answer["token"].set()
+    await stop
+    assert (await kept(app, session)).tokens.access_token != session.tokens.access_token
+
+
+async def test_a_token_never_shows_in_a_repr_or_in_the_log(
+    app: RunningApp,
+    users: UserTokens,
+    session: Session,
+    provider: Provider,
+    clock: Clock,
+    caplog: pytest.LogCaptureFixture,
+):
+    caplog.set_level("DEBUG", logger="app")
+    clock.advance(LIFETIME)
+    await users.get(session)
+    newer = await kept(app, session)
+    await users.end(session.ref, Reason.SIGNED_OUT)
+
+    shown = repr([users, session, newer, newer.tokens]) + str([vars(record) for record in caplog.records])
+    assert "session refreshed" in shown
+    for tokens in (session.tokens, newer.tokens):
+        for secret in (tokens.access_token, tokens.refresh_token, tokens.id_token, session.ref):
+            assert secret not in shown.replace(repr(session.ref), "")

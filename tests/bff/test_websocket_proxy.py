@@ -1,0 +1,546 @@
+"""WebSockets to remote APIs: what the handshake carries, what passes through, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import ClientWebSocketResponse, WSMsgType
+
+from app.bff.dev.api import DemoApi
+from app.bff.dev.provider import Failure, Provider
+from app.bff.proxy.websocket import RemoteSocket
+from app.bff.sessions.session import Session
+from app.settings import RemoteApiSettings
+from tests.bff.parts import (
+    Browser,
+    Clock,
+    RunningApp,
+    another_browser,
+    at_target,
+    running_app,
+    sign_in,
+    until,
+)
+from tests.bff.sockets import (
+    HANDSHAKE,
+    MANY,
+    MIB,
+    Sending,
+    all_is_over,
+    comes_to_rest,
+    how_it_ended,
+    opened,
+    refused,
+    the_apis_end,
+)
+
+PATH = "/api/socket"
+
+
+class Impatient(RemoteSocket):
+    look_again_seconds = 0.001
+    stall_seconds = 0.1
+    farewell_seconds = 0.1
+
+
+class Attentive(RemoteSocket):
+    ping_interval = 0.1
+
+
+@pytest.fixture
+async def app(provider: Provider, api: DemoApi, clock: Clock) -> AsyncIterator[RunningApp]:
+    clients = {
+        "apiClient": {"base_url": api.base_url, "token": "user", "max_connections": 1},
+        "ours": {"base_url": api.base_url, "token": "client"},
+        "away": {"base_url": "http://127.0.0.1:1/", "token": "user"},
+    }
+    apis = [
+        {"path": "/api", "client": "apiClient"},
+        {"path": "/ours", "client": "ours"},
+        {"path": "/away", "client": "away"},
+        {"path": "/hurried", "client": "apiClient", "timeout_seconds": 0.1},
+        {"path": "/todos", "client": "apiClient", "methods": ["POST", "DELETE"]},
+    ]
+    async with running_app(provider, api, clock=clock, http_clients=clients, remote_apis=apis) as app:
+        for path, handler in (("/impatient", Impatient), ("/attentive", Attentive)):
+            api_there = RemoteApiSettings(path=path, client="apiClient")
+            app.tornado.add_handlers(".*", [(f"{path}/.*", handler, {"api": api_there})])
+        yield app
+
+
+def headers_heard_by(api: DemoApi) -> dict[str, str]:
+    assert api.last_request
+    return {name.lower(): value for name, value in api.last_request.headers}
+
+
+# The handshake
+
+
+async def test_it_carries_the_user_s_token_and_says_so_to_nobody(
+    api: DemoApi, browser: Browser, session: Session
+):
+    async with opened(browser, PATH) as socket:
+        answered = str(socket._response.headers)
+
+    assert headers_heard_by(api)["authorization"] == f"Bearer {session.tokens.access_token}"
+    assert session.tokens.access_token not in answered
+
+
+async def test_path_and_query_arrive_letter_for_letter(api: DemoApi, browser: Browser, session: Session):
+    async with opened(browser, f"{PATH}/a%20b/%C3%A9?x=1&x=2&y=%2F+%26"):
+        assert api.last_request
+        assert api.last_request.path == f"{PATH}/a%20b/%C3%A9"
+        assert api.last_request.query == "x=1&x=2&y=%2F+%26"
+
+
+async def test_the_api_hears_what_belongs_to_the_request(api: DemoApi, browser: Browser, session: Session):
+    async with opened(browser, PATH, headers={"Accept-Language": "de", "User-Agent": "a browser"}):
+        heard = headers_heard_by(api)
+
+    assert (heard["accept-language"], heard["user-agent"]) == ("de", "a browser")
+
+
+async def test_a_header_arrives_byte_for_byte(api: DemoApi, browser: Browser, session: Session):
+    async with opened(browser, PATH, headers={"X-Name": "é"}):
+        heard = headers_heard_by(api)["x-name"]
+
+    assert heard.encode("latin-1").decode() == "é"
+
+
+async def test_what_the_browser_did_not_send_is_not_added(api: DemoApi, browser: Browser, session: Session):
+    browser.http.headers.clear()
+    await refused(
+        browser, PATH, **{"Sec-WebSocket-Version": "12"}
+    )  # which is noticed after the API was asked
+
+    assert not {"user-agent", "accept", "accept-encoding"} & headers_heard_by(api).keys()
+
+
+@pytest.mark.parametrize(
+    "name", ["Cookie", "Origin", "X-Forwarded-For", "Sec-WebSocket-Extensions", "X-Named"]
+)
+async def test_the_api_does_not_hear_the_browser_s(
+    name: str, api: DemoApi, browser: Browser, session: Session
+):
+    sent = {"Connection": "Upgrade, X-Named", "X-Named": "1", "X-Forwarded-For": "10.0.0.1"}
+    async with opened(browser, PATH, headers=sent, compress=15) as socket:
+        assert not socket.compress
+
+    assert name.lower() not in headers_heard_by(api)
+
+
+async def test_what_the_browser_speaks_is_offered_and_what_the_api_chose_is_answered(
+    api: DemoApi, browser: Browser, session: Session
+):
+    async with opened(browser, PATH, protocols=("graphql-ws", "mqtt")) as socket:
+        assert socket.protocol == "mqtt"
+
+    assert headers_heard_by(api)["sec-websocket-protocol"] == "graphql-ws,mqtt"
+
+
+async def test_it_is_not_opened_for_another_site(api: DemoApi, browser: Browser, session: Session):
+    response = await refused(browser, PATH, Origin="https://evil.example")
+
+    assert (response.status_code, response.json()["code"]) == (403, "csrf_rejected")
+    assert api.counts.total() == 0
+
+
+async def test_it_is_not_opened_for_nobody_if_the_client_carries_the_user_s_token(
+    api: DemoApi, browser: Browser
+):
+    response = await refused(browser, PATH)
+
+    assert (response.status_code, response.json()["code"]) == (401, "no_session")
+    assert api.counts.total() == 0
+
+
+async def test_it_is_opened_for_nobody_if_the_client_carries_our_own_token(api: DemoApi, browser: Browser):
+    async with opened(browser, "/ours/socket") as socket:
+        await socket.send_str("x")
+        assert await socket.receive_str() == "x"
+
+
+async def test_it_is_not_opened_where_no_get_is_forwarded(api: DemoApi, browser: Browser, session: Session):
+    response = await refused(browser, "/todos/socket")
+
+    assert (response.status_code, response.headers["Allow"]) == (405, "DELETE, POST")
+    assert api.counts.total() == 0
+
+
+@pytest.mark.parametrize("path", ["/api/../secrets", "/api/%2e%2e/secrets", "/api//evil.example"])
+async def test_it_is_not_opened_at_a_path_that_could_lead_outside(
+    path: str, api: DemoApi, browser: Browser, session: Session
+):
+    headers = {**HANDSHAKE, "Origin": browser.app.base_url}
+    response = await browser.http.get("/", headers=headers, **at_target(path))
+
+    assert (response.status_code, response.json()["code"]) == (400, "bad_request")
+    assert api.counts.total() == 0
+
+
+async def test_a_post_that_wants_a_websocket_is_a_post(api: DemoApi, browser: Browser, session: Session):
+    response = await browser.fetch("/api/echo", "POST", headers=HANDSHAKE, content=b"x")
+
+    assert response.status_code == 200
+    assert "upgrade" not in headers_heard_by(api)
+
+
+@pytest.mark.parametrize(
+    ("said", "answered"),
+    [
+        (401, 401),
+        (403, 403),
+        (404, 404),
+        (429, 429),
+        (503, 503),
+        (504, 504),
+        (500, 502),
+        (200, 502),
+        (204, 502),
+    ],
+)
+async def test_what_the_api_refuses_the_browser_is_refused(
+    said: int, answered: int, api: DemoApi, browser: Browser, session: Session
+):
+    api.fails["socket"] = Failure(said)
+    response = await refused(browser, PATH)
+
+    assert (response.status_code, response.json()["code"]) == (answered, "api_refused")
+    assert response.headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_not_followed(status: int, api: DemoApi, browser: Browser, session: Session):
+    api.fails["socket"] = Failure(status, headers={"Location": f"{api.base_url}echo"})
+    response = await refused(browser, PATH)
+
+    assert (response.status_code, response.json()["code"]) == (502, "api_refused")
+    assert api.counts["echo"] == 0
+
+
+async def test_an_api_that_is_away_is_502(browser: Browser, session: Session):
+    response = await refused(browser, "/away/socket")
+
+    assert (response.status_code, response.json()["code"]) == (502, "api_unreachable")
+
+
+async def test_an_api_that_does_not_answer_in_time_is_504(api: DemoApi, browser: Browser, session: Session):
+    api.holds["socket"] = asyncio.Event()
+    response = await refused(browser, "/hurried/socket")
+
+    assert (response.status_code, response.json()["code"]) == (504, "api_timeout")
+
+
+async def test_a_token_that_the_api_refuses_is_renewed_once(
+    api: DemoApi, browser: Browser, session: Session, provider: Provider
+):
+    api.rejects.add(session.tokens.access_token)
+    async with opened(browser, PATH):
+        assert api.counts["socket"] == 2
+
+    assert provider.counts["token:refresh_token"] == 1
+
+
+async def test_a_bound_token_is_sent_with_a_proof(provider: Provider, api: DemoApi, clock: Clock):
+    api.dpop_nonce = "newest"
+    async with running_app(provider, api, clock=clock, dpop=True) as app, another_browser(app) as browser:
+        await sign_in(app, browser)
+        async with opened(browser, PATH, headers={"DPoP": "of the browser"}):
+            assert headers_heard_by(api)["authorization"].startswith("DPoP ")
+        await all_is_over(app)
+
+
+async def test_the_api_is_left_alone_when_the_browser_speaks_another_version(
+    app: RunningApp, api: DemoApi, browser: Browser, session: Session
+):
+    response = await refused(browser, PATH, **{"Sec-WebSocket-Version": "12"})
+
+    assert response.status_code == 426
+    await all_is_over(app)
+    await until(lambda: api.sockets[0].is_over)
+
+
+async def test_open_sockets_take_no_place_in_the_pool(browser: Browser, session: Session):
+    async with opened(browser, PATH), opened(browser, PATH):
+        assert (await browser.fetch("/api/echo")).status_code == 200
+
+
+async def test_the_api_is_left_alone_when_the_browser_leaves_before_it_answers(
+    app: RunningApp, api: DemoApi, browser: Browser, session: Session, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.INFO)
+    api.holds["socket"] = asyncio.Event()
+    leaving = asyncio.create_task(refused(browser, PATH))
+    await until(lambda: api.counts["socket"] == 1)
+    leaving.cancel()
+    await all_is_over(app)
+
+    assert [vars(record)["status"] for record in caplog.records if "answered" in record.message] == [499]
+
+
+# What passes through
+
+
+async def test_text_and_bytes_go_both_ways_in_order(api: DemoApi, browser: Browser, session: Session):
+    said = ["é", b"\x00\xff", "", b"", "last"]
+    async with opened(browser, PATH) as socket:
+        for message in said:
+            await (socket.send_bytes if isinstance(message, bytes) else socket.send_str)(message)
+        heard = [(await socket.receive()).data for _ in said]
+
+    assert heard == said
+    assert api.sockets[0].heard == said
+
+
+async def test_a_message_may_have_a_mebibyte(browser: Browser, session: Session):
+    async with opened(browser, PATH) as socket:
+        await socket.send_bytes(bytes(MIB))
+
+        assert await socket.receive_bytes() == bytes(MIB)
+
+
+async def test_a_larger_one_of_the_api_closes_it(api: DemoApi, browser: Browser, session: Session):
+    async with opened(browser, PATH) as socket:
+        there = await the_apis_end(api)
+        await there.write_message(bytes(MIB + 1), binary=True)
+
+        assert await how_it_ended(socket) == (1009, "the message is too big")
+        await until(lambda: there.is_over)
+    assert there.close_code == 1009
+
+
+async def test_a_larger_one_of_the_browser_closes_it(
+    app: RunningApp, api: DemoApi, browser: Browser, session: Session
+):
+    async with opened(browser, PATH) as socket:
+        await socket.send_bytes(bytes(MIB + 1))
+        there = await the_apis_end(api)
+        await until(lambda: there.is_over)
+
+    assert there.heard == []
+    await all_is_over(app)
+
+
+async def test_a_browser_that_does_not_read_holds_the_api_up(
+    api: DemoApi, browser: Browser, session: Session
+):
+    async with opened(browser, PATH) as socket:
+        there = await the_apis_end(api)
+        sending = Sending(lambda message: there.write_message(message, binary=True))
+        assert await comes_to_rest(lambda: sending.sent) < MANY / 2
+
+        for _ in range(MANY):
+            assert len(await socket.receive_bytes()) == MIB
+        await sending.task
+
+
+async def test_an_api_that_does_not_read_holds_the_browser_up(
+    api: DemoApi, browser: Browser, session: Session
+):
+    api.holds["message"] = asyncio.Event()
+    async with opened(browser, PATH) as socket:
+        sending = Sending(socket.send_bytes)
+        assert await comes_to_rest(lambda: sending.sent) < MANY / 2
+
+        api.holds["message"].set()
+        for _ in range(MANY):
+            assert len(await socket.receive_bytes()) == MIB
+        await sending.task
+
+
+async def test_an_api_that_reads_nothing_for_long_is_a_bad_gateway(
+    app: RunningApp, api: DemoApi, browser: Browser, session: Session
+):
+    api.holds["message"] = asyncio.Event()
+    async with opened(browser, "/impatient/socket") as socket:
+        sending = Sending(socket.send_bytes)
+
+        assert await how_it_ended(socket) == (1014, "the API is gone")
+        await sending.is_over()
+    await all_is_over(app)
+
+
+async def test_an_api_that_answers_no_ping_is_a_bad_gateway(
+    app: RunningApp, api: DemoApi, browser: Browser, session: Session
+):
+    api.holds["message"] = asyncio.Event()
+    async with opened(browser, "/attentive/socket") as socket:
+        await socket.send_str("It does not even read any more")
+
+        assert await how_it_ended(socket) == (1014, "the API is gone")
+    await all_is_over(app)
+
+
+# The end
+
+
+@pytest.mark.parametrize("ending", [(1000, ""), (1001, "left"), (3000, "é"), (4999, "x" * 123)])
+async def test_the_api_is_told_how_the_browser_closed_it(
+    ending: tuple[int, str], api: DemoApi, browser: Browser, session: Session
+):
+    async with opened(browser, PATH) as socket:
+        there = await the_apis_end(api)
+        await socket.close(code=ending[0], message=ending[1].encode())
+        await until(lambda: there.is_over)
+
+    assert (there.close_code, there.close_reason or "") == ending
+
+
+@pytest.mark.parametrize("ending", [(1000, ""), (1011, "a bug"), (3000, "é"), (4401, "x" * 123)])
+async def test_the_browser_is_told_how_the_api_closed_it(
+    ending: tuple[int, str], api: DemoApi, browser: Browser, session: Session
+):
+    async with opened(browser, PATH) as socket:
+        (await the_apis_end(api)).close(*ending)
+
+        assert await how_it_ended(socket) == ending
+
+
+async def test_an_api_that_closes_it_without_a_word_has_nothing_to_complain_about(
+    api: DemoApi, browser: Browser, session: Session
+):
+    async with opened(browser, PATH) as socket:
+        (await the_apis_end(api)).close()
+
+        assert await how_it_ended(socket) == (1000, "")
+
+
+async def test_a_browser_that_disappears_has_gone_away(api: DemoApi, browser: Browser, session: Session):
+    async with opened(browser, PATH) as socket:
+        there = await the_apis_end(api)
+        cut(socket)
+        await until(lambda: there.is_over)
+
+    assert there.close_code == 1001
+
+
+async def test_an_api_that_disappears_is_a_bad_gateway(api: DemoApi, browser: Browser, session: Session):
+    async with opened(browser, PATH) as socket:
+        (await the_apis_end(api)).ws_connection.stream.close()
+
+        assert await how_it_ended(socket) == (1014, "the API is gone")
+
+
+async def test_both_sides_are_closed_when_the_user_has_signed_out(
+    api: DemoApi, browser: Browser, session: Session
+):
+    async with opened(browser, "/impatient/socket") as socket:
+        there = await the_apis_end(api)
+        await browser.logout()
+
+        assert await how_it_ended(socket) == (4401, "the session is over")
+        await until(lambda: there.is_over)
+    assert there.close_code == 4401
+
+
+async def test_the_api_is_told_at_once_even_if_the_browser_does_not_answer(
+    api: DemoApi, browser: Browser, session: Session
+):
+    async with opened(browser, "/impatient/socket", autoclose=False) as socket:
+        there = await the_apis_end(api)
+        await browser.logout()
+        await until(lambda: there.is_over)
+        await socket.send_str("too late")
+
+    assert there.heard == []
+
+
+async def test_both_sides_are_closed_when_the_process_stops(
+    app: RunningApp, api: DemoApi, browser: Browser, session: Session
+):
+    async with opened(browser, PATH) as socket:
+        there = await the_apis_end(api)
+        app.services.stopping.set()
+
+        assert await how_it_ended(socket) == (1001, "the server is about to stop")
+        await until(lambda: there.is_over)
+    await all_is_over(app)
+
+
+async def test_a_browser_that_disappears_while_the_api_talks_is_no_failure(
+    app: RunningApp, api: DemoApi, browser: Browser, session: Session, caplog: pytest.LogCaptureFixture
+):
+    async with opened(browser, PATH) as socket:
+        there = await the_apis_end(api)
+        sending = Sending(lambda message: there.write_message(message, binary=True))
+        await until(lambda: sending.sent > 1)
+        cut(socket)
+        await sending.is_over()
+        await all_is_over(app)
+
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+async def test_nobody_waits_long_for_an_api_that_does_not_take_leave(
+    api: DemoApi, browser: Browser, session: Session
+):
+    api.holds["message"] = asyncio.Event()
+    async with opened(browser, "/impatient/socket") as socket:
+        there = await the_apis_end(api)
+        await socket.send_str("It does not even read any more")
+        await until(lambda: there.heard != [])
+        sending = Sending(lambda message: there.write_message(message, binary=True))
+        await comes_to_rest(lambda: sending.sent)
+        cut(socket)
+        await sending.is_over()
+
+    await until(lambda: "RemoteSocket._pass_on" not in str(asyncio.all_tasks()))
+    api.holds["message"].set()
+    await until(lambda: there.is_over)
+
+
+async def by_the_browser(socket: ClientWebSocketResponse, api: DemoApi) -> None:
+    await socket.close()
+
+
+async def by_the_api(socket: ClientWebSocketResponse, api: DemoApi) -> None:
+    (await the_apis_end(api)).close(1000)
+
+
+async def by_a_lost_browser(socket: ClientWebSocketResponse, api: DemoApi) -> None:
+    cut(socket)
+
+
+async def by_a_lost_api(socket: ClientWebSocketResponse, api: DemoApi) -> None:
+    (await the_apis_end(api)).ws_connection.stream.close()
+
+
+def cut(socket: ClientWebSocketResponse) -> None:
+    socket._response.connection.transport.abort()
+
+
+@pytest.mark.parametrize("closed", [by_the_browser, by_the_api, by_a_lost_browser, by_a_lost_api])
+async def test_nothing_stays_behind_when_it_is_closed(
+    closed: Any, app: RunningApp, api: DemoApi, browser: Browser, session: Session
+):
+    before = asyncio.all_tasks()
+    async with opened(browser, PATH) as socket:
+        await the_apis_end(api)
+        await closed(socket, api)
+        assert (await socket.receive()).type in (WSMsgType.CLOSE, WSMsgType.CLOSED, WSMsgType.ERROR)
+    await all_is_over(app)
+
+    await until(lambda: api.sockets[0].is_over)
+    await until(lambda: asyncio.all_tasks() <= before)
+
+
+async def test_the_log_says_how_it_ended_and_nothing_of_what_was_said(
+    app: RunningApp, api: DemoApi, browser: Browser, session: Session, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.INFO)
+    async with opened(browser, f"{PATH}?secret") as socket:
+        await socket.send_str("secret")
+        (await the_apis_end(api)).close(4000, "secret")
+        await until(lambda: bool(api.sockets[0].is_over))
+        await socket.receive()
+        await socket.receive()
+    await all_is_over(app)
+    logged = [vars(record) for record in caplog.records if record.name.startswith("app.")]
+
+    assert [line["message"] for line in logged] == ["request answered", "socket closed"]
+    assert logged[-1]["close_code"] == 4000
+    assert "secret" not in str(logged)
