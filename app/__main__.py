@@ -1,10 +1,10 @@
-"""`python -m app`: serve, or run a command of the operator."""
+"""`python -m app`: serve, or run a command (`python -m app --help`)."""
 
 import sys
 
-from app.bff.cli import main
-from app.main import routes
+from app.bff import run
+from app.main import ROUTES, lifespan
 from app.settings import Settings
 
 if __name__ == "__main__":
-    sys.exit(main(Settings, routes))
+    sys.exit(run(Settings, ROUTES, lifespan))

@@ -1,14 +1,25 @@
-"""Yours: the routes of your pages. Those under /bff are in `app/bff/server.py`."""
+"""The routes of your pages, and what lives as long as the process."""
 
 from __future__ import annotations
 
-from tornado.web import url
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
+from app.bff import Services, url
 from app.handlers.pages import Account, Home, SessionsPage, SignedOut
 
-routes = [
+ROUTES = [
     url(r"/", Home),
     url(r"/account", Account),
     url(r"/sessions", SessionsPage),
     url(r"/signed-out", SignedOut),
 ]
+
+
+@asynccontextmanager
+async def lifespan(services: Services) -> AsyncIterator[None]:
+    """Open here what lives as long as the process, such as a database pool, and close it after `yield`.
+
+    What you yield is `self.state` in every handler.
+    """
+    yield None

@@ -1,16 +1,22 @@
-"""Yours: the APIs that this application calls, and settings of its own."""
+"""The APIs that this application calls, and settings of its own."""
 
 from __future__ import annotations
 
-from app.bff.settings.load import BffSettings, HttpClientSettings, RemoteApiSettings
+from app.bff import BffSettings, HttpClientSettings, RemoteApiSettings
 
-__all__ = ["HTTP_CLIENTS", "HttpClientSettings", "RemoteApiSettings", "Settings"]
-
-# BFF_HTTP_CLIENTS (JSON, the same shape) adds to these or replaces them.
+# Clients by name. BFF_HTTP_CLIENTS (JSON, the same shape) adds to them, or replaces one of the same name.
 HTTP_CLIENTS = {
     "apiClient": HttpClientSettings(base_url="http://127.0.0.1:8890/api/", token="user"),
 }
 
+# Paths that are forwarded to a named client. BFF_REMOTE_APIS (JSON, the same shape) adds to them, or replaces
+# one of the same path.
+REMOTE_APIS: list[RemoteApiSettings] = []
+
 
 class Settings(BffSettings):
-    named_in_code = HTTP_CLIENTS
+    """Fields that you add here are read from the environment and from `.env`, as BFF_NAME."""
+
+    default_http_clients = HTTP_CLIENTS
+    default_remote_apis = REMOTE_APIS
+    page_layout = "base.html"

@@ -13,31 +13,32 @@ from collections.abc import Callable
 from app.bff.commands.command_line import command_line
 from app.bff.errors import SettingsError
 from app.bff.processes import listening, supervise
-from app.bff.server import Routes, serve
+from app.bff.server import Lifespan, Routes, no_lifespan, serve
 from app.bff.settings.load import BffSettings
 from app.bff.telemetry.logs import configure_logging
 
 
-def main(kind: type[BffSettings], pages: Routes) -> int:
-    wanted = command_line().parse_args()
+def run(settings_class: type[BffSettings], routes: Routes, lifespan: Lifespan = no_lifespan) -> int:
+    """Serve, or run the command that the command line names; return the exit code."""
+    args = command_line().parse_args()
     try:
-        settings = kind.load()
-        return run_command(settings, wanted) if wanted.module else run(settings, pages)
+        settings = settings_class.load()
+        return run_command(settings, args) if args.module else run_server(settings, routes, lifespan)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
 
 
-def run_command(settings: BffSettings, wanted: Namespace) -> int:
+def run_command(settings: BffSettings, args: Namespace) -> int:
     """Run a command, imported only now. It says itself what there is to say, so the log is silent."""
     logging.basicConfig(handlers=[logging.NullHandler()])
     try:
-        return int(asyncio.run(importlib.import_module(wanted.module).run(settings, wanted)))
+        return int(asyncio.run(importlib.import_module(args.module).run(settings, args)))
     except KeyboardInterrupt:
         return 130  # as of any program that Ctrl-C has ended
 
 
-def run(settings: BffSettings, pages: Routes) -> int:
+def run_server(settings: BffSettings, routes: Routes, lifespan: Lifespan) -> int:
     try:
         sockets = listening(settings.port, settings.address, settings.processes)
     except OSError as error:
@@ -49,7 +50,7 @@ def run(settings: BffSettings, pages: Routes) -> int:
         return own_or_exit_code
     collect_garbage_rarely()
     with asyncio.Runner(loop_factory=fastest_loop()) as runner:
-        runner.run(serve(settings, own_or_exit_code, pages))
+        runner.run(serve(settings, own_or_exit_code, routes, lifespan))
     return 0
 
 

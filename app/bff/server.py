@@ -6,7 +6,8 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from tornado.httpserver import HTTPServer
@@ -42,7 +43,13 @@ _DRAIN_SECONDS = 30
 _STORE_RETRY_SECONDS = 5
 
 
-Routes = Sequence[Any]
+Routes = Sequence[Any]  # of Tornado: `url(…)`, or tuples
+Lifespan = Callable[[Services], AbstractAsyncContextManager[Any]]
+
+
+@asynccontextmanager
+async def no_lifespan(services: Services) -> AsyncIterator[None]:
+    yield None
 
 
 def bff_routes(services: Services) -> list[Any]:
@@ -88,12 +95,13 @@ class WebSocketToRemoteApi(Matcher):
 class BffApplication(Application):
     """Tornado's application, with our routes, headers and log lines."""
 
-    def __init__(self, services: Services, pages: Routes) -> None:
+    def __init__(self, services: Services, routes: Routes, state: Any) -> None:
         self._services = services
         self._asked_all_day = fast_path_routers(services)
         super().__init__(
-            [*bff_routes(services), *pages],
+            [*bff_routes(services), *routes],
             services=services,
+            state=state,
             default_handler_class=NotFound,
             static_path=str(PROJECT / "static"),
             static_handler_class=Static,
@@ -112,38 +120,48 @@ class BffApplication(Application):
         log_access(self._services, handler.request, handler.get_status(), handler.request.request_time())
 
 
-def make_app(services: Services, pages: Routes) -> BffApplication:
-    return BffApplication(services, pages)
+def make_app(services: Services, routes: Routes, state: Any = None) -> BffApplication:
+    return BffApplication(services, routes, state)
 
 
-async def serve(settings: BffSettings, sockets: list[socket.socket], pages: Routes) -> None:
+async def serve(
+    settings: BffSettings, sockets: list[socket.socket], routes: Routes, lifespan: Lifespan = no_lifespan
+) -> None:
     """Answer requests on `sockets` until SIGTERM or SIGINT, then finish those that are under way."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with running_services(settings) as services:
         services.clients.check(TypedClient.__subclasses__())
-        server = HTTPServer(
-            make_app(services, pages),
-            max_body_size=MAX_BODY_BYTES,
-            idle_connection_timeout=_IDLE_SECONDS,
-            body_timeout=_BODY_SECONDS,
-        )
-        server.add_sockets(sockets)
-        log.info(
-            "listening", extra={"url": settings.base_url, "address": settings.address, "port": settings.port}
-        )
-        in_background = [
-            asyncio.create_task(_warm_up(services)),
-            asyncio.create_task(services.revocation.run()),
-        ]
-        await stop.wait()
-        services.stopping.set()
-        for task in in_background:
-            task.cancel()
-        server.stop()
-        await _drained(services)
-        await server.close_all_connections()
+        async with lifespan(services) as state:
+            await _serve(services, sockets, make_app(services, routes, state), stop)
+
+
+async def _serve(
+    services: Services, sockets: list[socket.socket], application: Application, stop: asyncio.Event
+) -> None:
+    settings = services.settings
+    server = HTTPServer(
+        application,
+        max_body_size=MAX_BODY_BYTES,
+        idle_connection_timeout=_IDLE_SECONDS,
+        body_timeout=_BODY_SECONDS,
+    )
+    server.add_sockets(sockets)
+    log.info(
+        "listening", extra={"url": settings.base_url, "address": settings.address, "port": settings.port}
+    )
+    in_background = [
+        asyncio.create_task(_warm_up(services)),
+        asyncio.create_task(services.revocation.run()),
+    ]
+    await stop.wait()
+    services.stopping.set()
+    for task in in_background:
+        task.cancel()
+    server.stop()
+    await _drained(services)
+    await server.close_all_connections()
 
 
 async def _warm_up(services: Services) -> None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.bff.clients.registry import API_ERRORS, TypedClient
-from app.bff.handlers.base import BaseHandler, authenticated
-from app.bff.handlers.session import claim_entries, session_entries
-from app.bff.handlers.web import login_url
-from app.bff.web.return_paths import local_path
+from app.bff import (
+    API_ERRORS,
+    BaseHandler,
+    TypedClient,
+    authenticated,
+    claim_entries,
+    local_path,
+    login_url,
+    session_entries,
+)
 
 
 class Home(BaseHandler):

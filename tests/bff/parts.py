@@ -28,7 +28,7 @@ from app.bff.sessions.interfaces import SessionStore
 from app.bff.sessions.session import Session, session_ref
 from app.bff.tokens.revocation import Revocation
 from app.bff.tokens.user import UserTokens
-from app.main import routes
+from app.main import ROUTES
 from app.settings import Settings
 
 CLIENT_ID, CLIENT_SECRET = "app", "s:e%c+r e&t"
@@ -92,7 +92,7 @@ async def running_app(
         **settings,
     }
     async with running_services(a_settings(**chosen), clock=clock) as services:
-        tornado = make_app(services, routes)
+        tornado = make_app(services, ROUTES)
         server = HTTPServer(tornado, max_body_size=MAX_BODY_BYTES)
         server.add_sockets([socket])
         yield RunningApp(base_url, services, tornado)

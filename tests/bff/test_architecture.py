@@ -267,7 +267,7 @@ def test_there_is_a_route(path: str):
 
 
 def test_an_application_is_made_from_services_alone():
-    assert list(inspect.signature(make_app).parameters) == ["services", "pages"]
+    assert list(inspect.signature(make_app).parameters) == ["services", "routes", "state"]
 
 
 def test_every_error_tells_the_browser_a_status_a_code_and_a_title():

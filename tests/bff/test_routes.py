@@ -19,7 +19,7 @@ from app.bff.handlers.login import Callback, Login, SilentLogin
 from app.bff.handlers.logout import Logout, LogoutCallback
 from app.bff.server import bff_routes
 from app.bff.web.cross_origin import CSRF_HEADER
-from app.main import routes
+from app.main import ROUTES as PAGES
 from tests.bff.parts import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -59,7 +59,7 @@ def kind_of(handler: Any) -> str:
 
 
 SERVICES: Any = SimpleNamespace(settings=a_settings(**REMOTE))  # no others are needed to list the routes
-ROUTES = {path_of(rule): kind_of(rule.target) for rule in [*bff_routes(SERVICES), *routes]}
+ROUTES = {path_of(rule): kind_of(rule.target) for rule in [*bff_routes(SERVICES), *PAGES]}
 ROUTES |= {"/api/echo": "data", "/bff/forward-auth": "proxy"}  # `fast_path_routers`
 
 

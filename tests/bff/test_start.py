@@ -79,12 +79,12 @@ async def test_a_password_that_breaks_the_address_of_the_store_is_not_shown(
 async def test_a_typed_client_with_a_misspelt_name_stops_the_start(tmp_path: Path):
     (tmp_path / "misspelt.py").write_text(
         "from app.bff import TypedClient\n"
-        "from app.bff.cli import main\n"
-        "from app.main import routes\n"
+        "from app.bff.cli import run\n"
+        "from app.main import ROUTES\n"
         "from app.settings import Settings\n"
         "class Orders(TypedClient):\n"
         "    name = 'apiCleint'\n"
-        "raise SystemExit(main(Settings, routes))\n"
+        "raise SystemExit(run(Settings, ROUTES))\n"
     )
     async with running("misspelt", tmp_path, **app_settings()) as app:
         assert await app.exits() == 2

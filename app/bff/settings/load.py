@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -44,7 +44,10 @@ class BffSettings(BaseSettings):
         env_prefix=_PREFIX, env_file=".env", extra="ignore", frozen=True, validate_default=True
     )
 
-    named_in_code: ClassVar[Mapping[str, HttpClientSettings]] = {}  # see app/settings.py
+    # What a subclass names in code: BFF_HTTP_CLIENTS and BFF_REMOTE_APIS add to it.
+    default_http_clients: ClassVar[Mapping[str, HttpClientSettings]] = {}
+    default_remote_apis: ClassVar[Sequence[RemoteApiSettings]] = ()
+    page_layout: ClassVar[str] = "bff/layout.html"  # the template that the engine's own pages extend
 
     debug: bool = False
     app_name: str = Field(default_factory=_project_name)
@@ -156,14 +159,18 @@ class BffSettings(BaseSettings):
 
     @field_validator("http_clients", mode="before")
     @classmethod
-    def _with_those_of_this_file(cls, value: Any) -> Any:
+    def _with_the_clients_in_code(cls, value: Any) -> Any:
         given = from_json(value)
-        return {**cls.named_in_code, **given} if isinstance(given, dict) else given
+        return {**cls.default_http_clients, **given} if isinstance(given, dict) else given
 
     @field_validator("remote_apis", mode="before")
     @classmethod
-    def _json(cls, value: Any) -> Any:
-        return from_json(value)
+    def _with_the_apis_in_code(cls, value: Any) -> Any:
+        given = from_json(value)
+        if not isinstance(given, list | tuple):
+            return given
+        paths = {api.get("path") if isinstance(api, dict) else getattr(api, "path", None) for api in given}
+        return [*(api for api in cls.default_remote_apis if api.path not in paths), *given]
 
     @field_validator("remote_apis")
     @classmethod
