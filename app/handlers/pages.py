@@ -77,4 +77,6 @@ class SignedOut(BaseHandler):
             self.redirect(return_path)
         else:
             reason = self.params.get("reason")
-            self.render_page("signed_out.html", reason=reason, login_url=login_url(return_path, self.demands))
+            self.render_page(
+                "signed_out.html", reason=reason, login_url=login_url(return_path, self.login_requirements)
+            )

@@ -7,12 +7,12 @@ from yarl import URL
 
 from app.bff.errors import BadRequest
 from app.bff.proxy.rules import (
-    close_code_to_pass_on,
     downstream_headers,
+    forwardable_close_code,
+    handshake_error_status,
     offered_subprotocols,
     opens_websocket,
     route_for,
-    status_of_refusal,
     upstream_headers,
     upstream_path,
 )
@@ -186,22 +186,22 @@ def test_no_subprotocol_may_be_offered():
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 499, 503, 504])
 def test_what_an_api_means_by_refusing_a_websocket_the_browser_is_told(status):
-    assert status_of_refusal(status) == status
+    assert handshake_error_status(status) == status
 
 
 @pytest.mark.parametrize("status", [101, 200, 204, 302, 500, 502, 599])
 def test_an_api_that_answers_a_handshake_with_nonsense_is_a_bad_gateway(status):
-    assert status_of_refusal(status) == 502
+    assert handshake_error_status(status) == 502
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1003, 1007, 1011, 1014, 3000, 4401, 4999])
 def test_a_close_code_is_passed_on(code):
-    assert close_code_to_pass_on(code, otherwise=1001) == code
+    assert forwardable_close_code(code, otherwise=1001) == code
 
 
 @pytest.mark.parametrize("code", [None, 0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535])
 def test_a_close_code_that_nobody_may_send_is_replaced(code):
-    assert close_code_to_pass_on(code, otherwise=1001) == 1001
+    assert forwardable_close_code(code, otherwise=1001) == 1001
 
 
 HOP_BY_HOP = [

@@ -17,7 +17,7 @@ def a_body(*, max_bytes: int = 100, stall_seconds: float = 10) -> RequestBody:
 
 async def sent(body: RequestBody, *chunks: bytes) -> None:
     """What Tornado does with it."""
-    await body.wanted()
+    await body.requested()
     for chunk in chunks:
         await body.put(chunk)
     body.end()
@@ -69,11 +69,11 @@ def test_a_body_whose_end_is_in_doubt_has_no_length(headers: dict[str, str]):
 
 async def test_nothing_is_read_before_somebody_takes_it():
     body = a_body()
-    wanted = asyncio.create_task(body.wanted())
+    requested = asyncio.create_task(body.requested())
     await asyncio.sleep(0)
-    before = wanted.done()
+    before = requested.done()
     taker = asyncio.create_task(body.read())
-    await wanted
+    await requested
 
     assert not before
     taker.cancel()
@@ -142,15 +142,15 @@ async def test_a_body_that_nobody_takes_any_more_stops_nobody():
     body = a_body()
     putting = asyncio.create_task(body.put(b"a"))
     await asyncio.sleep(0)
-    body.let_go()
+    body.release()
 
     await putting
-    await body.wanted()
+    await body.requested()
 
 
 async def test_what_comes_after_that_stops_nobody_either():
     body = a_body()
-    body.let_go()
+    body.release()
 
     async with asyncio.timeout(1):
         await sent(body, b"a", b"b")

@@ -12,7 +12,7 @@ class AuthHandler(BaseHandler):
 
     @property
     def login_url(self) -> str:
-        return login_url(self.return_path, self.demands)
+        return login_url(self.return_path, self.login_requirements)
 
     def try_again_url(self, status_code: int, error: BaseException | None) -> str | None:
         return None if isinstance(error, WrongSid) else self.login_url

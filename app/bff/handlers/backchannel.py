@@ -33,7 +33,7 @@ class BackChannelLogout(WebHandler):
 
     async def post(self) -> None:
         try:
-            await self._end(await self._believed(self._sent()))
+            await self._end(await self._validated_token(self._posted_token()))
         except BadRequest as error:
             log.warning("logout token refused", extra={"reason": str(error)})
             self._refuse(str(error))
@@ -41,7 +41,7 @@ class BackChannelLogout(WebHandler):
             self.clear_header("Content-Type")
             self.finish()
 
-    def _sent(self) -> str:
+    def _posted_token(self) -> str:
         if self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != _FORM:
             raise BadRequest(f"the body must be {_FORM}")
         if len(self.request.body) > _MAX_BYTES:
@@ -51,7 +51,7 @@ class BackChannelLogout(WebHandler):
             raise BadRequest("there is no logout_token")
         return token
 
-    async def _believed(self, token: str) -> LogoutToken:
+    async def _validated_token(self, token: str) -> LogoutToken:
         services = self.services
         settings = services.settings
         try:
@@ -73,12 +73,12 @@ class BackChannelLogout(WebHandler):
         services = self.services
         if await services.replay_cache.has(logout.key):
             raise BadRequest("this logout token has been used")
-        sessions = await self._meant_by(logout)
+        sessions = await self._sessions_named_by(logout)
         await asyncio.gather(*(services.tokens.end(session.ref, Reason.PROVIDER) for session in sessions))
         await services.replay_cache.add(logout.key, until=logout.replay_until)
         log.info("signed out at the provider", extra={"sessions": len(sessions)})
 
-    async def _meant_by(self, logout: LogoutToken) -> list[Session]:
+    async def _sessions_named_by(self, logout: LogoutToken) -> list[Session]:
         """A `sid` means one session of the provider's, and a `sub` beside it must be whose it is (§2.7)."""
         sessions, issuer = self.services.sessions, self.services.settings.issuer
         if logout.sid is None:

@@ -36,7 +36,7 @@ class BaseHandler(WebHandler):
         if session_id:
             self.session = await self.services.load_session(session_id, keep_alive=self.keeps_session_alive)
         elif self._may_lack_its_cookie():
-            self.navigate_same_site(self.here)
+            self.navigate_same_site(self.current_path)
 
     def _may_lack_its_cookie(self) -> bool:
         return (
@@ -120,7 +120,7 @@ class BaseHandler(WebHandler):
 
     def require_authentication(self, demands: AuthenticationRequirements) -> None:
         """Raise NoSession, or InsufficientAuthentication (RFC 9470), unless somebody has signed in so."""
-        self.demands = demands
+        self.login_requirements = demands
         short = unmet_requirement(demands, self.require_session().claims, now=self.services.clock())
         if short:
             raise InsufficientAuthentication(_SHORT[short], demands=demands.params)
@@ -152,7 +152,7 @@ class ApiHandler(BaseHandler):
     @property
     def login_url(self) -> str:
         """The page knows where it wants to come back to, the API it calls does not."""
-        return login_url(None, self.demands)
+        return login_url(None, self.login_requirements)
 
     async def prepare(self) -> None:
         self.check_csrf()

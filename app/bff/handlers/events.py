@@ -30,52 +30,52 @@ class Events(ApiHandler):
     stall_seconds: float = 30  # a browser that takes nothing for so long is gone
 
     session: Session
-    _news: EndSignal | None = None
-    _warned_of: float | None = None  # an end, in seconds since the epoch
+    _signal: EndSignal | None = None
+    _warned_expiry: float | None = None  # an end, in seconds since the epoch
 
     @authenticated
     async def get(self) -> None:
         self.set_header("Content-Type", "text/event-stream")
         self.set_header("X-Accel-Buffering", "no")
         self.set_header("Connection", "close")  # so nobody connects again to a process that stops
-        with self.services.endings.listening(self.session.ref) as self._news, suppress(StreamClosedError):
-            await self._stream(self._news)
+        with self.services.endings.listening(self.session.ref) as self._signal, suppress(StreamClosedError):
+            await self._stream(self._signal)
 
     def on_connection_close(self) -> None:
-        if self._news and not self._news.done():
-            self._news.set_result(None)
+        if self._signal and not self._signal.done():
+            self._signal.set_result(None)
 
-    async def _stream(self, news: EndSignal) -> None:
+    async def _stream(self, signal: EndSignal) -> None:
         await self._send(self.comment)  # the browser learns at once that it is connected
-        while not news.done():
-            await asyncio.wait({news}, timeout=self._quiet_seconds)
-            if not news.done():
-                await self._send(await self._next())
-        reason = news.result()
+        while not signal.done():
+            await asyncio.wait({signal}, timeout=self._wait_seconds)
+            if not signal.done():
+                await self._send(await self._next_event())
+        reason = signal.result()
         if reason and reason != Reason.RENEWED:
             await self._send(event("session_ended", reason=reason))
 
     @property
-    def _quiet_seconds(self) -> float:
+    def _wait_seconds(self) -> float:
         """How long to wait if nothing happens; a session is looked at once a second at the most."""
-        return min(self.comment_every_seconds, max(1, self._look_at - self.services.clock()))
+        return min(self.comment_every_seconds, max(1, self._next_check_at - self.services.clock()))
 
-    async def _next(self) -> str:
-        if self._is_early() or not await self._is_still_near_its_end():
+    async def _next_event(self) -> str:
+        if self._is_early() or not await self._expires_soon():
             return self.comment
-        self._warned_of = self.session.expires_at
+        self._warned_expiry = self.session.expires_at
         return event("session_ending", expires_in=int(self.session.expires_at - self.services.clock()))
 
     @property
-    def _look_at(self) -> float:
+    def _next_check_at(self) -> float:
         """When the session has to be looked at: before its end, and at its end if that was told."""
         end = self.session.expires_at
-        return end if end == self._warned_of else end - self.services.lifetime.warning_seconds
+        return end if end == self._warned_expiry else end - self.services.lifetime.warning_seconds
 
     def _is_early(self) -> bool:
-        return self.services.clock() < self._look_at
+        return self.services.clock() < self._next_check_at
 
-    async def _is_still_near_its_end(self) -> bool:
+    async def _expires_soon(self) -> bool:
         """Look at the session again: it may have been extended, and it may be over."""
         with suppress(StoreUnavailable):  # look again in a second
             session = await self.services.sessions.get(self.session.ref)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from app.bff.errors import AppError
 from app.bff.handlers.web import WebHandler
 
-_PATIENCE_SECONDS = 0.8  # whoever asks waits a second, as a rule
+_TIMEOUT_SECONDS = 0.8  # whoever asks waits a second, as a rule
 
 
 class Alive(WebHandler):
@@ -25,7 +25,7 @@ class Ready(WebHandler):
 
     async def get(self) -> None:
         store, provider = await asyncio.gather(
-            _answers(self.services.sessions.ping()), _answers(self.services.provider.metadata())
+            _check(self.services.sessions.ping()), _check(self.services.provider.metadata())
         )
         ready = store == provider == "ok"
         self.set_status(200 if ready else 503)
@@ -34,12 +34,12 @@ class Ready(WebHandler):
         )
 
 
-async def _answers(question: Awaitable[object]) -> str:
+async def _check(check: Awaitable[object]) -> str:
     try:
-        async with asyncio.timeout(_PATIENCE_SECONDS):
-            await question
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            await check
     except AppError as error:
         return error.detail or error.title
     except TimeoutError:
-        return f"no answer within {_PATIENCE_SECONDS} s"
+        return f"no answer within {_TIMEOUT_SECONDS} s"
     return "ok"

@@ -32,7 +32,7 @@ class Login(SilentLoginMixin, AuthHandler):
     """Starts a login attempt; several may be under way, one in each tab."""
 
     async def prepare(self) -> None:
-        self.set_silent(self._asks_for_silence(), path=self._given_path())
+        self.set_silent(self._requests_silent_login(), path=self._requested_return_path())
         await super().prepare()
 
     async def get(self) -> None:
@@ -52,25 +52,25 @@ class Login(SilentLoginMixin, AuthHandler):
             reports=self.is_silent and self.silent_path is None,
         )
         url = await self.services.oidc.login_url(attempt, login_hint=login_hint)
-        self._remember(attempt)
+        self._set_attempt_cookie(attempt)
         self.redirect(url)
 
-    def _asks_for_silence(self) -> bool:
+    def _requests_silent_login(self) -> bool:
         # As it was sent: whatever is wrong with the other parameters, no page may be shown.
         return set(self.request.query_arguments.get("prompt", [])) == {b"none"}
 
-    def _given_path(self) -> str | None:
+    def _requested_return_path(self) -> str | None:
         try:
             return local_path(self.params["returnUrl"]) if "returnUrl" in self.params else None
         except BadRequest:
             return None
 
     async def _check_prompt(self, prompt: str | None) -> None:
-        known = (await self.services.provider.metadata()).prompts or _PROMPTS
-        if prompt is not None and prompt not in known:
-            raise BadRequest(f"prompt must be one of {', '.join(sorted(known))}")
+        allowed = (await self.services.provider.metadata()).prompts or _PROMPTS
+        if prompt is not None and prompt not in allowed:
+            raise BadRequest(f"prompt must be one of {', '.join(sorted(allowed))}")
 
-    def _remember(self, attempt: LoginAttempt) -> None:
+    def _set_attempt_cookie(self, attempt: LoginAttempt) -> None:
         cookies = self.services.cookies
         for name in cookies.oldest_attempts(self.request.cookies):
             self.clear_cookie(name, **cookies.login_cookie_attributes())
@@ -91,7 +91,7 @@ class SilentLogin(Login):
         sent = {name: value for name, value in super().params.items() if name != "returnUrl"}
         return {**sent, "prompt": "none"}
 
-    def _asks_for_silence(self) -> bool:
+    def _requests_silent_login(self) -> bool:
         return True
 
 
@@ -103,19 +103,19 @@ class Callback(SilentLoginMixin, AuthHandler):
 
     async def prepare(self) -> None:
         self.set_silent(is_in_frame(self.request.headers))  # until we know what was attempted
-        self.attempt = attempt = self._known_attempt() if self.request.method == "GET" else None
+        self.attempt = attempt = self._read_attempt() if self.request.method == "GET" else None
         if attempt is not None:
-            self.return_path, self.demands = attempt.return_path, attempt.demands
+            self.return_path, self.login_requirements = attempt.return_path, attempt.demands
             self.set_silent(attempt.is_silent, path=None if attempt.reports else attempt.return_path)
         await super().prepare()
 
     async def get(self) -> None:
         if self.attempt is None:
-            self._goes_nowhere()
+            self._without_attempt()
             return
-        self._forget_attempt()
-        session_id, session = await self._sign_in(self.attempt)
-        await self._begin(self.attempt, session)
+        self._clear_attempt_cookie()
+        session_id, session = await self._redeem_code(self.attempt)
+        await self._start_session(self.attempt, session)
         cookies = self.services.cookies
         self.set_cookie(cookies.session_name, session_id, **cookies.session_attributes())
         if self.is_silent:
@@ -123,7 +123,7 @@ class Callback(SilentLoginMixin, AuthHandler):
         else:
             self.navigate_same_site(self.return_path)
 
-    def _goes_nowhere(self) -> None:
+    def _without_attempt(self) -> None:
         if self.session is None or self.is_silent:
             raise LoginFailed(
                 "This browser remembers no such sign-in: it took too long, or it is done already."
@@ -134,18 +134,18 @@ class Callback(SilentLoginMixin, AuthHandler):
     def _attempt_cookie(self) -> str | None:
         return self.services.cookies.login_name_of(self.params.get("state", ""), self.request.cookies)
 
-    def _known_attempt(self) -> LoginAttempt | None:
+    def _read_attempt(self) -> LoginAttempt | None:
         """Return the attempt that `state` names, if this browser has made it."""
         name = self._attempt_cookie
         if name is None:
             return None
         return LoginAttempt.opened(self.get_cookie(name) or "", self.services.vault, cookie_name=name)
 
-    def _forget_attempt(self) -> None:
+    def _clear_attempt_cookie(self) -> None:
         """An answer counts once."""
         self.clear_cookie(self._attempt_cookie or "", **self.services.cookies.login_cookie_attributes())
 
-    async def _sign_in(self, attempt: LoginAttempt) -> tuple[str, Session]:
+    async def _redeem_code(self, attempt: LoginAttempt) -> tuple[str, Session]:
         services = self.services
         announces_iss = (await services.provider.metadata()).announces_iss
         code = attempt.code(self.params, announces_iss=announces_iss, now=services.clock())
@@ -173,7 +173,7 @@ class Callback(SilentLoginMixin, AuthHandler):
             expires_at=services.lifetime.end(created_at=now, now=now),
         )
 
-    async def _begin(self, attempt: LoginAttempt, session: Session) -> None:
+    async def _start_session(self, attempt: LoginAttempt, session: Session) -> None:
         now = self.services.clock()
         try:
             check_authentication(
@@ -181,30 +181,30 @@ class Callback(SilentLoginMixin, AuthHandler):
             )
             await self._replace_session(attempt, session)
         except (LoginFailed, StoreUnavailable):
-            await self._give_up(attempt, session)
+            await self._discard_session(attempt, session)
             raise
         log.info("session started", extra={"session": short(session.ref)})
 
     async def _replace_session(self, attempt: LoginAttempt, session: Session) -> None:
         await self.services.sessions.create(session)
-        await self._keep_to_limit(session, self._earlier(attempt))
-        for ref in self._earlier(attempt):
-            await self._end_earlier(ref, session)
+        await self._enforce_session_limit(session, self._replaced_refs(attempt))
+        for ref in self._replaced_refs(attempt):
+            await self._end_replaced(ref, session)
 
-    async def _end_earlier(self, ref: str, session: Session) -> None:
+    async def _end_replaced(self, ref: str, session: Session) -> None:
         earlier, end = await self.services.sessions.get(ref), self.services.tokens.end
         if earlier and (earlier.issuer, earlier.subject) == (session.issuer, session.subject):
             await end(ref, Reason.RENEWED, revoke=False)
         else:
             await end(ref, Reason.SIGNED_IN_AGAIN)
 
-    async def _keep_to_limit(self, session: Session, leaving: Set[str]) -> None:
+    async def _enforce_session_limit(self, session: Session, replaced: Set[str]) -> None:
         settings = self.services.settings
         if not settings.max_sessions_per_user:
             return
         of_user = await self.services.sessions.of_user(session.issuer, session.subject)
-        staying = [other for other in of_user if other.ref not in leaving]
-        surplus = excess_sessions(settings.max_sessions_per_user, staying, settings.too_many_sessions)
+        remaining = [other for other in of_user if other.ref not in replaced]
+        surplus = excess_sessions(settings.max_sessions_per_user, remaining, settings.too_many_sessions)
         end = self.services.tokens.end
         await asyncio.gather(
             *(end(other.ref, Reason.TOO_MANY) for other in surplus if other.ref != session.ref)
@@ -214,13 +214,13 @@ class Callback(SilentLoginMixin, AuthHandler):
                 "You are signed in in too many other places. Please sign out in one of them first."
             )
 
-    async def _give_up(self, attempt: LoginAttempt, session: Session) -> None:
+    async def _discard_session(self, attempt: LoginAttempt, session: Session) -> None:
         """Revoke what nobody will ever use, unless an earlier session may live on the same grant."""
         with suppress(StoreUnavailable):
             await self.services.tokens.end(session.ref, Reason.TOO_MANY, revoke=False)
-        if not self._earlier(attempt):
+        if not self._replaced_refs(attempt):
             await self.services.revocation.revoke_best_effort(session)
 
-    def _earlier(self, attempt: LoginAttempt) -> set[str]:
+    def _replaced_refs(self, attempt: LoginAttempt) -> set[str]:
         """Return the refs of the sessions that this login puts an end to."""
         return {ref for ref in (attempt.replaces, self.session and self.session.ref) if ref}

@@ -14,22 +14,22 @@ from app.bff.paths import LOGOUT_PATH
 from app.bff.sessions.session import Reason
 from app.bff.web.return_paths import local_path
 
-_FITS_A_COOKIE = 2500  # letters; sealed they are a third more, and browsers drop a cookie beyond 4096
+_MAX_COOKIE_VALUE = 2500  # letters; sealed they are a third more, and browsers drop a cookie beyond 4096
 
 
 class LogoutHandler(AuthHandler):
-    """What the way out and the way back have in common: a sealed cookie that remembers the way."""
+    """Shared by both steps of a logout: a sealed cookie carries state from the first to the second."""
 
-    def remember(self, **way: str) -> None:
+    def set_logout_cookie(self, **saved: str) -> None:
         name = self.services.cookies.logout_name
         self.set_cookie(
             name,
-            self.services.vault.seal_json(way, place=name),
+            self.services.vault.seal_json(saved, place=name),
             max_age=ATTEMPT_SECONDS,
             **self.services.cookies.login_cookie_attributes(),
         )
 
-    def remembered(self) -> dict[str, str]:
+    def read_logout_cookie(self) -> dict[str, str]:
         name = self.services.cookies.logout_name
         try:
             return dict(self.services.vault.open_json(self.get_cookie(name) or "", place=name))
@@ -43,7 +43,9 @@ class Logout(LogoutHandler):
     async def get(self) -> None:
         return_path = local_path(self.params.get("returnUrl"))
         if self.session is None:
-            self.redirect(self.remembered().get("provider_url") or await self._already_over(return_path))
+            self.redirect(
+                self.read_logout_cookie().get("provider_url") or await self._url_without_session(return_path)
+            )
             return
         if not hmac.compare_digest(self.params.get("sid", "").encode(), self.session.sid.encode()):
             raise WrongSid("The link to sign out was not one of ours. Please use the one on our pages.")
@@ -58,10 +60,10 @@ class Logout(LogoutHandler):
         """
         self.check_csrf()
         return_path = local_path(self.params.get("returnUrl"))
-        goes_on = await self._ended_by_script(return_path)
-        self.finish({"url": LOGOUT_PATH if goes_on else return_path})
+        provider_logs_out = await self._end_by_script(return_path)
+        self.finish({"url": LOGOUT_PATH if provider_logs_out else return_path})
 
-    async def _ended_by_script(self, return_path: str) -> bool:
+    async def _end_by_script(self, return_path: str) -> bool:
         """End the session, and say whether there is one at the provider that has to end too."""
         if self.session is not None:
             return await self._end(return_path, by_script=True) is not None
@@ -78,14 +80,14 @@ class Logout(LogoutHandler):
         """
         assert self.session is not None
         issuer, subject, sid = self.session.issuer, self.session.subject, self.session.sid
-        same = await self.services.sessions.of_sid(issuer, sid)
-        refs = {self.session.ref, *(other.ref for other in same if other.subject == subject)}
+        same_sid = await self.services.sessions.of_sid(issuer, sid)
+        refs = {self.session.ref, *(other.ref for other in same_sid if other.subject == subject)}
         await asyncio.gather(*(self.services.tokens.end(ref, Reason.SIGNED_OUT) for ref in refs))
         self.clear_session_cookie()
         self.set_header("Clear-Site-Data", '"cache", "storage"')
         return await self._provider_url(return_path, self.session.tokens.id_token, by_script=by_script)
 
-    async def _already_over(self, return_path: str) -> str:
+    async def _url_without_session(self, return_path: str) -> str:
         """Whoever clicks on our link wants to be signed out at the provider too, which asks them itself."""
         if "sid" not in self.params:
             return return_path
@@ -103,10 +105,10 @@ class Logout(LogoutHandler):
             return None
         if url is None:
             return None
-        if by_script and id_token and len(url) + len(return_path) > _FITS_A_COOKIE:
+        if by_script and id_token and len(url) + len(return_path) > _MAX_COOKIE_VALUE:
             return await self._provider_url(return_path, None, by_script=True)
-        waits = {"provider_url": url} if by_script else {}
-        self.remember(state=state, return_path=return_path, **waits)
+        for_get = {"provider_url": url} if by_script else {}
+        self.set_logout_cookie(state=state, return_path=return_path, **for_get)
         return url
 
 
@@ -116,7 +118,9 @@ class LogoutCallback(LogoutHandler):
     retry_for_strict_cookies = False
 
     def get(self) -> None:
-        way, cookies = self.remembered(), self.services.cookies
+        saved, cookies = self.read_logout_cookie(), self.services.cookies
         self.clear_cookie(cookies.logout_name, **cookies.login_cookie_attributes())
-        known = hmac.compare_digest(way.get("state", "").encode(), self.params.get("state", "").encode())
-        self.redirect(way["return_path"] if way and known else "/")
+        state_matches = hmac.compare_digest(
+            saved.get("state", "").encode(), self.params.get("state", "").encode()
+        )
+        self.redirect(saved["return_path"] if saved and state_matches else "/")

@@ -17,7 +17,7 @@ from app.bff.web.user_agents import describe_user_agent
 Entry = dict[str, Any]
 
 # Claims that are about the id token and say nothing of the user.
-_OF_THE_TOKEN = {"iss", "aud", "azp", "exp", "iat", "nbf", "jti", "nonce", "at_hash", "c_hash", "s_hash"}
+_TOKEN_CLAIMS = {"iss", "aud", "azp", "exp", "iat", "nbf", "jti", "nonce", "at_hash", "c_hash", "s_hash"}
 
 
 class User(ApiHandler):
@@ -101,7 +101,7 @@ def session_entries(sessions: Sequence[Session], *, current: Session) -> list[En
 def claim_entries(claims: Mapping[str, Any]) -> Iterator[Entry]:
     """Yield the claims about the user: an array as repeated entries, an object as JSON text."""
     for name, value in claims.items():
-        if name not in _OF_THE_TOKEN:
+        if name not in _TOKEN_CLAIMS:
             for member in value if isinstance(value, list) else [value]:
                 yield {
                     "type": name,

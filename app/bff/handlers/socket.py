@@ -19,12 +19,12 @@ from app.bff.web.cross_origin import socket_refusal
 
 log = logging.getLogger(__name__)
 
-Ending = tuple[int, str]  # a close code (RFC 6455 §7.4) and a reason
-SESSION_OVER: Ending = (4401, "the session is over")
-GOING_AWAY: Ending = (1001, "the server is about to stop")
-FAILED: Ending = (1011, "something went wrong")
+CloseFrame = tuple[int, str]  # a close code (RFC 6455 §7.4) and a reason
+SESSION_OVER: CloseFrame = (4401, "the session is over")
+GOING_AWAY: CloseFrame = (1001, "the server is about to stop")
+FAILED: CloseFrame = (1011, "something went wrong")
 # Those after which the page only has to connect again.
-_ENDINGS = {None: GOING_AWAY, Reason.RENEWED: (1001, "a new session has taken its place")}
+_CLOSE_BY_REASON = {None: GOING_AWAY, Reason.RENEWED: (1001, "a new session has taken its place")}
 
 
 class SocketHandler(BaseHandler, WebSocketHandler):
@@ -44,7 +44,7 @@ class SocketHandler(BaseHandler, WebSocketHandler):
     ping_interval: float = 30  # a browser that has not answered by the next one is gone
     max_message_size = 1024 * 1024  # in bytes; a larger message closes the socket with 1009
 
-    _our_code: int | None = None
+    _sent_close_code: int | None = None
 
     async def prepare(self) -> None:
         refusal = socket_refusal(self.request.headers, self.services.settings.base_url)
@@ -59,49 +59,49 @@ class SocketHandler(BaseHandler, WebSocketHandler):
 
     async def get(self, *args: Any, **kwargs: Any) -> None:
         """Shake hands, and return when the socket is closed."""
-        watching = asyncio.create_task(self._watch())
-        self.services.in_flight_requests.add(watching)  # the request itself ends with the handshake
+        watcher = asyncio.create_task(self._watch())
+        self.services.in_flight_requests.add(watcher)  # the request itself ends with the handshake
         try:
             await super().get(*args, **kwargs)
         finally:
-            watching.cancel()
-            self.services.in_flight_requests.discard(watching)
+            watcher.cancel()
+            self.services.in_flight_requests.discard(watcher)
         if self.get_status() == 101:
-            extra = {"path": self.request.path, "close_code": self._our_code or self.close_code}
+            extra = {"path": self.request.path, "close_code": self._sent_close_code or self.close_code}
             log.info("socket closed", extra=extra)
 
     def close(self, code: int | None = None, reason: str | None = None) -> None:
         if self.ws_connection:
-            self._our_code = code
+            self._sent_close_code = code
         super().close(code, reason)
 
     async def _watch(self) -> None:
         if self.ws_connection:
             self.set_nodelay(True)  # a small message waits for no other
         try:
-            ending = await self._why_to_close()
+            close_frame = await self._wait_for_close()
         except Exception as error:  # a socket that nobody watches must not stay open
-            ending = self._failed(error)
-        self.close(*ending)
+            close_frame = self._failed(error)
+        self.close(*close_frame)
 
-    def _failed(self, error: Exception) -> Ending:
+    def _failed(self, error: Exception) -> CloseFrame:
         log_failure(self.request.path, error)
         return FAILED
 
-    async def _why_to_close(self) -> Ending:
+    async def _wait_for_close(self) -> CloseFrame:
         ref = self.session.ref if self.session else None
-        with self.services.endings.listening(ref) as news:
-            while not news.done():
-                await asyncio.wait({news}, timeout=self.look_again_seconds)
-                if not news.done() and await self.session_is_over():
-                    return await self._why_it_is_over(ref, news)
-            return _ENDINGS.get(news.result(), SESSION_OVER)
+        with self.services.endings.listening(ref) as signal:
+            while not signal.done():
+                await asyncio.wait({signal}, timeout=self.look_again_seconds)
+                if not signal.done() and await self.session_is_over():
+                    return await self._close_of_ended_session(ref, signal)
+            return _CLOSE_BY_REASON.get(signal.result(), SESSION_OVER)
 
-    async def _why_it_is_over(self, ref: str | None, news: EndSignal) -> Ending:
+    async def _close_of_ended_session(self, ref: str | None, signal: EndSignal) -> CloseFrame:
         """Our own look was faster than whoever tells."""
         with suppress(StoreUnavailable):
             await self.services.endings.look([ref] if ref else [])
-        return _ENDINGS.get(news.result(), SESSION_OVER) if news.done() else SESSION_OVER
+        return _CLOSE_BY_REASON.get(signal.result(), SESSION_OVER) if signal.done() else SESSION_OVER
 
     async def session_is_over(self) -> bool:
         """Look at the session again; a socket that was opened without one outlives them all."""

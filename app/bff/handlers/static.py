@@ -17,8 +17,8 @@ class Static(WebHandler, StaticFileHandler):
         return StaticFileHandler.compute_etag(self)
 
     def get_cache_time(self, path: str, modified: datetime | None, mime_type: str) -> int:
-        asked = self.get_query_argument("v", None)
-        return self.CACHE_MAX_AGE if asked == self.get_version(self.settings, path) else 0
+        version = self.get_query_argument("v", None)
+        return self.CACHE_MAX_AGE if version == self.get_version(self.settings, path) else 0
 
     def set_extra_headers(self, path: str) -> None:
         if self.get_cache_time(path, None, "") == 0:

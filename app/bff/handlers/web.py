@@ -37,7 +37,7 @@ from app.bff.web.return_paths import local_path
 
 log = logging.getLogger(__name__)
 
-BROWSER_LEFT = 499  # a status for the log only, as nginx has it
+CLIENT_CLOSED_REQUEST = 499  # a status for the log only, as nginx has it
 
 
 class WebHandler(RequestHandler):
@@ -45,7 +45,7 @@ class WebHandler(RequestHandler):
 
     renders_html = True
     framed_by_same_site = False  # whether a page of this site may show the answer in a frame
-    demands = AuthenticationRequirements()  # of the logins that it redirects to (RFC 9470)
+    login_requirements = AuthenticationRequirements()  # of the logins that it redirects to (RFC 9470)
 
     def __init__(self, application: Application, request: HTTPServerRequest, **kwargs: Any) -> None:
         super().__init__(application, request, **kwargs)
@@ -126,7 +126,7 @@ class WebHandler(RequestHandler):
         """Where the button of an error page leads, if trying again can help."""
         if isinstance(error, Unauthorized) and error.login_helps:
             return self.login_url
-        return self.here if status_code >= 500 or isinstance(error, Unauthorized) else None
+        return self.current_path if status_code >= 500 or isinstance(error, Unauthorized) else None
 
     def log_exception(
         self,
@@ -142,10 +142,10 @@ class WebHandler(RequestHandler):
     @property
     def login_url(self) -> str:
         """Where a person signs in and then comes back to this page."""
-        return login_url(self.here, self.demands)
+        return login_url(self.current_path, self.login_requirements)
 
     @property
-    def here(self) -> str:
+    def current_path(self) -> str:
         try:
             return local_path(self.request.uri)
         except BadReturnUrl:
@@ -194,10 +194,10 @@ def log_access(services: Services, request: HTTPServerRequest, status: int, seco
     log.handle(RequestRecord(log.name, "request answered", fields))
 
 
-def login_url(return_path: str | None, demands: AuthenticationRequirements) -> str:
+def login_url(return_path: str | None, requirements: AuthenticationRequirements) -> str:
     """Return where a login starts that leads to `return_path` and brings what is demanded."""
-    wanted = {"returnUrl": return_path} if return_path else {}
-    query = urlencode({**wanted, **demands.params})
+    return_params = {"returnUrl": return_path} if return_path else {}
+    query = urlencode({**return_params, **requirements.params})
     return f"{LOGIN_PATH}?{query}" if query else LOGIN_PATH
 
 

@@ -12,11 +12,11 @@ from app.bff.errors import Forbidden, MethodNotAllowed
 from app.bff.proxy.rules import route_for, upstream_path
 from app.bff.proxy.streaming import StreamingDelegate
 from app.bff.services import Services
-from app.bff.web.forwarded import asked_of_proxy, is_trusted
+from app.bff.web.forwarded import forwarded_request, is_trusted
 
-_KEPT_SECONDS = 5  # how long a proxy may act on an answer; after a logout, that is how long it is wrong
+_MAX_CACHE_SECONDS = 5  # how long a proxy may act on an answer; after a logout, that is how long it is wrong
 
-_NOT_KEPT = {"cache-control": ("Cache-Control", "no-store")}
+_NO_STORE = {"cache-control": ("Cache-Control", "no-store")}
 
 
 class ForwardAuthRouter(Router):
@@ -39,7 +39,7 @@ class ForwardAuth(StreamingDelegate):
         settings = self.services.settings
         if not is_trusted(self.request.remote_ip or "", settings.trusted_proxies):
             raise Forbidden("only a proxy that BFF_TRUSTED_PROXIES names may ask this")
-        method, target = asked_of_proxy(self.request.headers)
+        method, target = forwarded_request(self.request.headers)
         api = route_for(target.partition("?")[0], settings.remote_apis)
         if api is None:
             raise Forbidden("there is no remote API at this address")
@@ -54,16 +54,16 @@ class ForwardAuth(StreamingDelegate):
             self.send(204)
             return
         proof = client.proof(credential, method, path)
-        self.send(204, [*proof.items(), ("X-Accel-Expires", str(self._kept_seconds(credential)))])
+        self.send(204, [*proof.items(), ("X-Accel-Expires", str(self._cache_seconds(credential)))])
 
-    def own_headers(self, status: int) -> dict[str, tuple[str, str]]:
+    def default_headers(self, status: int) -> dict[str, tuple[str, str]]:
         """No browser sees a yes; nobody may keep it longer than it says."""
-        return _NOT_KEPT if status == 204 else super().own_headers(status)
+        return _NO_STORE if status == 204 else super().default_headers(status)
 
-    def _kept_seconds(self, credential: Credential) -> int:
+    def _cache_seconds(self, credential: Credential) -> int:
         """How long nginx may keep the answer: never beyond the token, and no proof more than once."""
         if credential.dpop_key is not None:
             return 0
         now = self.services.clock()
-        left = _KEPT_SECONDS if credential.expires_at is None else credential.expires_at - now - 1
-        return max(0, int(min(_KEPT_SECONDS, left)))
+        left = _MAX_CACHE_SECONDS if credential.expires_at is None else credential.expires_at - now - 1
+        return max(0, int(min(_MAX_CACHE_SECONDS, left)))

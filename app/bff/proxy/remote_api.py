@@ -48,25 +48,25 @@ class RemoteApi(StreamingDelegate):
         self.api = api
         self.max_body_bytes = api.max_body_bytes
         self._deadline: asyncio.TimerHandle | None = None
-        self._has_begun = False  # the API, to answer
+        self._response_has_begun = False  # the API, to answer
         self._is_late = False
         self.stall_seconds = api.timeout_seconds or services.clients.timeout_seconds(api.client)
 
     async def answer(self) -> None:
         if self.request.method not in self.api.methods:
             raise MethodNotAllowed(allowed=self.api.methods)
-        async with await self._asked() as response:
-            await self._pass_on(response)
+        async with await self._request_api() as response:
+            await self._stream_response(response)
 
-    async def _asked(self) -> ClientResponse:
+    async def _request_api(self) -> ClientResponse:
         """Return the API's answer as soon as it begins; raises TimeoutError if it does not in time."""
         session = await self.require_session()
         client = self.services.clients.create(self.api.client, session)
         path = upstream_path(self.request.uri or "", self.api.path)
         headers = CIMultiDict(upstream_headers(self.request.headers.get_all(), fixed=client.fixed_headers))
         await client.prefetch()  # not in the API's time
-        data = await self._data()
-        self._has_time(self.stall_seconds)
+        data = await self._request_data()
+        self._set_deadline(self.stall_seconds)
         try:
             return await client.forward(self.request.method or "", path, headers=headers, data=data)
         except asyncio.CancelledError:
@@ -75,39 +75,39 @@ class RemoteApi(StreamingDelegate):
                 raise TimeoutError from None
             raise
         finally:
-            self._has_begun = True
-            self._has_time(None)
+            self._response_has_begun = True
+            self._set_deadline(None)
 
-    async def _data(self) -> bytes | AsyncIterator[bytes] | None:
+    async def _request_data(self) -> bytes | AsyncIterator[bytes] | None:
         if self.body is None:
             return None
         length = declared_length(self.request.headers)
         if length is not None and length <= _BUFFERED_BYTES:
             return await self.body.read()
-        return self._streamed(self.body)
+        return self._timed_chunks(self.body)
 
-    async def _streamed(self, body: RequestBody) -> AsyncIterator[bytes]:
+    async def _timed_chunks(self, body: RequestBody) -> AsyncIterator[bytes]:
         chunks = aiter(body)
         while True:
-            self._has_time(None)  # it is the browser that has to go on
+            self._set_deadline(None)  # it is the browser that has to go on
             chunk = await anext(chunks, None)
-            self._has_time(self.stall_seconds)  # it is the API
+            self._set_deadline(self.stall_seconds)  # it is the API
             if chunk is None:
                 return
             yield chunk
 
-    def _has_time(self, seconds: float | None) -> None:
+    def _set_deadline(self, seconds: float | None) -> None:
         """Let the API begin its answer within so many seconds from now, if it has not begun yet."""
         if self._deadline is not None:
             self._deadline.cancel()
-        if seconds is not None and not self._has_begun:
+        if seconds is not None and not self._response_has_begun:
             self._deadline = asyncio.get_running_loop().call_later(seconds, self._give_up)
 
     def _give_up(self) -> None:
         self._is_late = True
         self._task.cancel()
 
-    async def _pass_on(self, response: ClientResponse) -> None:
+    async def _stream_response(self, response: ClientResponse) -> None:
         if response.status == 101:
             raise ApiUnreachable("the API speaks another protocol")
         headers = downstream_headers(response.headers.items())

@@ -44,38 +44,38 @@ class RequestBody:
         self._max_bytes = max_bytes
         self._stall_seconds = stall_seconds
         self._chunks: asyncio.Queue[bytes] = asyncio.Queue()
-        self._wanted = asyncio.Event()
-        self._is_over = False
-        self.asked = False  # for any of it
+        self._requested = asyncio.Event()
+        self._is_released = False
+        self.is_requested = False  # for any of it
         self.ended = False
 
-    async def wanted(self) -> None:
+    async def requested(self) -> None:
         """Return when the first chunk is to be read; a browser that waits to be asked is asked then."""
-        await self._wanted.wait()
+        await self._requested.wait()
 
     async def put(self, chunk: bytes) -> None:
         """Hand over a chunk, and return when the next one may come."""
-        if self._is_over:
+        if self._is_released:
             return
-        self._wanted.clear()
+        self._requested.clear()
         self._chunks.put_nowait(chunk)
-        await self._wanted.wait()
+        await self._requested.wait()
 
     def end(self) -> None:
         self.ended = True
         self._chunks.put_nowait(b"")
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Nobody takes any more of it."""
-        self._is_over = True
-        self._wanted.set()
+        self._is_released = True
+        self._requested.set()
 
     async def discard(self) -> None:
         """Throw away what still comes, for as long as it keeps coming."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_LINGER_SECONDS):
                 while not self.ended:
-                    self._wanted.set()
+                    self._requested.set()
                     async with asyncio.timeout(_LINGER_STALL_SECONDS):
                         await self._chunks.get()
 
@@ -92,8 +92,8 @@ class RequestBody:
             yield chunk
 
     async def _next(self) -> bytes:
-        self.asked = True
-        self._wanted.set()
+        self.is_requested = True
+        self._requested.set()
         try:
             async with asyncio.timeout(self._stall_seconds):
                 return await self._chunks.get()

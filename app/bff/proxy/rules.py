@@ -30,8 +30,8 @@ _NOT_DOWNSTREAM = _HOP_BY_HOP | SECURITY_HEADERS | {
     "service-worker-allowed", "dpop-nonce", "x-request-id", "content-security-policy-report-only",
 }  # fmt: skip
 # What means the same to whoever reads it: no escapes, no empty segment, none that begins with a dot.
-_PLAIN_PATH = re.compile(r"(?:[A-Za-z0-9_~-][A-Za-z0-9_.~-]*/)*(?:[A-Za-z0-9_~-][A-Za-z0-9_.~-]*)?")
-_KNOWN_NAMES = 1024  # the same few dozen names in every request
+_SAFE_PATH = re.compile(r"(?:[A-Za-z0-9_~-][A-Za-z0-9_.~-]*/)*(?:[A-Za-z0-9_~-][A-Za-z0-9_.~-]*)?")
+_CACHED_NAMES = 1024  # the same few dozen names in every request
 # Those that are registered, but for 1005, 1006 and 1015: these say that nothing was sent.
 _CLOSE_CODES = {1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014}
 
@@ -50,13 +50,13 @@ def upstream_path(target: str, prefix: str) -> str:
     """
     path, question_mark, query = target.removeprefix(prefix).partition("?")
     path = path.removeprefix("/")
-    if _climbs(path) or "#" in target:  # URL parsers cut at `#`: `..#` is `..`
+    if _may_traverse(path) or "#" in target:  # URL parsers cut at `#`: `..#` is `..`
         raise BadRequest("the path has a segment that could lead outside of this API")
     return path + question_mark + query
 
 
-def _climbs(path: str) -> bool:
-    if _PLAIN_PATH.fullmatch(path):
+def _may_traverse(path: str) -> bool:
+    if _SAFE_PATH.fullmatch(path):
         return False
     plain = unquote(unquote(unquote(path)))
     if re.search(r"[\x00-\x1f\x7f\\]", plain):
@@ -70,35 +70,35 @@ def upstream_headers(headers: Iterable[tuple[str, str]], *, fixed: Collection[st
 
     `fixed` are the names, in small letters, of those that the named client has values of its own for.
     """
-    kept = _kept(headers, _is_for_api, _read_as_utf8)
-    return [(name, value) for name, value in kept if name.lower() not in fixed] if fixed else kept
+    passed = _filtered(headers, _is_for_api, _latin1_to_utf8)
+    return [(name, value) for name, value in passed if name.lower() not in fixed] if fixed else passed
 
 
 def downstream_headers(headers: Iterable[tuple[str, str]]) -> Headers:
     """Return the API's headers that the browser may see: no cookie, no CORS, no hop-by-hop."""
-    return _kept(headers, _is_for_browser, _read_as_latin_1)
+    return _filtered(headers, _is_for_browser, _utf8_to_latin1)
 
 
-@functools.lru_cache(maxsize=_KNOWN_NAMES)
+@functools.lru_cache(maxsize=_CACHED_NAMES)
 def _is_for_api(name: str) -> bool:
     low = name.lower()
     return low not in _NOT_UPSTREAM and not low.startswith(_NOT_UPSTREAM_PREFIXES)
 
 
-@functools.lru_cache(maxsize=_KNOWN_NAMES)
+@functools.lru_cache(maxsize=_CACHED_NAMES)
 def _is_for_browser(name: str) -> bool:
     low = name.lower()
     return low not in _NOT_DOWNSTREAM and not low.startswith("access-control-")
 
 
-def _read_as_utf8(value: str) -> str:
+def _latin1_to_utf8(value: str) -> str:
     """Return what stays the same: Tornado has read it as Latin-1, and aiohttp will write it in UTF-8."""
     with suppress(UnicodeDecodeError):
         return value.encode("latin-1").decode()
     return value
 
 
-def _read_as_latin_1(value: str) -> str:
+def _utf8_to_latin1(value: str) -> str:
     """Return what stays the same: aiohttp has read it as UTF-8, and Tornado will write it in Latin-1."""
     return value.encode("utf-8", "surrogateescape").decode("latin-1")
 
@@ -116,37 +116,37 @@ def offered_subprotocols(headers: Mapping[str, str]) -> list[str]:
     return [name for name in names if name]
 
 
-def status_of_refusal(status: int) -> int:
+def handshake_error_status(status: int) -> int:
     """Return what the browser gets when an API answers a WebSocket's handshake with `status`."""
     return status if 400 <= status < 500 or status in (503, 504) else 502
 
 
-def close_code_to_pass_on(code: int | None, *, otherwise: int) -> int:
+def forwardable_close_code(code: int | None, *, otherwise: int) -> int:
     """Return a close code if it may be sent at all (RFC 6455 §7.4)."""
     may_be_sent = code is not None and (code in _CLOSE_CODES or 3000 <= code < 5000)
     return code if code is not None and may_be_sent else otherwise
 
 
-def _kept(
-    headers: Iterable[tuple[str, str]], is_kept: Callable[[str], bool], recoded: Callable[[str], str]
+def _filtered(
+    headers: Iterable[tuple[str, str]], is_passed: Callable[[str], bool], recode: Callable[[str], str]
 ) -> Headers:
-    kept, named = [], ""
+    passed, named = [], ""
     for name, value in headers:
-        if is_kept(name):
-            kept.append((name, value if value.isascii() else recoded(value)))
+        if is_passed(name):
+            passed.append((name, value if value.isascii() else recode(value)))
         elif name.lower() == "connection":
             named += f",{value}"
-    return _without(kept, named) if named else kept
+    return _without_connection_options(passed, named) if named else passed
 
 
-def _without(headers: Headers, connection: str) -> Headers:
+def _without_connection_options(headers: Headers, connection: str) -> Headers:
     """Leave out what the sender's `Connection` names: it is between the two of us (RFC 9110 §7.6.1)."""
-    listed = _listed(connection)
-    return [(name, value) for name, value in headers if name.lower() not in listed] if listed else headers
+    options = _connection_options(connection)
+    return [(name, value) for name, value in headers if name.lower() not in options] if options else headers
 
 
 @functools.lru_cache(maxsize=16)  # `keep-alive`, as a rule
-def _listed(connection: str) -> frozenset[str]:
+def _connection_options(connection: str) -> frozenset[str]:
     """Return the names of headers, in small letters, that would be passed on if they were not named here."""
     tokens = {token.strip().lower() for token in connection.split(",")}
     return frozenset(tokens - _HOP_BY_HOP - {"", "close"})

@@ -22,7 +22,7 @@ from tornado.iostream import StreamClosedError
 
 from app.bff.clients.registry import as_app_error
 from app.bff.errors import AppError, CsrfRejected, TooLarge
-from app.bff.handlers.web import BROWSER_LEFT, log_access, log_failure
+from app.bff.handlers.web import CLIENT_CLOSED_REQUEST, log_access, log_failure
 from app.bff.paths import LOGIN_PATH
 from app.bff.proxy.request_body import RequestBody, declared_length, has_body
 from app.bff.services import Services
@@ -36,13 +36,13 @@ _NO_LIMIT = 2**63  # of Tornado's own, which would answer without a word: ours i
 
 
 @functools.cache
-def _ours(https: bool) -> dict[str, tuple[str, str]]:
+def _default_headers(https: bool) -> dict[str, tuple[str, str]]:
     """Return our headers under their names in small letters."""
     headers = security_headers(nonce=None, https=https)
     return {name.lower(): (name, value) for name, value in headers.items()}
 
 
-class _Sent:
+class ResponseHeaders:
     """The headers of an answer, with the little that Tornado's connection does to them; its own cost more."""
 
     def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
@@ -71,18 +71,18 @@ class _Sent:
         return self._pairs
 
 
-class _Pause:
-    """For whoever awaits `over`: it lasts so many seconds, or until somebody calls `end`."""
+class ReadDelay:
+    """For whoever awaits `elapsed`: it lasts so many seconds, or until somebody calls `end`."""
 
     def __init__(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
-        self.over: asyncio.Future[None] = loop.create_future()
+        self.elapsed: asyncio.Future[None] = loop.create_future()
         self._timer = loop.call_later(seconds, self.end)
 
     def end(self) -> None:
         self._timer.cancel()
-        if not self.over.done():
-            self.over.set_result(None)
+        if not self.elapsed.done():
+            self.elapsed.set_result(None)
 
 
 class StreamingDelegate(HTTPMessageDelegate):
@@ -105,13 +105,13 @@ class StreamingDelegate(HTTPMessageDelegate):
         self.request = request
         self.request_id = secrets.token_hex(8)
         self._connection = request.connection
-        self._began = time.monotonic()
+        self._started_at = time.monotonic()
         self._status = 0
         self.body: RequestBody | None = None
-        self._pause: _Pause | None = None
+        self._read_delay: ReadDelay | None = None
         self._is_read = False  # the request, to its end
-        self._has_to_finish = False  # the answer, as soon as it is
-        self._keeps_sending = False  # whether the browser sends its body without being asked for it
+        self._finish_when_read = False  # the answer, as soon as it is
+        self._sends_unasked = False  # whether the browser sends its body without being asked for it
 
     async def answer(self) -> None:
         raise NotImplementedError
@@ -124,9 +124,9 @@ class StreamingDelegate(HTTPMessageDelegate):
         cookies = parse_cookie(self.request.headers.get("Cookie", ""))
         return await self.services.load_session(cookies.get(self.services.cookies.session_name))
 
-    def own_headers(self, status: int) -> dict[str, tuple[str, str]]:
+    def default_headers(self, status: int) -> dict[str, tuple[str, str]]:
         """Return the headers that every answer has, under their names in small letters."""
-        return _ours(self.services.settings.https)
+        return _default_headers(self.services.settings.https)
 
     # What Tornado calls.
 
@@ -136,19 +136,19 @@ class StreamingDelegate(HTTPMessageDelegate):
         self.services.in_flight_requests.add(self)
         self._task = asyncio.create_task(self._run())
         if not has_body(headers):
-            return self._paused(headers)
+            return self._delay_reading(headers)
         self.body = RequestBody(max_bytes=self.max_body_bytes, stall_seconds=self.stall_seconds)
         self._connection.set_max_body_size(_NO_LIMIT)  # type: ignore[attr-defined]
         self._connection.set_body_timeout(None)  # type: ignore[attr-defined]
         self._connection.stream.set_close_callback(self.on_connection_close)  # type: ignore[attr-defined]
-        return self.body.wanted()
+        return self.body.requested()
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         return self.body.put(chunk) if self.body else None
 
     def finish(self) -> None:
         self._is_read = True
-        if self._has_to_finish:
+        if self._finish_when_read:
             self._connection.finish()
             self.services.in_flight_requests.discard(self)
             return
@@ -161,25 +161,25 @@ class StreamingDelegate(HTTPMessageDelegate):
     def on_connection_close(self) -> None:
         self._task.cancel()
 
-    def _paused(self, headers: HTTPHeaders) -> Awaitable[None] | None:
+    def _delay_reading(self, headers: HTTPHeaders) -> Awaitable[None] | None:
         if "Expect" in headers:  # Tornado says 100 after the pause, and that must not follow an answer
             return None
-        self._pause = _Pause(self.pause_seconds)
-        return self._pause.over
+        self._read_delay = ReadDelay(self.pause_seconds)
+        return self._read_delay.elapsed
 
     # The answer.
 
     def start(self, status: int, headers: Iterable[tuple[str, str]], chunk: bytes = b"") -> Awaitable[None]:
         """Send status, headers and the first of the body; of our own headers, those that are not given."""
-        sent = _Sent([*headers, ("X-Request-Id", self.request_id)])
-        sent.add_missing(self.own_headers(status))
+        response_headers = ResponseHeaders([*headers, ("X-Request-Id", self.request_id)])
+        response_headers.add_missing(self.default_headers(status))
         if status == 204:
-            sent.remove("Content-Length")
+            response_headers.remove("Content-Length")
         if self.services.stopping.is_set() or self._is_receiving():
-            sent["Connection"] = "close"
+            response_headers["Connection"] = "close"
         self._status = status
         line = ResponseStartLine("HTTP/1.1", status, responses.get(status, "Unknown"))
-        return self._connection.write_headers(line, sent, chunk or None)  # type: ignore[arg-type]
+        return self._connection.write_headers(line, response_headers, chunk or None)  # type: ignore[arg-type]
 
     def write(self, chunk: bytes) -> Awaitable[None]:
         return self._connection.write(chunk)
@@ -196,19 +196,19 @@ class StreamingDelegate(HTTPMessageDelegate):
             await self.answer()
             await self._finish()
         except (asyncio.CancelledError, StreamClosedError):
-            self._status = self._status or BROWSER_LEFT
+            self._status = self._status or CLIENT_CLOSED_REQUEST
         except Exception as error:
             await self._fail((self.body and self.body.error) or as_app_error(error) or error)
         finally:
-            self._let_go()
-            log_access(self.services, self.request, self._status, time.monotonic() - self._began)
+            self._release()
+            log_access(self.services, self.request, self._status, time.monotonic() - self._started_at)
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         if self.body:
-            self.body.let_go()
-        if self._pause:
-            self._pause.end()
-        if not self._has_to_finish:
+            self.body.release()
+        if self._read_delay:
+            self._read_delay.end()
+        if not self._finish_when_read:
             self.services.in_flight_requests.discard(self)
 
     def _is_receiving(self) -> bool:
@@ -218,18 +218,18 @@ class StreamingDelegate(HTTPMessageDelegate):
         if self.body is None:
             return
         length = declared_length(self.request.headers)
-        self._keeps_sending = "Expect" not in self.request.headers
+        self._sends_unasked = "Expect" not in self.request.headers
         if length is not None and length > self.max_body_bytes:
             raise TooLarge(f"at most {self.max_body_bytes} bytes may be sent here")
 
     async def _finish(self) -> None:
         """A browser that is still sending would lose its answer if we hung up at once (RFC 9112 §9.6)."""
-        if self.body and not self.body.ended and (self.body.asked or self._keeps_sending):
+        if self.body and not self.body.ended and (self.body.is_requested or self._sends_unasked):
             await self.body.discard()
         if self._is_read or self.body:
             self._connection.finish()
         else:  # Tornado hangs up on whoever is not read to the end
-            self._has_to_finish = True
+            self._finish_when_read = True
 
     async def _fail(self, error: BaseException) -> None:
         log_failure(self.request.path, error)

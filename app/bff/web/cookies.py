@@ -23,11 +23,11 @@ class CookiePolicy:
 
     @property
     def session_name(self) -> str:
-        return self._named("bff")
+        return self._prefixed("bff")
 
     @property
     def logout_name(self) -> str:
-        return self._named("bff-logout")
+        return self._prefixed("bff-logout")
 
     def login_name(self, state: str, created_at: float) -> str:
         """Return the name for one login attempt: several tabs may log in at once."""
@@ -35,8 +35,8 @@ class CookiePolicy:
 
     def login_name_of(self, state: str, names: Iterable[str]) -> str | None:
         """Return the cookie among `names` that belongs to `state`, if it is there."""
-        wanted = _digest(state)
-        return next((name for name in self._login_names(names) if name.endswith(f"-{wanted}")), None)
+        digest = _digest(state)
+        return next((name for name in self._login_names(names) if name.endswith(f"-{digest}")), None)
 
     def oldest_attempts(self, names: Iterable[str]) -> list[str]:
         """Return the oldest attempts that must go before another one starts."""
@@ -52,12 +52,12 @@ class CookiePolicy:
     def _shared(self) -> dict[str, Any]:
         return {"path": "/", "httponly": True, "secure": self.https}
 
-    def _named(self, name: str) -> str:
+    def _prefixed(self, name: str) -> str:
         return f"__Host-{name}" if self.https else name
 
     @property
     def _login_prefix(self) -> str:
-        return self._named("bff-login-")
+        return self._prefixed("bff-login-")
 
     def _login_names(self, names: Iterable[str]) -> list[str]:
         return sorted(name for name in names if name.startswith(self._login_prefix))

@@ -47,7 +47,7 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def asked_of_proxy(headers: Mapping[str, str]) -> tuple[str, str]:
+def forwarded_request(headers: Mapping[str, str]) -> tuple[str, str]:
     """Return method and target of the request that a proxy asks us about, or raise BadRequest."""
     method, target = headers.get("X-Forwarded-Method", "GET"), headers.get("X-Forwarded-Uri", "")
     if not target.startswith("/"):

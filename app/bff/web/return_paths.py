@@ -23,13 +23,13 @@ def local_path(url: str | None) -> str:
     if not url:
         return "/"
     path = re.split(r"[?#]", url, maxsplit=1)[0]
-    readings = (url, unquote(path), unquote(unquote(path)))
-    if len(url.encode()) > MAX_LENGTH or not all(map(_stays_here, readings)):
+    decodings = (url, unquote(path), unquote(unquote(path)))
+    if len(url.encode()) > MAX_LENGTH or not all(map(_is_local, decodings)):
         raise BadReturnUrl("returnUrl must be a path on this site, such as /orders")
     return url
 
 
-def _stays_here(reading: str) -> bool:
+def _is_local(decoded: str) -> bool:
     return (
-        reading.startswith("/") and not reading.startswith("//") and not _CONTROL_OR_BACKSLASH.search(reading)
+        decoded.startswith("/") and not decoded.startswith("//") and not _CONTROL_OR_BACKSLASH.search(decoded)
     )

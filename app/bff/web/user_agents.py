@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ua_parser import parse
 
-_LONGEST = 500  # of a User-Agent that is looked at; whoever sends more wants to keep us busy
+_MAX_PARSED = 500  # of a User-Agent that is looked at; whoever sends more wants to keep us busy
 _UNKNOWN = "Other"
 
 
@@ -16,9 +16,9 @@ def describe_user_agent(user_agent: str) -> str:
     >>> describe_user_agent("curl/8")
     'curl'
     """
-    found = parse(user_agent[:_LONGEST])
-    browser = _family(found.user_agent) or "An unknown browser"
-    device = _family(found.device) or _family(found.os)
+    parsed = parse(user_agent[:_MAX_PARSED])
+    browser = _family(parsed.user_agent) or "An unknown browser"
+    device = _family(parsed.device) or _family(parsed.os)
     return f"{browser} on {device}" if device else browser
 
 
