@@ -15,8 +15,8 @@ from app.bff.dev.mongod import Mongod
 from app.bff.dev.provider import Client, Provider
 from bench.figures import Burst, Bursts
 from bench.wire import Connection, connections, head, status
-from tests.bff.fleet import COOKIE, Fleet, fleet_settings, running_fleet
-from tests.bff.parts import CLIENT_ID, CLIENT_SECRET
+from tests.bff.cluster import COOKIE, Cluster, cluster_settings, running_cluster
+from tests.bff.harness import CLIENT_ID, CLIENT_SECRET
 
 REQUESTS = 1000
 _PROCESSES = 2
@@ -24,13 +24,13 @@ _PROCESSES = 2
 
 async def bursts(mongod: Mongod, *, api: str, path: str, rounds: int) -> Bursts:
     """In each round one burst with a token that is good, for comparison, and one with an expired one."""
-    async with _provider() as provider, _fleet(mongod, provider, api) as fleet:
+    async with _provider() as provider, _cluster(mongod, provider, api) as cluster:
         good, expired, refreshes = [], [], []
         for _ in range(rounds):
-            good.append(await _burst(fleet, path))
-            await fleet.record.age_access_token()
+            good.append(await _burst(cluster, path))
+            await cluster.record.age_access_token()
             before = _refreshes(provider)
-            expired.append(await _burst(fleet, path))
+            expired.append(await _burst(cluster, path))
             refreshes.append(_refreshes(provider) - before)
     return Bursts(REQUESTS, _PROCESSES, refreshes, expired, good)
 
@@ -48,20 +48,20 @@ async def _provider() -> AsyncIterator[Provider]:
 
 
 @asynccontextmanager
-async def _fleet(mongod: Mongod, provider: Provider, api: str) -> AsyncIterator[Fleet]:
+async def _cluster(mongod: Mongod, provider: Provider, api: str) -> AsyncIterator[Cluster]:
     """The processes, where alice has signed in. Each has an address of its own, so both get their share."""
-    settings = fleet_settings(mongod, api=api, BFF_ISSUER=provider.issuer)
+    settings = cluster_settings(mongod, api=api, BFF_ISSUER=provider.issuer)
     callback = f"{settings['BFF_BASE_URL']}/bff/callback"
     provider.clients[CLIENT_ID] = Client(CLIENT_ID, CLIENT_SECRET, (callback,))
     with tempfile.TemporaryDirectory() as folder:
-        async with running_fleet(Path(folder), settings, count=_PROCESSES) as fleet:
-            await fleet.browser.login()
-            yield fleet
+        async with running_cluster(Path(folder), settings, count=_PROCESSES) as cluster:
+            await cluster.browser.login()
+            yield cluster
 
 
-async def _burst(fleet: Fleet, path: str) -> Burst:
-    ports = [fleet.processes[number % _PROCESSES].port for number in range(REQUESTS)]
-    request = head("GET", path, fleet.browser.cookie(COOKIE) or "")
+async def _burst(cluster: Cluster, path: str) -> Burst:
+    ports = [cluster.processes[number % _PROCESSES].port for number in range(REQUESTS)]
+    request = head("GET", path, cluster.browser.cookie(COOKIE) or "")
     async with connections(*ports) as opened:
         began = time.monotonic()
         answers = await asyncio.gather(*(_answer(connection, request) for connection in opened))

@@ -17,7 +17,7 @@ from bench.nginx import asking_conf, plain_conf, upstream_conf
 from bench.questions import SESSIONS, SMALL
 from bench.servers import Server, application, application_settings, control, nginx
 from bench.sessions import Draw
-from tests.bff.processes import free_ports
+from tests.bff.subprocesses import free_ports
 
 DRIVERS = {"b": "motor", "c": "pymongo"}
 BODIES = {SMALL: 160, "10 KB": 10_000, "1 MB": 1_000_000}

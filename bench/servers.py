@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from bench.machine import taskset
-from tests.bff.processes import free_ports, is_listening
+from tests.bff.subprocesses import free_ports, is_listening
 
 ROOT = Path(__file__).parent.parent
 _PATIENCE_SECONDS = 20

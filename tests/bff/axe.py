@@ -10,8 +10,8 @@ from typing import Any
 
 from playwright.async_api import Page, expect
 
-from tests.bff.parts import Clock
-from tests.bff.people import Person, a_chromium, a_person, a_site
+from tests.bff.browser_users import BrowserUser, browser_user, running_chromium, running_site
+from tests.bff.harness import Clock
 
 AXE = Path(__file__).parents[2] / ".venv/node/node_modules/axe-core/axe.min.js"
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
@@ -57,54 +57,54 @@ async def audits(page: Page) -> AsyncIterator[Audit]:
         found = await page.evaluate(RUN, TAGS)
         yield Audit(
             look,
-            [in_words(rule) for rule in found["violations"]],
-            [in_words(rule) for rule in found["incomplete"]],
+            [describe_rule(rule) for rule in found["violations"]],
+            [describe_rule(rule) for rule in found["incomplete"]],
             len(found["passes"]),
             await page.evaluate(SCROLLED),
         )
 
 
-def in_words(rule: dict[str, Any]) -> str:
+def describe_rule(rule: dict[str, Any]) -> str:
     return f"{rule['id']}: {', '.join(str(node['target']) for node in rule['nodes'])}"
 
 
-async def at_home(alice: Person) -> None:
+async def at_home(alice: BrowserUser) -> None:
     await alice.goes_to("/")
     await alice.is_signed_out()
 
 
-async def at_home_signed_in(alice: Person) -> None:
+async def at_home_signed_in(alice: BrowserUser) -> None:
     await alice.signs_in()
 
 
-async def at_her_account(alice: Person) -> None:
+async def at_her_account(alice: BrowserUser) -> None:
     await alice.signs_in("/account")
     await alice.may_delete(2)
 
 
-async def at_her_sessions(alice: Person) -> None:
-    async with a_person(alice.browser, alice.site) as elsewhere:
+async def at_her_sessions(alice: BrowserUser) -> None:
+    async with browser_user(alice.browser, alice.site) as elsewhere:
         await elsewhere.signs_in()
     await alice.signs_in("/sessions")
     await alice.may_end(1)
 
 
-async def signed_out_elsewhere(alice: Person) -> None:
+async def signed_out_elsewhere(alice: BrowserUser) -> None:
     await alice.goes_to("/signed-out?reason=signed_out_elsewhere&returnUrl=/account")
     await alice.sees("You are signed out")
 
 
-async def lost(alice: Person) -> None:
+async def lost(alice: BrowserUser) -> None:
     await alice.goes_to("/nowhere")
     await alice.sees("Not Found")
 
 
-async def back_from_the_provider_too_late(alice: Person) -> None:
+async def back_from_the_provider_too_late(alice: BrowserUser) -> None:
     await alice.goes_to("/bff/callback?state=unknown")
     await alice.sees("Signing in did not work")
 
 
-async def moving_on(alice: Person) -> None:
+async def moving_on(alice: BrowserUser) -> None:
     """Between the provider and the page that was asked for, which here never comes."""
     await alice.page.route(f"{alice.site.url}/account", lambda route: route.fulfill(status=204))
     await alice.goes_to("/bff/login?returnUrl=/account")
@@ -114,13 +114,13 @@ async def moving_on(alice: Person) -> None:
     await stays(alice)
 
 
-async def silent_login(alice: Person) -> None:
+async def silent_login(alice: BrowserUser) -> None:
     await alice.goes_to("/bff/silent-login")
     await alice.sees("You are not signed in")
     await stays(alice)
 
 
-async def stays(alice: Person) -> None:
+async def stays(alice: BrowserUser) -> None:
     """On a page that shows nothing at first, because it is there for a moment only."""
     await expect(alice.page.get_by_role("link", name="Continue")).to_be_visible()
 
@@ -140,9 +140,9 @@ PLACES = [
 
 async def print_figures() -> None:
     runs = 0
-    async with a_chromium() as chromium:
+    async with running_chromium() as chromium:
         for place in PLACES:
-            async with a_site(Clock()) as site, a_person(chromium, site) as alice:
+            async with running_site(Clock()) as site, browser_user(chromium, site) as alice:
                 await place(alice)
                 async for audit in audits(alice.page):
                     runs += 1

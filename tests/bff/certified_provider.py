@@ -14,7 +14,7 @@ from urllib.parse import quote_plus, urljoin
 
 import httpx2
 
-from tests.bff.parts import CLIENT_ID, CLIENT_SECRET, Browser
+from tests.bff.harness import CLIENT_ID, CLIENT_SECRET, Browser
 
 ROOT = Path(__file__).parents[2]
 SERVER = ROOT / "tests/bff/certified/server.mjs"
@@ -23,7 +23,7 @@ ACCESS_TOKEN_SECONDS = 300
 FILLED_IN = {"login": "alice", "password": "any will do", "logout": "yes"}
 
 
-class Certified:
+class CertifiedProvider:
     """The certified provider, as the tests see it."""
 
     def __init__(self, issuer: str) -> None:
@@ -57,7 +57,7 @@ class Certified:
         return dict(response.raise_for_status().json())
 
 
-class Visitor(Browser):
+class FormBrowser(Browser):
     """Fills in the provider's forms: the login, the consent, the sign-out."""
 
     async def passes_the_provider(self, url: str) -> str:
@@ -65,7 +65,7 @@ class Visitor(Browser):
         while not url.startswith(self.app.base_url):
             response = await self.http.get(url)
             while response.status_code == 200:
-                action, hidden = form_in(response.text)
+                action, hidden = parse_form(response.text)
                 response = await self.http.post(urljoin(url, action), data={**hidden, **FILLED_IN})
             assert response.has_redirect_location, response.text
             url = urljoin(url, response.headers["Location"])
@@ -74,7 +74,7 @@ class Visitor(Browser):
     async def signs_out_there(self, issuer: str) -> None:
         """Sign out at the provider, without a word to the application."""
         url = f"{issuer}/session/end"
-        action, hidden = form_in((await self.http.get(url)).text)
+        action, hidden = parse_form((await self.http.get(url)).text)
         response = await self.http.post(urljoin(url, action), data={**hidden, **FILLED_IN})
         assert response.has_redirect_location, response.text
 
@@ -82,7 +82,7 @@ class Visitor(Browser):
         return await self.get(await self.passes_the_provider(await self.start_login(return_url)))
 
 
-def form_in(page: str) -> tuple[str, dict[str, str]]:
+def parse_form(page: str) -> tuple[str, dict[str, str]]:
     """Where the page's form goes, and its hidden fields."""
     [action] = re.findall(r'<form[^>]* action="([^"]+)"', page)
     return action, dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page))
@@ -91,7 +91,7 @@ def form_in(page: str) -> tuple[str, dict[str, str]]:
 @asynccontextmanager
 async def certified_provider(
     base_url: str, *, registered: dict[str, Any] | None = None, requires: Collection[str] = ()
-) -> AsyncIterator[Certified]:
+) -> AsyncIterator[CertifiedProvider]:
     """The provider, with us `registered` so; it may require `par` and `dpop_nonce`."""
     node, hint = shutil.which("node"), "run scripts/test.sh, which installs it"
     assert node, f"there is no node: install Node 20 or newer, then {hint}"
@@ -115,7 +115,7 @@ async def certified_provider(
     assert process.stdout
     try:
         first_line = await asyncio.wait_for(process.stdout.readline(), timeout=20)
-        yield Certified(json.loads(first_line)["issuer"])
+        yield CertifiedProvider(json.loads(first_line)["issuer"])
     finally:
         process.terminate()
         await process.wait()

@@ -12,8 +12,8 @@ from app.bff.dev.api import DemoApi
 from app.bff.dev.mongod import Mongod, find_mongod
 from app.bff.dev.provider import Provider
 from app.bff.sessions.session import Session
-from tests.bff.parts import Browser, Clock, RunningApp, running_app, sign_in
-from tests.bff.people import alice, chromium, site  # noqa: F401  (fixtures)
+from tests.bff.browser_users import alice, chromium, site  # noqa: F401  (fixtures)
+from tests.bff.harness import Browser, Clock, RunningApp, running_app, sign_in
 
 # A test says itself what the settings are; those of the developer's shell must not get in.
 for name in [name for name in os.environ if name.startswith("BFF_")]:

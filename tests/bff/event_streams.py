@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2
 
-from tests.bff.parts import FETCH, Browser
+from tests.bff.harness import FETCH_HEADERS, Browser
 
 _PATIENCE_SECONDS = 10
 
@@ -59,7 +59,9 @@ class EventStream:
 @asynccontextmanager
 async def listening(browser: Browser, path: str = "/bff/events") -> AsyncIterator[EventStream]:
     """The stream, once its first byte is there."""
-    answer = browser.http.stream("GET", path, headers={**FETCH, "X-CSRF": "1"}, timeout=_PATIENCE_SECONDS)
+    answer = browser.http.stream(
+        "GET", path, headers={**FETCH_HEADERS, "X-CSRF": "1"}, timeout=_PATIENCE_SECONDS
+    )
     async with answer as response:
         assert response.status_code == 200
         stream = EventStream(response)

@@ -26,8 +26,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Client, Provider
-from tests.bff.parts import CLIENT_ID, CLIENT_SECRET, Browser, Clock, RunningApp, running_app
-from tests.bff.processes import ROOT, end, free_ports, is_listening, until
+from tests.bff.harness import CLIENT_ID, CLIENT_SECRET, Browser, Clock, RunningApp, running_app
+from tests.bff.subprocesses import ROOT, free_ports, is_listening, terminate, wait_until
 
 HINT = "there is no nginx: run scripts/test.sh, which fetches Debian's"
 BINARIES = (Path("/usr/sbin/nginx"), ROOT / ".venv/nginx/usr/sbin/nginx")
@@ -157,11 +157,11 @@ async def running_nginx(folder: Path, places: Mapping[str, str], port: int) -> A
         start_new_session=True,
     )
     try:
-        await until(lambda: asyncio.sleep(0, process.returncode is not None or is_listening(port)))
+        await wait_until(lambda: asyncio.sleep(0, process.returncode is not None or is_listening(port)))
         assert process.returncode is None, (folder / "error.log").read_text()
         yield
     finally:
-        await end(process)
+        await terminate(process)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from app.bff.dev.provider import Provider
-from tests.bff.parts import Clock, RunningApp, running_app
+from tests.bff.harness import Clock, RunningApp, running_app
 
 PATIENCE_SECONDS = 10  # for what takes milliseconds: a test that fails must not hang
 STUCK_SECONDS = 1  # when nothing was taken for so long, nothing will be

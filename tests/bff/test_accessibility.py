@@ -8,15 +8,15 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from tests.bff.axe import LOOKS, PLACES, audits
-from tests.bff.people import Person, Site, a_person
+from tests.bff.browser_users import BrowserUser, Site, browser_user
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-Place = Callable[[Person], Awaitable[None]]
+Place = Callable[[BrowserUser], Awaitable[None]]
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place.__name__)
-async def test_axe_finds_nothing_in_any_look_and_nothing_is_too_wide(alice: Person, place: Place):
+async def test_axe_finds_nothing_in_any_look_and_nothing_is_too_wide(alice: BrowserUser, place: Place):
     await place(alice)
 
     found = [audit async for audit in audits(alice.page)]
@@ -27,7 +27,7 @@ async def test_axe_finds_nothing_in_any_look_and_nothing_is_too_wide(alice: Pers
     assert [audit.overflow for audit in found] == [0] * len(LOOKS)
 
 
-async def test_the_first_stop_skips_the_navigation(alice: Person):
+async def test_the_first_stop_skips_the_navigation(alice: BrowserUser):
     await alice.signs_in()
     await alice.goes_to("/account")
 
@@ -38,7 +38,7 @@ async def test_the_first_stop_skips_the_navigation(alice: Person):
     await alice.tabs_to("Where you are signed in", at_most=1)
 
 
-async def test_a_keyboard_is_enough_to_sign_in_and_out(alice: Person):
+async def test_a_keyboard_is_enough_to_sign_in_and_out(alice: BrowserUser):
     await alice.goes_to("/")
     await alice.tabs_to("Sign in")
     await alice.page.keyboard.press("Enter")
@@ -52,7 +52,7 @@ async def test_a_keyboard_is_enough_to_sign_in_and_out(alice: Person):
     await alice.is_signed_out()
 
 
-async def test_a_keyboard_is_enough_to_add_and_delete_a_to_do(alice: Person):
+async def test_a_keyboard_is_enough_to_add_and_delete_a_to_do(alice: BrowserUser):
     await alice.signs_in("/account")
     await alice.may_delete(2)
     await alice.page.get_by_label("New to-do").focus()
@@ -67,8 +67,8 @@ async def test_a_keyboard_is_enough_to_add_and_delete_a_to_do(alice: Person):
     await alice.has_focus("Delete “Register a client for your own API”")
 
 
-async def test_a_keyboard_is_enough_to_end_a_session(chromium: Browser, site: Site, alice: Person):
-    async with a_person(chromium, site) as elsewhere:
+async def test_a_keyboard_is_enough_to_end_a_session(chromium: Browser, site: Site, alice: BrowserUser):
+    async with browser_user(chromium, site) as elsewhere:
         await elsewhere.signs_in()
     await alice.signs_in("/sessions")
     await alice.may_end(1)

@@ -12,7 +12,7 @@ from app.bff.dev.provider import Failure, Provider
 from app.bff.errors import TokenUnavailable
 from app.bff.sessions.session import LOGIN, Target
 from app.bff.tokens.application import ApplicationTokens
-from tests.bff.parts import CLIENT_ID, Clock, RunningApp, until
+from tests.bff.harness import CLIENT_ID, Clock, RunningApp, wait_until
 
 LIFETIME = 300  # of the provider's access tokens, in seconds
 MINUTE = 60  # longer than any pause
@@ -78,7 +78,7 @@ async def test_a_token_is_renewed_before_it_expires_and_nobody_waits_for_it(
 
     clock.advance(1)
     assert await tokens.get(ORDERS) == first
-    await until(lambda: tokens.tokens_for(ORDERS).access_token != first)
+    await wait_until(lambda: tokens.tokens_for(ORDERS).access_token != first)
     assert requests(provider) == 2
 
 

@@ -18,7 +18,7 @@ from app.bff.errors import AppError
 from app.bff.handlers.base import ApiHandler, BaseHandler, authenticated
 from app.bff.server import bff_routes, make_app
 from app.settings import HttpClientSettings, RemoteApiSettings, Settings
-from tests.bff.parts import a_settings
+from tests.bff.harness import make_settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -260,7 +260,7 @@ def test_a_setting_has_the_default_of_the_design(name: str, default: object):
 )
 def test_there_is_a_route(path: str):
     rules = [
-        rule for rule in bff_routes(SimpleNamespace(settings=a_settings())) if getattr(rule, "regex", None)
+        rule for rule in bff_routes(SimpleNamespace(settings=make_settings())) if getattr(rule, "regex", None)
     ]
 
     assert [rule for rule in rules if rule.regex.match(path)]

@@ -22,16 +22,16 @@ from app.bff.errors import StoreUnavailable
 from app.bff.server import make_app
 from app.bff.sessions.memory import MemoryReplayCache, MemorySessions
 from app.bff.sessions.session import Reason, Session
-from tests.bff.parts import (
+from tests.bff.harness import (
     CLIENT_ID,
     Browser,
     Clock,
     RunningApp,
-    another_browser,
-    another_process,
+    new_browser,
     running_app,
     sign_in,
-    until,
+    user_tokens_of_another_process,
+    wait_until,
 )
 
 COOLDOWN = 30  # seconds between two looks at the provider's keys
@@ -80,7 +80,7 @@ async def test_who_signs_out_at_the_provider_is_signed_out_here_at_whichever_pro
     nodes: list[RunningApp], provider: Provider
 ):
     registered(provider, nodes[0])
-    async with another_browser(nodes[-1]) as browser:
+    async with new_browser(nodes[-1]) as browser:
         session = await sign_in(nodes[-1], browser)
         await browser.http.get(f"{provider.issuer}/logout")
         await provider.backchannel.settle()
@@ -95,7 +95,7 @@ async def test_an_administrator_of_the_provider_ends_the_users_sessions_in_all_b
 ):
     registered(provider, nodes[0])
     async with AsyncExitStack() as stack:
-        browsers = [await stack.enter_async_context(another_browser(nodes[-1])) for _ in range(3)]
+        browsers = [await stack.enter_async_context(new_browser(nodes[-1])) for _ in range(3)]
         for browser, user in zip(browsers, ("alice", "alice", "bob"), strict=True):
             await browser.login(user)
         await provider.end_sessions("alice")
@@ -104,7 +104,7 @@ async def test_an_administrator_of_the_provider_ends_the_users_sessions_in_all_b
 
 
 async def test_a_token_counts_once_whichever_process_it_comes_to(nodes: list[RunningApp], provider: Provider):
-    async with another_browser(nodes[-1]) as browser:
+    async with new_browser(nodes[-1]) as browser:
         session = await sign_in(nodes[-1], browser)
         token = provider.logout_token(CLIENT_ID, sub=session.subject)
         first = await delivered(nodes[0], token)
@@ -122,7 +122,7 @@ async def test_a_token_counts_once_whichever_process_it_comes_to(nodes: list[Run
 async def test_a_session_alone_ends_that_one_and_leaves_the_users_others(
     app: RunningApp, browser: Browser, session: Session, provider: Provider
 ):
-    async with another_browser(app) as laptop:
+    async with new_browser(app) as laptop:
         await laptop.login("alice")
         answer = await delivered(app, provider.logout_token(CLIENT_ID, sid=session.sid))
 
@@ -133,7 +133,7 @@ async def test_a_session_alone_ends_that_one_and_leaves_the_users_others(
 async def test_a_user_alone_ends_all_that_the_user_has(
     app: RunningApp, browser: Browser, session: Session, provider: Provider
 ):
-    async with another_browser(app) as laptop, another_browser(app) as bobs:
+    async with new_browser(app) as laptop, new_browser(app) as bobs:
         await laptop.login("alice")
         await bobs.login("bob")
         await delivered(app, provider.logout_token(CLIENT_ID, sub="alice"))
@@ -189,7 +189,7 @@ async def test_a_refresh_under_way_brings_nothing_back(
     clock.advance(300)
     held = provider.holds_answer["token"] = asyncio.Event()
     call = asyncio.create_task(browser.fetch("/api/echo"))
-    await until(lambda: provider.counts["token:refresh_token"] == 1)
+    await wait_until(lambda: provider.counts["token:refresh_token"] == 1)
     assert (await delivered(app, provider.logout_token(CLIENT_ID, sid=session.sid))).status_code == 200
     held.set()
 
@@ -405,7 +405,7 @@ class FailingSeenTokens(MemoryReplayCache):
 async def at_a_store_that_fails(
     app: RunningApp, clock: Clock, *, sessions: MemorySessions, **services: Any
 ) -> AsyncIterator[RunningApp]:
-    tokens = another_process(app, clock, sessions=sessions)
+    tokens = user_tokens_of_another_process(app, clock, sessions=sessions)
     failing = replace(app.services, sessions=sessions, tokens=tokens, **services)
     [socket] = bind_sockets(0, "127.0.0.1")
     server = HTTPServer(make_app(failing, []))

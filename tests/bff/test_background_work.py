@@ -8,7 +8,7 @@ from app.bff.dev.provider import Provider
 from app.bff.errors import NoSession
 from app.bff.services import Services
 from app.bff.sessions.session import Session
-from tests.bff.parts import Browser, Clock, RunningApp
+from tests.bff.harness import Browser, Clock, RunningApp
 
 LIFETIME = 300  # of the provider's access tokens, in seconds
 IDLE = 3600  # how long a session lasts that nobody uses
@@ -63,7 +63,7 @@ async def test_it_can_ask_for_a_scope_and_a_resource(
 
 
 async def test_a_ref_opens_nothing_in_a_browser(app: RunningApp, browser: Browser, session: Session):
-    browser.forget(app.services.cookies.session_name)
+    browser.delete_cookie(app.services.cookies.session_name)
     cookie = {"Cookie": f"{app.services.cookies.session_name}={session.ref}"}
 
     assert (await browser.fetch("/bff/user", headers=cookie)).status_code == 401

@@ -14,7 +14,15 @@ from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Failure, Provider
 from app.bff.errors import AppError, StoreUnavailable, TokenUnavailable
 from app.bff.handlers.base import ApiHandler, BaseHandler, authenticated
-from tests.bff.parts import Browser, Clock, RunningApp, another_browser, query, refresh_target, running_app
+from tests.bff.harness import (
+    Browser,
+    Clock,
+    RunningApp,
+    new_browser,
+    query_params,
+    refresh_target,
+    running_app,
+)
 
 NOBODY_LISTENS = "mongodb://127.0.0.1:1/bff"
 
@@ -297,7 +305,7 @@ async def test_an_api_that_is_too_slow_is_504(provider: Provider, api: DemoApi, 
     clients = {"apiClient": {"base_url": api.base_url, "token": "user", "timeout_seconds": 0.05}}
     async with (
         running_app(provider, api, clock=clock, http_clients=clients) as app,
-        another_browser(app) as browser,
+        new_browser(app) as browser,
     ):
         app.tornado.add_handlers(r".*", HANDLERS)
         await browser.login()
@@ -314,7 +322,7 @@ async def test_a_person_is_sent_to_sign_in_and_comes_back(browser: Browser):
     out = await browser.get(asked.headers["Location"])
     back = await browser.get(await browser.choose(out.headers["Location"]))
 
-    assert query(asked.headers["Location"]) == {"returnUrl": "/app/page?tab=2"}
+    assert query_params(asked.headers["Location"]) == {"returnUrl": "/app/page?tab=2"}
     assert refresh_target(back.text) == "/app/page?tab=2"
     assert (await browser.get("/app/page?tab=2")).status_code == 200
 
@@ -324,7 +332,7 @@ async def test_a_script_is_told_to_sign_in(browser: Browser):
 
     assert response.status_code == 401
     assert response.json()["code"] == "no_session"
-    assert query(response.json()["login_url"]) == {"returnUrl": "/app/page?tab=2"}
+    assert query_params(response.json()["login_url"]) == {"returnUrl": "/app/page?tab=2"}
 
 
 async def test_a_form_that_somebody_posts_without_a_session_is_not_sent_away(browser: Browser):
@@ -450,7 +458,7 @@ async def test_without_the_store_the_answer_is_503_and_the_cookie_stays(
     provider: Provider, api: DemoApi, clock: Clock
 ):
     store = {"session_store": NOBODY_LISTENS}
-    async with running_app(provider, api, clock=clock, **store) as app, another_browser(app) as browser:
+    async with running_app(provider, api, clock=clock, **store) as app, new_browser(app) as browser:
         sent = {"Cookie": "bff=of-somebody", "X-CSRF": "1"}
         problem, page = await asyncio.gather(
             browser.http.get("/bff/user", headers=sent), browser.get("/account", Cookie="bff=of-somebody")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from app.bff.batch_loader import BatchLoader
-from tests.bff.parts import until
+from tests.bff.harness import wait_until
 
 
 class Library:
@@ -43,7 +43,7 @@ async def while_busy(library: Library, batches: BatchLoader[str]) -> asyncio.Tas
     """Somebody asks for `a`, and the answer takes its time."""
     library.closed.clear()
     first = asyncio.create_task(batches.get("a"))
-    await until(lambda: library.asked)
+    await wait_until(lambda: library.asked)
     return first
 
 
@@ -113,5 +113,5 @@ async def test_an_error_that_nobody_waits_for_any_more_is_not_reported_as_forgot
     library.closed.set()
 
     assert await first == "A"
-    await until(lambda: ["burning"] in library.asked)
+    await wait_until(lambda: ["burning"] in library.asked)
     assert await batches.get("b") == "B"

@@ -19,7 +19,7 @@ from tornado.iostream import StreamClosedError
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
-from tests.bff.parts import until
+from tests.bff.harness import wait_until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -453,9 +453,9 @@ async def hears_of_the_end_while_it_signs_out(server: Server, page: Page) -> Non
     server.streams.append([":\n\n", SECOND_PIECE, ENDED])
     await page.evaluate(LISTEN)
     await page.evaluate("() => { bff.logout().catch((error) => told.push(error.code)); }")
-    await until(lambda: bool(server.heard_at("/bff/logout")))
+    await wait_until(lambda: bool(server.heard_at("/bff/logout")))
     server.second_piece.set()
-    await until(lambda: len(server.heard_at("/bff/events")) == 2)  # so it has read the first to its end
+    await wait_until(lambda: len(server.heard_at("/bff/events")) == 2)  # so it has read the first to its end
 
 
 async def test_the_page_that_signs_out_is_not_told_but_goes_where_it_must(server: Server, page: Page):
@@ -483,13 +483,13 @@ async def test_a_page_that_could_not_sign_out_is_told_again(server: Server, page
 
 async def test_a_page_that_nobody_sees_holds_no_connection(server: Server, page: Page):
     await page.evaluate(LISTEN)
-    await until(lambda: server.open_streams == 1)
+    await wait_until(lambda: server.open_streams == 1)
 
     await page.evaluate(SEEN, False)
-    await until(lambda: server.open_streams == 0)
+    await wait_until(lambda: server.open_streams == 0)
     await page.evaluate(SEEN, True)
 
-    await until(lambda: server.open_streams == 1)
+    await wait_until(lambda: server.open_streams == 1)
 
 
 SEEN = """seen => {

@@ -10,7 +10,7 @@ from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Failure, Provider
 from app.bff.errors import TokenUnavailable
 from app.bff.sessions.session import LOGIN, Session, Target
-from tests.bff.parts import Browser, Clock, RunningApp, another_browser, query, running_app, sign_in
+from tests.bff.harness import Browser, Clock, RunningApp, new_browser, query_params, running_app, sign_in
 
 LIFETIME = 300  # of the provider's access tokens, in seconds
 MINUTE = 60  # longer than any pause
@@ -39,7 +39,7 @@ async def key_of(app: RunningApp, provider: Provider, session: Session, target: 
 
 
 async def test_every_session_has_a_key_of_its_own(app: RunningApp, session: Session, provider: Provider):
-    async with another_browser(app) as browser:
+    async with new_browser(app) as browser:
         other = await sign_in(app, browser)
         ours, theirs = await key_of(app, provider, session), await key_of(app, provider, other)
 
@@ -90,7 +90,7 @@ async def test_a_token_that_is_not_bound_is_refused_at_a_refresh_and_the_session
 async def test_a_session_from_before_keeps_its_tokens(
     provider: Provider, api: DemoApi, clock: Clock, app: RunningApp
 ):
-    async with running_app(provider, api, clock=clock) as before, another_browser(before) as browser:
+    async with running_app(provider, api, clock=clock) as before, new_browser(before) as browser:
         session = await sign_in(before, browser)
     await app.services.sessions.create(session)
     clock.advance(LIFETIME)
@@ -185,7 +185,7 @@ async def test_its_nonce_is_sent_from_then_on(
 
 
 async def test_the_browser_carries_a_reference_and_nothing_else(browser: Browser, provider: Provider):
-    out = query(await browser.start_login("/account"))
+    out = query_params(await browser.start_login("/account"))
 
     assert set(out) == {"client_id", "request_uri"}
     assert provider.last_request["par"]["code_challenge_method"] == "S256"
@@ -193,7 +193,7 @@ async def test_the_browser_carries_a_reference_and_nothing_else(browser: Browser
 
 
 async def test_each_login_pushes_a_request_of_its_own(browser: Browser, provider: Provider):
-    first, second = query(await browser.start_login()), query(await browser.start_login())
+    first, second = query_params(await browser.start_login()), query_params(await browser.start_login())
 
     assert first["request_uri"] != second["request_uri"]
 
@@ -202,7 +202,7 @@ async def test_a_provider_that_requires_it_is_obeyed_whatever_the_settings_say(
     provider: Provider, api: DemoApi, clock: Clock
 ):
     provider.requires_par = True
-    async with running_app(provider, api, clock=clock) as app, another_browser(app) as browser:
+    async with running_app(provider, api, clock=clock) as app, new_browser(app) as browser:
         await browser.login()
 
     assert provider.counts["par"] == 1
@@ -231,7 +231,7 @@ async def test_a_setting_that_the_provider_cannot_meet_is_loud(
     provider: Provider, api: DemoApi, clock: Clock, caplog: pytest.LogCaptureFixture
 ):
     provider.lies["metadata"] = {"pushed_authorization_request_endpoint": None}
-    async with running_app(provider, api, clock=clock, par=True) as app, another_browser(app) as browser:
+    async with running_app(provider, api, clock=clock, par=True) as app, new_browser(app) as browser:
         assert (await browser.get("/bff/login")).status_code == 503
 
     assert "check BFF_PAR" in caplog.text

@@ -10,7 +10,7 @@ import pytest
 
 from app.bff.errors import AppError, ClientRejected, GrantRefused, ProviderUnavailable, UntrustedToken
 from app.bff.oidc.breaker import Breaker, pause_seconds
-from tests.bff.parts import Clock
+from tests.bff.harness import Clock
 
 ANSWERS = [ClientRejected("the provider answered invalid_client"), GrantRefused(), UntrustedToken()]
 

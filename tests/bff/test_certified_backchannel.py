@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.bff.parts import Clock
+from tests.bff.harness import Clock
 from tests.bff.test_certified_provider import a_person
 
 PATIENCE_SECONDS = 2.5  # that is how long it waits for our answer

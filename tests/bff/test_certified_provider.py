@@ -17,11 +17,16 @@ from tornado.netutil import bind_sockets
 from app.bff.handlers.base import ApiHandler
 from app.bff.server import make_app
 from app.bff.services import running_services
-from tests.bff.certified_provider import ACCESS_TOKEN_SECONDS, Certified, Visitor, certified_provider
-from tests.bff.parts import Clock, RunningApp, a_settings, refresh_target
+from tests.bff.certified_provider import (
+    ACCESS_TOKEN_SECONDS,
+    CertifiedProvider,
+    FormBrowser,
+    certified_provider,
+)
+from tests.bff.harness import Clock, RunningApp, make_settings, refresh_target
 
 
-class Person(Visitor):
+class Person(FormBrowser):
     """Looks at a page that shows the access token, and into the store."""
 
     async def token(self, **params: str) -> str:
@@ -50,12 +55,12 @@ async def a_person(
     registered: dict[str, Any] | None = None,
     requires: Collection[str] = (),
     **settings: Any,
-) -> AsyncIterator[tuple[Person, Certified]]:
+) -> AsyncIterator[tuple[Person, CertifiedProvider]]:
     """Somebody in front of an application that trusts a certified provider."""
     [socket] = bind_sockets(0, "127.0.0.1")
     base_url = f"http://localhost:{socket.getsockname()[1]}"
     async with certified_provider(base_url, registered=registered, requires=requires) as certified:
-        chosen = a_settings(**{"base_url": base_url, "issuer": certified.issuer, **settings})
+        chosen = make_settings(**{"base_url": base_url, "issuer": certified.issuer, **settings})
         async with running_services(chosen, clock=clock) as services:
             tornado = make_app(services, [])
             tornado.add_handlers(r".*", [("/token", Token)])
@@ -69,22 +74,24 @@ async def a_person(
 
 
 @pytest.fixture
-async def meeting(clock: Clock) -> AsyncIterator[tuple[Person, Certified]]:
+async def meeting(clock: Clock) -> AsyncIterator[tuple[Person, CertifiedProvider]]:
     async with a_person(clock) as meeting:
         yield meeting
 
 
 @pytest.fixture
-def alice(meeting: tuple[Person, Certified]) -> Person:
+def alice(meeting: tuple[Person, CertifiedProvider]) -> Person:
     return meeting[0]
 
 
 @pytest.fixture
-def certified(meeting: tuple[Person, Certified]) -> Certified:
+def certified(meeting: tuple[Person, CertifiedProvider]) -> CertifiedProvider:
     return meeting[1]
 
 
-async def test_alice_signs_in_and_her_access_token_is_alive_there(alice: Person, certified: Certified):
+async def test_alice_signs_in_and_her_access_token_is_alive_there(
+    alice: Person, certified: CertifiedProvider
+):
     answer = await alice.signs_in("/account")
 
     assert refresh_target(answer.text) == "/account"
@@ -94,7 +101,7 @@ async def test_alice_signs_in_and_her_access_token_is_alive_there(alice: Person,
 
 
 async def test_every_forced_refresh_rotates_and_the_rotated_token_works_again(
-    alice: Person, certified: Certified
+    alice: Person, certified: CertifiedProvider
 ):
     await alice.signs_in()
     tokens = [await alice.token()]
@@ -109,7 +116,7 @@ async def test_every_forced_refresh_rotates_and_the_rotated_token_works_again(
 
 
 async def test_fifty_callers_with_an_expired_token_cause_one_refresh_and_nobody_is_signed_out(
-    alice: Person, certified: Certified, clock: Clock
+    alice: Person, certified: CertifiedProvider, clock: Clock
 ):
     await alice.signs_in()
     clock.advance(ACCESS_TOKEN_SECONDS + 1)
@@ -123,7 +130,7 @@ async def test_fifty_callers_with_an_expired_token_cause_one_refresh_and_nobody_
 
 
 async def test_after_logout_the_refresh_token_is_dead_and_the_provider_sends_her_back(
-    alice: Person, certified: Certified
+    alice: Person, certified: CertifiedProvider
 ):
     await alice.signs_in()
     refresh_token = await alice.refresh_token()
@@ -176,7 +183,7 @@ async def test_a_private_key_proves_who_we_are_without_a_secret(clock: Clock, tm
         assert await certified.refreshes() == 1
 
 
-async def test_whoever_signs_in_once_more_has_tokens_that_live(meeting: tuple[Person, Certified]):
+async def test_whoever_signs_in_once_more_has_tokens_that_live(meeting: tuple[Person, CertifiedProvider]):
     alice, certified = meeting
     await alice.signs_in()
     await alice.signs_in()  # to the provider both are one grant, and revoking a token ends all of it

@@ -11,7 +11,7 @@ from app.bff.clients.registry import HttpClientFactory
 from app.bff.tokens.application import ApplicationTokens
 from app.settings import HttpClientSettings
 from tests.bff.certified_provider import ACCESS_TOKEN_SECONDS
-from tests.bff.parts import CLIENT_ID, Clock, query
+from tests.bff.harness import CLIENT_ID, Clock, query_params
 from tests.bff.test_certified_provider import Person, a_person
 
 A, B = "https://a.example", "https://b.example"
@@ -69,7 +69,7 @@ async def test_a_provider_that_requires_it_gets_the_request_pushed(clock: Clock)
         out = await alice.start_login()
         await alice.signs_in()
 
-        assert set(query(out)) == {"client_id", "request_uri"}
+        assert set(query_params(out)) == {"client_id", "request_uri"}
         assert await certified.pushed() == 2
         assert await certified.is_active(await alice.token())
 

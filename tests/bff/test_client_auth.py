@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from app.bff.errors import SettingsError
 from app.bff.oidc.client_auth import ASSERTION_SECONDS, PrivateKeyJwt, client_secret_basic, key_from
-from tests.bff.parts import Clock, a_settings
+from tests.bff.harness import Clock, make_settings
 
 US = SimpleNamespace(client_id="a client:", client_secret="100% s+cret")
 ISSUER, TOKEN_ENDPOINT = "https://provider.example", "https://provider.example/token"
@@ -107,6 +107,6 @@ def test_a_file_stops_the_start_and_is_not_shown_when_it_is(tmp_path: Path, cont
 
 def test_with_a_private_key_no_secret_is_missing_but_the_file_is():
     with pytest.raises(ValidationError) as refusal:
-        a_settings(client_auth="private_key_jwt", client_secret="")
+        make_settings(client_auth="private_key_jwt", client_secret="")
 
     assert [problem["loc"] for problem in refusal.value.errors()] == [("client_key_file",)]

@@ -23,7 +23,7 @@ from app.bff.errors import (
     UnknownClient,
 )
 from app.bff.sessions.session import Session
-from tests.bff.parts import CLIENT_ID, Browser, Clock, RunningApp, running_app
+from tests.bff.harness import CLIENT_ID, Browser, Clock, RunningApp, running_app
 
 KINDS = ("none", "user", "client", "user_or_client", "user_or_none")
 APPLICATION, NOBODY = "the application", "nobody"

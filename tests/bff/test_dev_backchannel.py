@@ -14,8 +14,8 @@ from app.bff.dev.environment import dev_client
 from app.bff.dev.provider import Client, Provider
 from app.bff.dev.realm import LOGOUT_EVENT
 from app.bff.dev.server import Answer, Endpoint, Failure, LocalServer, params
-from tests.bff.parts import Clock
-from tests.bff.provider_parts import APP, CALLBACK, Browser, browser_at
+from tests.bff.harness import Clock
+from tests.bff.provider_harness import APP, CALLBACK, Browser, browser_at
 
 
 class Listener(LocalServer):

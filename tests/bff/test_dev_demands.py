@@ -9,8 +9,8 @@ import pytest
 from joserfc import jwt
 
 from app.bff.dev.provider import Provider
-from tests.bff.parts import Clock
-from tests.bff.provider_parts import BASIC, Browser, asked_for, browser_at, sent_back
+from tests.bff.harness import Clock
+from tests.bff.provider_harness import BASIC, Browser, authorize_params, browser_at, callback_params
 
 
 @pytest.fixture
@@ -64,12 +64,12 @@ async def test_without_a_page_whoever_would_have_to_be_asked_is_login_required(
     clock.advance(100)
 
     for demand in ({"max_age": "10"}, {"acr_values": "mfa"}):
-        assert sent_back(await browser.authorize(prompt="none", **demand))["error"] == "login_required"
+        assert callback_params(await browser.authorize(prompt="none", **demand))["error"] == "login_required"
 
 
 @pytest.mark.parametrize("max_age", ["", "-1", "1.5", "soon", "1" * 10])
 async def test_a_max_age_that_is_no_number_is_an_error_that_goes_back(max_age: str, browser: Browser):
-    assert sent_back(await browser.authorize(max_age=max_age))["error"] == "invalid_request"
+    assert callback_params(await browser.authorize(max_age=max_age))["error"] == "invalid_request"
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ async def test_of_the_acr_values_the_first_that_it_can_do_is_in_the_id_token(
 async def test_an_acr_that_it_cannot_do_may_be_refused(provider: Provider, browser: Browser):
     provider.refuses_other_acrs = True
 
-    refused = sent_back(await browser.authorize(acr_values="gold"))
+    refused = callback_params(await browser.authorize(acr_values="gold"))
     assert refused["error"] == "unmet_authentication_requirements"
     assert await is_asked(browser, acr_values="gold mfa")
 
@@ -127,7 +127,7 @@ async def test_a_hint_at_nobody_hides_nobody(browser: Browser):
 
 async def test_what_is_pushed_counts_as_well(browser: Browser):
     await browser.sign_in("alice")
-    data, headers = asked_for({"acr_values": "mfa"}), {"Authorization": BASIC}
+    data, headers = authorize_params({"acr_values": "mfa"}), {"Authorization": BASIC}
     answer = await browser.http.post("/par", data=data, headers=headers)
     query = {"client_id": "app", "request_uri": answer.json()["request_uri"]}
 

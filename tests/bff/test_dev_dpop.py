@@ -16,8 +16,8 @@ from joserfc.jwk import ECKey, Key, OctKey, OKPKey, RSAKey
 from app.bff.dev.api import DemoApi
 from app.bff.dev.dpop import ALGORITHMS, ath, check_proof
 from app.bff.dev.provider import Provider
-from tests.bff.parts import Clock
-from tests.bff.provider_parts import BASIC, Browser, asked_for, browser_at, sent_back
+from tests.bff.harness import Clock
+from tests.bff.provider_harness import BASIC, Browser, authorize_params, browser_at, callback_params
 
 KEY, OTHER_KEY = ECKey.generate_key("P-256"), ECKey.generate_key("P-256")
 PUBLIC = KEY.as_dict(private=False)
@@ -289,7 +289,7 @@ async def test_a_bound_code_is_redeemed_with_nothing_else(holder: Holder, clock:
 
 async def pushed_code(browser: Browser, proof: str = "", **changed: str) -> httpx.Response:
     headers = {"Authorization": BASIC} | ({"DPoP": proof} if proof else {})
-    answer = await browser.http.post("/par", data=asked_for(changed), headers=headers)
+    answer = await browser.http.post("/par", data=authorize_params(changed), headers=headers)
     if answer.status_code != 201:
         return answer
     query = {"client_id": "app", "request_uri": answer.json()["request_uri"]}
@@ -297,14 +297,14 @@ async def pushed_code(browser: Browser, proof: str = "", **changed: str) -> http
 
 
 async def test_a_pushed_request_binds_the_code(holder: Holder):
-    back = sent_back(await pushed_code(holder.browser, dpop_jkt=holder.jkt))
+    back = callback_params(await pushed_code(holder.browser, dpop_jkt=holder.jkt))
 
     assert error(await holder.browser.redeem(back["code"])) == (400, "invalid_grant")
 
 
 async def test_a_proof_with_the_pushed_request_binds_the_code(provider: Provider, holder: Holder):
     proof = holder.proof("POST", f"{provider.issuer}/par")
-    back = sent_back(await pushed_code(holder.browser, proof))
+    back = callback_params(await pushed_code(holder.browser, proof))
 
     assert error(await holder.browser.redeem(back["code"])) == (400, "invalid_grant")
     assert (await holder.browser.redeem(back["code"], proof=holder.token_proof())).status_code == 200
@@ -354,7 +354,7 @@ async def test_without_the_lever_there_is_no_nonce(holder: Holder):
 async def test_a_pushed_request_needs_the_nonce_too(provider: Provider, holder: Holder):
     provider.dpop_nonce = "nonce-1"
     headers = {"Authorization": BASIC, "DPoP": holder.proof("POST", f"{provider.issuer}/par")}
-    answer = await holder.browser.http.post("/par", data=asked_for({}), headers=headers)
+    answer = await holder.browser.http.post("/par", data=authorize_params({}), headers=headers)
 
     assert error(answer) == (400, "use_dpop_nonce")
     assert answer.headers["DPoP-Nonce"] == "nonce-1"

@@ -10,8 +10,8 @@ import pytest
 
 from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Client, Provider
-from tests.bff.parts import Clock
-from tests.bff.provider_parts import Browser, basic, browser_at, sent_back
+from tests.bff.harness import Clock
+from tests.bff.provider_harness import Browser, basic, browser_at, callback_params
 
 ORDERS, BILLS = "https://orders.example/v1", "https://bills.example"
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -139,7 +139,7 @@ async def test_a_refused_resource_of_the_authorization_request_is_an_error_that_
     provider: Provider, browser: Browser
 ):
     provider.refuses_targets = {BILLS}
-    back = sent_back(await browser.authorize(resource=BILLS))
+    back = callback_params(await browser.authorize(resource=BILLS))
 
     assert (back["error"], back["state"]) == ("invalid_target", "the-state")
 

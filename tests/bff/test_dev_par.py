@@ -8,8 +8,17 @@ import httpx2 as httpx
 import pytest
 
 from app.bff.dev.provider import Client, Provider
-from tests.bff.parts import Clock
-from tests.bff.provider_parts import APP, BASIC, CALLBACK, Browser, asked_for, basic, browser_at, sent_back
+from tests.bff.harness import Clock
+from tests.bff.provider_harness import (
+    APP,
+    BASIC,
+    CALLBACK,
+    Browser,
+    authorize_params,
+    basic,
+    browser_at,
+    callback_params,
+)
 
 BILLS = "https://bills.example"
 
@@ -22,7 +31,7 @@ async def browser(provider: Provider) -> AsyncIterator[Browser]:
 
 async def push(browser: Browser, authorization: str = BASIC, **changed: str) -> httpx.Response:
     headers = {"Authorization": authorization} if authorization else {}
-    return await browser.http.post("/par", data=asked_for(changed), headers=headers)
+    return await browser.http.post("/par", data=authorize_params(changed), headers=headers)
 
 
 async def pushed(browser: Browser, **changed: str) -> dict[str, str]:
@@ -54,7 +63,7 @@ async def test_a_pushed_request_gets_a_uri_for_a_minute(provider: Provider, brow
 async def test_the_browser_signs_in_with_the_request_uri_alone(provider: Provider, browser: Browser):
     query = await pushed(browser)
     page = await browser.http.get("/authorize", params=query)
-    back = sent_back(await choose(browser, query))
+    back = callback_params(await choose(browser, query))
 
     assert page.status_code == 200
     assert (back["state"], back["iss"]) == ("the-state", provider.issuer)
@@ -65,11 +74,11 @@ async def test_what_was_pushed_counts_and_not_what_the_browser_brings(browser: B
     query = await pushed(browser, state="pushed")
     answer = await choose(browser, {**query, "state": "forged", "redirect_uri": "https://evil.example/"})
 
-    assert sent_back(answer, to=CALLBACK)["state"] == "pushed"
+    assert callback_params(answer, to=CALLBACK)["state"] == "pushed"
 
 
 async def test_everything_else_of_the_pushed_request_counts_too(browser: Browser):
-    back = sent_back(await browser.http.get("/authorize", params=await pushed(browser, prompt="none")))
+    back = callback_params(await browser.http.get("/authorize", params=await pushed(browser, prompt="none")))
 
     assert (back["error"], back["state"]) == ("login_required", "the-state")
 
@@ -86,7 +95,7 @@ async def test_denying_uses_the_request_uri_up_too(browser: Browser):
     query = await pushed(browser)
     denied = await browser.http.post("/authorize", params=query, data={"deny": "yes"})
 
-    assert sent_back(denied)["error"] == "access_denied"
+    assert callback_params(denied)["error"] == "access_denied"
     assert (await browser.http.get("/authorize", params=query)).status_code == 400
 
 
@@ -110,7 +119,7 @@ async def test_a_person_may_look_at_the_login_page_for_longer_than_that(browser:
     await browser.http.get("/authorize", params=query)
     clock.advance(600)
 
-    assert "code" in sent_back(await choose(browser, query))
+    assert "code" in callback_params(await choose(browser, query))
 
 
 async def test_a_request_uri_belongs_to_one_client(provider: Provider, browser: Browser):
@@ -168,7 +177,7 @@ async def test_client_secret_post_is_understood(browser: Browser):
     answer = await push(browser, "", client_secret=APP.client_secret)
     query = {"client_id": "app", "request_uri": answer.json()["request_uri"]}
 
-    assert "code" in sent_back(await choose(browser, query))
+    assert "code" in callback_params(await choose(browser, query))
 
 
 async def test_a_provider_that_requires_par_says_so(provider: Provider, browser: Browser):
@@ -183,4 +192,4 @@ async def test_a_provider_that_requires_par_takes_nothing_else(provider: Provide
     plain = await browser.authorize()
 
     assert (plain.status_code, plain.headers.get("Location")) == (400, None)
-    assert "code" in sent_back(await choose(browser, await pushed(browser)))
+    assert "code" in callback_params(await choose(browser, await pushed(browser)))

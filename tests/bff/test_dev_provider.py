@@ -15,18 +15,18 @@ from joserfc.jwk import OctKey
 
 from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Client, Failure, Provider
-from tests.bff.parts import Clock, until
-from tests.bff.provider_parts import (
+from tests.bff.harness import Clock, wait_until
+from tests.bff.provider_harness import (
     APP,
     BASIC,
     CALLBACK,
     SIGNED_OUT,
     VERIFIER,
     Browser,
-    asked_for,
+    authorize_params,
     basic,
     browser_at,
-    sent_back,
+    callback_params,
 )
 
 
@@ -80,9 +80,9 @@ async def test_signing_in_sends_code_state_and_issuer_back(provider: Provider, b
 
 
 async def test_deny_sends_access_denied_back(provider: Provider, browser: Browser) -> None:
-    answer = await browser.http.post("/authorize", params=asked_for({}), data={"deny": "yes"})
+    answer = await browser.http.post("/authorize", params=authorize_params({}), data={"deny": "yes"})
 
-    back = sent_back(answer)
+    back = callback_params(answer)
     assert (back["error"], back["state"], back["iss"]) == ("access_denied", "the-state", provider.issuer)
     assert "code" not in back
 
@@ -90,11 +90,11 @@ async def test_deny_sends_access_denied_back(provider: Provider, browser: Browse
 async def test_a_browser_that_has_signed_in_is_not_asked_again(browser: Browser) -> None:
     await browser.sign_in("alice")
 
-    assert "code" in sent_back(await browser.authorize())
+    assert "code" in callback_params(await browser.authorize())
 
 
 async def test_the_session_cookie_is_out_of_reach_for_scripts(browser: Browser) -> None:
-    answer = await browser.http.post("/authorize", params=asked_for({}), data={"sub": "alice"})
+    answer = await browser.http.post("/authorize", params=authorize_params({}), data={"sub": "alice"})
 
     cookie = answer.headers["Set-Cookie"]
     assert cookie.startswith("dev_provider_sid=")
@@ -108,7 +108,7 @@ async def test_prompt_login_asks_again(browser: Browser) -> None:
 
 
 async def test_prompt_none_without_a_session_is_login_required(browser: Browser) -> None:
-    back = sent_back(await browser.authorize(prompt="none"))
+    back = callback_params(await browser.authorize(prompt="none"))
 
     assert (back["error"], back["state"]) == ("login_required", "the-state")
 
@@ -116,7 +116,7 @@ async def test_prompt_none_without_a_session_is_login_required(browser: Browser)
 async def test_prompt_none_with_a_session_goes_straight_back(browser: Browser) -> None:
     await browser.sign_in("alice")
 
-    assert "code" in sent_back(await browser.authorize(prompt="none"))
+    assert "code" in callback_params(await browser.authorize(prompt="none"))
 
 
 @pytest.mark.parametrize(
@@ -128,21 +128,21 @@ async def test_prompt_none_with_a_session_goes_straight_back(browser: Browser) -
 )
 async def test_nothing_is_sent_to_a(changed: dict[str, str], browser: Browser) -> None:
     asked = await browser.authorize(**changed)
-    answered = await browser.http.post("/authorize", params=asked_for(changed), data={"sub": "alice"})
+    answered = await browser.http.post("/authorize", params=authorize_params(changed), data={"sub": "alice"})
 
     assert (asked.status_code, answered.status_code) == (400, 400)
     assert "Location" not in answered.headers
 
 
 async def test_an_unknown_response_type_is_an_error_that_goes_back(browser: Browser) -> None:
-    back = sent_back(await browser.authorize(response_type="token"))
+    back = callback_params(await browser.authorize(response_type="token"))
 
     assert (back["error"], back["state"]) == ("unsupported_response_type", "the-state")
 
 
 @pytest.mark.parametrize("method", ["plain", ""])
 async def test_pkce_with_s256_is_required(method: str, browser: Browser) -> None:
-    back = sent_back(await browser.authorize(code_challenge_method=method))
+    back = callback_params(await browser.authorize(code_challenge_method=method))
 
     assert back["error"] == "invalid_request"
 
@@ -497,13 +497,13 @@ async def test_a_client_that_gives_a_hint_gets_the_browser_back(browser: Browser
         browser, id_token_hint=tokens["id_token"], post_logout_redirect_uri=SIGNED_OUT, state="s&1"
     )
 
-    assert sent_back(answer, to=SIGNED_OUT) == {"state": "s&1"}
+    assert callback_params(answer, to=SIGNED_OUT) == {"state": "s&1"}
 
 
 async def test_a_client_that_gives_its_id_gets_the_browser_back(browser: Browser) -> None:
     answer = await sign_out(browser, client_id="app", post_logout_redirect_uri=SIGNED_OUT)
 
-    assert sent_back(answer, to=SIGNED_OUT) == {}
+    assert callback_params(answer, to=SIGNED_OUT) == {}
 
 
 @pytest.mark.parametrize(
@@ -529,7 +529,7 @@ async def test_a_hint_that_was_not_issued_here_is_refused(browser: Browser) -> N
     answer = await sign_out(browser, id_token_hint="x.y.z", post_logout_redirect_uri=SIGNED_OUT)
 
     assert answer.status_code == 400
-    assert "code" in sent_back(await browser.authorize())
+    assert "code" in callback_params(await browser.authorize())
 
 
 # Lies
@@ -645,7 +645,7 @@ async def test_a_held_request_is_counted_but_not_processed(provider: Provider, b
     old = await browser.tokens()
     hold = provider.holds["token"] = asyncio.Event()
     waiting = asyncio.create_task(browser.refresh(old["refresh_token"]))
-    await until(lambda: provider.counts["token:refresh_token"] == 1)
+    await wait_until(lambda: provider.counts["token:refresh_token"] == 1)
 
     assert provider.is_active(old["refresh_token"])
     hold.set()
@@ -657,7 +657,7 @@ async def test_a_held_answer_has_been_processed(provider: Provider, browser: Bro
     old = await browser.tokens()
     hold = provider.holds_answer["token"] = asyncio.Event()
     waiting = asyncio.create_task(browser.refresh(old["refresh_token"]))
-    await until(lambda: not provider.is_active(old["refresh_token"]))
+    await wait_until(lambda: not provider.is_active(old["refresh_token"]))
 
     hold.set()
     assert (await waiting).status_code == 200
@@ -667,7 +667,7 @@ async def test_a_held_answer_is_lost_when_the_provider_stops(provider: Provider,
     old = await browser.tokens()
     provider.holds_answer["token"] = asyncio.Event()
     waiting = asyncio.create_task(browser.refresh(old["refresh_token"]))
-    await until(lambda: not provider.is_active(old["refresh_token"]))
+    await wait_until(lambda: not provider.is_active(old["refresh_token"]))
     await provider.stop()
 
     with pytest.raises(httpx.TransportError):
@@ -705,11 +705,11 @@ async def test_a_client_that_gives_up_waiting_stops_nothing(provider: Provider, 
     old = await browser.tokens()
     hold = provider.holds["token"] = asyncio.Event()
     waiting = asyncio.create_task(browser.refresh(old["refresh_token"]))
-    await until(lambda: provider.counts["token:refresh_token"] == 1)
+    await wait_until(lambda: provider.counts["token:refresh_token"] == 1)
     waiting.cancel()
     hold.set()
 
-    await until(lambda: not provider.is_active(old["refresh_token"]))
+    await wait_until(lambda: not provider.is_active(old["refresh_token"]))
 
 
 async def test_a_held_request_is_dropped_when_the_provider_stops(
@@ -718,7 +718,7 @@ async def test_a_held_request_is_dropped_when_the_provider_stops(
     old = await browser.tokens()
     hold = provider.holds["token"] = asyncio.Event()
     waiting = asyncio.create_task(browser.refresh(old["refresh_token"]))
-    await until(lambda: provider.counts["token:refresh_token"] == 1)
+    await wait_until(lambda: provider.counts["token:refresh_token"] == 1)
     await provider.stop()
 
     with pytest.raises(httpx.TransportError):

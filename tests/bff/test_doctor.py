@@ -22,9 +22,18 @@ from app.bff.dev.provider import Client, Failure, Provider
 from app.bff.doctor.command import run
 from app.bff.sessions.mongo.connection import connect, date, disconnect
 from tests.bff.certified_provider import certified_provider
+from tests.bff.harness import (
+    CLIENT_ID,
+    CLIENT_SECRET,
+    KEY,
+    Browser,
+    Clock,
+    make_settings,
+    running_app,
+    sign_in,
+)
 from tests.bff.nginx import write_certificate
-from tests.bff.parts import CLIENT_ID, CLIENT_SECRET, KEY, Browser, Clock, a_settings, running_app, sign_in
-from tests.bff.processes import free_ports
+from tests.bff.subprocesses import free_ports
 
 OTHER_KEY = os.urandom(32)
 REGISTERED = [
@@ -70,7 +79,7 @@ def doctor(provider: Provider, api: DemoApi, database: str, capsys: pytest.Captu
     }
 
     async def doctor(*, clock: Callable[[], float] = time.time, **changed: Any) -> Told:
-        code = await run(a_settings(**{**right, **changed}), Namespace(), clock=clock)
+        code = await run(make_settings(**{**right, **changed}), Namespace(), clock=clock)
         return Told(code, capsys.readouterr().out)
 
     return doctor

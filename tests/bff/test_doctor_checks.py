@@ -20,7 +20,7 @@ from app.bff.doctor.probe_mongo import MongoFacts, Sealed, Server, hosts_in
 from app.bff.doctor.probe_provider import Fetched, Probe, ProviderFacts, date_in
 from app.bff.doctor.report import Finding, exit_code, info, ok, report, warning, wrong
 from app.settings import HttpClientSettings, Settings
-from tests.bff.parts import KEY, a_settings
+from tests.bff.harness import KEY, make_settings
 
 ISSUER = "https://provider.example"
 NOW = 1_800_000_000.0
@@ -75,7 +75,7 @@ def the(level: str, findings: list[Finding]) -> str:
 
 
 def test_a_provider_that_is_right_is_all_right():
-    settings = a_settings(issuer=ISSUER)
+    settings = make_settings(issuer=ISSUER)
 
     assert levels(provider_findings(FACTS, settings)) == {"ok"}
     assert levels(announcement_findings(FACTS, settings)) == {"ok", "info"}
@@ -103,7 +103,7 @@ def test_it_is_wrong_that_the_provider(changed: dict[str, Any], found: str):
     if facts.discovery.document != DOCUMENT:
         facts = replace(facts, keys=None, probe=None)
 
-    assert found in the("wrong", provider_findings(facts, a_settings(issuer=ISSUER)))
+    assert found in the("wrong", provider_findings(facts, make_settings(issuer=ISSUER)))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_it_is_wrong_that_the_provider(changed: dict[str, Any], found: str):
     ],
 )
 def test_it_is_to_be_looked_at_that_the_provider(changed: dict[str, Any], found: str):
-    assert found in the("warning", provider_findings(replace(FACTS, **changed), a_settings(issuer=ISSUER)))
+    assert found in the("warning", provider_findings(replace(FACTS, **changed), make_settings(issuer=ISSUER)))
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_what_it_announces_does_not_fit(
 ):
     facts = replace(FACTS, discovery=fetched({**DOCUMENT, **changed}))
 
-    assert found in the(level, announcement_findings(facts, a_settings(issuer=ISSUER, **settings)))
+    assert found in the(level, announcement_findings(facts, make_settings(issuer=ISSUER, **settings)))
 
 
 @pytest.mark.parametrize(
@@ -175,14 +175,14 @@ def test_what_it_announces_does_not_fit(
 )
 def test_it_is_only_told_that_it_announces(settings: dict[str, Any], changed: dict[str, Any], found: str):
     facts = replace(FACTS, discovery=fetched({**DOCUMENT, **changed}))
-    findings = announcement_findings(facts, a_settings(issuer=ISSUER, **settings))
+    findings = announcement_findings(facts, make_settings(issuer=ISSUER, **settings))
 
     assert levels(findings) == {"ok", "info"}
     assert [finding for finding in findings if found in finding.what]
 
 
 def test_nothing_is_said_of_the_announcements_of_somebody_else():
-    assert announcement_findings(FACTS, a_settings(issuer=f"{ISSUER}/")) == []
+    assert announcement_findings(FACTS, make_settings(issuer=f"{ISSUER}/")) == []
 
 
 # Clocks
@@ -264,8 +264,8 @@ def test_of_a_uri_only_the_hosts_are_printed(uri: str, hosts: str):
 
 
 def test_sessions_in_memory_are_for_development():
-    assert levels(memory_findings(a_settings(debug=True))) == {"info"}
-    assert levels(memory_findings(a_settings())) == {"warning"}
+    assert levels(memory_findings(make_settings(debug=True))) == {"info"}
+    assert levels(memory_findings(make_settings())) == {"warning"}
 
 
 def test_a_key_that_is_made_anew_at_every_start_is_to_be_looked_at():
@@ -276,13 +276,13 @@ def test_a_key_that_is_made_anew_at_every_start_is_to_be_looked_at():
 
 def test_records_of_a_key_that_is_not_there_are_wrong_wherever_they_are():
     lost = replace(MONGO, sealed=(Sealed("sessions", (5,), 0), Sealed("revocations", (0,), 2)))
-    found = the("wrong", key_findings(a_settings(), lost))
+    found = the("wrong", key_findings(make_settings(), lost))
 
     assert found == "revocations: 2 sealed with a key that is not there"
 
 
 def test_an_old_key_can_go_once_neither_sessions_nor_revocations_need_it():
-    settings = a_settings(encryption_keys=[KEY, b"2" * 32, b"3" * 32])
+    settings = make_settings(encryption_keys=[KEY, b"2" * 32, b"3" * 32])
     sealed = (Sealed("sessions", (5, 0, 0), 0), Sealed("revocations", (0, 1, 0), 0))
     told = [finding.what for finding in key_findings(settings, replace(MONGO, sealed=sealed))]
 
@@ -295,7 +295,7 @@ def test_an_old_key_can_go_once_neither_sessions_nor_revocations_need_it():
 def test_what_could_not_be_counted_is_told_and_not_guessed():
     slow = replace(MONGO, sealed=(), sealed_problem="no answer within 4 s")
 
-    assert levels(key_findings(a_settings(), slow)) == {"info"}
+    assert levels(key_findings(make_settings(), slow)) == {"info"}
 
 
 # Browsers, proxies, APIs
@@ -317,7 +317,7 @@ def test_what_could_not_be_counted_is_told_and_not_guessed():
 def test_how_browsers_and_proxies_reach_us(
     settings: dict[str, Any], debug: str, cookies: str, samesite: str, proxies: str
 ):
-    findings = site_findings(a_settings(**settings))
+    findings = site_findings(make_settings(**settings))
 
     assert [finding.level for finding in findings] == [debug, cookies, samesite, proxies]
 

@@ -9,7 +9,7 @@ import pytest
 
 from app.bff.errors import ProviderUnavailable
 from app.bff.oidc.cache import KEPT_SECONDS, RETRY_SECONDS, CachedDocument
-from tests.bff.parts import Clock
+from tests.bff.harness import Clock
 
 
 class Source:

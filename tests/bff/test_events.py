@@ -22,8 +22,8 @@ from app.bff.sessions.events import SessionEvents
 from app.bff.sessions.memory import MemorySessions
 from app.bff.sessions.session import Lifetime, Reason, Session
 from tests.bff.event_streams import listening
-from tests.bff.parts import Browser, Clock, RunningApp, another_browser, running_app, sign_in
-from tests.bff.sockets import all_is_over, how_it_ended, opened
+from tests.bff.harness import Browser, Clock, RunningApp, new_browser, running_app, sign_in
+from tests.bff.websocket_clients import close_code_and_reason, no_requests_in_flight, open_websocket
 
 IDLE, ABSOLUTE, WARNING = 3600, 43200, 120  # seconds
 
@@ -142,7 +142,7 @@ async def test_the_reason_is_said(app: RunningApp, browser: Browser, session: Se
 async def test_the_end_of_another_session_is_none_of_its_business(
     app: RunningApp, browser: Browser, session: Session
 ):
-    async with listening(browser) as stream, another_browser(app) as other:
+    async with listening(browser) as stream, new_browser(app) as other:
         await sign_in(app, other)
         async with listening(other) as others:
             await other.logout()
@@ -185,7 +185,7 @@ async def test_when_the_process_stops_it_ends_without_a_word(
         app.services.stopping.set()
 
         assert await stream.rest() == []
-        await all_is_over(app)
+        await no_requests_in_flight(app)
 
 
 async def test_a_page_that_connects_again_does_not_meet_the_process_that_stops(
@@ -211,7 +211,7 @@ async def test_nothing_is_left_of_a_browser_that_leaves(
 ):
     async with listening(browser):
         assert app.services.in_flight_requests
-    await all_is_over(app)
+    await no_requests_in_flight(app)
 
     assert "request failed" not in caplog.messages
 
@@ -223,7 +223,7 @@ async def test_a_browser_that_does_not_read_is_gone(
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
     writer.write(f"GET /loud HTTP/1.1\r\nHost: x\r\nX-CSRF: 1\r\nCookie: bff={cookie}\r\n\r\n".encode())
     await reader.readexactly(1)
-    await all_is_over(app)
+    await no_requests_in_flight(app)
 
     assert "request failed" not in caplog.messages
     writer.close()
@@ -294,12 +294,12 @@ async def test_what_another_process_ends_is_heard_here(
     async with AsyncExitStack() as stack:
         start = stack.enter_async_context
         theirs, ours = [await start(running_app(provider, api, clock=clock, **store)) for _ in range(2)]
-        browser = await start(another_browser(ours))
+        browser = await start(new_browser(ours))
         session = await sign_in(ours, browser)
         ours.tornado.add_handlers(".*", [("/live", SocketHandler)])
         stream = await start(listening(browser))
-        socket = await start(opened(browser, "/live"))
+        socket = await start(open_websocket(browser, "/live"))
         await theirs.services.tokens.end(session.ref, Reason.OPERATOR)
 
         assert await stream.rest() == [("session_ended", {"reason": "operator"})]
-        assert await how_it_ended(socket) == (4401, "the session is over")
+        assert await close_code_and_reason(socket) == (4401, "the session is over")

@@ -14,7 +14,7 @@ from app.bff.errors import AppError, NoSession, StoreUnavailable
 from app.bff.sessions.memory import MemorySessions
 from app.bff.sessions.session import Reason, Session, session_ref
 from app.bff.tokens.user import UserTokens
-from tests.bff.parts import Browser, Clock, RunningApp, another_process
+from tests.bff.harness import Browser, Clock, RunningApp, user_tokens_of_another_process
 
 LIFETIME = 300  # of the provider's access tokens, in seconds
 MINUTE = 60  # longer than any lease
@@ -70,7 +70,7 @@ async def store(session: Session, clock: Clock) -> FailingSessions:
 
 @pytest.fixture
 def users(app: RunningApp, store: FailingSessions, clock: Clock) -> UserTokens:
-    return another_process(app, clock, sessions=store)
+    return user_tokens_of_another_process(app, clock, sessions=store)
 
 
 def refreshes(provider: Provider) -> int:
@@ -184,7 +184,7 @@ async def test_a_living_token_is_used_when_the_store_fails(app: RunningApp, sess
     await store.create(session)
     store.loses["lease"] = 1
 
-    users = another_process(app, clock, sessions=store)
+    users = user_tokens_of_another_process(app, clock, sessions=store)
     assert await users.get(session) == session.tokens.access_token
 
 

@@ -18,7 +18,7 @@ from app.bff.dev.grants import Ledger, TokenRecord
 from app.bff.dev.mongod import find_mongod
 from app.bff.dev.provider import Provider
 from app.bff.sessions.session import session_ref
-from tests.bff.parts import Browser, RunningApp, running_app
+from tests.bff.harness import Browser, RunningApp, running_app
 from tests.bff.replica_set import ReplicaSet
 
 RESIDENTS, VISITORS = 12, 4

@@ -10,7 +10,7 @@ import pytest
 
 from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Provider
-from tests.bff.parts import Browser, Clock, RunningApp, another_browser, running_app
+from tests.bff.harness import Browser, Clock, RunningApp, new_browser, running_app
 
 LIFETIME = 300  # of the provider's access tokens, in seconds
 REMOTE = [
@@ -90,7 +90,7 @@ async def test_an_api_without_tokens_gets_none(browser: Browser):
 
 
 async def test_our_own_token_needs_nobody_signed_in(app: RunningApp, provider: Provider):
-    async with another_browser(app) as anonymous:
+    async with new_browser(app) as anonymous:
         response = await asked(anonymous, "/ours/echo")
 
     assert provider.access_token(response.headers["Authorization"].removeprefix("Bearer ")).sub is None
@@ -111,7 +111,7 @@ async def test_nginx_keeps_an_answer_for_five_seconds_but_not_beyond_the_token(
 async def test_a_proof_is_for_one_request_and_not_kept(provider: Provider, api: DemoApi, clock: Clock):
     async with (
         running_app(provider, api, clock=clock, **settings(api, dpop=True)) as app,
-        another_browser(app) as browser,
+        new_browser(app) as browser,
     ):
         await browser.login()
         response = await asked(browser, method="POST")
@@ -160,7 +160,7 @@ async def test_a_request_may_not_be_forwarded(
 
 
 async def test_nobody_signed_in_means_401_and_where_to_sign_in(app: RunningApp):
-    async with another_browser(app) as anonymous:
+    async with new_browser(app) as anonymous:
         response = await asked(anonymous)
 
     assert (response.status_code, response.json()["code"]) == (401, "no_session")
@@ -185,7 +185,7 @@ async def test_only_a_trusted_proxy_is_answered(
     untrusting = settings(api, trusted_proxies=trusted)
     async with (
         running_app(provider, api, clock=clock, **untrusting) as app,
-        another_browser(app) as browser,
+        new_browser(app) as browser,
     ):
         await browser.login()
         response = await asked(browser, headers={"X-Forwarded-For": "10.0.0.1"})

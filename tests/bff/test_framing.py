@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.bff.dev.provider import Provider
-from tests.bff.parts import Clock, RunningApp
+from tests.bff.harness import Clock, RunningApp
 from tests.bff.streaming_api import CHUNKED, StreamingApi, Wire, an_app, answer, of_length, request, wire_of
 
 HIDDEN = request("GET", "/api/hidden")

@@ -6,7 +6,7 @@ import pytest
 
 from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Failure, Provider
-from tests.bff.parts import Browser, Clock, another_browser, running_app
+from tests.bff.harness import Browser, Clock, new_browser, running_app
 
 NOBODY_LISTENS = "mongodb://127.0.0.1:1/bff"
 
@@ -72,7 +72,7 @@ async def test_a_provider_that_was_there_is_not_missed_at_once(
 
 async def test_without_a_store_it_is_alive_but_not_ready(provider: Provider, api: DemoApi, clock: Clock):
     store = {"session_store": NOBODY_LISTENS}
-    async with running_app(provider, api, clock=clock, **store) as app, another_browser(app) as browser:
+    async with running_app(provider, api, clock=clock, **store) as app, new_browser(app) as browser:
         ready = await browser.http.get("/readyz")
         alive = await browser.http.get("/healthz")
 

@@ -14,7 +14,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
-from tests.bff.people import Person, Site, a_person, width
+from tests.bff.browser_users import BrowserUser, Site, browser_user, content_width
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one loop, so that one Chromium serves all tests
 
@@ -38,7 +38,7 @@ async def another_site(host: str, page: str) -> AsyncIterator[str]:
     await server.close_all_connections()
 
 
-async def test_alice_signs_in_sees_her_account_and_signs_out(alice: Person):
+async def test_alice_signs_in_sees_her_account_and_signs_out(alice: BrowserUser):
     await alice.signs_in()
     await alice.clicks("Account")
 
@@ -53,7 +53,7 @@ async def test_alice_signs_in_sees_her_account_and_signs_out(alice: Person):
 
 
 async def test_the_to_do_list_works_and_nobody_notices_that_the_access_token_expired(
-    site: Site, alice: Person
+    site: Site, alice: BrowserUser
 ):
     await alice.signs_in("/account")
     await alice.adds("Water the plants")
@@ -65,7 +65,7 @@ async def test_the_to_do_list_works_and_nobody_notices_that_the_access_token_exp
     assert site.provider.counts["token:refresh_token"] == 1
 
 
-async def test_after_signing_in_the_page_that_was_asked_for_is_shown(alice: Person):
+async def test_after_signing_in_the_page_that_was_asked_for_is_shown(alice: BrowserUser):
     await alice.goes_to("/account?from=mail&x=%20")
     await alice.chooses()
 
@@ -74,7 +74,7 @@ async def test_after_signing_in_the_page_that_was_asked_for_is_shown(alice: Pers
 
 
 async def test_a_link_on_another_site_leads_to_the_account_and_not_to_the_login_page(
-    site: Site, alice: Person
+    site: Site, alice: BrowserUser
 ):
     await alice.signs_in()
     asked = site.provider.counts["authorize"]
@@ -88,8 +88,8 @@ async def test_a_link_on_another_site_leads_to_the_account_and_not_to_the_login_
     assert site.provider.counts["authorize"] == asked
 
 
-async def test_two_tabs_sign_in_at_once(alice: Person):
-    other = Person(alice.site, await alice.page.context.new_page())
+async def test_two_tabs_sign_in_at_once(alice: BrowserUser):
+    other = BrowserUser(alice.site, await alice.page.context.new_page())
     await alice.goes_to("/account?tab=1")
     await other.goes_to("/account?tab=2")
 
@@ -102,7 +102,7 @@ async def test_two_tabs_sign_in_at_once(alice: Person):
     await other.sees_name("Alice Adams")
 
 
-async def test_the_back_button_after_signing_in_is_harmless(site: Site, alice: Person):
+async def test_the_back_button_after_signing_in_is_harmless(site: Site, alice: BrowserUser):
     await alice.signs_in()
     asked = site.provider.counts["authorize"]
     statuses: list[int] = []
@@ -121,7 +121,7 @@ async def test_the_browser_never_gets_a_token_and_scripts_see_no_cookie(
     chromium: Browser, site: Site, tmp_path: Path
 ):
     har = tmp_path / "journey.har"
-    async with a_person(chromium, site, record_har_path=har, record_har_content="embed") as alice:
+    async with browser_user(chromium, site, record_har_path=har, record_har_content="embed") as alice:
         await alice.signs_in()
         await alice.goes_to("/account")
         await alice.calls_the_api_again()
@@ -157,7 +157,7 @@ FORM = '<form method="post" action="{}/api/todos"><input name="title"><button>Wi
         pytest.param("localhost", id="another port, so the cookie comes along"),
     ],
 )
-async def test_other_origins_can_neither_read_nor_change_anything(site: Site, alice: Person, host: str):
+async def test_other_origins_can_neither_read_nor_change_anything(site: Site, alice: BrowserUser, host: str):
     await alice.signs_in()
 
     async with another_site(host, FORM.format(site.url)) as evil:
@@ -171,22 +171,22 @@ async def test_other_origins_can_neither_read_nor_change_anything(site: Site, al
     assert site.api.counts["todos"] == 0
 
 
-async def test_no_page_breaks_its_own_security_policy_or_complains_in_the_console(alice: Person):
+async def test_no_page_breaks_its_own_security_policy_or_complains_in_the_console(alice: BrowserUser):
     await alice.goes_to("/")
     await alice.signs_in()
     await alice.goes_to("/account")
     await alice.calls_the_api_again()
     await alice.adds("Water the plants")
     await alice.signs_out()
-    assert alice.complaints == []
+    assert alice.console_errors == []
 
     await alice.goes_to("/nowhere")
     await alice.sees("Not Found")
-    assert [text for text in alice.complaints if "404 (Not Found)" not in text] == []
+    assert [text for text in alice.console_errors if "404 (Not Found)" not in text] == []
 
 
 async def test_the_pages_work_without_javascript(chromium: Browser, site: Site):
-    async with a_person(chromium, site, java_script_enabled=False) as alice:
+    async with browser_user(chromium, site, java_script_enabled=False) as alice:
         await alice.signs_in()
         await alice.clicks("Account")
         await alice.has_todos("Sign in", "Register a client for your own API")
@@ -197,19 +197,19 @@ async def test_the_pages_work_without_javascript(chromium: Browser, site: Site):
 
 
 async def test_no_page_scrolls_sideways_on_a_phone(chromium: Browser, site: Site):
-    async with a_person(chromium, site, viewport={"width": 360, "height": 740}, is_mobile=True) as alice:
+    async with browser_user(chromium, site, viewport={"width": 360, "height": 740}, is_mobile=True) as alice:
         widths = []
         await alice.goes_to("/")
-        widths.append(await width(alice.page))
+        widths.append(await content_width(alice.page))
         await alice.signs_in()
         for path in ("/", "/account", "/sessions", "/nowhere"):
             await alice.goes_to(path)
-            widths.append(await width(alice.page))
+            widths.append(await content_width(alice.page))
 
     assert widths == [360] * 5
 
 
-async def test_whoever_denies_is_told_so_and_may_try_again(alice: Person):
+async def test_whoever_denies_is_told_so_and_may_try_again(alice: BrowserUser):
     await alice.goes_to("/account")
     await alice.clicks("Deny", role="button")
     await alice.sees("Signing in did not work")

@@ -15,17 +15,17 @@ from app.bff.dev.provider import Client, Failure, Provider
 from app.bff.oidc.login_attempt import ATTEMPT_SECONDS
 from app.bff.web.cookies import MAX_LOGIN_ATTEMPTS
 from app.handlers.pages import Home
-from tests.bff.parts import (
+from tests.bff.harness import (
     CLIENT_ID,
     CLIENT_SECRET,
     Browser,
     Clock,
     RunningApp,
-    another_browser,
-    at_target,
-    cookies_set_by,
-    query,
+    new_browser,
+    query_params,
+    raw_target,
     refresh_target,
+    response_cookies,
     running_app,
 )
 
@@ -40,7 +40,7 @@ def assert_is_refused(response: httpx2.Response, status: int = 400, code: str = 
     assert response.status_code == status
     assert response.headers["Content-Type"].startswith("text/html")
     assert f"<code>{code}</code>" in response.text
-    assert "bff" not in cookies_set_by(response)
+    assert "bff" not in response_cookies(response)
 
 
 async def test_a_person_signs_in_and_comes_back_to_where_they_wanted_to_go(browser: Browser):
@@ -57,7 +57,7 @@ async def test_the_way_out_asks_for_a_code_with_everything_that_protects_it(
     app: RunningApp, provider: Provider, browser: Browser
 ):
     url = await browser.start_login()
-    asked = query(url)
+    asked = query_params(url)
 
     assert url.startswith(f"{provider.issuer}/authorize?")
     assert asked.pop("state") != asked.pop("nonce") != asked.pop("code_challenge")
@@ -72,7 +72,7 @@ async def test_the_way_out_asks_for_a_code_with_everything_that_protects_it(
 
 @pytest.mark.parametrize("name", ["state", "nonce", "code_challenge"])
 async def test_every_attempt_has_its_own(name: str, browser: Browser):
-    values = {query(await browser.start_login())[name] for _ in range(3)}
+    values = {query_params(await browser.start_login())[name] for _ in range(3)}
 
     assert len(values) == 3
     assert all(len(value) >= 43 for value in values)  # 256 bits
@@ -86,21 +86,21 @@ async def test_the_verifier_fits_the_challenge_and_is_as_long_as_rfc_7636_wants(
     verifier = provider.last_request["token"]["code_verifier"]
 
     assert 43 <= len(verifier) <= 128
-    assert create_s256_code_challenge(verifier) == query(url)["code_challenge"]
+    assert create_s256_code_challenge(verifier) == query_params(url)["code_challenge"]
     assert verifier not in url
 
 
 async def test_the_scope_is_the_one_in_the_settings(provider: Provider, api: DemoApi, clock: Clock):
     async with (
         running_app(provider, api, clock=clock, scope="openid email") as app,
-        another_browser(app) as browser,
+        new_browser(app) as browser,
     ):
-        assert query(await browser.start_login())["scope"] == "openid email"
+        assert query_params(await browser.start_login())["scope"] == "openid email"
 
 
 @pytest.mark.parametrize("prompt", ["none", "login", "consent", "select_account"])
 async def test_a_prompt_that_the_provider_knows_is_passed_on(prompt: str, browser: Browser):
-    assert query(await browser.start_login(prompt=prompt))["prompt"] == prompt
+    assert query_params(await browser.start_login(prompt=prompt))["prompt"] == prompt
 
 
 async def test_a_prompt_is_passed_on_where_the_provider_lists_it_and_refused_where_it_does_not(
@@ -109,9 +109,9 @@ async def test_a_prompt_is_passed_on_where_the_provider_lists_it_and_refused_whe
     provider.lies["metadata"] = {"prompt_values_supported": ["none", "create"]}
     refused = await browser.get("/bff/login?prompt=login")
 
-    assert query(await browser.start_login(prompt="create"))["prompt"] == "create"
+    assert query_params(await browser.start_login(prompt="create"))["prompt"] == "create"
     assert_is_refused(refused, code="bad_request")
-    assert not cookies_set_by(refused)
+    assert not response_cookies(refused)
 
 
 @pytest.mark.parametrize("sent", ["prompt=surprise", "prompt=", "prompt=login&prompt=none", "prompt=%ff"])
@@ -119,12 +119,12 @@ async def test_no_attempt_starts_for(sent: str, browser: Browser):
     response = await browser.get(f"/bff/login?{sent}")
 
     assert_is_refused(response, code="bad_request")
-    assert not cookies_set_by(response)
+    assert not response_cookies(response)
 
 
 async def test_the_attempt_waits_in_a_cookie_for_ten_minutes(browser: Browser):
     response = await browser.get("/bff/login?returnUrl=/account")
-    [cookie] = cookies_set_by(response).values()
+    [cookie] = response_cookies(response).values()
 
     assert response.status_code == 302  # never 307: RFC 9700 §4.12
     assert response.headers["Cache-Control"] == "no-store"
@@ -138,7 +138,11 @@ async def test_the_cookie_tells_nobody_what_is_in_it(browser: Browser):
     [name] = browser.cookie_names()
     seen = f"{name}={browser.cookie(name)}"
 
-    assert not [value for value in (query(url)["state"], query(url)["nonce"], "/account") if value in seen]
+    assert not [
+        value
+        for value in (query_params(url)["state"], query_params(url)["nonce"], "/account")
+        if value in seen
+    ]
 
 
 @pytest.mark.parametrize("purpose", ["prefetch", "prefetch;prerender"])
@@ -146,7 +150,7 @@ async def test_a_browser_that_only_guesses_starts_nothing(purpose: str, browser:
     response = await browser.get("/bff/login", Sec_Purpose=purpose)
 
     assert (response.status_code, response.content) == (204, b"")
-    assert not cookies_set_by(response)
+    assert not response_cookies(response)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +177,7 @@ async def test_no_attempt_starts_that_would_end_at(sent: str, browser: Browser):
     response = await browser.get(f"/bff/login?returnUrl={quote(sent, safe='')}")
 
     assert_is_refused(response, code="bad_return_url")
-    assert not cookies_set_by(response)
+    assert not response_cookies(response)
 
 
 @pytest.mark.parametrize("path", ["/", "/account?tab=2#end", "/a b", "/é", '/"><script>', "/a%20b?next=//x"])
@@ -246,7 +250,7 @@ async def test_an_answer_with_two_readings_is_not_read(answer: str, provider: Pr
 async def test_the_answer_to_another_browser_signs_nobody_in(
     app: RunningApp, provider: Provider, browser: Browser
 ):
-    async with another_browser(app) as attacker:
+    async with new_browser(app) as attacker:
         link = await attacker.choose(await attacker.start_login(), "bob")
     await browser.start_login()
 
@@ -257,7 +261,7 @@ async def test_the_answer_to_another_browser_signs_nobody_in(
 async def test_an_answer_counts_once(provider: Provider, browser: Browser):
     link = await browser.choose(await browser.start_login())
     await browser.get(link)
-    browser.forget("bff")
+    browser.delete_cookie("bff")
 
     assert_is_refused(await browser.get(link))
     assert provider.counts["token"] == 1
@@ -463,7 +467,7 @@ async def test_a_provider_that_was_never_there_is_no_error_of_ours(provider: Pro
 
     assert_is_refused(response, 503, "provider_unavailable")
     assert int(response.headers["Retry-After"]) > 0
-    assert not cookies_set_by(response)
+    assert not response_cookies(response)
 
 
 @pytest.mark.parametrize("endpoint", ["token", "jwks", "userinfo"])
@@ -528,7 +532,7 @@ async def test_the_old_session_goes_although_its_cookie_does_not_come_back_from_
     await browser.login("alice")
     old = await app.session_of(browser)
     link = await browser.choose(await browser.start_login(prompt="login"), "bob")
-    await browser.arrive(link)
+    await browser.navigate_from_other_site(link)
 
     assert old
     assert old.tokens.refresh_token
@@ -540,16 +544,16 @@ async def test_a_session_id_that_somebody_planted_is_not_adopted(app: RunningApp
     browser.http.cookies.set("bff", "planted", domain="localhost.local", path="/")
     link = await browser.choose(await browser.start_login())
     answer = await browser.get(link)
-    session_id = cookies_set_by(answer)["bff"].value
+    session_id = response_cookies(answer)["bff"].value
 
     assert session_id != "planted"
     assert len(session_id) >= 43  # 256 bits
-    assert len({session_id, cookies_set_by(await browser.login())["bff"].value}) == 2
+    assert len({session_id, response_cookies(await browser.login())["bff"].value}) == 2
 
 
 async def test_the_session_cookie_is_for_this_browser_and_this_site_alone(browser: Browser):
     answer = await browser.login()
-    cookie = cookies_set_by(answer)["bff"]
+    cookie = response_cookies(answer)["bff"]
 
     assert cookie["httponly"] is True
     assert (cookie["samesite"], cookie["path"], cookie["domain"]) == ("Strict", "/", "")
@@ -560,19 +564,19 @@ async def test_the_session_cookie_is_for_this_browser_and_this_site_alone(browse
 async def test_on_https_all_cookies_are_bound_to_this_host(provider: Provider, api: DemoApi, clock: Clock):
     async with (
         running_app(provider, api, clock=clock, base_url="https://app.example") as app,
-        another_browser(app) as browser,
+        new_browser(app) as browser,
     ):
         provider.clients[CLIENT_ID] = Client(CLIENT_ID, CLIENT_SECRET, ("https://app.example/bff/callback",))
         started = await browser.get("/bff/login")
-        [(name, attempt)] = cookies_set_by(started).items()
+        [(name, attempt)] = response_cookies(started).items()
         link = urlsplit(await browser.choose(started.headers["Location"]))
         answer = await browser.get(f"{link.path}?{link.query}", Cookie=f"{name}={attempt.value}")
-        session = cookies_set_by(answer)["__Host-bff"]
+        session = response_cookies(answer)["__Host-bff"]
 
     assert name.startswith("__Host-bff-login-")
     assert attempt["secure"] is session["secure"] is True
     assert (attempt["path"], session["path"], attempt["domain"], session["domain"]) == ("/", "/", "", "")
-    assert cookies_set_by(answer)[name].value == ""
+    assert response_cookies(answer)[name].value == ""
 
 
 # SameSite=Strict: nobody sees a logged-out flash
@@ -580,7 +584,7 @@ async def test_on_https_all_cookies_are_bound_to_this_host(provider: Provider, a
 
 async def test_the_callback_answers_with_a_page_of_ours_that_moves_on(browser: Browser):
     link = await browser.choose(await browser.start_login("/account"))
-    answer = await browser.arrive(link)
+    answer = await browser.navigate_from_other_site(link)
 
     assert answer.status_code == 200
     assert refresh_target(answer.text) == "/account"
@@ -588,16 +592,16 @@ async def test_the_callback_answers_with_a_page_of_ours_that_moves_on(browser: B
 
 async def test_a_person_who_follows_a_link_from_elsewhere_is_still_signed_in(browser: Browser):
     await browser.login()
-    answer = await browser.arrive("/account?tab=2")
+    answer = await browser.navigate_from_other_site("/account?tab=2")
     there = await browser.get(refresh_target(answer.text), Sec_Fetch_Site="same-origin")
 
     assert refresh_target(answer.text) == "/account?tab=2"
-    assert not cookies_set_by(answer)
+    assert not response_cookies(answer)
     assert "Alice Adams" in there.text
 
 
 async def test_a_stranger_who_follows_a_link_is_bounced_once_and_then_asked_to_sign_in(browser: Browser):
-    answer = await browser.arrive("/account")
+    answer = await browser.navigate_from_other_site("/account")
     there = await browser.get(refresh_target(answer.text), Sec_Fetch_Site="same-origin")
 
     assert there.status_code == 302
@@ -622,7 +626,7 @@ async def test_nobody_is_bounced_who(headers: dict[str, str], browser: Browser):
 )
 async def test_a_bounce_never_leads_to_another_site(target: str, app: RunningApp, browser: Browser):
     app.tornado.add_handlers(r".*", [(r"/.+", Home)])
-    answer = await browser.arrive("/", **at_target(target))
+    answer = await browser.navigate_from_other_site("/", **raw_target(target))
 
     assert refresh_target(answer.text) == "/"
 
@@ -630,10 +634,10 @@ async def test_a_bounce_never_leads_to_another_site(target: str, app: RunningApp
 async def test_with_lax_cookies_nobody_is_bounced(provider: Provider, api: DemoApi, clock: Clock):
     async with (
         running_app(provider, api, clock=clock, cookie_samesite="lax") as app,
-        another_browser(app) as browser,
+        new_browser(app) as browser,
     ):
-        cookie = cookies_set_by(await browser.login())["bff"]
-        there = await browser.arrive("/account")
+        cookie = response_cookies(await browser.login())["bff"]
+        there = await browser.navigate_from_other_site("/account")
 
     assert cookie["samesite"] == "Lax"
     assert "Alice Adams" in there.text

@@ -9,14 +9,14 @@ import pytest
 
 from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Provider
-from tests.bff.parts import (
+from tests.bff.harness import (
     Browser,
     Clock,
     RunningApp,
-    another_browser,
-    cookies_set_by,
-    query,
+    new_browser,
+    query_params,
     refresh_target,
+    response_cookies,
     running_app,
     sign_in,
 )
@@ -33,14 +33,14 @@ def assert_failed(response: httpx2.Response, words: str) -> None:
     assert response.status_code == 400
     assert "<code>login_failed</code>" in response.text
     assert words in response.text
-    assert "bff" not in cookies_set_by(response)
+    assert "bff" not in response_cookies(response)
 
 
 # The way out
 
 
 async def test_what_is_asked_for_is_passed_on(browser: Browser):
-    url = query(await browser.start_login(**ASKED, prompt="select_account"))
+    url = query_params(await browser.start_login(**ASKED, prompt="select_account"))
 
     assert {**ASKED, "prompt": "select_account"}.items() <= url.items()
 
@@ -48,16 +48,16 @@ async def test_what_is_asked_for_is_passed_on(browser: Browser):
 async def test_it_is_pushed_where_requests_are_pushed(provider: Provider, api: DemoApi, clock: Clock):
     async with (
         running_app(provider, api, clock=clock, par=True) as app,
-        another_browser(app) as browser,
+        new_browser(app) as browser,
     ):
         url = await browser.start_login(**ASKED)
 
     assert ASKED.items() <= provider.last_request["par"].items()
-    assert not ASKED.keys() & query(url).keys()
+    assert not ASKED.keys() & query_params(url).keys()
 
 
 async def test_the_hint_has_a_short_name(browser: Browser):
-    assert query(await browser.start_login(hint="bob"))["login_hint"] == "bob"
+    assert query_params(await browser.start_login(hint="bob"))["login_hint"] == "bob"
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ async def test_no_attempt_starts_for(wrong: dict[str, str], browser: Browser):
 
     assert response.status_code == 400
     assert "<code>bad_request</code>" in response.text
-    assert not cookies_set_by(response)
+    assert not response_cookies(response)
 
 
 async def test_the_longest_of_all_still_fits_the_cookie(browser: Browser):

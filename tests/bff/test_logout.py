@@ -12,15 +12,15 @@ from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Failure, Provider
 from app.bff.paths import LOGOUT_PATH
 from app.bff.sessions.session import Reason, Session, TokenSet, session_ref
-from tests.bff.parts import (
+from tests.bff.harness import (
     CLIENT_ID,
     Browser,
     Clock,
     RunningApp,
-    another_browser,
-    cookies_set_by,
-    query,
+    new_browser,
+    query_params,
     refresh_target,
+    response_cookies,
     running_app,
 )
 
@@ -46,7 +46,7 @@ async def is_signed_in(browser: Browser, session_id: str | None) -> bool:
 
 def assert_ended_here(response: httpx2.Response, goes_to: str) -> None:
     assert (response.status_code, response.headers["Location"]) == (302, goes_to)
-    assert cookies_set_by(response)["bff"].value == ""
+    assert response_cookies(response)["bff"].value == ""
 
 
 # Both ends
@@ -67,7 +67,7 @@ async def test_the_browser_goes_on_to_the_provider_with_all_it_needs_there(
 ):
     session = await app.session_of(browser)
     response = await browser.logout()
-    asked = query(response.headers["Location"])
+    asked = query_params(response.headers["Location"])
 
     assert session
     assert response.headers["Location"].startswith(f"{provider.issuer}/logout?")
@@ -106,7 +106,7 @@ async def test_the_refresh_token_lives_on_where_the_setting_says_so(
     provider: Provider, api: DemoApi, clock: Clock
 ):
     kept = {"revoke_refresh_token_on_logout": False}
-    async with running_app(provider, api, clock=clock, **kept) as app, another_browser(app) as browser:
+    async with running_app(provider, api, clock=clock, **kept) as app, new_browser(app) as browser:
         await browser.login()
         refresh_token = await refresh_token_of(browser)
         await browser.logout()
@@ -116,7 +116,7 @@ async def test_the_refresh_token_lives_on_where_the_setting_says_so(
 
 
 async def test_the_session_of_another_browser_stays(app: RunningApp, browser: Browser):
-    async with another_browser(app) as laptop:
+    async with new_browser(app) as laptop:
         await laptop.login("alice")
         await browser.logout()
 
@@ -135,7 +135,7 @@ async def test_without_the_right_sid_nothing_is_ended(
 
     assert session
     assert response.status_code == 400
-    assert "bff" not in cookies_set_by(response)
+    assert "bff" not in response_cookies(response)
     assert await app.session_of(browser) == session
     assert provider.counts["revoke"] == 0
 
@@ -144,12 +144,12 @@ async def test_without_the_right_sid_nothing_is_ended(
 async def test_a_link_on_another_site_signs_nobody_out(fetch_metadata: bool, browser: Browser):
     link = "/bff/logout?sid=guessed"
     if fetch_metadata:
-        arrived = await browser.arrive(link)
+        arrived = await browser.navigate_from_other_site(link)
         assert (await browser.get(refresh_target(arrived.text))).status_code == 400
     else:  # it has sent no cookie, and says nothing else either
         arrived = await browser.http.get(link, headers={"Cookie": "", "Accept": "text/html"})
 
-    assert "bff" not in cookies_set_by(arrived)
+    assert "bff" not in response_cookies(arrived)
 
 
 async def test_the_refusal_says_why_and_does_not_help_whoever_guesses(app: RunningApp, browser: Browser):
@@ -164,7 +164,7 @@ async def test_the_refusal_says_why_and_does_not_help_whoever_guesses(app: Runni
 
 
 async def test_the_sid_of_somebody_else_ends_nothing(app: RunningApp, browser: Browser):
-    async with another_browser(app) as attacker:
+    async with new_browser(app) as attacker:
         await attacker.login("bob")
         link = await attacker.logout_url()
 
@@ -196,7 +196,9 @@ async def test_a_session_that_is_over_is_ended_at_the_provider_all_the_same(
     response = await browser.get(f"{link}&returnUrl=/orders")
 
     assert response.headers["Location"].startswith(f"{app.services.provider.issuer}/")
-    assert "id_token_hint" not in query(response.headers["Location"])  # so the provider asks the person first
+    assert "id_token_hint" not in query_params(
+        response.headers["Location"]
+    )  # so the provider asks the person first
     assert browser.cookie("bff") is None
     assert (await browser.get(await browser.choose(response.headers["Location"]))).headers[
         "Location"
@@ -204,11 +206,11 @@ async def test_a_session_that_is_over_is_ended_at_the_provider_all_the_same(
 
 
 async def test_whoever_has_no_session_just_goes_on(browser: Browser):
-    browser.forget("bff")
+    browser.delete_cookie("bff")
     response = await browser.get("/bff/logout?returnUrl=/account")
 
     assert (response.status_code, response.headers["Location"]) == (302, "/account")
-    assert not cookies_set_by(response)
+    assert not response_cookies(response)
 
 
 @pytest.mark.parametrize(
@@ -228,16 +230,16 @@ async def test_nothing_is_ended_that_would_lead_to(path: str, app: RunningApp, b
 async def test_the_provider_sends_the_browser_back_to_where_it_wanted_to_go(browser: Browser):
     out = await browser.get(f"{await browser.logout_url()}&returnUrl=/account%3Ftab%3D2")
     back = await browser.http.get(out.headers["Location"])
-    response = await browser.arrive(back.headers["Location"])
+    response = await browser.navigate_from_other_site(back.headers["Location"])
 
     assert (response.status_code, response.headers["Location"]) == (302, "/account?tab=2")
-    assert cookies_set_by(response)["bff-logout"].value == ""
+    assert response_cookies(response)["bff-logout"].value == ""
 
 
 @pytest.mark.parametrize("state", ["", "state=", "state=forged", "state=%C3%A9"])
 async def test_a_way_back_that_we_did_not_start_leads_home(state: str, browser: Browser):
     await browser.get(f"{await browser.logout_url()}&returnUrl=/account")
-    response = await browser.arrive(f"/bff/logout/callback?{state}")
+    response = await browser.navigate_from_other_site(f"/bff/logout/callback?{state}")
 
     assert (response.status_code, response.headers["Location"]) == (302, "/")
 
@@ -259,7 +261,7 @@ async def test_the_way_back_ends_no_session(app: RunningApp, browser: Browser):
 
 async def test_the_return_path_waits_sealed_in_a_cookie_for_ten_minutes(browser: Browser):
     response = await browser.get(f"{await browser.logout_url()}&returnUrl=/account")
-    cookie = cookies_set_by(response)["bff-logout"]
+    cookie = response_cookies(response)["bff-logout"]
 
     assert "account" not in cookie.value
     assert (cookie["httponly"], cookie["samesite"], cookie["max-age"]) == (True, "Lax", "600")
@@ -287,7 +289,7 @@ async def test_a_provider_that_revokes_nothing_stops_nothing(
     before = provider.counts["revoke"]
     response = await browser.logout()
 
-    assert cookies_set_by(response)["bff"].value == ""
+    assert response_cookies(response)["bff"].value == ""
     assert provider.counts["revoke"] == before
 
 
@@ -324,7 +326,7 @@ async def test_a_provider_that_this_process_has_never_seen_stops_nothing(
     await app.services.sessions.create(session)
     await provider.stop()
 
-    async with another_browser(app) as browser:
+    async with new_browser(app) as browser:
         response = await browser.get(f"{LOGOUT_PATH}?sid=sid&returnUrl=/account", Cookie="bff=id")
     assert_ended_here(response, "/account")
     assert await app.services.sessions.get(session.ref) is None
@@ -336,7 +338,7 @@ async def test_an_id_token_that_is_too_long_for_a_url_stays_here(provider: Provi
     url = (await browser.logout()).headers["Location"]
 
     assert len(url) <= 2000
-    assert query(url).keys() == {"client_id", "post_logout_redirect_uri", "state"}
+    assert query_params(url).keys() == {"client_id", "post_logout_redirect_uri", "state"}
     assert (
         (await browser.http.get(url))
         .headers["Location"]
@@ -347,12 +349,12 @@ async def test_an_id_token_that_is_too_long_for_a_url_stays_here(provider: Provi
 async def test_two_tabs_that_signed_in_at_the_same_time_are_signed_out_together(
     app: RunningApp, provider: Provider
 ):
-    async with another_browser(app) as tabs:
+    async with new_browser(app) as tabs:
         urls = [await tabs.start_login(), await tabs.start_login()]
         callbacks = [await tabs.choose(url) for url in urls]
         sessions = []
         for callback in callbacks:
-            await tabs.arrive(callback)
+            await tabs.navigate_from_other_site(callback)
             sessions.append(await app.session_of(tabs))
         await tabs.logout()
 
@@ -377,7 +379,7 @@ async def test_javascript_ends_the_session_here_and_then_navigates_to_the_provid
     assert not provider.is_active(refresh_token)
 
     onwards = await browser.get(response.json()["url"])
-    assert "id_token_hint" in query(onwards.headers["Location"])
+    assert "id_token_hint" in query_params(onwards.headers["Location"])
     back = await browser.get(await browser.choose(onwards.headers["Location"]))
     assert back.headers["Location"] == "/orders"
 
@@ -389,7 +391,7 @@ async def test_no_script_sees_the_id_token(app: RunningApp, browser: Browser):
     response = await browser.fetch("/bff/logout", "POST")
 
     assert session.tokens.id_token not in f"{response.headers} {response.text}"
-    assert cookies_set_by(response)["bff-logout"]["httponly"]
+    assert response_cookies(response)["bff-logout"]["httponly"]
 
 
 @pytest.mark.parametrize(
@@ -409,7 +411,7 @@ async def test_nothing_is_ended_by_javascript(headers: dict[str, str], browser: 
 
 async def test_javascript_without_a_session_is_sent_on(browser: Browser):
     await browser.fetch("/bff/logout", "POST")
-    browser.forget("bff-logout")
+    browser.delete_cookie("bff-logout")
 
     assert (await browser.fetch("/bff/logout?returnUrl=/orders", "POST")).json() == {"url": "/orders"}
 
@@ -418,7 +420,7 @@ async def test_javascript_is_sent_on_where_the_provider_has_no_logout_page(
     provider: Provider, api: DemoApi, clock: Clock
 ):
     provider.lies["metadata"] = {"end_session_endpoint": None}
-    async with running_app(provider, api, clock=clock) as app, another_browser(app) as browser:
+    async with running_app(provider, api, clock=clock) as app, new_browser(app) as browser:
         await browser.login("alice")
 
         assert (await browser.fetch("/bff/logout?returnUrl=/orders", "POST")).json() == {"url": "/orders"}
@@ -434,7 +436,7 @@ async def test_javascript_whose_session_is_over_ends_it_at_the_provider_all_the_
 
     onwards = await browser.get(response.json()["url"])
     assert onwards.headers["Location"].startswith(app.services.provider.issuer)
-    assert "id_token_hint" not in query(onwards.headers["Location"])
+    assert "id_token_hint" not in query_params(onwards.headers["Location"])
 
 
 async def test_what_no_cookie_can_hold_is_left_out(app: RunningApp, browser: Browser):
@@ -447,4 +449,4 @@ async def test_what_no_cookie_can_hold_is_left_out(app: RunningApp, browser: Bro
 
     assert len(response.headers["Set-Cookie"]) < 4096
     onwards = await browser.get(response.json()["url"])
-    assert "id_token_hint" not in query(onwards.headers["Location"])
+    assert "id_token_hint" not in query_params(onwards.headers["Location"])

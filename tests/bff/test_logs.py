@@ -26,7 +26,7 @@ from app.bff.telemetry.logs import (
     request_id,
     short,
 )
-from tests.bff.parts import Browser, Clock, running_app
+from tests.bff.harness import Browser, Clock, running_app
 
 LIBRARIES = ["authlib", "httpx2", "httpcore2", "asyncio", "pymongo"]
 

@@ -24,7 +24,7 @@ from app.bff.sessions.mongo.connection import TIMEOUT_SECONDS, connect
 from app.bff.sessions.mongo.events import MongoSessionEndSource
 from app.bff.sessions.mongo.sessions import MongoSessions
 from app.bff.sessions.session import Reason, Session, TokenSet, new_session_id, session_ref
-from tests.bff.parts import KEY, Clock
+from tests.bff.harness import KEY, Clock
 
 DATABASE = "test-mongo-sessions"  # one for all tests: every session has a ref of its own
 DRIVERS = ["motor", "pymongo"]

@@ -24,9 +24,17 @@ from app.bff.dev.provider import Failure, Provider
 from app.bff.proxy import rules as remote
 from app.bff.web.headers import security_headers
 from tests.bff.event_streams import listening
+from tests.bff.harness import (
+    FETCH_HEADERS,
+    Browser,
+    Clock,
+    access_token_of,
+    last_request,
+    last_request_headers,
+    raw_target,
+)
 from tests.bff.nginx import Site, running_site, write_certificate
-from tests.bff.parts import FETCH, Browser, Clock, at_target, headers_heard_by, heard_by, token_of
-from tests.bff.processes import ROOT, free_ports, until
+from tests.bff.subprocesses import ROOT, free_ports, wait_until
 
 QUESTION = "/bff/forward-auth"
 KEPT_SECONDS = 5
@@ -84,7 +92,7 @@ class Told:
         async def are() -> bool:
             return self.paths[-len(paths) :] == list(paths)
 
-        await until(are)
+        await wait_until(are)
 
     @property
     def clients(self) -> set[str]:
@@ -183,7 +191,7 @@ async def test_nginx_carries_a_call_with_the_users_token(browser: Browser, api: 
     response = await browser.fetch("/orders/echo")
 
     assert response.json()["user"] == "alice"
-    assert headers_heard_by(api)["authorization"] == f"Bearer {await token_of(browser)}"
+    assert last_request_headers(api)["authorization"] == f"Bearer {await access_token_of(browser)}"
     assert told.paths == [QUESTION]
 
 
@@ -208,10 +216,10 @@ async def test_for_the_next_calls_it_need_not_ask_again(browser: Browser, told: 
 async def test_path_and_query_arrive_letter_for_letter(
     sent: str, arrives: str, browser: Browser, api: Api, told: Told
 ):
-    response = await browser.fetch("/", **at_target(sent))
+    response = await browser.fetch("/", **raw_target(sent))
 
     assert response.status_code == 200
-    assert f"{heard_by(api).path}?{heard_by(api).query}".rstrip("?") == f"/api/{arrives}"
+    assert f"{last_request(api).path}?{last_request(api).query}".rstrip("?") == f"/api/{arrives}"
     assert told.paths == [QUESTION]
 
 
@@ -244,10 +252,10 @@ SENT = {
 
 async def test_the_api_hears_from_nginx_what_it_hears_from_us(browser: Browser, api: Api):
     await browser.fetch("/slow/todos", "POST", headers=SENT, json={"title": "x"})
-    from_us = headers_heard_by(api)
+    from_us = last_request_headers(api)
     await browser.fetch("/orders/todos", "POST", headers=SENT, json={"title": "x"})
 
-    assert headers_heard_by(api) == from_us
+    assert last_request_headers(api) == from_us
     assert {name.lower(): value for name, value in BELONGS.items()}.items() <= from_us.items()
     assert not {"cookie", "x-csrf", "origin", "x-forwarded-for"} & from_us.keys()
 
@@ -297,7 +305,7 @@ async def test_whoever_has_signed_out_is_refused_within_seconds(
         await browser.logout()
         began = time.monotonic()
         assert not await refused()
-        await until(refused)
+        await wait_until(refused)
         assert time.monotonic() - began < KEPT_SECONDS + 2  # nginx counts in whole seconds
         assert await refused()  # for good
 
@@ -414,7 +422,7 @@ async def test_nobody_signed_in_means_401_and_where_to_sign_in(site: Site):
 @pytest.mark.parametrize("path", CLIMBING)
 async def test_a_kept_yes_does_not_lead_out_of_the_api(path: str, browser: Browser, api: Api):
     await browser.fetch("/orders/todos")
-    response = await browser.fetch("/", **at_target(f"/orders{path}"))
+    response = await browser.fetch("/", **raw_target(f"/orders{path}"))
 
     assert response.status_code == 400
     assert dict(api.counts) == {"todos": 1}
@@ -425,7 +433,7 @@ async def test_a_kept_yes_does_not_lead_out_of_the_api(path: str, browser: Brows
 )
 async def test_a_kept_yes_is_not_for_what_only_looks_like_the_api(target: str, browser: Browser, api: Api):
     await browser.fetch("/orders/todos")
-    response = await browser.fetch("/", **at_target(target))
+    response = await browser.fetch("/", **raw_target(target))
 
     assert response.status_code == 404
     assert dict(api.counts) == {"todos": 1}
@@ -435,17 +443,19 @@ async def test_a_kept_yes_is_not_for_what_only_looks_like_the_api(target: str, b
 async def test_about_a_doubtful_path_we_decide_and_carry_it(
     target: str, browser: Browser, api: Api, told: Told
 ):
-    response = await browser.fetch("/", "POST", content=b"body", **at_target(target))
+    response = await browser.fetch("/", "POST", content=b"body", **raw_target(target))
 
-    assert (response.status_code, heard_by(api).body) == (200, "body")
-    assert f"{heard_by(api).path}?{heard_by(api).query}".rstrip("?") == target.replace("/orders", "/api")
+    assert (response.status_code, last_request(api).body) == (200, "body")
+    assert f"{last_request(api).path}?{last_request(api).query}".rstrip("?") == target.replace(
+        "/orders", "/api"
+    )
     assert QUESTION not in told.paths
 
 
 async def test_a_token_that_the_api_refuses_is_renewed_and_the_body_sent_again(
     browser: Browser, api: Api, provider: Provider
 ):
-    api.rejects.add(await token_of(browser))
+    api.rejects.add(await access_token_of(browser))
     title = "Water the plants" * 3000
     response = await browser.fetch("/orders/todos", "POST", json={"title": title})
 
@@ -486,7 +496,7 @@ async def test_each_request_has_a_proof_of_its_own_and_one_with_a_nonce_is_carri
     [QUESTION, f"{QUESTION}?x", "/bff//forward-auth", "/bff/forward%2Dauth", "/x/../bff/forward-auth"],
 )
 async def test_a_browser_cannot_ask_for_the_token(target: str, browser: Browser, told: Told):
-    response = await browser.fetch("/", headers={"X-Forwarded-Uri": "/orders/echo"}, **at_target(target))
+    response = await browser.fetch("/", headers={"X-Forwarded-Uri": "/orders/echo"}, **raw_target(target))
 
     assert response.status_code == 404
     assert "Authorization" not in response.headers
@@ -525,7 +535,7 @@ async def test_what_a_browser_says_of_itself_is_not_believed(browser: Browser, a
 
 @pytest.mark.parametrize(("accept", "asked"), [("text/event-stream", False), ("*/*", True)])
 async def test_events_arrive_one_by_one(accept: str, asked: bool, browser: Browser, api: Api, told: Told):
-    headers = {**FETCH, "X-CSRF": "1", "Accept": accept}
+    headers = {**FETCH_HEADERS, "X-CSRF": "1", "Accept": accept}
     async with browser.http.stream("GET", "/orders/events", headers=headers) as response:
         lines = response.aiter_lines()
         assert await anext(lines) == "data: first"
@@ -651,7 +661,7 @@ async def test_a_token_goes_to_an_api_with_a_certificate(
 async def test_a_token_is_in_memory_and_nowhere_else(site: Site, browser: Browser):
     await browser.fetch("/orders/echo")
     await browser.fetch("/orders/echo", "DELETE")
-    token = (await token_of(browser)).encode()
+    token = (await access_token_of(browser)).encode()
     on_disk, kept = [
         [file for file in folder.rglob("*") if file.is_file()] for folder in (site.folder, site.decisions)
     ]

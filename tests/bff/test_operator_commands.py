@@ -23,19 +23,19 @@ from app.bff.dev.provider import Failure, Provider
 from app.bff.sessions.reencrypt import ReencryptResult
 from app.bff.sessions.session import Session
 from app.settings import Settings
-from tests.bff.parts import (
+from tests.bff.harness import (
     CLIENT_ID,
     CLIENT_SECRET,
     KEY,
     Browser,
     Clock,
     RunningApp,
-    a_settings,
-    another_browser,
+    make_settings,
+    new_browser,
     running_app,
     sign_in,
 )
-from tests.bff.processes import app_settings, free_ports, running
+from tests.bff.subprocesses import app_settings, free_ports, running_process
 
 OLD, LOST = os.urandom(32), os.urandom(32)
 DATE = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ"
@@ -73,7 +73,9 @@ def operator(store: dict[str, Any], provider: Provider, capsys: pytest.CaptureFi
     async def operator(*arguments: str, **changed: Any) -> Said:
         wanted = command_line().parse_args(arguments)
         run = {"app.bff.commands.sessions": sessions.run, "app.bff.commands.rotate_keys": rotate_keys.run}
-        code = await run[wanted.module](a_settings(**{"issuer": provider.issuer, **store, **changed}), wanted)
+        code = await run[wanted.module](
+            make_settings(**{"issuer": provider.issuer, **store, **changed}), wanted
+        )
         return Said(code, *capsys.readouterr())
 
     return operator
@@ -102,7 +104,7 @@ async def test_a_session_is_listed_in_one_line_that_opens_and_finds_nothing(
 async def people(app: RunningApp) -> AsyncIterator[list[Browser]]:
     """Alice in two browsers, and bob."""
     async with AsyncExitStack() as stack:
-        browsers = [await stack.enter_async_context(another_browser(app)) for _ in range(3)]
+        browsers = [await stack.enter_async_context(new_browser(app)) for _ in range(3)]
         for browser, user in zip(browsers, ("alice", "alice", "bob"), strict=True):
             await browser.login(user)
         yield browsers
@@ -309,7 +311,7 @@ async def test_the_commands_work_next_to_a_running_application(
 ):
     said = []
     for arguments in (["sessions", "list"], ["sessions", "end", "--user", "bob"], ["rotate-keys"]):
-        async with running("app", tmp_path, *arguments, **of_the_same(app, provider)) as command:
+        async with running_process("app", tmp_path, *arguments, **of_the_same(app, provider)) as command:
             assert (await command.exits(), command.stderr) == (0, "")
             said.append(command.stdout.splitlines())
 

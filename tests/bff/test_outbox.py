@@ -27,7 +27,7 @@ from app.bff.sessions.memory import MemoryOutbox
 from app.bff.sessions.mongo.connection import TIMEOUT_SECONDS, connect, disconnect
 from app.bff.sessions.mongo.outbox import MongoOutbox
 from app.bff.sessions.outbox import Outbox, Pending
-from tests.bff.parts import KEY, Clock
+from tests.bff.harness import KEY, Clock
 
 DATABASE = "test-outbox"  # one for all tests, emptied before each: a new one takes longer than its test
 DRIVERS = ["motor", "pymongo"]

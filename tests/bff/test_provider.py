@@ -15,7 +15,7 @@ from app.bff.errors import ProviderUnavailable, UntrustedToken
 from app.bff.oidc.http import MAX_BODY_BYTES, tls
 from app.bff.oidc.metadata import Provider as OpenIdProvider
 from app.bff.oidc.metadata import provider_http
-from tests.bff.parts import CLIENT_ID, CLIENT_SECRET, Clock
+from tests.bff.harness import CLIENT_ID, CLIENT_SECRET, Clock
 
 HOUR = 3600
 COOLDOWN = 30

@@ -22,7 +22,7 @@ from app.bff.sessions.mongo.reencrypt import reseal
 from app.bff.sessions.mongo.sessions import MongoSessions, to_bytes
 from app.bff.sessions.reencrypt import ReencryptResult
 from app.bff.sessions.session import Reason, Session, TokenSet, new_session_id, session_ref
-from tests.bff.parts import Clock
+from tests.bff.harness import Clock
 
 OLD, NEW, LOST = (os.urandom(32) for _ in range(3))
 ISSUER = "https://provider.example"

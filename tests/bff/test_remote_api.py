@@ -10,18 +10,18 @@ import pytest
 
 from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Failure, Provider
-from tests.bff.parts import (
-    NAVIGATION,
+from tests.bff.harness import (
+    NAVIGATION_HEADERS,
     Browser,
     Clock,
     RunningApp,
-    another_browser,
-    at_target,
-    headers_heard_by,
-    heard_by,
+    access_token_of,
+    last_request,
+    last_request_headers,
+    new_browser,
+    raw_target,
     running_app,
-    token_of,
-    until,
+    wait_until,
 )
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -42,10 +42,10 @@ async def test_every_method_arrives_with_path_query_and_body(method: str, api: D
     response = await browser.fetch("/api/echo/a%20b/%C3%A9?x=1&x=2&y=%2F+%26", method, content=b"caf\xc3\xa9")
 
     assert response.status_code == 200
-    assert heard_by(api).method == method
-    assert heard_by(api).path == "/api/echo/a%20b/%C3%A9"
-    assert heard_by(api).query == "x=1&x=2&y=%2F+%26"
-    assert heard_by(api).body == "café"
+    assert last_request(api).method == method
+    assert last_request(api).path == "/api/echo/a%20b/%C3%A9"
+    assert last_request(api).query == "x=1&x=2&y=%2F+%26"
+    assert last_request(api).body == "café"
 
 
 async def test_head_arrives_and_is_answered_without_a_body(api: DemoApi, browser: Browser):
@@ -53,7 +53,7 @@ async def test_head_arrives_and_is_answered_without_a_body(api: DemoApi, browser
 
     assert (response.status_code, response.content) == (200, b"")
     assert int(response.headers["Content-Length"]) > 0  # what GET would have: RFC 9110 §8.6
-    assert heard_by(api).method == "HEAD"
+    assert last_request(api).method == "HEAD"
 
 
 @pytest.mark.parametrize(
@@ -70,18 +70,18 @@ async def test_head_arrives_and_is_answered_without_a_body(api: DemoApi, browser
 async def test_a_target_that_stays_inside_arrives_letter_for_letter(
     target: str, api: DemoApi, browser: Browser
 ):
-    response = await browser.fetch("/", **at_target(target))
+    response = await browser.fetch("/", **raw_target(target))
 
     assert response.status_code == 200
-    assert f"{heard_by(api).path}?{heard_by(api).query}".rstrip("?") == target.rstrip("?")
+    assert f"{last_request(api).path}?{last_request(api).query}".rstrip("?") == target.rstrip("?")
 
 
 async def test_the_call_carries_the_user_s_token_and_says_so_to_nobody(api: DemoApi, browser: Browser):
     response = await browser.fetch("/api/echo")
 
-    assert headers_heard_by(api)["authorization"] == f"Bearer {await token_of(browser)}"
+    assert last_request_headers(api)["authorization"] == f"Bearer {await access_token_of(browser)}"
     assert response.json()["user"] == "alice"
-    assert await token_of(browser) not in response.text
+    assert await access_token_of(browser) not in response.text
 
 
 @pytest.mark.parametrize(
@@ -107,8 +107,8 @@ async def test_the_api_does_not_hear_the_browser_s(name: str, value: str, api: D
     sent["Cookie"] = f"{cookie}; another=1"
     await browser.fetch("/api/echo", headers=sent)
 
-    assert headers_heard_by(api).get(name.lower()) in (None, f"Bearer {await token_of(browser)}")
-    assert "bff=" not in str(heard_by(api).headers)
+    assert last_request_headers(api).get(name.lower()) in (None, f"Bearer {await access_token_of(browser)}")
+    assert "bff=" not in str(last_request(api).headers)
 
 
 async def test_what_a_client_always_sends_the_browser_cannot_replace(
@@ -117,32 +117,32 @@ async def test_what_a_client_always_sends_the_browser_cannot_replace(
     keyed = {"apiClient": {"base_url": api.base_url, "token": "user", "headers": {"X-Api-Key": "ours"}}}
     async with (
         running_app(provider, api, clock=clock, http_clients=keyed) as app,
-        another_browser(app) as browser,
+        new_browser(app) as browser,
     ):
         await browser.login()
         await browser.fetch("/api/echo", headers={"x-API-key": "of the browser"})
 
-    assert [value for name, value in heard_by(api).headers if name.lower() == "x-api-key"] == ["ours"]
+    assert [value for name, value in last_request(api).headers if name.lower() == "x-api-key"] == ["ours"]
 
 
 async def test_the_api_hears_what_belongs_to_the_request(api: DemoApi, browser: Browser):
     sent = {"Accept": "text/csv", "Accept-Language": "de", "If-None-Match": '"1"', "X-Mine": "1"}
     await browser.fetch("/api/echo", "POST", headers={**sent, "Content-Type": "text/plain"}, content="x")
 
-    assert {**sent, "Content-Type": "text/plain"}.items() <= dict(heard_by(api).headers).items()
+    assert {**sent, "Content-Type": "text/plain"}.items() <= dict(last_request(api).headers).items()
 
 
 async def test_the_host_that_the_api_hears_is_its_own(api: DemoApi, browser: Browser):
     await browser.fetch("/api/echo", headers={"Host": "evil.example"})
 
-    assert headers_heard_by(api)["host"] == f"127.0.0.1:{api.port}"
+    assert last_request_headers(api)["host"] == f"127.0.0.1:{api.port}"
 
 
 async def test_what_the_browser_did_not_send_is_not_added(api: DemoApi, browser: Browser):
     browser.http.headers.clear()
     await browser.fetch("/api/echo", "POST", content=b"x")
 
-    assert not {"user-agent", "accept-encoding", "content-type"} & headers_heard_by(api).keys()
+    assert not {"user-agent", "accept-encoding", "content-type"} & last_request_headers(api).keys()
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ async def test_what_the_browser_did_not_send_is_not_added(api: DemoApi, browser:
     ],
 )
 async def test_a_path_that_could_lead_outside_is_refused_here(path: str, api: DemoApi, browser: Browser):
-    response = await browser.fetch("/", **at_target(f"/api{path}"))
+    response = await browser.fetch("/", **raw_target(f"/api{path}"))
 
     assert response.status_code == 400
     assert response.json()["code"] == "bad_request"
@@ -184,7 +184,7 @@ async def test_a_path_that_could_lead_outside_is_refused_here(path: str, api: De
 async def test_a_path_that_looks_like_another_host_stays_at_the_api(
     path: str, api: DemoApi, browser: Browser
 ):
-    response = await browser.fetch("/", **at_target(f"/api{path}"))
+    response = await browser.fetch("/", **raw_target(f"/api{path}"))
 
     assert response.status_code in (400, 404)  # refused here, or not found at the API
 
@@ -193,7 +193,7 @@ async def test_a_path_that_looks_like_another_host_stays_at_the_api(
     "target", ["http://evil.example/api/echo", "http://evil.example/", "/apiecho", "/API/echo"]
 )
 async def test_nothing_is_forwarded_for(target: str, api: DemoApi, browser: Browser):
-    response = await browser.fetch("/", **at_target(target))
+    response = await browser.fetch("/", **raw_target(target))
 
     assert response.status_code == 404
     assert api.counts.total() == 0
@@ -238,8 +238,8 @@ async def test_a_compressed_request_is_passed_on_untouched(api: DemoApi, browser
     packed = gzip.compress(b"hello")
     await browser.fetch("/api/echo", "POST", content=packed, headers={"Content-Encoding": "gzip"})
 
-    assert heard_by(api).body == packed.decode(errors="replace")
-    assert headers_heard_by(api)["content-encoding"] == "gzip"
+    assert last_request(api).body == packed.decode(errors="replace")
+    assert last_request_headers(api)["content-encoding"] == "gzip"
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,7 @@ async def test_an_api_that_is_away_is_502(api: DemoApi, browser: Browser):
 async def test_an_api_that_hangs_up_half_way_is_502(api: DemoApi, browser: Browser):
     api.holds["echo"] = asyncio.Event()
     waiting = asyncio.create_task(browser.fetch("/api/echo"))
-    await until(lambda: api.counts["echo"] == 1)
+    await wait_until(lambda: api.counts["echo"] == 1)
     await api.stop()
 
     assert (await waiting).json()["code"] == "api_unreachable"
@@ -313,7 +313,7 @@ async def test_an_api_that_is_too_slow_is_504(provider: Provider, api: DemoApi, 
     api.holds["echo"] = asyncio.Event()
     async with (
         running_app(provider, api, clock=clock, remote_apis=remote) as app,
-        another_browser(app) as browser,
+        new_browser(app) as browser,
     ):
         await browser.login()
         response = await browser.fetch("/api/echo")
@@ -328,7 +328,7 @@ async def test_only_the_methods_in_the_settings_are_forwarded(provider: Provider
     remote = [{"path": "/api", "client": "apiClient", "methods": ["GET", "POST"]}]
     async with (
         running_app(provider, api, clock=clock, remote_apis=remote) as app,
-        another_browser(app) as browser,
+        new_browser(app) as browser,
     ):
         await browser.login()
         refused = await browser.fetch("/api/echo", "DELETE")
@@ -348,7 +348,7 @@ async def test_of_two_prefixes_the_longer_one_wins(provider: Provider, api: Demo
     remote = [{"path": "/api", "client": "all"}, {"path": "/api/v2", "client": "echo"}]
     async with (
         running_app(provider, api, clock=clock, http_clients=clients, remote_apis=remote) as app,
-        another_browser(app) as browser,
+        new_browser(app) as browser,
     ):
         await browser.login()
         longer, shorter = await browser.fetch("/api/v2/x"), await browser.fetch("/api/v22/x")
@@ -372,7 +372,7 @@ async def test_the_kind_of_token_is_the_client_s(
     clients = {"apiClient": {"base_url": api.base_url, "token": kind}}
     async with (
         running_app(provider, api, clock=clock, http_clients=clients) as app,
-        another_browser(app) as browser,
+        new_browser(app) as browser,
     ):
         before = (await browser.fetch("/api/echo")).json()
         await browser.login("alice")
@@ -386,7 +386,7 @@ async def test_the_kind_of_token_is_the_client_s(
 
 
 async def test_whoever_is_not_signed_in_gets_401_and_the_api_hears_nothing(api: DemoApi, browser: Browser):
-    browser.forget("bff")
+    browser.delete_cookie("bff")
     response = await browser.fetch("/api/echo")
 
     assert response.status_code == 401
@@ -396,8 +396,8 @@ async def test_whoever_is_not_signed_in_gets_401_and_the_api_hears_nothing(api: 
 
 
 async def test_not_even_a_navigation_is_sent_to_the_login_page(browser: Browser):
-    browser.forget("bff")
-    response = await browser.http.get("/api/echo", headers={**NAVIGATION, "X-CSRF": "1"})
+    browser.delete_cookie("bff")
+    response = await browser.http.get("/api/echo", headers={**NAVIGATION_HEADERS, "X-CSRF": "1"})
 
     assert response.status_code == 401
     assert response.headers["Content-Type"] == "application/problem+json"
@@ -418,7 +418,7 @@ async def test_a_cookie_that_opens_nothing_is_nobody_s(
 ):
     sent = {"Cookie": f"bff={cookie or str(browser.cookie('bff'))[:-1]}".encode("latin-1")}
     data = await browser.http.get("/api/echo", headers={**sent, "X-CSRF": "1"})
-    page = await browser.http.get("/", headers={**NAVIGATION, **sent})
+    page = await browser.http.get("/", headers={**NAVIGATION_HEADERS, **sent})
 
     assert (data.status_code, data.json()["code"]) == (401, "no_session")
     assert page.status_code == 200
@@ -443,7 +443,7 @@ async def test_half_of_the_callers_hang_up_and_the_others_still_get_their_answer
     hold = provider.holds_answer["token"] = asyncio.Event()
     clock.advance(301)
     calls = [asyncio.create_task(browser.fetch("/api/echo")) for _ in range(60)]
-    await until(lambda: provider.counts["token:refresh_token"] == 1)
+    await wait_until(lambda: provider.counts["token:refresh_token"] == 1)
     for call in calls[::2]:
         call.cancel()
     hold.set()
@@ -451,22 +451,22 @@ async def test_half_of_the_callers_hang_up_and_the_others_still_get_their_answer
 
     assert {response.status_code for response in responses} == {200}
     assert provider.counts["token:refresh_token"] == 1
-    assert provider.is_active(await token_of(browser))
+    assert provider.is_active(await access_token_of(browser))
 
 
 async def test_when_all_callers_hang_up_the_rotated_token_is_not_lost(
     provider: Provider, browser: Browser, clock: Clock
 ):
-    old = await token_of(browser)
+    old = await access_token_of(browser)
     hold = provider.holds_answer["token"] = asyncio.Event()
     clock.advance(301)
     call = asyncio.create_task(browser.fetch("/api/echo"))
-    await until(lambda: provider.counts["token:refresh_token"] == 1)
+    await wait_until(lambda: provider.counts["token:refresh_token"] == 1)
     call.cancel()
     hold.set()
     await browser.app.services.tokens.settle()
 
-    assert await token_of(browser) != old
+    assert await access_token_of(browser) != old
     assert (await browser.fetch("/api/echo")).status_code == 200
     assert provider.counts["token:refresh_token"] == 1
 
@@ -475,7 +475,7 @@ async def test_when_all_callers_hang_up_the_rotated_token_is_not_lost(
 async def test_a_token_that_the_api_refuses_is_renewed_once(
     method: str, provider: Provider, api: DemoApi, browser: Browser
 ):
-    api.rejects.add(await token_of(browser))
+    api.rejects.add(await access_token_of(browser))
     response = await browser.fetch("/api/echo", method, content=b"the body")
 
     assert response.status_code == 200

@@ -14,7 +14,7 @@ from app.bff.sessions.memory import MemoryReplayCache
 from app.bff.sessions.mongo.connection import connect, disconnect
 from app.bff.sessions.mongo.replay import MongoReplayCache
 from app.bff.sessions.replay import ReplayCache
-from tests.bff.parts import Clock
+from tests.bff.harness import Clock
 
 DATABASE = "test-seen-tokens"  # one for all tests: each key is another
 DRIVERS = ["motor", "pymongo"]

@@ -8,7 +8,7 @@ import pytest
 
 from app.bff.errors import BadRequest, TooLarge, TooSlow
 from app.bff.proxy.request_body import RequestBody, declared_length, has_body
-from tests.bff.parts import until
+from tests.bff.harness import wait_until
 
 
 def a_body(*, max_bytes: int = 100, stall_seconds: float = 10) -> RequestBody:
@@ -181,7 +181,7 @@ async def test_a_taker_may_be_late():
     putting = asyncio.create_task(body.put(b"a"))
     await asyncio.sleep(0)
     taking = asyncio.create_task(body.read())
-    await until(putting.done)
+    await wait_until(putting.done)
     body.end()
 
     assert await taking == b"a"

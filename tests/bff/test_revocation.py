@@ -14,7 +14,15 @@ from app.bff.errors import ReauthenticationRequired, StoreUnavailable
 from app.bff.sessions.memory import MemorySessions
 from app.bff.sessions.session import Reason, Session
 from app.bff.tokens.revocation import Revocation, retry_seconds
-from tests.bff.parts import Browser, Clock, RunningApp, another_browser, another_process, running_app, sign_in
+from tests.bff.harness import (
+    Browser,
+    Clock,
+    RunningApp,
+    new_browser,
+    running_app,
+    sign_in,
+    user_tokens_of_another_process,
+)
 
 MINUTE, DAY = 60, 24 * 3600
 LIFETIME = 300  # of the provider's access tokens, in seconds
@@ -90,7 +98,7 @@ async def test_a_provider_without_a_revocation_endpoint_is_not_asked(
     provider: Provider, api: DemoApi, clock: Clock
 ):
     provider.lies["metadata"] = {"revocation_endpoint": None}
-    async with running_app(provider, api, clock=clock) as app, another_browser(app) as browser:
+    async with running_app(provider, api, clock=clock) as app, new_browser(app) as browser:
         session = await sign_in(app, browser)
         assert (await browser.logout()).status_code == 302
 
@@ -131,7 +139,7 @@ async def test_the_logout_is_done_all_the_same_and_the_revocation_follows_after(
 async def test_a_provider_that_hangs_is_asked_again_later(provider: Provider, api: DemoApi, clock: Clock):
     async with (
         running_app(provider, api, clock=clock, provider_timeout_seconds=0.2) as app,
-        another_browser(app) as browser,
+        new_browser(app) as browser,
     ):
         session = await sign_in(app, browser)
         provider.holds["revoke"] = asyncio.Event()
@@ -199,7 +207,7 @@ async def test_one_token_that_the_provider_never_takes_does_not_keep_others_wait
 ):
     provider.fails["revoke"] = Failure(500)
     await app.services.tokens.end(session.ref, Reason.SIGNED_OUT)
-    async with another_browser(app) as browser:
+    async with new_browser(app) as browser:
         another = await sign_in(app, browser)
         await app.services.tokens.end(another.ref, Reason.SIGNED_OUT)
     clock.advance(MINUTE)
@@ -239,7 +247,9 @@ async def test_the_token_is_kept_before_the_session_is_gone(
     sessions = Dying(clock=clock)
     await sessions.create(session)
     with pytest.raises(StoreUnavailable):
-        await another_process(app, clock, sessions=sessions).end(session.ref, Reason.SIGNED_OUT)
+        await user_tokens_of_another_process(app, clock, sessions=sessions).end(
+            session.ref, Reason.SIGNED_OUT
+        )
 
     clock.advance(MINUTE)
     await revocation.drain_due()

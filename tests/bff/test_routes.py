@@ -20,17 +20,17 @@ from app.bff.handlers.logout import Logout, LogoutCallback
 from app.bff.server import bff_routes
 from app.bff.web.cross_origin import CSRF_HEADER
 from app.main import ROUTES as PAGES
-from tests.bff.parts import (
+from tests.bff.harness import (
     CLIENT_ID,
     CLIENT_SECRET,
-    FETCH,
-    NAVIGATION,
+    FETCH_HEADERS,
+    NAVIGATION_HEADERS,
     Browser,
     Clock,
     RunningApp,
-    a_settings,
-    another_browser,
-    cookies_set_by,
+    make_settings,
+    new_browser,
+    response_cookies,
     running_app,
 )
 
@@ -58,7 +58,7 @@ def kind_of(handler: Any) -> str:
     return "page" if issubclass(handler, BaseHandler) else "unknown"
 
 
-SERVICES: Any = SimpleNamespace(settings=a_settings(**REMOTE))  # no others are needed to list the routes
+SERVICES: Any = SimpleNamespace(settings=make_settings(**REMOTE))  # no others are needed to list the routes
 ROUTES = {path_of(rule): kind_of(rule.target) for rule in [*bff_routes(SERVICES), *PAGES]}
 ROUTES |= {"/api/echo": "data", "/bff/forward-auth": "proxy"}  # `fast_path_routers`
 
@@ -76,7 +76,9 @@ async def browser(browser: Browser) -> Browser:
 
 async def begun(browser: Browser, path: str, **headers: str) -> httpx2.Response:
     """What our own page is answered, as soon as it begins: a stream of events has no end."""
-    async with browser.http.stream("GET", path, headers={**FETCH, CSRF_HEADER: "1", **headers}) as response:
+    async with browser.http.stream(
+        "GET", path, headers={**FETCH_HEADERS, CSRF_HEADER: "1", **headers}
+    ) as response:
         return response
 
 
@@ -178,7 +180,7 @@ async def test_no_other_origin_may_read_an_answer(path: str, browser: Browser):
 @of_kind("page", "navigation")
 async def test_nobody_is_signed_out_by_a_link_from_elsewhere(path: str, app: RunningApp, browser: Browser):
     session = await app.session_of(browser)
-    await browser.arrive(path)
+    await browser.navigate_from_other_site(path)
     await browser.get(path)
 
     assert await app.session_of(browser) == session
@@ -206,7 +208,7 @@ def assert_is_guarded(response: httpx2.Response) -> None:
     )
 
 
-@pytest.mark.parametrize("headers", [NAVIGATION, FETCH], ids=["a page", "a fetch"])
+@pytest.mark.parametrize("headers", [NAVIGATION_HEADERS, FETCH_HEADERS], ids=["a page", "a fetch"])
 @pytest.mark.parametrize(
     "path",
     [
@@ -246,7 +248,7 @@ async def test_the_page_s_scripts_carry_the_nonce_of_its_policy(browser: Browser
 @pytest.mark.parametrize("signed_in", [True, False])
 async def test_a_page_has_no_script_or_style_of_its_own(path: str, signed_in: bool, browser: Browser):
     if not signed_in:
-        browser.forget("bff")
+        browser.delete_cookie("bff")
     page = (await browser.get(path)).text
 
     assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:", page)
@@ -257,7 +259,7 @@ async def test_browsers_are_told_to_stay_on_https_if_and_only_if_they_are(
     provider: Provider, api: DemoApi, clock: Clock, browser: Browser
 ):
     secure = {"base_url": "https://app.example"}
-    async with running_app(provider, api, clock=clock, **secure) as app, another_browser(app) as other:
+    async with running_app(provider, api, clock=clock, **secure) as app, new_browser(app) as other:
         on_https = await other.get("/nowhere")
 
     assert on_https.headers["Strict-Transport-Security"] == "max-age=63072000"
@@ -330,4 +332,4 @@ async def test_a_file_sets_no_cookie_and_wants_none(provider: Provider, browser:
     response = await browser.http.get("/static/css/app.css", headers={"Cookie": "bff=garbage"})
 
     assert response.status_code == 200
-    assert not cookies_set_by(response)
+    assert not response_cookies(response)

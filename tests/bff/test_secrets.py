@@ -26,18 +26,18 @@ from app.bff.dev.provider import Failure, Provider
 from app.bff.handlers.base import BaseHandler, authenticated
 from app.bff.sessions.session import session_ref
 from app.bff.telemetry.logs import configure_logging
-from tests.bff.parts import (
+from tests.bff.harness import (
     CLIENT_ID,
     CLIENT_SECRET,
     KEY,
     Browser,
     Clock,
     RunningApp,
-    another_browser,
-    cookies_set_by,
-    query,
+    new_browser,
+    query_params,
+    response_cookies,
     running_app,
-    until,
+    wait_until,
 )
 
 # Our provider's codes and tokens look like nothing else; an id token begins with `{"` in base64.
@@ -75,10 +75,10 @@ class Witness:
     async def _see(self, response: httpx2.Response) -> None:
         await response.aread()
         for url in (str(response.request.url), response.headers.get("Location", "")):
-            self._learn(query(url))
+            self._learn(query_params(url))
         self._learn(self.provider.last_request.get("token", {}))
         self._learn(self.provider.last_request.get("revoke", {}))
-        for name, cookie in cookies_set_by(response).items():
+        for name, cookie in response_cookies(response).items():
             self.secrets |= {cookie.value, session_ref(cookie.value)} if "bff" in name else set()
         self.secrets.discard("")
         if response.request.url.host == "localhost":
@@ -100,7 +100,7 @@ class Witness:
                 f"{name}: {value}" for name, value in answer.headers.multi_items() if name != "set-cookie"
             ]
             if answer.headers.get("Location", "").startswith(self.provider.issuer):
-                assert query(answer.headers["Location"]).keys() <= ALLOWED_AT_THE_PROVIDER
+                assert query_params(answer.headers["Location"]).keys() <= ALLOWED_AT_THE_PROVIDER
                 headers = [line for line in headers if not line.startswith("location")]
             seen.append(self._found("\n".join([*headers, answer.text, unescape(answer.text)]), self.secrets))
         return set().union(*seen)
@@ -191,7 +191,7 @@ async def a_page_that_breaks(world: World) -> None:
 async def an_answer_that_is_repeated_or_forged(world: World) -> None:
     link = await world.callback()
     await world.browser.get(link)
-    world.browser.forget("bff")
+    world.browser.delete_cookie("bff")
     for url in (link, f"{link}&state=again", link.replace("code-", "code-x"), f"{link}&error=access_denied"):
         assert (await world.browser.get(url)).status_code == 400
         assert (await world.browser.fetch(url, "POST")).status_code == 405
@@ -235,7 +235,7 @@ async def a_provider_that_repeats_what_it_got_in_its_errors(world: World) -> Non
         (200, "x"),
     ):
         link = await world.callback()
-        words = f"no such thing as {query(link)['code']} {CLIENT_SECRET} {BASIC}"
+        words = f"no such thing as {query_params(link)['code']} {CLIENT_SECRET} {BASIC}"
         body = {"error": error, "error_description": words, "id_token": f"eyJhbGciOiJSUzI1NiJ9.{words}"}
         world.provider.fails["token"] = Failure(status, json.dumps(body).encode())
         assert (await world.browser.get(link)).status_code in (400, 503)
@@ -305,7 +305,7 @@ async def an_api_that_goes_away(world: World) -> None:
     await world.browser.login()
     world.api.holds["echo"] = asyncio.Event()
     call = asyncio.create_task(world.browser.fetch("/api/echo"))
-    await until(lambda: world.api.counts["echo"] == 1)
+    await wait_until(lambda: world.api.counts["echo"] == 1)
     await world.api.stop()
     assert (await call).status_code == 502
     assert (await world.browser.fetch("/api/echo")).status_code == 502
@@ -340,7 +340,7 @@ async def tokens_that_are_bound_and_exchanged_and_a_request_that_is_pushed(world
     world.provider.dpop_nonce = world.api.dpop_nonce = "newest"
     async with (
         running_app(world.provider, world.api, clock=world.clock, **kinds) as app,
-        another_browser(app) as browser,
+        new_browser(app) as browser,
     ):
         browser.http.event_hooks = world.browser.http.event_hooks
         await browser.login()
@@ -402,13 +402,13 @@ async def test_nothing_leaks_from_a_record_that_cannot_be_opened(
     witness: Witness, mongod: Mongod, provider: Provider, api: DemoApi, clock: Clock
 ):
     store = {"session_store": f"{mongod.uri.rstrip('/')}/secrets"}
-    async with running_app(provider, api, clock=clock, **store) as app, another_browser(app) as browser:
+    async with running_app(provider, api, clock=clock, **store) as app, new_browser(app) as browser:
         witness.watch(browser)
         await browser.login()
         session_id = browser.cookie("bff")
     async with (
         running_app(provider, api, clock=clock, **store, encryption_keys=[bytes(32)]) as app,
-        another_browser(app) as browser,
+        new_browser(app) as browser,
     ):
         witness.watch(browser)
         response = await browser.get("/account", Cookie=f"bff={session_id}")

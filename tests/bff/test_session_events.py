@@ -22,7 +22,7 @@ from app.bff.sessions.mongo.connection import connect
 from app.bff.sessions.mongo.events import MongoSessionEndSource
 from app.bff.sessions.mongo.sessions import MongoSessions
 from app.bff.sessions.session import Reason, Session, new_session_id, session_ref
-from tests.bff.parts import KEY, Clock, until
+from tests.bff.harness import KEY, Clock, wait_until
 from tests.bff.replica_set import ReplicaSet
 from tests.bff.test_session_store import a_session
 
@@ -333,7 +333,7 @@ async def test_whoever_listens_hears_the_reason(endings: SessionEvents, ended: E
 
 async def test_all_who_listen_are_asked_for_with_one_question(endings: SessionEvents, ended: Ended):
     with endings.listening("a"), endings.listening("b"), endings.listening("b"), endings.listening(None):
-        await until(lambda: len(ended.asked) > 2)
+        await wait_until(lambda: len(ended.asked) > 2)
 
     assert ended.asked[-1] == ["a", "b"]
 
@@ -343,7 +343,7 @@ async def test_an_answer_that_nobody_has_thought_of_is_logged_and_stops_nothing(
 ):
     ended.trouble = ValueError("a record of another kind")
     with endings.listening("mine") as news:
-        await until(lambda: len(ended.asked) > 2)
+        await wait_until(lambda: len(ended.asked) > 2)
         ended.trouble = None
         ended.over["mine"] = Reason.SIGNED_OUT
 
@@ -354,7 +354,7 @@ async def test_an_answer_that_nobody_has_thought_of_is_logged_and_stops_nothing(
 async def test_trouble_with_the_store_ends_nothing(endings: SessionEvents, ended: Ended):
     ended.answers = False
     with endings.listening("mine") as news:
-        await until(lambda: len(ended.asked) > 5)
+        await wait_until(lambda: len(ended.asked) > 5)
         assert not news.done()
         ended.over["mine"] = Reason.SIGNED_OUT
         ended.answers = True
@@ -370,9 +370,9 @@ async def told(endings: SessionEvents, ended: Ended) -> AsyncIterator[EndSignal]
     """Somebody who listens, whose session will not be looked at again for an hour."""
     ended.tells = True
     with endings.listening("told") as told:
-        await until(lambda: ended.is_followed)
+        await wait_until(lambda: ended.is_followed)
         looks = len(ended.asked)
-        await until(lambda: len(ended.asked) > looks)
+        await wait_until(lambda: len(ended.asked) > looks)
         yield told
 
 
@@ -380,7 +380,7 @@ async def test_only_those_who_have_just_come_are_asked_for(
     told: EndSignal, endings: SessionEvents, ended: Ended
 ):
     with endings.listening("later"):
-        await until(lambda: ["later"] in ended.asked)
+        await wait_until(lambda: ["later"] in ended.asked)
 
 
 async def test_what_the_store_tells_is_heard(told: EndSignal, ended: Ended):
@@ -401,7 +401,7 @@ async def test_it_is_heard_as_well_when_the_store_has_not_answered_at_first(
     ended.answers = False
     ended.over["mine"] = Reason.SIGNED_OUT
     with endings.listening("mine") as news:
-        await until(lambda: ["mine"] in ended.asked)
+        await wait_until(lambda: ["mine"] in ended.asked)
         ended.answers = True
 
         assert await soon(news) == Reason.SIGNED_OUT
@@ -410,7 +410,7 @@ async def test_it_is_heard_as_well_when_the_store_has_not_answered_at_first(
 async def test_what_ends_when_the_store_does_not_tell_any_more_is_found(told: EndSignal, ended: Ended):
     ended.tells = False
     ended.told.put_nowait({})
-    await until(lambda: not ended.is_followed)
+    await wait_until(lambda: not ended.is_followed)
     ended.over["told"] = Reason.SIGNED_OUT
 
     assert await soon(told) == Reason.SIGNED_OUT
@@ -419,9 +419,9 @@ async def test_what_ends_when_the_store_does_not_tell_any_more_is_found(told: En
 async def test_while_nobody_listens_nothing_is_asked(endings: SessionEvents, ended: Ended):
     ended.tells = True
     with endings.listening("a"):
-        await until(lambda: ended.is_followed)
+        await wait_until(lambda: ended.is_followed)
     ended.told.put_nowait({})
-    await until(lambda: not ended.is_followed)
+    await wait_until(lambda: not ended.is_followed)
     ended.asked.clear()
     with endings.listening(None):
         for _ in range(1000):
@@ -450,7 +450,7 @@ async def test_a_session_that_is_over_is_told_once(endings: SessionEvents, ended
     ended.over["mine"] = Reason.SIGNED_OUT
     with endings.listening("mine") as news:
         assert await soon(news) == Reason.SIGNED_OUT
-        await until(lambda: len(ended.asked) > 2)  # and nobody is told again
+        await wait_until(lambda: len(ended.asked) > 2)  # and nobody is told again
 
 
 # From process to process
@@ -511,7 +511,7 @@ async def test_a_stop_waits_for_nothing_and_leaves_nothing_behind(
             endings = SessionEvents(followed, asyncio.Event())
             async with asyncio.timeout(PATIENCE_SECONDS), endings.running():
                 with endings.listening("somebody"):
-                    await until(lambda followed=followed: followed.told > 0)
+                    await wait_until(lambda followed=followed: followed.told > 0)
 
     gc.collect()  # a connection that was left open would warn now, and warnings are errors
     async with asyncio.timeout(PATIENCE_SECONDS):

@@ -12,7 +12,7 @@ from playwright.async_api import Browser, expect
 
 from app.bff.oidc.login_attempt import ATTEMPT_SECONDS
 from app.bff.sessions.session import Reason, session_ref
-from tests.bff.people import Person, Site, a_chromium, a_person, cookie
+from tests.bff.browser_users import BrowserUser, Site, browser_user, cookie_value, running_chromium
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -21,34 +21,34 @@ LEAVE_BY_SCRIPT = "() => { import('/static/bff/bff.js').then(({logout}) => logou
 
 
 @asynccontextmanager
-async def another_browser(chromium: Browser, site: Site) -> AsyncIterator[Person]:
+async def another_browser(chromium: Browser, site: Site) -> AsyncIterator[BrowserUser]:
     """Alice is signed in there too."""
-    async with a_person(chromium, site) as elsewhere:
+    async with browser_user(chromium, site) as elsewhere:
         async with hears_of_the_session(elsewhere):
             await elsewhere.signs_in("/account")
         yield elsewhere
 
 
-async def another_window(alice: Person, path: str) -> Person:
-    window = Person(alice.site, await alice.page.context.new_page())
+async def another_window(alice: BrowserUser, path: str) -> BrowserUser:
+    window = BrowserUser(alice.site, await alice.page.context.new_page())
     async with hears_of_the_session(window):
         await window.goes_to(path)
     return window
 
 
 @asynccontextmanager
-async def hears_of_the_session(window: Person) -> AsyncIterator[None]:
+async def hears_of_the_session(window: BrowserUser) -> AsyncIterator[None]:
     async with window.page.expect_response("**/bff/events") as stream:
         yield
     assert (await stream.value).status == 200
 
 
-async def ref(alice: Person) -> str:
+async def ref(alice: BrowserUser) -> str:
     name = alice.site.app.services.cookies.session_name
-    return session_ref(await cookie(alice.page.context, name))
+    return session_ref(await cookie_value(alice.page.context, name))
 
 
-async def is_hidden(window: Person, hidden: bool = True) -> None:
+async def is_hidden(window: BrowserUser, hidden: bool = True) -> None:
     await window.page.evaluate(
         """hidden => {
           Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
@@ -58,14 +58,14 @@ async def is_hidden(window: Person, hidden: bool = True) -> None:
     )
 
 
-async def is_emptied(window: Person, why: str) -> None:
+async def is_emptied(window: BrowserUser, why: str) -> None:
     await window.page.wait_for_url(ENDED)
     await window.sees("You are signed out")
     await expect(window.page.locator("main")).to_contain_text(why)
     assert "Alice" not in await window.page.content()
 
 
-async def test_signing_out_in_one_window_empties_the_other(alice: Person):
+async def test_signing_out_in_one_window_empties_the_other(alice: BrowserUser):
     await alice.signs_in()
     other = await another_window(alice, "/account")
 
@@ -77,7 +77,7 @@ async def test_signing_out_in_one_window_empties_the_other(alice: Person):
     await alice.is_at("/")
 
 
-async def test_the_window_that_signs_out_goes_on_to_the_provider(site: Site, alice: Person):
+async def test_the_window_that_signs_out_goes_on_to_the_provider(site: Site, alice: BrowserUser):
     await alice.signs_in("/account")
 
     await alice.signs_out()
@@ -86,12 +86,12 @@ async def test_the_window_that_signs_out_goes_on_to_the_provider(site: Site, ali
 
 
 async def test_the_window_that_signs_out_is_empty_while_the_provider_takes_its_time(
-    site: Site, alice: Person
+    site: Site, alice: BrowserUser
 ):
     site.provider.holds_answer["end_session"] = asyncio.Event()
     async with hears_of_the_session(alice):
         await alice.signs_in("/account")
-    bystander = Person(site, await alice.page.context.new_page())
+    bystander = BrowserUser(site, await alice.page.context.new_page())
     await bystander.goes_to("/healthz")
     await bystander.page.evaluate(HEAR_WHEN_IT_IS_HIDDEN)
 
@@ -115,7 +115,7 @@ CLICK_AND_TELL_WHEN_IT_IS_HIDDEN = """() => {
 
 
 async def test_signing_out_by_javascript_goes_on_to_the_provider_too(chromium: Browser, site: Site):
-    async with a_person(chromium, site, bypass_csp=True) as alice:
+    async with browser_user(chromium, site, bypass_csp=True) as alice:
         await alice.signs_in("/account")
         await alice.page.evaluate(LEAVE_BY_SCRIPT)
 
@@ -125,7 +125,7 @@ async def test_signing_out_by_javascript_goes_on_to_the_provider_too(chromium: B
     assert site.provider.counts["end_session"] == 1
 
 
-async def test_a_window_that_nobody_sees_is_emptied_by_the_one_that_signs_out(alice: Person):
+async def test_a_window_that_nobody_sees_is_emptied_by_the_one_that_signs_out(alice: BrowserUser):
     await alice.signs_in()
     other = await another_window(alice, "/account")
     async with other.page.expect_event("requestfailed", lambda request: "/bff/events" in request.url):
@@ -144,7 +144,9 @@ async def test_a_window_that_nobody_sees_is_emptied_by_the_one_that_signs_out(al
         (Reason.EXPIRED, "You were away for a while"),
     ],
 )
-async def test_a_page_that_its_session_has_left_says_why(site: Site, alice: Person, reason: Reason, why: str):
+async def test_a_page_that_its_session_has_left_says_why(
+    site: Site, alice: BrowserUser, reason: Reason, why: str
+):
     await alice.signs_in()
     window = await another_window(alice, "/account?from=mail")
 
@@ -155,7 +157,7 @@ async def test_a_page_that_its_session_has_left_says_why(site: Site, alice: Pers
     await window.is_at("/account?from=mail")
 
 
-async def test_signing_in_again_in_one_window_brings_the_other_along(alice: Person):
+async def test_signing_in_again_in_one_window_brings_the_other_along(alice: BrowserUser):
     await alice.signs_in()
     other = await another_window(alice, "/account")
 
@@ -167,8 +169,8 @@ async def test_signing_in_again_in_one_window_brings_the_other_along(alice: Pers
     await other.is_at("/account")
 
 
-async def test_a_window_that_was_signed_out_comes_back_when_another_one_signs_in(alice: Person):
-    window = Person(alice.site, await alice.page.context.new_page())
+async def test_a_window_that_was_signed_out_comes_back_when_another_one_signs_in(alice: BrowserUser):
+    window = BrowserUser(alice.site, await alice.page.context.new_page())
     await window.goes_to("/signed-out?returnUrl=/account")
 
     await alice.signs_in()
@@ -177,7 +179,9 @@ async def test_a_window_that_was_signed_out_comes_back_when_another_one_signs_in
     await window.sees_name("Alice Adams")
 
 
-async def test_the_list_ends_the_session_of_another_browser(chromium: Browser, site: Site, alice: Person):
+async def test_the_list_ends_the_session_of_another_browser(
+    chromium: Browser, site: Site, alice: BrowserUser
+):
     async with another_browser(chromium, site) as elsewhere:
         await alice.signs_in("/sessions")
         await expect(alice.page.get_by_role("listitem")).to_have_count(2)
@@ -190,7 +194,7 @@ async def test_the_list_ends_the_session_of_another_browser(chromium: Browser, s
         await expect(alice.page.get_by_role("listitem")).to_have_count(1)
 
 
-async def test_the_list_ends_all_others_at_once(chromium: Browser, site: Site, alice: Person):
+async def test_the_list_ends_all_others_at_once(chromium: Browser, site: Site, alice: BrowserUser):
     async with another_browser(chromium, site) as one, another_browser(chromium, site) as two:
         await alice.signs_in("/sessions")
         await alice.may_end(2)
@@ -205,7 +209,9 @@ async def test_the_list_ends_all_others_at_once(chromium: Browser, site: Site, a
     await alice.sees_name("Alice Adams")
 
 
-async def test_a_session_that_is_over_already_leaves_the_list(chromium: Browser, site: Site, alice: Person):
+async def test_a_session_that_is_over_already_leaves_the_list(
+    chromium: Browser, site: Site, alice: BrowserUser
+):
     async with another_browser(chromium, site) as elsewhere:
         await alice.signs_in("/sessions")
         await alice.may_end(1)
@@ -217,14 +223,14 @@ async def test_a_session_that_is_over_already_leaves_the_list(chromium: Browser,
 
 
 async def test_the_list_is_there_without_javascript(chromium: Browser, site: Site):
-    async with a_person(chromium, site, java_script_enabled=False) as alice:
+    async with browser_user(chromium, site, java_script_enabled=False) as alice:
         await alice.signs_in("/sessions")
 
         await expect(alice.page.get_by_role("listitem")).to_contain_text("Signed in just now")
         await expect(alice.page.get_by_role("button")).to_have_count(0)
 
 
-async def test_the_account_page_says_that_the_end_is_near_and_offers_to_stay(site: Site, alice: Person):
+async def test_the_account_page_says_that_the_end_is_near_and_offers_to_stay(site: Site, alice: BrowserUser):
     await alice.signs_in()
     window = await another_window(alice, "/account")
     await is_hidden(window)
@@ -238,7 +244,7 @@ async def test_the_account_page_says_that_the_end_is_near_and_offers_to_stay(sit
     await expect(window.page.locator("#session-time")).to_have_text(re.compile(r"1 h 0 min|59 min"))
 
 
-async def test_a_login_page_that_was_left_open_for_15_minutes_does_no_harm(site: Site, alice: Person):
+async def test_a_login_page_that_was_left_open_for_15_minutes_does_no_harm(site: Site, alice: BrowserUser):
     await alice.goes_to("/account")
     site.clock.advance(15 * 60)
     assert ATTEMPT_SECONDS < 15 * 60
@@ -254,8 +260,8 @@ async def test_a_login_page_that_was_left_open_for_15_minutes_does_no_harm(site:
 async def test_the_back_button_shows_nothing_of_a_session_that_is_over(site: Site):
     """Chromium keeps whole pages for it, unless it is told not to, as Playwright does."""
     async with (
-        a_chromium(ignore_default_args=["--disable-back-forward-cache"]) as chromium,
-        a_person(chromium, site) as alice,
+        running_chromium(ignore_default_args=["--disable-back-forward-cache"]) as chromium,
+        browser_user(chromium, site) as alice,
     ):
         await alice.signs_in("/account")
         await expect(alice.page.locator("main")).to_contain_text("alice@example.com")
@@ -269,7 +275,7 @@ async def test_the_back_button_shows_nothing_of_a_session_that_is_over(site: Sit
         await alice.page.wait_for_url("**/authorize?*")
 
 
-async def test_a_page_that_comes_out_of_the_browsers_cache_is_hidden_and_asked_for_again(alice: Person):
+async def test_a_page_that_comes_out_of_the_browsers_cache_is_hidden_and_asked_for_again(alice: BrowserUser):
     await alice.signs_in("/account")
     await alice.may_delete(2)
 

@@ -18,14 +18,14 @@ from app.bff.sessions.limit import excess_sessions
 from app.bff.sessions.memory import MemorySessions
 from app.bff.sessions.session import Session
 from app.bff.settings.models import TooMany
-from tests.bff.parts import (
+from tests.bff.harness import (
     Browser,
     Clock,
     RunningApp,
-    another_browser,
-    another_process,
+    new_browser,
     running_app,
     sign_in,
+    user_tokens_of_another_process,
 )
 
 
@@ -49,7 +49,7 @@ def test_of_three_allowed_there_end(too_many: TooMany, sessions: str, ended: str
 @asynccontextmanager
 async def browsers(app: RunningApp, number: int) -> AsyncIterator[list[Browser]]:
     async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(another_browser(app)) for _ in range(number)]
+        yield [await stack.enter_async_context(new_browser(app)) for _ in range(number)]
 
 
 def allowing(
@@ -104,7 +104,7 @@ async def test_whoever_is_refused_keeps_the_session_that_they_had(
 async def test_signing_in_again_in_the_same_browser_is_not_one_more(
     provider: Provider, api: DemoApi, clock: Clock
 ):
-    async with refusing(1, provider, api, clock) as app, another_browser(app) as browser:
+    async with refusing(1, provider, api, clock) as app, new_browser(app) as browser:
         first = await sign_in(app, browser)
         clock.advance(1)
 
@@ -138,9 +138,9 @@ class Forgetful(MemorySessions):
 async def test_a_login_that_fails_halfway_leaves_no_session_that_nobody_has(
     provider: Provider, api: DemoApi, clock: Clock
 ):
-    async with allowing(2, provider, api, clock) as app, another_browser(app) as browser:
+    async with allowing(2, provider, api, clock) as app, new_browser(app) as browser:
         sessions = Forgetful(clock=clock)
-        tokens = another_process(app, clock, sessions=sessions)
+        tokens = user_tokens_of_another_process(app, clock, sessions=sessions)
         app.tornado.settings["services"] = replace(app.services, sessions=sessions, tokens=tokens)
         response = await browser.get(await browser.choose(await browser.start_login()))
 

@@ -17,7 +17,7 @@ from app.bff.sessions.memory import MemorySessions
 from app.bff.sessions.mongo.connection import connect
 from app.bff.sessions.mongo.sessions import MongoSessions
 from app.bff.sessions.session import Reason, Session, TokenSet, new_session_id, session_ref
-from tests.bff.parts import KEY, Clock
+from tests.bff.harness import KEY, Clock
 
 
 def in_mongodb(uri: str, clock: Clock, *, driver: str) -> SessionStore:

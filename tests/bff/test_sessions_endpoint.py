@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.bff.dev.provider import Provider
-from tests.bff.parts import Browser, Clock, RunningApp, another_browser, cookies_set_by, until
+from tests.bff.harness import Browser, Clock, RunningApp, new_browser, response_cookies, wait_until
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:131.0) Gecko/20100101 Firefox/131.0"
 
@@ -26,7 +26,7 @@ async def browser(browser: Browser, clock: Clock) -> Browser:
 @pytest.fixture
 async def phone(browser: Browser, app: RunningApp) -> AsyncIterator[Browser]:
     """Alice again, who has signed in somewhere else after that."""
-    async with another_browser(app) as phone:
+    async with new_browser(app) as phone:
         await phone.login("alice")
         yield phone
 
@@ -65,7 +65,7 @@ async def test_a_session_says_which_browser_it_is_and_how_long_it_has_been_there
 async def test_this_one_comes_first_and_then_the_one_that_was_last_used(
     browser: Browser, phone: Browser, app: RunningApp, clock: Clock
 ):
-    async with another_browser(app) as tablet:
+    async with new_browser(app) as tablet:
         clock.advance(100)
         await tablet.login("alice")
         here, *elsewhere = await listed(browser)
@@ -84,7 +84,7 @@ async def test_nothing_in_the_list_opens_or_finds_a_session(app: RunningApp, bro
 
 
 async def test_the_sessions_of_others_are_not_shown(browser: Browser, app: RunningApp):
-    async with another_browser(app) as bobs:
+    async with new_browser(app) as bobs:
         await bobs.login("bob")
 
         assert len(await listed(bobs)) == len(await listed(browser)) == 1
@@ -104,7 +104,7 @@ async def test_a_session_elsewhere_is_ended_and_its_refresh_token_is_dead(
 
 
 async def test_all_others_are_ended_at_once(app: RunningApp, browser: Browser, phone: Browser):
-    async with another_browser(app) as bobs:
+    async with new_browser(app) as bobs:
         await bobs.login("bob")
         assert (await browser.fetch("/bff/sessions", "DELETE")).status_code == 204
 
@@ -118,12 +118,12 @@ async def test_all_others_are_ended_at_once(app: RunningApp, browser: Browser, p
 async def test_none_of_them_outlives_another_because_the_provider_is_slow(
     app: RunningApp, provider: Provider, browser: Browser, phone: Browser
 ):
-    async with another_browser(app) as tablet:
+    async with new_browser(app) as tablet:
         await tablet.login("alice")
         elsewhere = [await session_ref_of(phone), await session_ref_of(tablet)]
         revoking = provider.holds["revoke"] = asyncio.Event()
         ending = asyncio.create_task(browser.fetch("/bff/sessions", "DELETE"))
-        await until(lambda: provider.counts["revoke"] > 0)
+        await wait_until(lambda: provider.counts["revoke"] > 0)
 
         assert [await app.services.sessions.get(ref) for ref in elsewhere] == [None, None]
         revoking.set()
@@ -134,7 +134,7 @@ async def test_this_one_can_be_ended_too_and_its_cookie_goes(app: RunningApp, br
     response = await browser.fetch(f"/bff/sessions/{await id_of(browser)}", "DELETE")
 
     assert response.status_code == 204
-    assert cookies_set_by(response)["bff"].value == ""
+    assert response_cookies(response)["bff"].value == ""
 
 
 async def test_what_is_ended_already_is_not_there(browser: Browser, phone: Browser):
@@ -146,7 +146,7 @@ async def test_what_is_ended_already_is_not_there(browser: Browser, phone: Brows
 
 
 async def test_nobody_ends_the_session_of_somebody_else(app: RunningApp, browser: Browser):
-    async with another_browser(app) as bobs:
+    async with new_browser(app) as bobs:
         await bobs.login("bob")
         session = await app.session_of(bobs)
         assert session
@@ -163,6 +163,6 @@ async def test_nobody_but_our_own_page_of_somebody_signed_in_may(
     forged = await browser.fetch(f"/bff/sessions{path}", method, csrf=False)
     assert (forged.status_code, forged.json()["code"]) == (403, "csrf_rejected")
 
-    async with another_browser(app) as stranger:
+    async with new_browser(app) as stranger:
         refused = await stranger.fetch(f"/bff/sessions{path}", method)
         assert (refused.status_code, refused.json()["code"]) == (401, "no_session")

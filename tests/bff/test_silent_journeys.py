@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.bff.parts import Clock
-from tests.bff.people import Person, Site, a_site
+from tests.bff.browser_users import BrowserUser, Site, running_site
+from tests.bff.harness import Clock
 from tests.bff.test_journeys import another_site
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -47,20 +47,20 @@ FRAMES = """(url) => new Promise((resolve) => {
 @pytest_asyncio.fixture(loop_scope="module", params=["localhost"])
 async def site(request: pytest.FixtureRequest, clock: Clock) -> AsyncIterator[Site]:
     """The application on localhost, and the provider on the host that the test names."""
-    async with a_site(clock, provider_host=request.param) as site:
+    async with running_site(clock, provider_host=request.param) as site:
         yield site
 
 
 on_another_site = pytest.mark.parametrize("site", ["127.0.0.1"], indirect=True)
 
 
-async def loses_her_session(alice: Person) -> None:
+async def loses_her_session(alice: BrowserUser) -> None:
     await alice.page.context.clear_cookies(name=alice.site.app.services.cookies.session_name)
     await alice.goes_to("/")
     await alice.is_signed_out()
 
 
-async def asks_in_a_frame(alice: Person, path: str = "/bff/login?prompt=none") -> dict[str, Any]:
+async def asks_in_a_frame(alice: BrowserUser, path: str = "/bff/login?prompt=none") -> dict[str, Any]:
     async with asyncio.timeout(10):  # the page itself would wait for ever
         told: dict[str, Any] = await alice.page.evaluate(ASKS_IN_A_FRAME, path)
     assert (told.pop("origin"), told.pop("source")) == (alice.site.url, "bff-silent-login")
@@ -68,23 +68,25 @@ async def asks_in_a_frame(alice: Person, path: str = "/bff/login?prompt=none") -
 
 
 @pytest.mark.parametrize("path", ["/bff/login?prompt=none", "/bff/silent-login"])
-async def test_a_frame_tells_the_page_that_somebody_is_signed_in_and_then_they_are(path: str, alice: Person):
+async def test_a_frame_tells_the_page_that_somebody_is_signed_in_and_then_they_are(
+    path: str, alice: BrowserUser
+):
     await alice.signs_in()
     await loses_her_session(alice)
 
     assert await asks_in_a_frame(alice, path) == {"isLoggedIn": True}
     assert await alice.page.evaluate(IS_SIGNED_IN)
-    assert alice.complaints == []
+    assert alice.console_errors == []
 
 
-async def test_a_frame_tells_the_page_that_nobody_is_signed_in(alice: Person):
+async def test_a_frame_tells_the_page_that_nobody_is_signed_in(alice: BrowserUser):
     await alice.goes_to("/")
 
     assert await asks_in_a_frame(alice) == {"isLoggedIn": False, "error": "login_required"}
-    assert alice.complaints == []
+    assert alice.console_errors == []
 
 
-async def test_a_frame_tells_the_page_that_the_provider_is_down(site: Site, alice: Person):
+async def test_a_frame_tells_the_page_that_the_provider_is_down(site: Site, alice: BrowserUser):
     await alice.goes_to("/")
     await site.provider.stop()
 
@@ -93,7 +95,7 @@ async def test_a_frame_tells_the_page_that_the_provider_is_down(site: Site, alic
 
 @on_another_site
 async def test_to_a_provider_on_another_site_nobody_is_signed_in_in_a_frame_but_on_the_page_itself(
-    alice: Person,
+    alice: BrowserUser,
 ):
     await alice.signs_in()
     await loses_her_session(alice)
@@ -105,7 +107,9 @@ async def test_to_a_provider_on_another_site_nobody_is_signed_in_in_a_frame_but_
 
 
 @on_another_site
-async def test_a_window_tells_the_page_that_has_opened_it_wherever_the_provider_is(alice: Person, site: Site):
+async def test_a_window_tells_the_page_that_has_opened_it_wherever_the_provider_is(
+    alice: BrowserUser, site: Site
+):
     await alice.signs_in()
     await loses_her_session(alice)
     async with asyncio.timeout(10):
@@ -115,7 +119,7 @@ async def test_a_window_tells_the_page_that_has_opened_it_wherever_the_provider_
     assert await alice.page.evaluate(IS_SIGNED_IN)
 
 
-async def test_a_window_that_somebody_else_has_opened_tells_them_nothing(alice: Person, site: Site):
+async def test_a_window_that_somebody_else_has_opened_tells_them_nothing(alice: BrowserUser, site: Site):
     await alice.signs_in()
     async with another_site("127.0.0.1", "") as evil:
         await alice.page.goto(evil)
@@ -127,7 +131,7 @@ async def test_a_window_that_somebody_else_has_opened_tells_them_nothing(alice: 
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"], ids=["another site", "another port"])
-async def test_no_other_origin_can_have_it_in_a_frame(host: str, site: Site, alice: Person):
+async def test_no_other_origin_can_have_it_in_a_frame(host: str, site: Site, alice: BrowserUser):
     await alice.signs_in()
 
     async with another_site(host, "") as evil:
@@ -135,12 +139,12 @@ async def test_no_other_origin_can_have_it_in_a_frame(host: str, site: Site, ali
         told = await alice.page.evaluate(FRAMES, f"{site.url}/bff/silent-login")
 
     assert told == []
-    assert "frame-ancestors 'self'" in " ".join(alice.complaints)
+    assert "frame-ancestors 'self'" in " ".join(alice.console_errors)
 
 
 @pytest.mark.parametrize("path", ["/", "/account"])
-async def test_not_even_we_can_have_anything_else_in_a_frame(path: str, site: Site, alice: Person):
+async def test_not_even_we_can_have_anything_else_in_a_frame(path: str, site: Site, alice: BrowserUser):
     await alice.signs_in()
     await alice.page.evaluate(FRAMES, path)
 
-    assert "frame-ancestors 'none'" in " ".join(alice.complaints)
+    assert "frame-ancestors 'none'" in " ".join(alice.console_errors)

@@ -16,15 +16,15 @@ from app.bff.errors import StoreUnavailable
 from app.bff.oidc.login_attempt import ATTEMPT_SECONDS
 from app.bff.sessions.memory import MemorySessions
 from app.bff.sessions.session import Session
-from tests.bff.parts import (
+from tests.bff.harness import (
     CLIENT_ID,
     Browser,
     Clock,
     RunningApp,
-    another_browser,
-    cookies_set_by,
-    query,
+    new_browser,
+    query_params,
     refresh_target,
+    response_cookies,
     running_app,
     sign_in,
 )
@@ -68,7 +68,7 @@ def no(error: str) -> dict[str, Any]:
 async def at_the_provider(browser: Browser, user: str = "alice") -> None:
     """Sign in at the provider, and have no session here."""
     await browser.login(user)
-    browser.forget("bff")
+    browser.delete_cookie("bff")
 
 
 # Yes or no
@@ -88,7 +88,7 @@ async def test_a_stranger_is_told_that_the_provider_would_have_to_ask(app: Runni
     answer = await goes_silently(browser)
 
     assert message_in(answer, app) == no("login_required")
-    assert "bff" not in cookies_set_by(answer)
+    assert "bff" not in response_cookies(answer)
 
 
 @pytest.mark.parametrize("signed_in", [True, False])
@@ -150,7 +150,7 @@ async def test_a_silent_login_that_fails_leaves_the_session_alone(
     path: str, app: RunningApp, provider: Provider, browser: Browser
 ):
     session = await sign_in(app, browser)
-    browser.forget("dev_provider_sid")
+    browser.delete_cookie("dev_provider_sid")
     await goes_silently(browser, SILENT + path)
 
     assert await app.session_of(browser) == session
@@ -185,7 +185,7 @@ async def test_an_answer_of_the_provider_ends_with_the_message_that_has(
 async def test_a_provider_that_stumbles_ends_with_the_message(
     endpoint: str, provider: Provider, api: DemoApi, clock: Clock
 ):
-    async with running_app(provider, api, clock=clock) as app, another_browser(app) as browser:
+    async with running_app(provider, api, clock=clock) as app, new_browser(app) as browser:
         await browser.choose(await browser.start_login())
         provider.fails[endpoint] = Failure(503)
 
@@ -248,7 +248,7 @@ async def test_an_answer_that_took_too_long_ends_where_it_should(
     clock.advance(ATTEMPT_SECONDS + 1)
     answer = await browser.get(link, **IN_A_FRAME)
 
-    assert "bff" not in cookies_set_by(answer)
+    assert "bff" not in response_cookies(answer)
     if path:
         assert refresh_target(answer.text) == "/x"
     else:
@@ -297,7 +297,7 @@ async def test_a_store_that_is_down_ends_where_it_should(
     app.tornado.settings["services"] = replace(app.services, sessions=store(clock=clock))
     answer = await browser.get(link, **IN_A_FRAME)
 
-    assert "bff" not in cookies_set_by(answer)
+    assert "bff" not in response_cookies(answer)
     if path:
         assert refresh_target(answer.text) == "/x"
     else:
@@ -400,6 +400,6 @@ async def test_also_where_its_login_page_is_on_another_host_than_its_issuer(
 
 
 async def test_a_silent_login_asks_as_ourselves(browser: Browser):
-    asked = query((await browser.get(SILENT)).headers["Location"])
+    asked = query_params((await browser.get(SILENT)).headers["Location"])
 
     assert (asked["client_id"], asked["prompt"]) == (CLIENT_ID, "none")

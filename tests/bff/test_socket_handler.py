@@ -15,8 +15,14 @@ from app.bff.services import Services
 from app.bff.sessions.events import SessionEvents
 from app.bff.sessions.memory import MemorySessions
 from app.bff.sessions.session import Reason, Session
-from tests.bff.parts import Browser, Clock, RunningApp, until
-from tests.bff.sockets import HANDSHAKE, all_is_over, how_it_ended, opened, refused
+from tests.bff.harness import Browser, Clock, RunningApp, wait_until
+from tests.bff.websocket_clients import (
+    HANDSHAKE,
+    close_code_and_reason,
+    no_requests_in_flight,
+    open_websocket,
+    refused_handshake,
+)
 
 IDLE = 3600  # seconds until a session ends that is not used
 
@@ -105,14 +111,14 @@ async def app(app: RunningApp) -> RunningApp:
 
 async def next_look() -> None:
     now = Ours.looks
-    await until(lambda: Ours.looks > now + 1)  # the first of them may have begun before
+    await wait_until(lambda: Ours.looks > now + 1)  # the first of them may have begun before
 
 
 # The handshake
 
 
 async def test_our_page_opens_it_and_the_user_s_token_is_at_hand(browser: Browser, session: Session):
-    async with opened(browser, "/ours") as socket:
+    async with open_websocket(browser, "/ours") as socket:
         await socket.send_str("token")
 
         assert await socket.receive_str() == session.tokens.access_token
@@ -128,19 +134,19 @@ async def test_our_page_opens_it_and_the_user_s_token_is_at_hand(browser: Browse
     ],
 )
 async def test_it_is_not_opened_for(origin: str | None, browser: Browser, session: Session):
-    response = await refused(browser, "/ours", Origin=origin)
+    response = await refused_handshake(browser, "/ours", Origin=origin)
 
     assert (response.status_code, response.json()["code"]) == (403, "csrf_rejected")
 
 
 async def test_it_is_not_opened_for_nobody(browser: Browser):
-    response = await refused(browser, "/ours")
+    response = await refused_handshake(browser, "/ours")
 
     assert (response.status_code, response.json()["code"]) == (401, "no_session")
 
 
 async def test_it_is_opened_for_nobody_if_it_says_so(browser: Browser):
-    async with opened(browser, "/everybody") as socket:
+    async with open_websocket(browser, "/everybody") as socket:
         await next_look()
         await socket.send_str("still there")
 
@@ -148,18 +154,18 @@ async def test_it_is_opened_for_nobody_if_it_says_so(browser: Browser):
 
 
 async def test_it_is_opened_behind_a_proxy_that_calls_us_by_another_name(browser: Browser, session: Session):
-    async with opened(browser, "/ours", headers={"Host": "bff.internal:8888"}) as socket:
+    async with open_websocket(browser, "/ours", headers={"Host": "bff.internal:8888"}) as socket:
         assert not socket.closed
 
 
 async def test_a_browser_that_speaks_another_version_is_told_ours(browser: Browser, session: Session):
-    response = await refused(browser, "/ours", **{"Sec-WebSocket-Version": "12"})
+    response = await refused_handshake(browser, "/ours", **{"Sec-WebSocket-Version": "12"})
 
     assert (response.status_code, response.headers["Sec-WebSocket-Version"]) == (426, "13")
 
 
 async def test_it_is_nothing_but_a_websocket(browser: Browser, session: Session):
-    assert (await refused(browser, "/ours", **dict.fromkeys(HANDSHAKE))).status_code == 400
+    assert (await refused_handshake(browser, "/ours", **dict.fromkeys(HANDSHAKE))).status_code == 400
     assert (await browser.fetch("/ours", "POST", headers={"Origin": browser.app.base_url})).status_code == 405
 
 
@@ -167,48 +173,48 @@ async def test_it_is_nothing_but_a_websocket(browser: Browser, session: Session)
 
 
 async def test_it_is_closed_when_the_user_has_signed_out(browser: Browser, session: Session):
-    async with opened(browser, "/ours") as socket:
+    async with open_websocket(browser, "/ours") as socket:
         await browser.logout()
 
-        assert await how_it_ended(socket) == (4401, "the session is over")
+        assert await close_code_and_reason(socket) == (4401, "the session is over")
 
 
 async def test_when_the_user_signs_in_once_more_it_only_has_to_be_opened_again(
     browser: Browser, session: Session
 ):
-    async with opened(browser, "/ours") as socket:
+    async with open_websocket(browser, "/ours") as socket:
         await browser.login("alice")
 
-        assert await how_it_ended(socket) == (1001, "a new session has taken its place")
+        assert await close_code_and_reason(socket) == (1001, "a new session has taken its place")
 
 
 async def test_a_look_that_is_faster_than_the_news_learns_why_too(browser: Browser, session: Session):
-    async with opened(browser, "/untold") as socket:
+    async with open_websocket(browser, "/untold") as socket:
         await browser.login("alice")
 
-        assert await how_it_ended(socket) == (1001, "a new session has taken its place")
+        assert await close_code_and_reason(socket) == (1001, "a new session has taken its place")
 
 
 async def test_for_that_it_does_not_have_to_look(app: RunningApp, browser: Browser, session: Session):
-    async with opened(browser, "/calm") as socket:
+    async with open_websocket(browser, "/calm") as socket:
         await app.services.tokens.end(session.ref, Reason.SIGNED_OUT_ELSEWHERE)
 
-        assert await how_it_ended(socket) == (4401, "the session is over")
+        assert await close_code_and_reason(socket) == (4401, "the session is over")
 
 
 async def test_it_is_closed_when_the_session_has_ended_by_time_and_looking_did_not_keep_it(
     app: RunningApp, browser: Browser, session: Session, clock: Clock
 ):
-    async with opened(browser, "/ours") as socket:
+    async with open_websocket(browser, "/ours") as socket:
         clock.advance(IDLE - 1)
         await next_look()
         clock.advance(2)
 
-        assert await how_it_ended(socket) == (4401, "the session is over")
+        assert await close_code_and_reason(socket) == (4401, "the session is over")
 
 
 async def test_it_is_not_closed_while_the_store_does_not_answer(browser: Browser, session: Session):
-    async with opened(browser, "/without") as socket:
+    async with open_websocket(browser, "/without") as socket:
         await next_look()
         await socket.send_str("still there")
 
@@ -218,8 +224,8 @@ async def test_it_is_not_closed_while_the_store_does_not_answer(browser: Browser
 async def test_it_is_closed_when_nobody_can_tell_any_more_whether_it_should_be(
     browser: Browser, session: Session, caplog: pytest.LogCaptureFixture
 ):
-    async with opened(browser, "/broken") as socket:
-        assert await how_it_ended(socket) == (1011, "something went wrong")
+    async with open_websocket(browser, "/broken") as socket:
+        assert await close_code_and_reason(socket) == (1011, "something went wrong")
 
     assert "request failed" in caplog.messages
 
@@ -227,47 +233,47 @@ async def test_it_is_closed_when_nobody_can_tell_any_more_whether_it_should_be(
 async def test_it_is_closed_when_the_process_stops_which_waits_for_it(
     app: RunningApp, browser: Browser, session: Session
 ):
-    async with opened(browser, "/ours") as socket:
+    async with open_websocket(browser, "/ours") as socket:
         assert app.services.in_flight_requests
         app.services.stopping.set()
 
-        assert await how_it_ended(socket) == (1001, "the server is about to stop")
-    await all_is_over(app)
+        assert await close_code_and_reason(socket) == (1001, "the server is about to stop")
+    await no_requests_in_flight(app)
 
 
 async def test_a_message_that_is_too_large_closes_it(browser: Browser, session: Session):
-    async with opened(browser, "/ours") as socket:
+    async with open_websocket(browser, "/ours") as socket:
         await socket.send_str("x" * 1000)
         assert await socket.receive_str() == "x" * 1000
         await socket.send_str("x" * 1001)
 
-        assert await how_it_ended(socket) == (1009, "message too big")
+        assert await close_code_and_reason(socket) == (1009, "message too big")
 
 
 async def test_a_browser_that_answers_no_ping_is_gone(app: RunningApp, browser: Browser, session: Session):
-    async with opened(browser, "/attentive", autoping=False) as socket:
+    async with open_websocket(browser, "/attentive", autoping=False) as socket:
         assert [message.type async for message in socket] == [WSMsgType.PING]
-    await all_is_over(app)
+    await no_requests_in_flight(app)
 
 
 async def test_nothing_of_it_stays_behind(app: RunningApp, browser: Browser, session: Session):
     before = asyncio.all_tasks()
-    async with opened(browser, "/ours") as socket:
+    async with open_websocket(browser, "/ours") as socket:
         await socket.send_str("x")
         await socket.receive()
-    await all_is_over(app)
+    await no_requests_in_flight(app)
 
-    await until(lambda: asyncio.all_tasks() <= before)
+    await wait_until(lambda: asyncio.all_tasks() <= before)
 
 
 async def test_the_log_has_a_line_for_its_beginning_and_one_for_its_end(
     app: RunningApp, browser: Browser, session: Session, caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level("INFO")
-    async with opened(browser, "/ours?secret") as socket:
+    async with open_websocket(browser, "/ours?secret") as socket:
         await socket.send_str("secret")
         await socket.close(code=4000, message=b"secret")
-        await all_is_over(app)
+        await no_requests_in_flight(app)
     began, ended = (vars(record) for record in caplog.records[-2:])
 
     assert (began["message"], began["path"], began["status"]) == ("request answered", "/ours", 101)

@@ -18,9 +18,9 @@ import pytest
 from app.bff.dev.api import DemoApi
 from app.bff.dev.mongod import Mongod, find_mongod
 from app.bff.dev.provider import Client, Provider
-from tests.bff.parts import CLIENT_ID, CLIENT_SECRET
-from tests.bff.processes import ROOT, app_settings, children_of, is_listening, running, until
-from tests.bff.sockets import how_it_ended, opened
+from tests.bff.harness import CLIENT_ID, CLIENT_SECRET
+from tests.bff.subprocesses import ROOT, app_settings, child_pids, is_listening, running_process, wait_until
+from tests.bff.websocket_clients import close_code_and_reason, open_websocket
 
 
 def port_in(url: str) -> int:
@@ -29,7 +29,7 @@ def port_in(url: str) -> int:
 
 async def test_it_answers_before_provider_and_database_are_up_and_is_ready_once_they_are(tmp_path: Path):
     settings = app_settings()
-    async with running("app", tmp_path, **settings) as app:
+    async with running_process("app", tmp_path, **settings) as app:
         await app.answers("/healthz")
         unready = (await app.answers("/readyz", status=503)).json()
         assert "ok" not in (unready["provider"], unready["session_store"])
@@ -53,7 +53,7 @@ async def test_wrong_settings_are_all_named_and_no_secret_is_shown(tmp_path: Pat
         BFF_REMOTE_APIS='[{"path": "/api", "client": "billing"}]',
         BFF_CLIENT_SECRETS="a-secret-in-the-wrong-place",
     )
-    async with running("app", tmp_path, **wrong) as app:
+    async with running_process("app", tmp_path, **wrong) as app:
         assert await app.exits() == 2
 
     for name in ("ISSUER", "ENCRYPTION_KEYS", "SESSION_STORE", "REMOTE_APIS", "CLIENT_SECRETS"):
@@ -69,7 +69,7 @@ async def test_a_password_that_breaks_the_address_of_the_store_is_not_shown(
     host: str, driver: str, tmp_path: Path
 ):
     broken = {"BFF_SESSION_STORE": f"mongodb://bff:hun/ter2@{host}/bff", "BFF_MONGODB_DRIVER": driver}
-    async with running("app", tmp_path, **app_settings(**broken)) as app:
+    async with running_process("app", tmp_path, **app_settings(**broken)) as app:
         assert await app.exits() == 2
 
     assert "  BFF_SESSION_STORE: the driver does not understand it" in app.stderr
@@ -86,7 +86,7 @@ async def test_a_typed_client_with_a_misspelt_name_stops_the_start(tmp_path: Pat
         "    name = 'apiCleint'\n"
         "raise SystemExit(run(Settings, ROUTES))\n"
     )
-    async with running("misspelt", tmp_path, **app_settings()) as app:
+    async with running_process("misspelt", tmp_path, **app_settings()) as app:
         assert await app.exits() == 2
 
     assert "Orders.name: no HTTP client named 'apiCleint'; settings name: apiClient" in app.stderr
@@ -95,7 +95,7 @@ async def test_a_typed_client_with_a_misspelt_name_stops_the_start(tmp_path: Pat
 async def test_a_port_that_is_taken_stops_the_start_with_one_clear_sentence(tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        async with running("app", tmp_path, **app_settings(BFF_PORT=port)) as app:
+        async with running_process("app", tmp_path, **app_settings(BFF_PORT=port)) as app:
             assert await app.exits() == 1
 
     assert app.stderr == f"Cannot listen on 127.0.0.1:{port}: Address already in use\n"
@@ -117,16 +117,16 @@ async def test_sigterm_finishes_the_request_that_is_under_way(
     tmp_path: Path, provider: Provider, api: DemoApi
 ):
     settings = forwarding_settings(provider, api, token="user")
-    async with running("app", tmp_path, **settings) as app:
+    async with running_process("app", tmp_path, **settings) as app:
         await app.answers()
         browser = app.browser()
         await browser.login()
         api.holds["echo"] = asyncio.Event()
         in_flight_requests = asyncio.create_task(browser.fetch("/api/echo"))
-        await until(lambda: asyncio.sleep(0, api.counts["echo"]))
+        await wait_until(lambda: asyncio.sleep(0, api.counts["echo"]))
 
         app.process.terminate()
-        await until(lambda: asyncio.sleep(0, not is_listening(settings["BFF_PORT"])))
+        await wait_until(lambda: asyncio.sleep(0, not is_listening(settings["BFF_PORT"])))
         api.holds["echo"].set()
 
         assert (await in_flight_requests).json()["user"] == "alice"
@@ -137,12 +137,12 @@ async def test_sigterm_finishes_the_request_that_is_under_way(
 async def test_sigterm_closes_open_websockets_and_does_not_wait_for_their_pages(
     tmp_path: Path, provider: Provider, api: DemoApi
 ):
-    async with running("app", tmp_path, **forwarding_settings(provider, api, token="client")) as app:
+    async with running_process("app", tmp_path, **forwarding_settings(provider, api, token="client")) as app:
         await app.answers()
         browser = app.browser()
-        async with opened(browser, "/api/socket") as socket:
+        async with open_websocket(browser, "/api/socket") as socket:
             app.process.terminate()
-            assert await how_it_ended(socket) == (1001, "the server is about to stop")
+            assert await close_code_and_reason(socket) == (1001, "the server is about to stop")
             assert await app.exits() == 0
         await browser.http.aclose()
 
@@ -150,7 +150,7 @@ async def test_sigterm_closes_open_websockets_and_does_not_wait_for_their_pages(
 
 
 async def test_in_production_every_log_line_is_json(tmp_path: Path):
-    async with running("app", tmp_path, **app_settings()) as app:
+    async with running_process("app", tmp_path, **app_settings()) as app:
         await app.answers("/healthz?code=secret")
         assert await app.stops() == 0
 
@@ -161,9 +161,9 @@ async def test_in_production_every_log_line_is_json(tmp_path: Path):
 
 async def test_several_processes_answer_together_and_stop_together(tmp_path: Path):
     settings = app_settings(BFF_PROCESSES=2)
-    async with running("app", tmp_path, **settings) as app:
+    async with running_process("app", tmp_path, **settings) as app:
         await app.answers()
-        await until(lambda: asyncio.sleep(0, app.stderr.count('"listening"') == 2))
+        await wait_until(lambda: asyncio.sleep(0, app.stderr.count('"listening"') == 2))
 
         assert await app.stops() == 0
 
@@ -172,9 +172,9 @@ async def test_several_processes_answer_together_and_stop_together(tmp_path: Pat
 
 
 async def test_when_a_process_dies_the_others_stop_too_and_the_exit_code_says_so(tmp_path: Path):
-    async with running("app", tmp_path, **app_settings(BFF_PROCESSES=2)) as app:
-        await until(lambda: asyncio.sleep(0, app.stderr.count('"listening"') == 2))
-        [first, _] = children_of(app.process)
+    async with running_process("app", tmp_path, **app_settings(BFF_PROCESSES=2)) as app:
+        await wait_until(lambda: asyncio.sleep(0, app.stderr.count('"listening"') == 2))
+        [first, _] = child_pids(app.process)
         os.kill(first, signal.SIGKILL)
 
         assert await app.exits() == 1
@@ -183,7 +183,7 @@ async def test_when_a_process_dies_the_others_stop_too_and_the_exit_code_says_so
 async def test_several_processes_with_an_unreadable_key_file_do_not_start(tmp_path: Path):
     (tmp_path / "client.pem").write_text("no key")
     key = {"BFF_CLIENT_AUTH": "private_key_jwt", "BFF_CLIENT_KEY_FILE": tmp_path / "client.pem"}
-    async with running("app", tmp_path, **app_settings(BFF_PROCESSES=2, **key)) as app:
+    async with running_process("app", tmp_path, **app_settings(BFF_PROCESSES=2, **key)) as app:
         assert await app.exits() == 2
 
     assert "BFF_CLIENT_KEY_FILE: no private key" in app.stderr
@@ -193,7 +193,7 @@ async def test_development_says_where_and_as_whom_and_ctrl_c_leaves_nothing_behi
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     mark = secrets.token_hex(16)
-    async with running("app.bff.dev", tmp_path, ports=3, TMPDIR=temporary, FAMILY=mark) as dev:
+    async with running_process("app.bff.dev", tmp_path, ports=3, TMPDIR=temporary, FAMILY=mark) as dev:
         await dev.says("Stop with Ctrl-C")
         assert dev.url in dev.stdout
         assert "Alice Adams" in dev.stdout
@@ -225,7 +225,7 @@ async def test_everybody_stays_signed_in_when_the_application_reloads(tmp_path: 
     for name in ("app", "templates", "static"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    async with running("app.bff.dev", tmp_path, root=tmp_path, ports=3) as dev:
+    async with running_process("app.bff.dev", tmp_path, root=tmp_path, ports=3) as dev:
         await dev.says("Stop with Ctrl-C")
         browser = dev.browser()
         await browser.login()

@@ -9,8 +9,8 @@ from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Failure, Provider
 from app.bff.handlers.base import ApiHandler, BaseHandler, authenticated
 from app.bff.oidc.claims import LEEWAY_SECONDS
-from tests.bff.certified_provider import Visitor
-from tests.bff.parts import Browser, Clock, RunningApp, query, refresh_target, sign_in
+from tests.bff.certified_provider import FormBrowser
+from tests.bff.harness import Browser, Clock, RunningApp, query_params, refresh_target, sign_in
 from tests.bff.test_certified_provider import a_person
 
 
@@ -80,7 +80,10 @@ async def test_a_person_who_has_signed_in_in_another_way_is_asked_again_and_come
     session = await sign_in(app, browser)
     answer = await browser.get("/vault?room=1")
 
-    assert query(answer.headers["Location"]) == {"returnUrl": "/vault?room=1", "acr_values": "mfa gold"}
+    assert query_params(answer.headers["Location"]) == {
+        "returnUrl": "/vault?room=1",
+        "acr_values": "mfa gold",
+    }
     assert await steps_up(browser, answer) == "/vault?room=1"
     assert (await browser.get("/vault?room=1")).text == "gold bars"
     assert await app.services.sessions.get(session.ref) is None
@@ -94,7 +97,7 @@ async def test_a_person_who_has_signed_in_too_long_ago_is_asked_again_and_comes_
     clock.advance(301 + LEEWAY_SECONDS)
     answer = await browser.get("/recent")
 
-    assert query(answer.headers["Location"]) == {"returnUrl": "/recent", "max_age": "300"}
+    assert query_params(answer.headers["Location"]) == {"returnUrl": "/recent", "max_age": "300"}
     assert await steps_up(browser, answer) == "/recent"
     assert (await browser.get("/recent")).text == "recent"
 
@@ -103,7 +106,7 @@ async def test_a_stranger_is_asked_for_all_of_it_at_once(provider: Provider, bro
     answer = await browser.get("/vault")
     await steps_up(browser, answer)
 
-    assert query(answer.headers["Location"])["acr_values"] == "mfa gold"
+    assert query_params(answer.headers["Location"])["acr_values"] == "mfa gold"
     assert (await browser.get("/vault")).text == "gold bars"
     assert provider.counts["token"] == 1
 
@@ -150,7 +153,7 @@ async def test_a_fetch_is_told_what_would_be_enough(browser: Browser):
 
     assert (answer.status_code, problem["code"]) == (401, "insufficient_user_authentication")
     assert (problem["acr_values"], problem["max_age"]) == ("mfa gold", 300)
-    assert query(problem["login_url"]) == {"acr_values": "mfa gold", "max_age": "300"}
+    assert query_params(problem["login_url"]) == {"acr_values": "mfa gold", "max_age": "300"}
     assert answer.headers["WWW-Authenticate"] == (
         'Bearer error="insufficient_user_authentication", acr_values="mfa gold", max_age="300"'
     )
@@ -251,6 +254,6 @@ async def test_the_certified_provider_asks_again_and_says_when(clock: Clock):
         assert (await alice.get("/recent")).text == "recent"
 
 
-async def passed(visitor: Visitor, login_url: str) -> str:
+async def passed(visitor: FormBrowser, login_url: str) -> str:
     away = await visitor.get(login_url)
     return await visitor.passes_the_provider(away.headers["Location"])

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from app.bff.dev.provider import Provider
-from tests.bff.parts import Browser, Clock, RunningApp, another_browser, until
+from tests.bff.harness import Browser, Clock, RunningApp, new_browser, wait_until
 from tests.bff.streaming_api import CHUNKED, StreamingApi, Wire, an_app, answer, of_length, request, wire_of
 
 LARGE = 100_000  # bytes: more than is ever kept to be sent again
@@ -445,7 +445,7 @@ async def test_a_browser_that_leaves_as_soon_as_it_has_asked_is_missed_too(
     caplog.set_level("INFO")
     await browser.send(request())
     await browser.close()
-    await until(lambda: "request answered" in caplog.messages)
+    await wait_until(lambda: "request answered" in caplog.messages)
 
     assert [record.status for record in caplog.records if record.msg == "request answered"] == [499]
     assert not app.services.in_flight_requests
@@ -508,7 +508,7 @@ async def test_a_browser_that_left_without_reading_the_answer_is_forgotten(
     await call.ended()
 
     assert await served(app, api)
-    await until(lambda: not app.services.in_flight_requests)
+    await wait_until(lambda: not app.services.in_flight_requests)
     assert "request failed" not in caplog.messages
 
 
@@ -520,7 +520,7 @@ async def test_a_browser_that_left_is_in_the_log_and_under_way_no_more(
     call = await api.call()
     await browser.close()
     await call.ended()
-    await until(lambda: not app.services.in_flight_requests)
+    await wait_until(lambda: not app.services.in_flight_requests)
 
     assert 499 in [getattr(record, "status", 0) for record in caplog.records]
 
@@ -906,7 +906,7 @@ async def test_a_stop_says_that_the_connection_closes_and_cuts_nothing(
     assert len(app.services.in_flight_requests) == 1  # a stop waits for it
     await call.send(b"0\r\n\r\n")
     assert await browser.chunk() == b""
-    await until(lambda: not app.services.in_flight_requests)
+    await wait_until(lambda: not app.services.in_flight_requests)
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
@@ -934,7 +934,7 @@ async def test_the_id_of_a_request_stands_in_its_answer_once(api: StreamingApi, 
 
 @pytest.fixture
 async def signed_in(provider: Provider, api: StreamingApi, clock: Clock) -> AsyncIterator[Browser]:
-    async with an_app(provider, api, clock, token="user") as app, another_browser(app) as browser:
+    async with an_app(provider, api, clock, token="user") as app, new_browser(app) as browser:
         await browser.login("alice")
         yield browser
 

@@ -13,7 +13,7 @@ from tornado.routing import Router
 
 from app.bff.proxy.streaming import StreamingDelegate
 from app.bff.services import Services
-from tests.bff.parts import RunningApp
+from tests.bff.harness import RunningApp
 from tests.bff.streaming_api import Wire, request, wire_to
 
 

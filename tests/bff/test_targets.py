@@ -14,7 +14,7 @@ from app.bff.dev.parties import TOKEN_EXCHANGE
 from app.bff.dev.provider import Failure, Provider
 from app.bff.errors import NoSession, ReauthenticationRequired, SessionEnded, TokenUnavailable
 from app.bff.sessions.session import LOGIN, Session, Target
-from tests.bff.parts import Browser, Clock, RunningApp, another_browser, query, running_app, sign_in
+from tests.bff.harness import Browser, Clock, RunningApp, new_browser, query_params, running_app, sign_in
 
 LIFETIME = 300  # of the provider's access tokens, in seconds
 MINUTE = 60  # longer than any pause
@@ -68,13 +68,13 @@ async def test_the_login_asks_for_whatever_named_clients_want_of_the_users_token
 ):
     out = await browser.start_login()
 
-    assert query(out)["scope"] == "openid profile email offline_access orders.read"
+    assert query_params(out)["scope"] == "openid profile email offline_access orders.read"
     assert f"resource={ORDERS}&resource={STOCK}" in out.replace("%3A", ":").replace("%2F", "/")
 
 
 async def test_without_such_clients_it_asks_for_no_resource(provider: Provider, api: DemoApi, clock: Clock):
-    async with running_app(provider, api, clock=clock) as app, another_browser(app) as browser:
-        out = query(await browser.start_login())
+    async with running_app(provider, api, clock=clock) as app, new_browser(app) as browser:
+        out = query_params(await browser.start_login())
 
     assert out["scope"] == "openid profile email offline_access"
     assert "resource" not in out

@@ -9,7 +9,7 @@ import pytest
 from app.bff.errors import ReauthenticationRequired
 from app.bff.sessions.session import LOGIN, Target, TokenSet
 from app.bff.tokens.policy import TokenRequest
-from tests.bff.parts import Clock
+from tests.bff.harness import Clock
 
 NOW = 1_800_000_000.0
 ORDERS = Target(scope="orders.read", resource="https://orders.example/")

@@ -12,7 +12,15 @@ from app.bff.dev.api import DemoApi
 from app.bff.dev.mongod import Mongod
 from app.bff.dev.provider import Failure, Provider
 from app.bff.sessions.session import Session
-from tests.bff.parts import Clock, RunningApp, another_browser, another_process, running_app, sign_in, until
+from tests.bff.harness import (
+    Clock,
+    RunningApp,
+    new_browser,
+    running_app,
+    sign_in,
+    user_tokens_of_another_process,
+    wait_until,
+)
 
 LIFETIME = 300  # of the provider's access tokens, in seconds
 MINUTE = 60  # longer than any lease
@@ -37,7 +45,7 @@ async def test_each_time_the_token_has_expired_there_is_one_refresh_for_300_call
     nodes: list[RunningApp], provider: Provider, clock: Clock
 ):
     first = nodes[1]  # the one that the provider knows
-    async with another_browser(first) as browser:
+    async with new_browser(first) as browser:
         session = await sign_in(first, browser)
         for round_ in range(1, 6):
             clock.advance(LIFETIME)
@@ -51,7 +59,7 @@ async def test_each_time_the_token_has_expired_there_is_one_refresh_for_300_call
 async def test_requests_to_both_are_all_answered_and_nobody_is_signed_out(
     nodes: list[RunningApp], provider: Provider, clock: Clock
 ):
-    async with another_browser(nodes[1]) as browser, another_browser(nodes[0]) as same_person:
+    async with new_browser(nodes[1]) as browser, new_browser(nodes[0]) as same_person:
         await sign_in(nodes[1], browser)
         same_person.http.cookies = browser.http.cookies
         clock.advance(LIFETIME)
@@ -80,8 +88,8 @@ async def test_whoever_waits_gets_what_the_other_process_has_written(
 ):
     clock.advance(LIFETIME)
     held = provider.holds_answer["token"] = asyncio.Event()
-    theirs = asyncio.create_task(another_process(app, clock).get(session))
-    await until(lambda: refreshes(provider))
+    theirs = asyncio.create_task(user_tokens_of_another_process(app, clock).get(session))
+    await wait_until(lambda: refreshes(provider))
     ours = asyncio.create_task(app.services.tokens.get(session))
     held.set()
 
@@ -106,7 +114,7 @@ async def test_a_refresh_that_failed_leaves_the_way_free_for_the_next(
 ):
     clock.advance(LIFETIME - 1)
     provider.fails["token"] = Failure(503)
-    await another_process(app, clock).get(session)
+    await user_tokens_of_another_process(app, clock).get(session)
     provider.fails.clear()
 
     clock.advance(1)

@@ -9,7 +9,15 @@ import pytest
 
 from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Provider
-from tests.bff.parts import NAVIGATION, Browser, Clock, RunningApp, another_browser, query, running_app
+from tests.bff.harness import (
+    NAVIGATION_HEADERS,
+    Browser,
+    Clock,
+    RunningApp,
+    new_browser,
+    query_params,
+    running_app,
+)
 
 
 async def entries(browser: Browser, url: str = "/bff/user") -> list[dict[str, Any]]:
@@ -75,7 +83,7 @@ async def test_the_link_to_sign_out_is_told(app: RunningApp, browser: Browser):
 
     assert session
     assert url.startswith("/bff/logout?")
-    assert query(url) == {"sid": session.sid}
+    assert query_params(url) == {"sid": session.sid}
 
 
 async def test_a_sid_is_a_parameter_whatever_is_in_it(provider: Provider, browser: Browser):
@@ -83,7 +91,7 @@ async def test_a_sid_is_a_parameter_whatever_is_in_it(provider: Provider, browse
     await browser.login()
     [url] = await values(browser, "bff:logout_url")
 
-    assert query(url) == {"sid": "a&b=c #d/é"}
+    assert query_params(url) == {"sid": "a&b=c #d/é"}
     assert (await browser.get(url)).status_code == 302
 
 
@@ -134,7 +142,7 @@ async def test_whoever_is_not_signed_in_gets_401(browser: Browser):
 
 async def test_or_200_and_null_where_the_setting_says_so(provider: Provider, api: DemoApi, clock: Clock):
     lenient = {"anonymous_session_response": "200"}
-    async with running_app(provider, api, clock=clock, **lenient) as app, another_browser(app) as browser:
+    async with running_app(provider, api, clock=clock, **lenient) as app, new_browser(app) as browser:
         response = await browser.fetch("/bff/user")
         assert (response.status_code, response.json()) == (200, None)
 
@@ -149,7 +157,7 @@ async def test_a_question_twice_is_no_question(browser: Browser):
     assert (response.status_code, response.json()["code"]) == (400, "bad_request")
 
 
-@pytest.mark.parametrize("headers", [{}, {"X-CSRF": "1", "Sec-Fetch-Site": "cross-site"}, NAVIGATION])
+@pytest.mark.parametrize("headers", [{}, {"X-CSRF": "1", "Sec-Fetch-Site": "cross-site"}, NAVIGATION_HEADERS])
 async def test_nobody_but_our_own_page_is_told_anything(headers: dict[str, str], browser: Browser):
     await browser.login()
     response = await browser.http.get("/bff/user", headers=headers)

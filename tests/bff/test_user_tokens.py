@@ -20,7 +20,15 @@ from app.bff.errors import (
 from app.bff.sessions.memory import MemorySessions
 from app.bff.sessions.session import Reason, Session
 from app.bff.tokens.user import UserTokens
-from tests.bff.parts import CLIENT_ID, Browser, Clock, RunningApp, another_process, running_app, until
+from tests.bff.harness import (
+    CLIENT_ID,
+    Browser,
+    Clock,
+    RunningApp,
+    running_app,
+    user_tokens_of_another_process,
+    wait_until,
+)
 
 LIFETIME = 300  # of the provider's access tokens, in seconds
 MINUTE = 60
@@ -164,7 +172,7 @@ async def test_browsers_that_go_away_take_no_token_from_the_others(
     clock.advance(LIFETIME)
     provider.holds_answer["token"] = asyncio.Event()
     requests = [asyncio.create_task(users.get(session)) for _ in range(200)]
-    await until(lambda: refreshes(provider))
+    await wait_until(lambda: refreshes(provider))
     for request in requests[::2]:
         request.cancel()
     provider.holds_answer["token"].set()
@@ -183,7 +191,7 @@ async def test_a_browser_that_goes_away_does_not_lose_the_rotated_token(
     clock.advance(LIFETIME)
     provider.holds_answer["token"] = asyncio.Event()
     request = asyncio.create_task(users.get(session))
-    await until(lambda: refreshes(provider))
+    await wait_until(lambda: refreshes(provider))
     request.cancel()
     provider.holds_answer["token"].set()
     await users.settle()
@@ -338,7 +346,7 @@ async def test_an_id_token_that_cannot_be_checked_now_does_not_cost_the_rotated_
     provider.fails["jwks"] = Failure(503)
     clock.advance(LIFETIME)
     async with running_app(provider, api, clock=clock) as another:  # a process that has no keys yet
-        users = another_process(app, clock, oidc=another.services.oidc)
+        users = user_tokens_of_another_process(app, clock, oidc=another.services.oidc)
         token = await users.get(session)
 
     tokens = (await kept(app, session)).tokens
@@ -367,11 +375,11 @@ async def test_invalid_grant_ends_the_session(
 async def test_invalid_grant_ends_nothing_if_another_process_has_succeeded_us_meanwhile(
     app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
 ):
-    another = another_process(app, clock)
+    another = user_tokens_of_another_process(app, clock)
     clock.advance(LIFETIME)
     held = provider.holds["token"] = asyncio.Event()
     ours = asyncio.create_task(users.get(session))
-    await until(lambda: refreshes(provider))
+    await wait_until(lambda: refreshes(provider))
     del provider.holds["token"]
     clock.advance(60)  # our lease has ended
     theirs = await another.get(session)
@@ -470,7 +478,7 @@ async def test_a_provider_that_hangs_ends_no_session(
 ):
     provider.holds["token"] = asyncio.Event()
     async with running_app(provider, api, clock=clock, provider_timeout_seconds=0.5) as impatient:
-        users = another_process(app, clock, oidc=impatient.services.oidc)
+        users = user_tokens_of_another_process(app, clock, oidc=impatient.services.oidc)
         clock.advance(LIFETIME - 1)
         assert await users.get(session) == session.tokens.access_token
         clock.advance(1)
@@ -512,7 +520,7 @@ async def test_a_logout_during_a_refresh_wins_and_the_new_refresh_token_is_revok
     clock.advance(LIFETIME)
     provider.holds_answer["token"] = asyncio.Event()
     request = asyncio.create_task(users.get(session))
-    await until(lambda: refreshes(provider))
+    await wait_until(lambda: refreshes(provider))
     await browser.logout()
     provider.holds_answer["token"].set()
 
@@ -604,7 +612,7 @@ async def test_a_refresh_during_a_revocation_by_hand_does_not_end_the_session(
     clock.advance(LIFETIME - 1)
     provider.holds_answer["revoke"] = asyncio.Event()
     revocation = asyncio.create_task(users.revoke(session))
-    await until(lambda: provider.counts["revoke"])
+    await wait_until(lambda: provider.counts["revoke"])
 
     assert await users.get(session) == session.tokens.access_token
     provider.holds_answer["revoke"].set()
@@ -618,7 +626,7 @@ async def test_a_revocation_by_hand_during_a_refresh_leaves_no_refresh_token_and
     clock.advance(LIFETIME)
     provider.holds_answer["token"] = asyncio.Event()
     request = asyncio.create_task(users.get(session))
-    await until(lambda: refreshes(provider))
+    await wait_until(lambda: refreshes(provider))
     await users.revoke(session)
     provider.holds_answer["token"].set()
 
@@ -646,7 +654,7 @@ async def test_a_revocation_by_hand_takes_the_refresh_token_of_somebody_elses_re
 ):
     sessions = Overtaken(clock=clock)
     await sessions.create(session)
-    users = another_process(app, clock, sessions=sessions)
+    users = user_tokens_of_another_process(app, clock, sessions=sessions)
 
     await users.revoke(session)
 
@@ -663,7 +671,7 @@ async def test_a_stop_waits_for_the_refresh_that_is_under_way(
     clock.advance(LIFETIME)
     provider.holds_answer["token"] = asyncio.Event()
     request = asyncio.create_task(users.get(session))
-    await until(lambda: refreshes(provider))
+    await wait_until(lambda: refreshes(provider))
     stop = asyncio.create_task(users.settle())
     request.cancel()
     await asyncio.wait([request])

@@ -15,27 +15,27 @@ from app.bff.dev.provider import Failure, Provider
 from app.bff.proxy.websocket import RemoteSocket
 from app.bff.sessions.session import Session
 from app.settings import RemoteApiSettings
-from tests.bff.parts import (
+from tests.bff.harness import (
     Browser,
     Clock,
     RunningApp,
-    another_browser,
-    at_target,
+    new_browser,
+    raw_target,
     running_app,
     sign_in,
-    until,
+    wait_until,
 )
-from tests.bff.sockets import (
+from tests.bff.websocket_clients import (
     HANDSHAKE,
     MANY,
     MIB,
-    Sending,
-    all_is_over,
-    comes_to_rest,
-    how_it_ended,
-    opened,
-    refused,
-    the_apis_end,
+    BulkSender,
+    api_socket,
+    close_code_and_reason,
+    no_requests_in_flight,
+    open_websocket,
+    refused_handshake,
+    settled_value,
 )
 
 PATH = "/api/socket"
@@ -83,7 +83,7 @@ def headers_heard_by(api: DemoApi) -> dict[str, str]:
 async def test_it_carries_the_user_s_token_and_says_so_to_nobody(
     api: DemoApi, browser: Browser, session: Session
 ):
-    async with opened(browser, PATH) as socket:
+    async with open_websocket(browser, PATH) as socket:
         answered = str(socket._response.headers)
 
     assert headers_heard_by(api)["authorization"] == f"Bearer {session.tokens.access_token}"
@@ -91,21 +91,21 @@ async def test_it_carries_the_user_s_token_and_says_so_to_nobody(
 
 
 async def test_path_and_query_arrive_letter_for_letter(api: DemoApi, browser: Browser, session: Session):
-    async with opened(browser, f"{PATH}/a%20b/%C3%A9?x=1&x=2&y=%2F+%26"):
+    async with open_websocket(browser, f"{PATH}/a%20b/%C3%A9?x=1&x=2&y=%2F+%26"):
         assert api.last_request
         assert api.last_request.path == f"{PATH}/a%20b/%C3%A9"
         assert api.last_request.query == "x=1&x=2&y=%2F+%26"
 
 
 async def test_the_api_hears_what_belongs_to_the_request(api: DemoApi, browser: Browser, session: Session):
-    async with opened(browser, PATH, headers={"Accept-Language": "de", "User-Agent": "a browser"}):
+    async with open_websocket(browser, PATH, headers={"Accept-Language": "de", "User-Agent": "a browser"}):
         heard = headers_heard_by(api)
 
     assert (heard["accept-language"], heard["user-agent"]) == ("de", "a browser")
 
 
 async def test_a_header_arrives_byte_for_byte(api: DemoApi, browser: Browser, session: Session):
-    async with opened(browser, PATH, headers={"X-Name": "é"}):
+    async with open_websocket(browser, PATH, headers={"X-Name": "é"}):
         heard = headers_heard_by(api)["x-name"]
 
     assert heard.encode("latin-1").decode() == "é"
@@ -113,7 +113,7 @@ async def test_a_header_arrives_byte_for_byte(api: DemoApi, browser: Browser, se
 
 async def test_what_the_browser_did_not_send_is_not_added(api: DemoApi, browser: Browser, session: Session):
     browser.http.headers.clear()
-    await refused(
+    await refused_handshake(
         browser, PATH, **{"Sec-WebSocket-Version": "12"}
     )  # which is noticed after the API was asked
 
@@ -127,7 +127,7 @@ async def test_the_api_does_not_hear_the_browser_s(
     name: str, api: DemoApi, browser: Browser, session: Session
 ):
     sent = {"Connection": "Upgrade, X-Named", "X-Named": "1", "X-Forwarded-For": "10.0.0.1"}
-    async with opened(browser, PATH, headers=sent, compress=15) as socket:
+    async with open_websocket(browser, PATH, headers=sent, compress=15) as socket:
         assert not socket.compress
 
     assert name.lower() not in headers_heard_by(api)
@@ -136,14 +136,14 @@ async def test_the_api_does_not_hear_the_browser_s(
 async def test_what_the_browser_speaks_is_offered_and_what_the_api_chose_is_answered(
     api: DemoApi, browser: Browser, session: Session
 ):
-    async with opened(browser, PATH, protocols=("graphql-ws", "mqtt")) as socket:
+    async with open_websocket(browser, PATH, protocols=("graphql-ws", "mqtt")) as socket:
         assert socket.protocol == "mqtt"
 
     assert headers_heard_by(api)["sec-websocket-protocol"] == "graphql-ws,mqtt"
 
 
 async def test_it_is_not_opened_for_another_site(api: DemoApi, browser: Browser, session: Session):
-    response = await refused(browser, PATH, Origin="https://evil.example")
+    response = await refused_handshake(browser, PATH, Origin="https://evil.example")
 
     assert (response.status_code, response.json()["code"]) == (403, "csrf_rejected")
     assert api.counts.total() == 0
@@ -152,20 +152,20 @@ async def test_it_is_not_opened_for_another_site(api: DemoApi, browser: Browser,
 async def test_it_is_not_opened_for_nobody_if_the_client_carries_the_user_s_token(
     api: DemoApi, browser: Browser
 ):
-    response = await refused(browser, PATH)
+    response = await refused_handshake(browser, PATH)
 
     assert (response.status_code, response.json()["code"]) == (401, "no_session")
     assert api.counts.total() == 0
 
 
 async def test_it_is_opened_for_nobody_if_the_client_carries_our_own_token(api: DemoApi, browser: Browser):
-    async with opened(browser, "/ours/socket") as socket:
+    async with open_websocket(browser, "/ours/socket") as socket:
         await socket.send_str("x")
         assert await socket.receive_str() == "x"
 
 
 async def test_it_is_not_opened_where_no_get_is_forwarded(api: DemoApi, browser: Browser, session: Session):
-    response = await refused(browser, "/todos/socket")
+    response = await refused_handshake(browser, "/todos/socket")
 
     assert (response.status_code, response.headers["Allow"]) == (405, "DELETE, POST")
     assert api.counts.total() == 0
@@ -176,7 +176,7 @@ async def test_it_is_not_opened_at_a_path_that_could_lead_outside(
     path: str, api: DemoApi, browser: Browser, session: Session
 ):
     headers = {**HANDSHAKE, "Origin": browser.app.base_url}
-    response = await browser.http.get("/", headers=headers, **at_target(path))
+    response = await browser.http.get("/", headers=headers, **raw_target(path))
 
     assert (response.status_code, response.json()["code"]) == (400, "bad_request")
     assert api.counts.total() == 0
@@ -207,7 +207,7 @@ async def test_what_the_api_refuses_the_browser_is_refused(
     said: int, answered: int, api: DemoApi, browser: Browser, session: Session
 ):
     api.fails["socket"] = Failure(said)
-    response = await refused(browser, PATH)
+    response = await refused_handshake(browser, PATH)
 
     assert (response.status_code, response.json()["code"]) == (answered, "api_refused")
     assert response.headers["Content-Type"] == "application/problem+json"
@@ -216,21 +216,21 @@ async def test_what_the_api_refuses_the_browser_is_refused(
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_is_not_followed(status: int, api: DemoApi, browser: Browser, session: Session):
     api.fails["socket"] = Failure(status, headers={"Location": f"{api.base_url}echo"})
-    response = await refused(browser, PATH)
+    response = await refused_handshake(browser, PATH)
 
     assert (response.status_code, response.json()["code"]) == (502, "api_refused")
     assert api.counts["echo"] == 0
 
 
 async def test_an_api_that_is_away_is_502(browser: Browser, session: Session):
-    response = await refused(browser, "/away/socket")
+    response = await refused_handshake(browser, "/away/socket")
 
     assert (response.status_code, response.json()["code"]) == (502, "api_unreachable")
 
 
 async def test_an_api_that_does_not_answer_in_time_is_504(api: DemoApi, browser: Browser, session: Session):
     api.holds["socket"] = asyncio.Event()
-    response = await refused(browser, "/hurried/socket")
+    response = await refused_handshake(browser, "/hurried/socket")
 
     assert (response.status_code, response.json()["code"]) == (504, "api_timeout")
 
@@ -239,7 +239,7 @@ async def test_a_token_that_the_api_refuses_is_renewed_once(
     api: DemoApi, browser: Browser, session: Session, provider: Provider
 ):
     api.rejects.add(session.tokens.access_token)
-    async with opened(browser, PATH):
+    async with open_websocket(browser, PATH):
         assert api.counts["socket"] == 2
 
     assert provider.counts["token:refresh_token"] == 1
@@ -247,25 +247,25 @@ async def test_a_token_that_the_api_refuses_is_renewed_once(
 
 async def test_a_bound_token_is_sent_with_a_proof(provider: Provider, api: DemoApi, clock: Clock):
     api.dpop_nonce = "newest"
-    async with running_app(provider, api, clock=clock, dpop=True) as app, another_browser(app) as browser:
+    async with running_app(provider, api, clock=clock, dpop=True) as app, new_browser(app) as browser:
         await sign_in(app, browser)
-        async with opened(browser, PATH, headers={"DPoP": "of the browser"}):
+        async with open_websocket(browser, PATH, headers={"DPoP": "of the browser"}):
             assert headers_heard_by(api)["authorization"].startswith("DPoP ")
-        await all_is_over(app)
+        await no_requests_in_flight(app)
 
 
 async def test_the_api_is_left_alone_when_the_browser_speaks_another_version(
     app: RunningApp, api: DemoApi, browser: Browser, session: Session
 ):
-    response = await refused(browser, PATH, **{"Sec-WebSocket-Version": "12"})
+    response = await refused_handshake(browser, PATH, **{"Sec-WebSocket-Version": "12"})
 
     assert response.status_code == 426
-    await all_is_over(app)
-    await until(lambda: api.sockets[0].is_over)
+    await no_requests_in_flight(app)
+    await wait_until(lambda: api.sockets[0].is_over)
 
 
 async def test_open_sockets_take_no_place_in_the_pool(browser: Browser, session: Session):
-    async with opened(browser, PATH), opened(browser, PATH):
+    async with open_websocket(browser, PATH), open_websocket(browser, PATH):
         assert (await browser.fetch("/api/echo")).status_code == 200
 
 
@@ -274,10 +274,10 @@ async def test_the_api_is_left_alone_when_the_browser_leaves_before_it_answers(
 ):
     caplog.set_level(logging.INFO)
     api.holds["socket"] = asyncio.Event()
-    leaving = asyncio.create_task(refused(browser, PATH))
-    await until(lambda: api.counts["socket"] == 1)
+    leaving = asyncio.create_task(refused_handshake(browser, PATH))
+    await wait_until(lambda: api.counts["socket"] == 1)
     leaving.cancel()
-    await all_is_over(app)
+    await no_requests_in_flight(app)
 
     assert [vars(record)["status"] for record in caplog.records if "answered" in record.message] == [499]
 
@@ -287,7 +287,7 @@ async def test_the_api_is_left_alone_when_the_browser_leaves_before_it_answers(
 
 async def test_text_and_bytes_go_both_ways_in_order(api: DemoApi, browser: Browser, session: Session):
     said = ["é", b"\x00\xff", "", b"", "last"]
-    async with opened(browser, PATH) as socket:
+    async with open_websocket(browser, PATH) as socket:
         for message in said:
             await (socket.send_bytes if isinstance(message, bytes) else socket.send_str)(message)
         heard = [(await socket.receive()).data for _ in said]
@@ -297,41 +297,41 @@ async def test_text_and_bytes_go_both_ways_in_order(api: DemoApi, browser: Brows
 
 
 async def test_a_message_may_have_a_mebibyte(browser: Browser, session: Session):
-    async with opened(browser, PATH) as socket:
+    async with open_websocket(browser, PATH) as socket:
         await socket.send_bytes(bytes(MIB))
 
         assert await socket.receive_bytes() == bytes(MIB)
 
 
 async def test_a_larger_one_of_the_api_closes_it(api: DemoApi, browser: Browser, session: Session):
-    async with opened(browser, PATH) as socket:
-        there = await the_apis_end(api)
+    async with open_websocket(browser, PATH) as socket:
+        there = await api_socket(api)
         await there.write_message(bytes(MIB + 1), binary=True)
 
-        assert await how_it_ended(socket) == (1009, "the message is too big")
-        await until(lambda: there.is_over)
+        assert await close_code_and_reason(socket) == (1009, "the message is too big")
+        await wait_until(lambda: there.is_over)
     assert there.close_code == 1009
 
 
 async def test_a_larger_one_of_the_browser_closes_it(
     app: RunningApp, api: DemoApi, browser: Browser, session: Session
 ):
-    async with opened(browser, PATH) as socket:
+    async with open_websocket(browser, PATH) as socket:
         await socket.send_bytes(bytes(MIB + 1))
-        there = await the_apis_end(api)
-        await until(lambda: there.is_over)
+        there = await api_socket(api)
+        await wait_until(lambda: there.is_over)
 
     assert there.heard == []
-    await all_is_over(app)
+    await no_requests_in_flight(app)
 
 
 async def test_a_browser_that_does_not_read_holds_the_api_up(
     api: DemoApi, browser: Browser, session: Session
 ):
-    async with opened(browser, PATH) as socket:
-        there = await the_apis_end(api)
-        sending = Sending(lambda message: there.write_message(message, binary=True))
-        assert await comes_to_rest(lambda: sending.sent) < MANY / 2
+    async with open_websocket(browser, PATH) as socket:
+        there = await api_socket(api)
+        sending = BulkSender(lambda message: there.write_message(message, binary=True))
+        assert await settled_value(lambda: sending.sent) < MANY / 2
 
         for _ in range(MANY):
             assert len(await socket.receive_bytes()) == MIB
@@ -342,9 +342,9 @@ async def test_an_api_that_does_not_read_holds_the_browser_up(
     api: DemoApi, browser: Browser, session: Session
 ):
     api.holds["message"] = asyncio.Event()
-    async with opened(browser, PATH) as socket:
-        sending = Sending(socket.send_bytes)
-        assert await comes_to_rest(lambda: sending.sent) < MANY / 2
+    async with open_websocket(browser, PATH) as socket:
+        sending = BulkSender(socket.send_bytes)
+        assert await settled_value(lambda: sending.sent) < MANY / 2
 
         api.holds["message"].set()
         for _ in range(MANY):
@@ -356,23 +356,23 @@ async def test_an_api_that_reads_nothing_for_long_is_a_bad_gateway(
     app: RunningApp, api: DemoApi, browser: Browser, session: Session
 ):
     api.holds["message"] = asyncio.Event()
-    async with opened(browser, "/impatient/socket") as socket:
-        sending = Sending(socket.send_bytes)
+    async with open_websocket(browser, "/impatient/socket") as socket:
+        sending = BulkSender(socket.send_bytes)
 
-        assert await how_it_ended(socket) == (1014, "the API is gone")
+        assert await close_code_and_reason(socket) == (1014, "the API is gone")
         await sending.is_over()
-    await all_is_over(app)
+    await no_requests_in_flight(app)
 
 
 async def test_an_api_that_answers_no_ping_is_a_bad_gateway(
     app: RunningApp, api: DemoApi, browser: Browser, session: Session
 ):
     api.holds["message"] = asyncio.Event()
-    async with opened(browser, "/attentive/socket") as socket:
+    async with open_websocket(browser, "/attentive/socket") as socket:
         await socket.send_str("It does not even read any more")
 
-        assert await how_it_ended(socket) == (1014, "the API is gone")
-    await all_is_over(app)
+        assert await close_code_and_reason(socket) == (1014, "the API is gone")
+    await no_requests_in_flight(app)
 
 
 # The end
@@ -382,10 +382,10 @@ async def test_an_api_that_answers_no_ping_is_a_bad_gateway(
 async def test_the_api_is_told_how_the_browser_closed_it(
     ending: tuple[int, str], api: DemoApi, browser: Browser, session: Session
 ):
-    async with opened(browser, PATH) as socket:
-        there = await the_apis_end(api)
+    async with open_websocket(browser, PATH) as socket:
+        there = await api_socket(api)
         await socket.close(code=ending[0], message=ending[1].encode())
-        await until(lambda: there.is_over)
+        await wait_until(lambda: there.is_over)
 
     assert (there.close_code, there.close_reason or "") == ending
 
@@ -394,56 +394,56 @@ async def test_the_api_is_told_how_the_browser_closed_it(
 async def test_the_browser_is_told_how_the_api_closed_it(
     ending: tuple[int, str], api: DemoApi, browser: Browser, session: Session
 ):
-    async with opened(browser, PATH) as socket:
-        (await the_apis_end(api)).close(*ending)
+    async with open_websocket(browser, PATH) as socket:
+        (await api_socket(api)).close(*ending)
 
-        assert await how_it_ended(socket) == ending
+        assert await close_code_and_reason(socket) == ending
 
 
 async def test_an_api_that_closes_it_without_a_word_has_nothing_to_complain_about(
     api: DemoApi, browser: Browser, session: Session
 ):
-    async with opened(browser, PATH) as socket:
-        (await the_apis_end(api)).close()
+    async with open_websocket(browser, PATH) as socket:
+        (await api_socket(api)).close()
 
-        assert await how_it_ended(socket) == (1000, "")
+        assert await close_code_and_reason(socket) == (1000, "")
 
 
 async def test_a_browser_that_disappears_has_gone_away(api: DemoApi, browser: Browser, session: Session):
-    async with opened(browser, PATH) as socket:
-        there = await the_apis_end(api)
+    async with open_websocket(browser, PATH) as socket:
+        there = await api_socket(api)
         cut(socket)
-        await until(lambda: there.is_over)
+        await wait_until(lambda: there.is_over)
 
     assert there.close_code == 1001
 
 
 async def test_an_api_that_disappears_is_a_bad_gateway(api: DemoApi, browser: Browser, session: Session):
-    async with opened(browser, PATH) as socket:
-        (await the_apis_end(api)).ws_connection.stream.close()
+    async with open_websocket(browser, PATH) as socket:
+        (await api_socket(api)).ws_connection.stream.close()
 
-        assert await how_it_ended(socket) == (1014, "the API is gone")
+        assert await close_code_and_reason(socket) == (1014, "the API is gone")
 
 
 async def test_both_sides_are_closed_when_the_user_has_signed_out(
     api: DemoApi, browser: Browser, session: Session
 ):
-    async with opened(browser, "/impatient/socket") as socket:
-        there = await the_apis_end(api)
+    async with open_websocket(browser, "/impatient/socket") as socket:
+        there = await api_socket(api)
         await browser.logout()
 
-        assert await how_it_ended(socket) == (4401, "the session is over")
-        await until(lambda: there.is_over)
+        assert await close_code_and_reason(socket) == (4401, "the session is over")
+        await wait_until(lambda: there.is_over)
     assert there.close_code == 4401
 
 
 async def test_the_api_is_told_at_once_even_if_the_browser_does_not_answer(
     api: DemoApi, browser: Browser, session: Session
 ):
-    async with opened(browser, "/impatient/socket", autoclose=False) as socket:
-        there = await the_apis_end(api)
+    async with open_websocket(browser, "/impatient/socket", autoclose=False) as socket:
+        there = await api_socket(api)
         await browser.logout()
-        await until(lambda: there.is_over)
+        await wait_until(lambda: there.is_over)
         await socket.send_str("too late")
 
     assert there.heard == []
@@ -452,25 +452,25 @@ async def test_the_api_is_told_at_once_even_if_the_browser_does_not_answer(
 async def test_both_sides_are_closed_when_the_process_stops(
     app: RunningApp, api: DemoApi, browser: Browser, session: Session
 ):
-    async with opened(browser, PATH) as socket:
-        there = await the_apis_end(api)
+    async with open_websocket(browser, PATH) as socket:
+        there = await api_socket(api)
         app.services.stopping.set()
 
-        assert await how_it_ended(socket) == (1001, "the server is about to stop")
-        await until(lambda: there.is_over)
-    await all_is_over(app)
+        assert await close_code_and_reason(socket) == (1001, "the server is about to stop")
+        await wait_until(lambda: there.is_over)
+    await no_requests_in_flight(app)
 
 
 async def test_a_browser_that_disappears_while_the_api_talks_is_no_failure(
     app: RunningApp, api: DemoApi, browser: Browser, session: Session, caplog: pytest.LogCaptureFixture
 ):
-    async with opened(browser, PATH) as socket:
-        there = await the_apis_end(api)
-        sending = Sending(lambda message: there.write_message(message, binary=True))
-        await until(lambda: sending.sent > 1)
+    async with open_websocket(browser, PATH) as socket:
+        there = await api_socket(api)
+        sending = BulkSender(lambda message: there.write_message(message, binary=True))
+        await wait_until(lambda: sending.sent > 1)
         cut(socket)
         await sending.is_over()
-        await all_is_over(app)
+        await no_requests_in_flight(app)
 
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
@@ -479,18 +479,18 @@ async def test_nobody_waits_long_for_an_api_that_does_not_take_leave(
     api: DemoApi, browser: Browser, session: Session
 ):
     api.holds["message"] = asyncio.Event()
-    async with opened(browser, "/impatient/socket") as socket:
-        there = await the_apis_end(api)
+    async with open_websocket(browser, "/impatient/socket") as socket:
+        there = await api_socket(api)
         await socket.send_str("It does not even read any more")
-        await until(lambda: there.heard != [])
-        sending = Sending(lambda message: there.write_message(message, binary=True))
-        await comes_to_rest(lambda: sending.sent)
+        await wait_until(lambda: there.heard != [])
+        sending = BulkSender(lambda message: there.write_message(message, binary=True))
+        await settled_value(lambda: sending.sent)
         cut(socket)
         await sending.is_over()
 
-    await until(lambda: "RemoteSocket._pass_on" not in str(asyncio.all_tasks()))
+    await wait_until(lambda: "RemoteSocket._pass_on" not in str(asyncio.all_tasks()))
     api.holds["message"].set()
-    await until(lambda: there.is_over)
+    await wait_until(lambda: there.is_over)
 
 
 async def by_the_browser(socket: ClientWebSocketResponse, api: DemoApi) -> None:
@@ -498,7 +498,7 @@ async def by_the_browser(socket: ClientWebSocketResponse, api: DemoApi) -> None:
 
 
 async def by_the_api(socket: ClientWebSocketResponse, api: DemoApi) -> None:
-    (await the_apis_end(api)).close(1000)
+    (await api_socket(api)).close(1000)
 
 
 async def by_a_lost_browser(socket: ClientWebSocketResponse, api: DemoApi) -> None:
@@ -506,7 +506,7 @@ async def by_a_lost_browser(socket: ClientWebSocketResponse, api: DemoApi) -> No
 
 
 async def by_a_lost_api(socket: ClientWebSocketResponse, api: DemoApi) -> None:
-    (await the_apis_end(api)).ws_connection.stream.close()
+    (await api_socket(api)).ws_connection.stream.close()
 
 
 def cut(socket: ClientWebSocketResponse) -> None:
@@ -518,27 +518,27 @@ async def test_nothing_stays_behind_when_it_is_closed(
     closed: Any, app: RunningApp, api: DemoApi, browser: Browser, session: Session
 ):
     before = asyncio.all_tasks()
-    async with opened(browser, PATH) as socket:
-        await the_apis_end(api)
+    async with open_websocket(browser, PATH) as socket:
+        await api_socket(api)
         await closed(socket, api)
         assert (await socket.receive()).type in (WSMsgType.CLOSE, WSMsgType.CLOSED, WSMsgType.ERROR)
-    await all_is_over(app)
+    await no_requests_in_flight(app)
 
-    await until(lambda: api.sockets[0].is_over)
-    await until(lambda: asyncio.all_tasks() <= before)
+    await wait_until(lambda: api.sockets[0].is_over)
+    await wait_until(lambda: asyncio.all_tasks() <= before)
 
 
 async def test_the_log_says_how_it_ended_and_nothing_of_what_was_said(
     app: RunningApp, api: DemoApi, browser: Browser, session: Session, caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level(logging.INFO)
-    async with opened(browser, f"{PATH}?secret") as socket:
+    async with open_websocket(browser, f"{PATH}?secret") as socket:
         await socket.send_str("secret")
-        (await the_apis_end(api)).close(4000, "secret")
-        await until(lambda: bool(api.sockets[0].is_over))
+        (await api_socket(api)).close(4000, "secret")
+        await wait_until(lambda: bool(api.sockets[0].is_over))
         await socket.receive()
         await socket.receive()
-    await all_is_over(app)
+    await no_requests_in_flight(app)
     logged = [vars(record) for record in caplog.records if record.name.startswith("app.")]
 
     assert [line["message"] for line in logged] == ["request answered", "socket closed"]

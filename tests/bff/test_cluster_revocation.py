@@ -12,29 +12,29 @@ import pytest
 from app.bff.dev.api import DemoApi
 from app.bff.dev.mongod import Mongod
 from app.bff.dev.provider import Failure, Provider
-from tests.bff.fleet import Fleet, alices_fleet
-from tests.bff.processes import until
+from tests.bff.cluster import Cluster, cluster_with_alice
+from tests.bff.subprocesses import wait_until
 
 
 @pytest.fixture
-async def fleet(tmp_path: Path, mongod: Mongod, provider: Provider, api: DemoApi) -> AsyncIterator[Fleet]:
+async def cluster(tmp_path: Path, mongod: Mongod, provider: Provider, api: DemoApi) -> AsyncIterator[Cluster]:
     """One process, so that nobody else can do its work."""
-    async with alices_fleet(tmp_path, mongod, provider, api, count=1) as fleet:
-        yield fleet
+    async with cluster_with_alice(tmp_path, mongod, provider, api, count=1) as cluster:
+        yield cluster
 
 
 async def test_the_next_process_revokes_what_a_killed_one_could_not_because_the_provider_was_down(
-    fleet: Fleet, provider: Provider
+    cluster: Cluster, provider: Provider
 ):
-    refresh_token = (await fleet.record.session()).tokens.refresh_token or ""
+    refresh_token = (await cluster.record.session()).tokens.refresh_token or ""
     provider.fails["revoke"] = Failure(503)
-    leaving = await fleet.browser.logout()
+    leaving = await cluster.browser.logout()
     assert leaving.headers["Location"].startswith(provider.issuer)
-    assert (await fleet.browser.fetch("/bff/user")).status_code == 401
+    assert (await cluster.browser.fetch("/bff/user")).status_code == 401
 
-    await fleet.processes[0].stops(signal.SIGKILL)
+    await cluster.processes[0].stops(signal.SIGKILL)
     assert provider.is_active(refresh_token)
-    await fleet.start()
+    await cluster.start()
     provider.fails.clear()
 
-    await until(lambda: asyncio.sleep(0, not provider.is_active(refresh_token)))
+    await wait_until(lambda: asyncio.sleep(0, not provider.is_active(refresh_token)))

@@ -13,8 +13,8 @@ import pytest
 from app.bff.dev.api import DemoApi
 from app.bff.dev.mongod import Mongod
 from app.bff.dev.provider import Provider
-from tests.bff.fleet import Fleet, alices_fleet, crowd
-from tests.bff.processes import Running, is_listening, until
+from tests.bff.cluster import Cluster, cluster_with_alice, parallel_requests
+from tests.bff.subprocesses import AppProcess, is_listening, wait_until
 
 ROUNDS = 20
 
@@ -25,12 +25,12 @@ def provider_timeout_seconds() -> int:
 
 
 @pytest.fixture
-async def fleet(
+async def cluster(
     tmp_path: Path, mongod: Mongod, provider: Provider, api: DemoApi, provider_timeout_seconds: int
-) -> AsyncIterator[Fleet]:
+) -> AsyncIterator[Cluster]:
     timeout = {"BFF_PROVIDER_TIMEOUT_SECONDS": provider_timeout_seconds}
-    async with alices_fleet(tmp_path, mongod, provider, api, **timeout) as fleet:
-        yield fleet
+    async with cluster_with_alice(tmp_path, mongod, provider, api, **timeout) as cluster:
+        yield cluster
 
 
 def refreshes(provider: Provider) -> int:
@@ -38,24 +38,24 @@ def refreshes(provider: Provider) -> int:
 
 
 async def asks_the_provider(
-    fleet: Fleet, process: Running, provider: Provider
+    cluster: Cluster, process: AppProcess, provider: Provider
 ) -> asyncio.Task[httpx2.Response]:
     """A request to a process that has taken the lease for it, and asked for new tokens."""
-    call = fleet.call(process)
-    await until(lambda: asyncio.sleep(0, refreshes(provider)))
+    call = cluster.call(process)
+    await wait_until(lambda: asyncio.sleep(0, refreshes(provider)))
     return call
 
 
 async def test_each_time_the_token_has_expired_300_requests_to_both_cause_one_refresh_and_all_succeed(
-    fleet: Fleet, provider: Provider, api: DemoApi
+    cluster: Cluster, provider: Provider, api: DemoApi
 ):
-    async with crowd(fleet) as everybody:
+    async with parallel_requests(cluster) as everybody:
         for round_ in range(1, ROUNDS + 1):
-            api.rejects.add(await fleet.record.age_access_token())
-            writes = await fleet.record.writes()
+            api.rejects.add(await cluster.record.age_access_token())
+            writes = await cluster.record.writes()
             held = provider.holds_answer["token"] = asyncio.Event()
             calls = asyncio.create_task(everybody.calls(300))
-            await fleet.record.has_seen(writes + 2)  # one has the lease, the other has seen that
+            await cluster.record.has_seen(writes + 2)  # one has the lease, the other has seen that
             held.set()
 
             assert await calls == {200: 300}
@@ -66,32 +66,32 @@ async def test_each_time_the_token_has_expired_300_requests_to_both_cause_one_re
 
 @pytest.mark.parametrize("provider_timeout_seconds", [1])  # so the lease is over soon
 async def test_a_process_killed_before_the_provider_refreshes_is_succeeded_when_its_lease_ends(
-    fleet: Fleet, provider: Provider
+    cluster: Cluster, provider: Provider
 ):
-    survivor, victim = fleet.processes
-    await fleet.record.age_access_token()
+    survivor, victim = cluster.processes
+    await cluster.record.age_access_token()
     provider.holds["token"] = asyncio.Event()
-    lost = await asks_the_provider(fleet, victim, provider)
-    waiting = await fleet.call_that_waits(survivor)
-    lease_end = await fleet.record.leased_until()
+    lost = await asks_the_provider(cluster, victim, provider)
+    waiting = await cluster.call_that_waits(survivor)
+    lease_end = await cluster.record.leased_until()
 
     await victim.stops(signal.SIGKILL)
     del provider.holds["token"]  # it was never set: what the dead process has asked is never processed
 
     assert (await waiting).status_code == 200
-    assert (await fleet.record.session()).tokens.received_at >= lease_end
+    assert (await cluster.record.session()).tokens.received_at >= lease_end
     assert refreshes(provider) == 2
     with pytest.raises(httpx2.TransportError):
         await lost
 
 
-async def left_waiting(fleet: Fleet, provider: Provider) -> asyncio.Task[httpx2.Response]:
+async def left_waiting(cluster: Cluster, provider: Provider) -> asyncio.Task[httpx2.Response]:
     """A request that waits for a process which has died: refreshed by the provider, but not answered."""
-    survivor, victim = fleet.processes
-    await fleet.record.age_access_token()
+    survivor, victim = cluster.processes
+    await cluster.record.age_access_token()
     provider.holds_answer["token"] = asyncio.Event()
-    lost = await asks_the_provider(fleet, victim, provider)
-    waiting = await fleet.call_that_waits(survivor)
+    lost = await asks_the_provider(cluster, victim, provider)
+    waiting = await cluster.call_that_waits(survivor)
     await victim.stops(signal.SIGKILL)
     del provider.holds_answer["token"]  # it was never set: the dead process never gets its answer
     with pytest.raises(httpx2.TransportError):
@@ -100,44 +100,44 @@ async def left_waiting(fleet: Fleet, provider: Provider) -> asyncio.Task[httpx2.
 
 
 async def test_a_process_killed_after_the_provider_has_refreshed_costs_nothing_if_refresh_tokens_stay(
-    fleet: Fleet, provider: Provider
+    cluster: Cluster, provider: Provider
 ):
     provider.rotates = False
-    waiting = await left_waiting(fleet, provider)
-    await fleet.record.end_lease()
+    waiting = await left_waiting(cluster, provider)
+    await cluster.record.end_lease()
 
     assert (await waiting).status_code == 200
     assert refreshes(provider) == 2
 
 
 async def test_a_rotated_refresh_token_that_died_with_its_process_costs_one_sign_in(
-    fleet: Fleet, provider: Provider
+    cluster: Cluster, provider: Provider
 ):
-    waiting = await left_waiting(fleet, provider)
-    await fleet.record.end_lease()
+    waiting = await left_waiting(cluster, provider)
+    await cluster.record.end_lease()
 
     answer = await waiting
     assert (answer.status_code, answer.json()["code"]) == (401, "session_ended")
-    await fleet.browser.login()
-    assert (await fleet.call(fleet.processes[0])).status_code == 200
+    await cluster.browser.login()
+    assert (await cluster.call(cluster.processes[0])).status_code == 200
 
 
 @pytest.mark.parametrize("tab", ["stays open", "is closed"])
 async def test_a_process_that_is_stopped_saves_what_it_gets_for_the_others(
-    fleet: Fleet, provider: Provider, api: DemoApi, tab: str
+    cluster: Cluster, provider: Provider, api: DemoApi, tab: str
 ):
-    staying, leaving = fleet.processes
-    api.rejects.add(await fleet.record.age_access_token())
+    staying, leaving = cluster.processes
+    api.rejects.add(await cluster.record.age_access_token())
     held = provider.holds_answer["token"] = asyncio.Event()
-    in_flight_requests = await asks_the_provider(fleet, leaving, provider)
+    in_flight_requests = await asks_the_provider(cluster, leaving, provider)
     if tab == "is closed":
         in_flight_requests.cancel()
     leaving.process.terminate()
-    await until(lambda: asyncio.sleep(0, not is_listening(leaving.port)))
+    await wait_until(lambda: asyncio.sleep(0, not is_listening(leaving.port)))
     held.set()
 
     assert await leaving.exits() == 0
     if tab == "stays open":
         assert (await in_flight_requests).status_code == 200
-    assert (await fleet.call(staying)).status_code == 200
+    assert (await cluster.call(staying)).status_code == 200
     assert refreshes(provider) == 1

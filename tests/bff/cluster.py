@@ -1,4 +1,4 @@
-"""A fleet: processes of one application that share an address, a key ring, a store and a provider."""
+"""A cluster: processes of one application that share an address, a key ring, a store and a provider."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from app.bff.dev.mongod import Mongod
 from app.bff.dev.provider import Client, Provider
 from app.bff.sessions.mongo.sessions import MongoSessions
 from app.bff.sessions.session import Session, session_ref
-from tests.bff.parts import CLIENT_ID, CLIENT_SECRET, FETCH, Browser
-from tests.bff.processes import Running, app_settings, free_ports, running, until
+from tests.bff.harness import CLIENT_ID, CLIENT_SECRET, FETCH_HEADERS, Browser
+from tests.bff.subprocesses import AppProcess, app_settings, free_ports, running_process, wait_until
 
 COOKIE = "bff"
 HOUR = 3600
 
 
-def fleet_settings(mongod: Mongod, *, api: str, **changed: Any) -> dict[str, Any]:
-    """Settings of a fleet with a database of its own, which forwards what lies under /api to `api`."""
+def cluster_settings(mongod: Mongod, *, api: str, **changed: Any) -> dict[str, Any]:
+    """Settings of a cluster with a database of its own, which forwards what lies under /api to `api`."""
     return app_settings(
-        BFF_SESSION_STORE=f"{mongod.uri}/fleet-{secrets.token_hex(4)}",
+        BFF_SESSION_STORE=f"{mongod.uri}/cluster-{secrets.token_hex(4)}",
         BFF_HTTP_CLIENTS=json.dumps({"apiClient": {"base_url": api, "token": "user"}}),
         BFF_REMOTE_APIS='[{"path": "/api", "client": "apiClient"}]',
         **changed,
     )
 
 
-class Record:
+class StoredSession:
     """The session of a browser as it lies in MongoDB; the test does to it what otherwise only time does."""
 
     def __init__(self, mongo: Any, vault: Vault, browser: Browser) -> None:
@@ -88,18 +88,20 @@ class Record:
         async def enough() -> bool:
             return await self.writes() >= writes
 
-        await until(enough)
+        await wait_until(enough)
 
 
-class Fleet:
+class Cluster:
     """The processes, and the browser of somebody who uses them all.
 
     The first process is the one at BFF_BASE_URL: people sign in there. A cookie does not know ports,
     so it opens the same session at every other process.
     """
 
-    def __init__(self, folder: Path, settings: dict[str, Any], browser: Browser, record: Record) -> None:
-        self.processes: list[Running] = []
+    def __init__(
+        self, folder: Path, settings: dict[str, Any], browser: Browser, record: StoredSession
+    ) -> None:
+        self.processes: list[AppProcess] = []
         self.browser = browser
         self.record = record
         self._folder = folder
@@ -115,67 +117,67 @@ class Fleet:
     async def stop(self) -> None:
         await self._running.aclose()
 
-    def call(self, process: Running, path: str = "/api/echo") -> asyncio.Task[httpx2.Response]:
+    def call(self, process: AppProcess, path: str = "/api/echo") -> asyncio.Task[httpx2.Response]:
         """What the browser asks of one process, under way."""
         return asyncio.create_task(self.browser.fetch(process.url + path))
 
-    async def call_that_waits(self, process: Running) -> asyncio.Task[httpx2.Response]:
+    async def call_that_waits(self, process: AppProcess) -> asyncio.Task[httpx2.Response]:
         """The same, once the process has found that another one has the lease."""
         writes = await self.record.writes()
         call = self.call(process)
         await self.record.has_seen(writes + 1)
         return call
 
-    async def _one_more(self) -> Running:
+    async def _one_more(self) -> AppProcess:
         folder = self._folder / f"process-{len(self.processes)}"
         folder.mkdir()
         port = free_ports() if self.processes else self._settings["BFF_PORT"]
         settings = {**self._settings, "BFF_PORT": port}
-        process = await self._running.enter_async_context(running("app", folder, **settings))
+        process = await self._running.enter_async_context(running_process("app", folder, **settings))
         self.processes.append(process)
         return process
 
 
 @asynccontextmanager
-async def running_fleet(
+async def running_cluster(
     folder: Path, settings: dict[str, Any], *, count: int = 2, browser: type[Browser] = Browser
-) -> AsyncIterator[Fleet]:
+) -> AsyncIterator[Cluster]:
     person = browser(SimpleNamespace(base_url=settings["BFF_BASE_URL"]))  # type: ignore[arg-type]
     mongo = AsyncMongoClient(settings["BFF_SESSION_STORE"], tz_aware=True)
     vault = Vault([base64.b64decode(settings["BFF_ENCRYPTION_KEYS"])])
-    fleet = Fleet(folder, settings, person, Record(mongo, vault, person))
+    cluster = Cluster(folder, settings, person, StoredSession(mongo, vault, person))
     try:
-        await fleet.start(count)
-        yield fleet
+        await cluster.start(count)
+        yield cluster
     finally:
-        await fleet.stop()
+        await cluster.stop()
         await person.http.aclose()
         await mongo.close()
 
 
 @asynccontextmanager
-async def alices_fleet(
+async def cluster_with_alice(
     folder: Path, mongod: Mongod, provider: Provider, api: DemoApi, *, count: int = 2, **changed: Any
-) -> AsyncIterator[Fleet]:
-    """A fleet with our own provider, where alice has signed in."""
-    settings = fleet_settings(mongod, api=api.base_url, BFF_ISSUER=provider.issuer, **changed)
+) -> AsyncIterator[Cluster]:
+    """A cluster with our own provider, where alice has signed in."""
+    settings = cluster_settings(mongod, api=api.base_url, BFF_ISSUER=provider.issuer, **changed)
     callback = f"{settings['BFF_BASE_URL']}/bff/callback"
     provider.clients[CLIENT_ID] = Client(CLIENT_ID, CLIENT_SECRET, (callback,))
-    async with running_fleet(folder, settings, count=count) as fleet:
-        await fleet.browser.login()
-        yield fleet
+    async with running_cluster(folder, settings, count=count) as cluster:
+        await cluster.browser.login()
+        yield cluster
 
 
-class Crowd:
+class ParallelRequests:
     """All the tabs of the browser at once, spread over the processes."""
 
-    def __init__(self, fleet: Fleet, http: aiohttp.ClientSession) -> None:
-        self._fleet = fleet
+    def __init__(self, cluster: Cluster, http: aiohttp.ClientSession) -> None:
+        self._cluster = cluster
         self._http = http
 
     async def calls(self, count: int, path: str = "/api/echo") -> Counter[int]:
         """How many of so many requests were answered with which status."""
-        processes = self._fleet.processes
+        processes = self._cluster.processes
         urls = [processes[number % len(processes)].url + path for number in range(count)]
         return Counter(await asyncio.gather(*map(self._status, urls)))
 
@@ -186,8 +188,8 @@ class Crowd:
 
 
 @asynccontextmanager
-async def crowd(fleet: Fleet) -> AsyncIterator[Crowd]:
-    headers = {**FETCH, "X-CSRF": "1", "Cookie": f"{COOKIE}={fleet.browser.cookie(COOKIE)}"}
+async def parallel_requests(cluster: Cluster) -> AsyncIterator[ParallelRequests]:
+    headers = {**FETCH_HEADERS, "X-CSRF": "1", "Cookie": f"{COOKIE}={cluster.browser.cookie(COOKIE)}"}
     everybody_at_once = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(headers=headers, connector=everybody_at_once) as http:
-        yield Crowd(fleet, http)
+        yield ParallelRequests(cluster, http)

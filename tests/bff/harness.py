@@ -48,7 +48,7 @@ class Clock:
         self.now += seconds
 
 
-def a_settings(**changed: Any) -> Settings:
+def make_settings(**changed: Any) -> Settings:
     """Settings that are right, but for what a test changes; the environment does not matter."""
     right = {
         "base_url": "http://localhost:8888",
@@ -91,7 +91,7 @@ async def running_app(
         "remote_apis": [{"path": "/api", "client": "apiClient"}],
         **settings,
     }
-    async with running_services(a_settings(**chosen), clock=clock) as services:
+    async with running_services(make_settings(**chosen), clock=clock) as services:
         tornado = make_app(services, ROUTES)
         server = HTTPServer(tornado, max_body_size=MAX_BODY_BYTES)
         server.add_sockets([socket])
@@ -100,7 +100,7 @@ async def running_app(
         await server.close_all_connections()
 
 
-def another_process(
+def user_tokens_of_another_process(
     app: RunningApp, clock: Clock, *, sessions: SessionStore | None = None, oidc: OidcClient | None = None
 ) -> UserTokens:
     """What a process of its own would have; `sessions` and `oidc` are the application's if not given."""
@@ -109,13 +109,13 @@ def another_process(
     return UserTokens(sessions or app.services.sessions, asks, revocation, margin_seconds=60, clock=clock)
 
 
-NAVIGATION = {
+NAVIGATION_HEADERS = {
     "Accept": "text/html",
     "Sec-Fetch-Mode": "navigate",
     "Sec-Fetch-Dest": "document",
     "Sec-Fetch-Site": "none",
 }
-FETCH = {
+FETCH_HEADERS = {
     "Accept": "*/*",
     "Sec-Fetch-Mode": "cors",
     "Sec-Fetch-Dest": "empty",
@@ -137,19 +137,19 @@ class Browser:
 
     async def get(self, url: str, **headers: str) -> httpx2.Response:
         """Navigate, without following redirects."""
-        return await self.http.get(url, headers={**NAVIGATION, **_named(headers)})
+        return await self.http.get(url, headers={**NAVIGATION_HEADERS, **_named(headers)})
 
     async def fetch(
         self, url: str, method: str = "GET", *, csrf: bool = True, **options: Any
     ) -> httpx2.Response:
         """Do what `fetch()` on one of our pages does."""
-        headers = {**FETCH, **({"X-CSRF": "1"} if csrf else {}), **options.pop("headers", {})}
+        headers = {**FETCH_HEADERS, **({"X-CSRF": "1"} if csrf else {}), **options.pop("headers", {})}
         return await self.http.request(method, url, headers=headers, **options)
 
     async def start_login(self, return_url: str = "/", **params: str) -> str:
         """Follow the way out; return the provider's URL that the browser is sent to."""
         response = await self.http.get(
-            "/bff/login", params={"returnUrl": return_url, **params}, headers=NAVIGATION
+            "/bff/login", params={"returnUrl": return_url, **params}, headers=NAVIGATION_HEADERS
         )
         assert response.status_code == 302, response.text
         return response.headers["Location"]
@@ -175,20 +175,22 @@ class Browser:
         """Sign out with the link that our pages have; return the answer, which leads to the provider."""
         return await self.get(await self.logout_url())
 
-    async def arrive(self, url: str, **options: Any) -> httpx2.Response:
+    async def navigate_from_other_site(self, url: str, **options: Any) -> httpx2.Response:
         """Navigate from another site: `SameSite=Strict` cookies do not come along."""
         left_at_home = [
             cookie for cookie in self.http.cookies.jar if cookie.get_nonstandard_attr("SameSite") == "Strict"
         ]
         for cookie in left_at_home:
             self.http.cookies.jar.clear(cookie.domain, cookie.path, cookie.name)
-        response = await self.http.get(url, headers={**NAVIGATION, "Sec-Fetch-Site": "cross-site"}, **options)
+        response = await self.http.get(
+            url, headers={**NAVIGATION_HEADERS, "Sec-Fetch-Site": "cross-site"}, **options
+        )
         for cookie in left_at_home:
             if cookie.name not in self.cookie_names():
                 self.http.cookies.jar.set_cookie(cookie)
         return response
 
-    def forget(self, name: str) -> None:
+    def delete_cookie(self, name: str) -> None:
         for cookie in [cookie for cookie in self.http.cookies.jar if cookie.name == name]:
             self.http.cookies.jar.clear(cookie.domain, cookie.path, cookie.name)
 
@@ -204,7 +206,7 @@ def _named(headers: dict[str, str]) -> dict[str, str]:
     return {name.replace("_", "-"): value for name, value in headers.items()}
 
 
-def query(url: str) -> dict[str, str]:
+def query_params(url: str) -> dict[str, str]:
     """The query parameters of a URL."""
     return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
 
@@ -217,7 +219,7 @@ def refresh_target(page: str) -> str:
 
 
 @asynccontextmanager
-async def another_browser(app: RunningApp) -> AsyncIterator[Browser]:
+async def new_browser(app: RunningApp) -> AsyncIterator[Browser]:
     browser = Browser(app)
     yield browser
     await browser.http.aclose()
@@ -231,22 +233,22 @@ async def sign_in(app: RunningApp, browser: Browser) -> Session:
     return session
 
 
-def heard_by(api: DemoApi) -> Heard:
+def last_request(api: DemoApi) -> Heard:
     assert api.last_request
     return api.last_request
 
 
-def headers_heard_by(api: DemoApi) -> dict[str, str]:
-    return {name.lower(): value for name, value in heard_by(api).headers}
+def last_request_headers(api: DemoApi) -> dict[str, str]:
+    return {name.lower(): value for name, value in last_request(api).headers}
 
 
-async def token_of(browser: Browser) -> str:
+async def access_token_of(browser: Browser) -> str:
     session = await browser.app.session_of(browser)
     assert session
     return session.tokens.access_token
 
 
-def cookies_set_by(response: httpx2.Response) -> dict[str, Morsel[str]]:
+def response_cookies(response: httpx2.Response) -> dict[str, Morsel[str]]:
     """The cookies in `Set-Cookie`, with their attributes."""
     cookies: dict[str, Morsel[str]] = {}
     for line in response.headers.get_list("Set-Cookie"):
@@ -254,12 +256,12 @@ def cookies_set_by(response: httpx2.Response) -> dict[str, Morsel[str]]:
     return cookies
 
 
-def at_target(target: str) -> dict[str, Any]:
+def raw_target(target: str) -> dict[str, Any]:
     """The option that sends a request target as it stands: an HTTP client would tidy up `..` and `//`."""
     return {"extensions": {"target": target.encode("latin-1")}}
 
 
-async def until(happens: Callable[[], bool]) -> None:
+async def wait_until(happens: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not happens():  # noqa: ASYNC110  yields to the servers, waits for no time to pass
             await asyncio.sleep(0)

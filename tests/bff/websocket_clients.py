@@ -13,7 +13,7 @@ from yarl import URL
 
 from app.bff.dev.api import DemoApi
 from app.bff.dev.sockets import EchoSocket
-from tests.bff.parts import Browser, RunningApp, until
+from tests.bff.harness import Browser, RunningApp, wait_until
 
 MIB = 1024 * 1024
 MANY = 100
@@ -26,7 +26,9 @@ HANDSHAKE = {
 
 
 @asynccontextmanager
-async def opened(browser: Browser, path: str, **options: Any) -> AsyncIterator[ClientWebSocketResponse]:
+async def open_websocket(
+    browser: Browser, path: str, **options: Any
+) -> AsyncIterator[ClientWebSocketResponse]:
     """The browser's end of a WebSocket that a page of ours has opened; `headers` come on top."""
     cookie = f"bff={browser.cookie('bff')}"
     headers = {"Origin": browser.app.base_url, "Cookie": cookie, **options.pop("headers", {})}
@@ -38,29 +40,29 @@ async def opened(browser: Browser, path: str, **options: Any) -> AsyncIterator[C
         yield socket
 
 
-async def refused(browser: Browser, path: str, **headers: str | None) -> httpx2.Response:
+async def refused_handshake(browser: Browser, path: str, **headers: str | None) -> httpx2.Response:
     """The answer to a page that tries to open a WebSocket; a header that is None is not sent."""
     sent = {**HANDSHAKE, "Origin": browser.app.base_url, **headers}
     return await browser.http.get(path, headers={name: value for name, value in sent.items() if value})
 
 
-async def how_it_ended(socket: ClientWebSocketResponse) -> tuple[Any, Any]:
+async def close_code_and_reason(socket: ClientWebSocketResponse) -> tuple[Any, Any]:
     """The close code and the reason that the browser was told."""
     async with asyncio.timeout(10):
         ending = await socket.receive()
     return ending.data, ending.extra
 
 
-async def the_apis_end(api: DemoApi) -> EchoSocket:
-    await until(lambda: bool(api.sockets))
+async def api_socket(api: DemoApi) -> EchoSocket:
+    await wait_until(lambda: bool(api.sockets))
     return api.sockets[-1]
 
 
-async def all_is_over(app: RunningApp) -> None:
-    await until(lambda: not app.services.in_flight_requests)
+async def no_requests_in_flight(app: RunningApp) -> None:
+    await wait_until(lambda: not app.services.in_flight_requests)
 
 
-class Sending:
+class BulkSender:
     """Sends many messages of a mebibyte each, as fast as they are taken."""
 
     def __init__(self, send: Callable[[bytes], Awaitable[None]]) -> None:
@@ -77,7 +79,7 @@ class Sending:
         await asyncio.gather(self.task, return_exceptions=True)
 
 
-async def comes_to_rest(progress: Callable[[], int]) -> int:
+async def settled_value(progress: Callable[[], int]) -> int:
     """Where a counter stands when nobody in this process can go on without somebody else."""
     last, unchanged = progress(), 0
     while unchanged < 500:

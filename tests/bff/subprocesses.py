@@ -19,13 +19,13 @@ from typing import Any
 
 import httpx2
 
-from tests.bff.parts import CLIENT_ID, CLIENT_SECRET, Browser
+from tests.bff.harness import CLIENT_ID, CLIENT_SECRET, Browser
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 60  # for what takes one or two on a machine with nothing else to do
 
 
-class Running:
+class AppProcess:
     """A process of ours, and what it has said so far."""
 
     def __init__(self, process: Process, port: int, folder: Path) -> None:
@@ -61,7 +61,7 @@ class Running:
             response = await self.get(path)
             return response if response and response.status_code == status and text in response.text else None
 
-        return await until(as_wanted)
+        return await wait_until(as_wanted)
 
     async def says(self, text: str, *, meanwhile: Callable[[], None] = lambda: None) -> None:
         """Wait until it has written that."""
@@ -71,7 +71,7 @@ class Running:
             assert self.process.returncode is None, self.stdout + self.stderr
             return text in self.stdout + self.stderr
 
-        await until(said)
+        await wait_until(said)
 
     async def stops(self, number: int = signal.SIGTERM) -> int:
         """Send it a signal, wait for its end, return its exit code."""
@@ -85,7 +85,7 @@ class Running:
         return Browser(SimpleNamespace(base_url=self.url))  # type: ignore[arg-type]
 
 
-async def until(question: Callable[[], Awaitable[Any]]) -> Any:
+async def wait_until(question: Callable[[], Awaitable[Any]]) -> Any:
     """Ask again and again, and return the first answer that is true."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not (answer := await question()):  # noqa: ASYNC110 (nothing tells us about other processes)
@@ -110,9 +110,9 @@ def is_listening(port: int) -> bool:
 
 
 @asynccontextmanager
-async def running(
+async def running_process(
     module: str, folder: Path, *arguments: str, root: Path = ROOT, ports: int = 1, **settings: Any
-) -> AsyncIterator[Running]:
+) -> AsyncIterator[AppProcess]:
     """`python -m module arguments`, where there is no `.env`, with the code under `root` or in `folder`."""
     port = settings.setdefault("BFF_PORT", free_ports(ports))
     environment = {**os.environ, "PYTHONPATH": f"{root}:{folder}"}
@@ -127,12 +127,12 @@ async def running(
             start_new_session=True,
         )
     try:
-        yield Running(process, port, folder)
+        yield AppProcess(process, port, folder)
     finally:
-        await end(process)
+        await terminate(process)
 
 
-async def end(process: Process) -> None:
+async def terminate(process: Process) -> None:
     """Whatever a test has left running, its workers too."""
     if process.returncode is not None:
         return
@@ -144,7 +144,7 @@ async def end(process: Process) -> None:
         await process.wait()
 
 
-def children_of(process: Process) -> list[int]:
+def child_pids(process: Process) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
 
 

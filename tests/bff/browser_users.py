@@ -16,7 +16,7 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Provider
 from tests.bff.chromium import ARGS, find_chromium
-from tests.bff.parts import Clock, RunningApp, running_app
+from tests.bff.harness import Clock, RunningApp, running_app
 
 FOCUSED = """() => {
   const element = document.activeElement;
@@ -39,19 +39,19 @@ class Site:
         return self.app.base_url
 
 
-class Person:
+class BrowserUser:
     """Somebody in front of a browser."""
 
     def __init__(self, site: Site, page: Page) -> None:
         self.site = site
         self.page = page
-        self.complaints: list[str] = []
+        self.console_errors: list[str] = []
         page.on("console", lambda message: self._note(message.type, message.text))
         page.on("pageerror", lambda error: self._note("error", str(error)))
 
     def _note(self, kind: str, text: str) -> None:
         if kind in ("error", "warning"):
-            self.complaints.append(text)
+            self.console_errors.append(text)
 
     @property
     def browser(self) -> Browser:
@@ -133,7 +133,7 @@ class Person:
 
 
 @asynccontextmanager
-async def a_chromium(**options: Any) -> AsyncIterator[Browser]:
+async def running_chromium(**options: Any) -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
         path = find_chromium(playwright)
         browser = await playwright.chromium.launch(executable_path=path, args=ARGS, **options)
@@ -143,12 +143,14 @@ async def a_chromium(**options: Any) -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def chromium() -> AsyncIterator[Browser]:
-    async with a_chromium() as browser:
+    async with running_chromium() as browser:
         yield browser
 
 
 @asynccontextmanager
-async def a_site(clock: Clock, *, provider_host: str = "127.0.0.1", **settings: Any) -> AsyncIterator[Site]:
+async def running_site(
+    clock: Clock, *, provider_host: str = "127.0.0.1", **settings: Any
+) -> AsyncIterator[Site]:
     provider = Provider([], clock=clock)
     api = DemoApi(provider)
     async with AsyncExitStack() as stack:
@@ -162,30 +164,30 @@ async def a_site(clock: Clock, *, provider_host: str = "127.0.0.1", **settings: 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def site(clock: Clock) -> AsyncIterator[Site]:
-    async with a_site(clock) as site:
+    async with running_site(clock) as site:
         yield site
 
 
 @asynccontextmanager
-async def a_person(chromium: Browser, site: Site, **options: Any) -> AsyncIterator[Person]:
+async def browser_user(chromium: Browser, site: Site, **options: Any) -> AsyncIterator[BrowserUser]:
     context = await chromium.new_context(**options)
     context.set_default_timeout(10_000)
     try:
-        yield Person(site, await context.new_page())
+        yield BrowserUser(site, await context.new_page())
     finally:
         await context.close()
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def alice(chromium: Browser, site: Site) -> AsyncIterator[Person]:
-    async with a_person(chromium, site) as alice:
+async def alice(chromium: Browser, site: Site) -> AsyncIterator[BrowserUser]:
+    async with browser_user(chromium, site) as alice:
         yield alice
 
 
-async def width(page: Page) -> int:
+async def content_width(page: Page) -> int:
     """How wide the page's content is, in CSS pixels."""
     return int(await page.evaluate("document.documentElement.scrollWidth"))
 
 
-async def cookie(context: BrowserContext, name: str) -> str:
+async def cookie_value(context: BrowserContext, name: str) -> str:
     return next(cookie["value"] for cookie in await context.cookies() if cookie["name"] == name)

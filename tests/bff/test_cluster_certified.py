@@ -11,8 +11,8 @@ from tornado.httputil import HTTPServerRequest
 
 from app.bff.dev.mongod import Mongod
 from app.bff.dev.server import Answer, Endpoint, LocalServer, credentials
-from tests.bff.certified_provider import Certified, Visitor, certified_provider
-from tests.bff.fleet import Fleet, crowd, fleet_settings, running_fleet
+from tests.bff.certified_provider import CertifiedProvider, FormBrowser, certified_provider
+from tests.bff.cluster import Cluster, cluster_settings, parallel_requests, running_cluster
 
 ROUNDS = 3
 
@@ -43,22 +43,22 @@ async def listener() -> AsyncIterator[Listener]:
 @pytest.fixture
 async def meeting(
     listener: Listener, mongod: Mongod, tmp_path: Path
-) -> AsyncIterator[tuple[Fleet, Certified]]:
-    settings = fleet_settings(mongod, api=f"http://127.0.0.1:{listener.port}/")
+) -> AsyncIterator[tuple[Cluster, CertifiedProvider]]:
+    settings = cluster_settings(mongod, api=f"http://127.0.0.1:{listener.port}/")
     async with certified_provider(settings["BFF_BASE_URL"]) as certified:
         settings["BFF_ISSUER"] = certified.issuer
-        async with running_fleet(tmp_path, settings, browser=Visitor) as fleet:
-            yield fleet, certified
+        async with running_cluster(tmp_path, settings, browser=FormBrowser) as cluster:
+            yield cluster, certified
 
 
 async def test_300_requests_to_both_with_an_expired_token_cause_one_refresh_and_all_succeed(
-    meeting: tuple[Fleet, Certified], listener: Listener
+    meeting: tuple[Cluster, CertifiedProvider], listener: Listener
 ):
-    fleet, certified = meeting
-    await fleet.browser.signs_in()
-    async with crowd(fleet) as everybody:
+    cluster, certified = meeting
+    await cluster.browser.signs_in()
+    async with parallel_requests(cluster) as everybody:
         for round_ in range(1, ROUNDS + 1):
-            await fleet.record.age_access_token()
+            await cluster.record.age_access_token()
             listener.heard.clear()
 
             assert await everybody.calls(300) == {200: 300}

@@ -28,12 +28,12 @@ class Browser:
         self.http = httpx.AsyncClient(base_url=issuer)
 
     async def authorize(self, **changed: str) -> httpx.Response:
-        return await self.http.get("/authorize", params=asked_for(changed))
+        return await self.http.get("/authorize", params=authorize_params(changed))
 
     async def sign_in(self, sub: str = "alice", **changed: str) -> dict[str, str]:
         """The parameters that the provider sends back to the client."""
-        answer = await self.http.post("/authorize", params=asked_for(changed), data={"sub": sub})
-        return sent_back(answer)
+        answer = await self.http.post("/authorize", params=authorize_params(changed), data={"sub": sub})
+        return callback_params(answer)
 
     async def token(
         self, grant_type: str, basic: str = BASIC, proof: str | None = None, **form: str
@@ -66,7 +66,7 @@ class Browser:
         return KeySet.import_key_set((await self.http.get("/jwks")).json())
 
 
-def asked_for(changed: dict[str, str]) -> dict[str, str]:
+def authorize_params(changed: dict[str, str]) -> dict[str, str]:
     request = {
         "response_type": "code",
         "client_id": "app",
@@ -80,7 +80,7 @@ def asked_for(changed: dict[str, str]) -> dict[str, str]:
     return {**request, **changed}
 
 
-def sent_back(answer: httpx.Response, to: str = CALLBACK) -> dict[str, str]:
+def callback_params(answer: httpx.Response, to: str = CALLBACK) -> dict[str, str]:
     assert answer.status_code == 303
     url = urlsplit(answer.headers["Location"])
     assert url._replace(query="").geturl() == to
