@@ -1,4 +1,4 @@
-"""What the doctor makes of the facts: tables of what was found out, and how bad that is."""
+"""What the doctor makes of the probe: tables of what was found out, and how bad that is."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from typing import Any
 import pytest
 from joserfc import jwk
 
-from app.bff.doctor.check_apis import api_findings
-from app.bff.doctor.check_keys import key_findings
-from app.bff.doctor.check_mongo import memory_findings, mongo_findings
-from app.bff.doctor.check_provider import announcement_findings, provider_findings, skew_seconds
-from app.bff.doctor.check_site import site_findings
-from app.bff.doctor.network import in_words
-from app.bff.doctor.probe_mongo import MongoFacts, Sealed, Server, hosts_in
-from app.bff.doctor.probe_provider import Fetched, Probe, ProviderFacts, date_in
-from app.bff.doctor.report import Finding, exit_code, info, ok, report, warning, wrong
+from app.bff.doctor.apis import check_apis
+from app.bff.doctor.deployment import check_deployment, check_key_ring
+from app.bff.doctor.mongo import MongoProbe, Sealed, Server, check_memory_store, check_mongo, hosts_of
+from app.bff.doctor.provider import (
+    Fetched,
+    ProviderProbe,
+    TokenReply,
+    check_announcements,
+    check_provider,
+    server_date,
+    skew_seconds,
+)
+from app.bff.doctor.report import Finding, describe_network_error, exit_code, info, ok, report, warning, wrong
 from app.settings import HttpClientSettings, Settings
 from tests.bff.harness import KEY, make_settings
 
@@ -44,7 +48,7 @@ DOCUMENT = {
 }
 KEYS = {"keys": [jwk.generate_key("EC", "P-256").as_dict(private=False)]}
 SERVER = Server((6, 0, 5), "bff", 3, sharded=False)
-MONGO = MongoFacts(
+MONGO = MongoProbe(
     "db.example:27017",
     server=SERVER,
     expire_after_seconds=(("sessions", 0), ("revocations", 0)),
@@ -57,7 +61,7 @@ def fetched(document: dict[str, Any] | None = None, **changed: Any) -> Fetched:
     return replace(right, **changed)
 
 
-FACTS = ProviderFacts(fetched(DOCUMENT), fetched(KEYS), Probe(status=400, error="invalid_grant"))
+FACTS = ProviderProbe(fetched(DOCUMENT), fetched(KEYS), TokenReply(status=400, error="invalid_grant"))
 
 
 def levels(findings: list[Finding]) -> set[str]:
@@ -77,46 +81,58 @@ def the(level: str, findings: list[Finding]) -> str:
 def test_a_provider_that_is_right_is_all_right():
     settings = make_settings(issuer=ISSUER)
 
-    assert levels(provider_findings(FACTS, settings)) == {"ok"}
-    assert levels(announcement_findings(FACTS, settings)) == {"ok", "info"}
+    assert levels(check_provider(FACTS, settings)) == {"ok"}
+    assert levels(check_announcements(FACTS, settings)) == {"ok", "info"}
 
 
 @pytest.mark.parametrize(
     ("changed", "found"),
     [
-        ({"discovery": fetched(problem="no answer in time", status=0)}, "cannot be had: no answer in time"),
-        ({"discovery": fetched(status=404)}, "is no discovery document: it answers 404"),
-        ({"discovery": fetched({**DOCUMENT, "issuer": None})}, "it names itself None"),
+        ({"discovery": fetched(problem="timed out", status=0)}, "cannot be fetched: timed out"),
+        ({"discovery": fetched(status=404)}, "is no discovery document: status 404"),
+        ({"discovery": fetched({**DOCUMENT, "issuer": None})}, "its issuer is None"),
         ({"discovery": fetched({**DOCUMENT, "token_endpoint": None})}, "no usable token_endpoint"),
-        ({"discovery": fetched(DOCUMENT, date=NOW + 62)}, "62 s behind its clock: its tokens are not"),
-        ({"keys": fetched(status=500)}, "cannot be had: it answers 500"),
-        ({"keys": fetched(problem="nobody listens there")}, "cannot be had: nobody listens there"),
-        ({"keys": fetched({"keys": [{"kty": "oct", "k": "c2VjcmV0"}]})}, "there is no key at"),
-        ({"probe": Probe(problem="no answer in time")}, "its token endpoint cannot be asked: no answer"),
-        ({"probe": Probe(status=400, error="invalid_client")}, "it does not know us as app"),
-        ({"probe": Probe(status=401, error="unauthorized_client")}, "it does not know us as app"),
-        ({"probe": Probe(status=400, error="unauthorized_client")}, "app may not redeem codes"),
+        ({"discovery": fetched(DOCUMENT, date=NOW + 62)}, "62 s behind its clock: its tokens are rejected"),
+        ({"keys": fetched(status=500)}, "cannot be fetched: status 500"),
+        ({"keys": fetched(problem="connection refused")}, "cannot be fetched: connection refused"),
+        ({"keys": fetched({"keys": [{"kty": "oct", "k": "c2VjcmV0"}]})}, "no key at"),
+        (
+            {"token_reply": TokenReply(problem="timed out")},
+            "its token endpoint does not answer: timed out",
+        ),
+        ({"token_reply": TokenReply(status=400, error="invalid_client")}, "it rejects client app"),
+        (
+            {"token_reply": TokenReply(status=401, error="unauthorized_client")},
+            "it rejects client app",
+        ),
+        (
+            {"token_reply": TokenReply(status=400, error="unauthorized_client")},
+            "client app may not redeem codes",
+        ),
     ],
 )
 def test_it_is_wrong_that_the_provider(changed: dict[str, Any], found: str):
-    facts = replace(FACTS, **changed)
-    if facts.discovery.document != DOCUMENT:
-        facts = replace(facts, keys=None, probe=None)
+    probe = replace(FACTS, **changed)
+    if probe.discovery.document != DOCUMENT:
+        probe = replace(probe, keys=None, token_reply=None)
 
-    assert found in the("wrong", provider_findings(facts, make_settings(issuer=ISSUER)))
+    assert found in the("wrong", check_provider(probe, make_settings(issuer=ISSUER)))
 
 
 @pytest.mark.parametrize(
     ("changed", "found"),
     [
         ({"discovery": fetched(DOCUMENT, date=NOW - 21)}, "20 s ahead of its clock"),
-        ({"probe": Probe(status=400, error="invalid_request")}, "not clear: it answers 400 invalid_request"),
-        ({"probe": Probe(status=400, error="invalid_dpop_proof")}, "not clear"),
-        ({"probe": Probe(status=200)}, "not clear: it answers 200"),
+        (
+            {"token_reply": TokenReply(status=400, error="invalid_request")},
+            "not clear: status 400 invalid_request",
+        ),
+        ({"token_reply": TokenReply(status=400, error="invalid_dpop_proof")}, "not clear"),
+        ({"token_reply": TokenReply(status=200)}, "not clear: status 200"),
     ],
 )
 def test_it_is_to_be_looked_at_that_the_provider(changed: dict[str, Any], found: str):
-    assert found in the("warning", provider_findings(replace(FACTS, **changed), make_settings(issuer=ISSUER)))
+    assert found in the("warning", check_provider(replace(FACTS, **changed), make_settings(issuer=ISSUER)))
 
 
 @pytest.mark.parametrize(
@@ -134,55 +150,62 @@ def test_it_is_to_be_looked_at_that_the_provider(changed: dict[str, Any], found:
             {},
             {"id_token_signing_alg_values_supported": ["HS256", "none"]},
             "wrong",
-            "nothing that we believe",
+            "no supported algorithm",
         ),
         ({}, {"scopes_supported": ["openid", "profile", "email"]}, "warning", "offline_access"),
         ({"scope": "openid orders"}, {}, "warning", "orders"),
-        ({"par": True}, {"pushed_authorization_request_endpoint": None}, "wrong", "PAR is not offered"),
+        (
+            {"par": True},
+            {"pushed_authorization_request_endpoint": None},
+            "wrong",
+            "PAR is required but not offered",
+        ),
         (
             {},
             {"pushed_authorization_request_endpoint": None, "require_pushed_authorization_requests": True},
             "wrong",
-            "PAR is not offered",
+            "PAR is required but not offered",
         ),
         ({"dpop": True}, {"dpop_signing_alg_values_supported": ["RS256"]}, "wrong", "without ES256"),
         ({"dpop": True}, {"dpop_signing_alg_values_supported": None}, "warning", "DPoP is not announced"),
         ({}, {"revocation_endpoint": None}, "warning", "refresh tokens cannot be revoked"),
-        ({}, {"end_session_endpoint": None}, "warning", "its own session cannot be ended"),
+        ({}, {"end_session_endpoint": None}, "warning", "RP-initiated logout is not offered"),
     ],
 )
 def test_what_it_announces_does_not_fit(
     settings: dict[str, Any], changed: dict[str, Any], level: str, found: str
 ):
-    facts = replace(FACTS, discovery=fetched({**DOCUMENT, **changed}))
+    probe = replace(FACTS, discovery=fetched({**DOCUMENT, **changed}))
 
-    assert found in the(level, announcement_findings(facts, make_settings(issuer=ISSUER, **settings)))
+    assert found in the(level, check_announcements(probe, make_settings(issuer=ISSUER, **settings)))
 
 
 @pytest.mark.parametrize(
     ("settings", "changed", "found"),
     [
-        ({}, {"authorization_response_iss_parameter_supported": False}, "do not say whose they are"),
-        ({}, {"token_endpoint_auth_methods_supported": None}, "client_secret_basic as proof of who we are"),
-        ({}, {"scopes_supported": None}, "does not say which scopes"),
+        ({}, {"authorization_response_iss_parameter_supported": False}, "carry no iss"),
+        ({}, {"token_endpoint_auth_methods_supported": None}, "client authentication by client_secret_basic"),
+        ({}, {"scopes_supported": None}, "scopes_supported is not announced"),
         ({}, {"pushed_authorization_request_endpoint": None}, "PAR is not offered; BFF_PAR is off"),
         ({}, {"dpop_signing_alg_values_supported": None}, "DPoP is not offered; BFF_DPOP is off"),
         ({"revoke_refresh_token_on_logout": False}, {"revocation_endpoint": None}, "cannot be revoked"),
         ({}, {"backchannel_logout_supported": None}, "back-channel logout is not offered"),
         ({}, {"backchannel_logout_session_supported": None}, "back-channel logout without sid"),
-        ({}, {"prompt_values_supported": None}, "which values of prompt"),
+        ({}, {"prompt_values_supported": None}, "prompt_values_supported is not"),
     ],
 )
-def test_it_is_only_told_that_it_announces(settings: dict[str, Any], changed: dict[str, Any], found: str):
-    facts = replace(FACTS, discovery=fetched({**DOCUMENT, **changed}))
-    findings = announcement_findings(facts, make_settings(issuer=ISSUER, **settings))
+def test_an_optional_feature_is_reported_without_a_warning(
+    settings: dict[str, Any], changed: dict[str, Any], found: str
+):
+    probe = replace(FACTS, discovery=fetched({**DOCUMENT, **changed}))
+    findings = check_announcements(probe, make_settings(issuer=ISSUER, **settings))
 
     assert levels(findings) == {"ok", "info"}
     assert [finding for finding in findings if found in finding.what]
 
 
 def test_nothing_is_said_of_the_announcements_of_somebody_else():
-    assert announcement_findings(FACTS, make_settings(issuer=f"{ISSUER}/")) == []
+    assert check_announcements(FACTS, make_settings(issuer=f"{ISSUER}/")) == []
 
 
 # Clocks
@@ -211,14 +234,14 @@ def test_the_skew_is_what_it_must_be_at_least(date: float, ahead: float):
     ],
 )
 def test_the_date_of_an_answer(headers: dict[str, str], date: float | None):
-    assert date_in(headers) == date
+    assert server_date(headers) == date
 
 
 # MongoDB and keys
 
 
 def test_a_mongodb_that_is_right_is_all_right():
-    assert levels(mongo_findings(MONGO)) == {"ok", "info"}
+    assert levels(check_mongo(MONGO)) == {"ok", "info"}
 
 
 @pytest.mark.parametrize(
@@ -226,26 +249,35 @@ def test_a_mongodb_that_is_right_is_all_right():
     [
         ({"server": None, "problem": "there is no primary"}, "db.example:27017 does not answer: there is no"),
         ({"server": replace(SERVER, version=(4, 2, 24))}, "it is MongoDB 4.2.24"),
-        ({"expire_after_seconds": (("sessions", None), ("revocations", 0))}, "sessions: what has expired is"),
-        ({"expire_after_seconds": (("sessions", 0), ("revocations", 60))}, "revocations: what has expired"),
-        ({"index_problem": "it answers Unauthorized"}, "the indexes cannot be made: it answers Unauthorized"),
+        (
+            {"expire_after_seconds": (("sessions", None), ("revocations", 0))},
+            "sessions: expired records are removed never",
+        ),
+        (
+            {"expire_after_seconds": (("sessions", 0), ("revocations", 60))},
+            "revocations: expired records are removed 60 s late",
+        ),
+        (
+            {"index_problem": "it answers Unauthorized"},
+            "the indexes cannot be created: it answers Unauthorized",
+        ),
         ({"write_problem": "no answer within 4 s"}, "a write is not acknowledged by a majority: no answer"),
     ],
 )
 def test_it_is_wrong_that_mongodb(changed: dict[str, Any], found: str):
-    assert found in the("wrong", mongo_findings(replace(MONGO, **changed)))
+    assert found in the("wrong", check_mongo(replace(MONGO, **changed)))
 
 
 @pytest.mark.parametrize(
     ("server", "found"),
     [
-        (SERVER, "the replica set bff, with data on 3"),
+        (SERVER, "the replica set bff, with 3 data-bearing members"),
         (Server((8, 0, 0), "", 0, sharded=False), "a standalone server"),
         (Server((8, 0, 0), "", 0, sharded=True), "a sharded cluster"),
     ],
 )
 def test_it_is_told_what_mongodb_is(server: Server, found: str):
-    [finding] = [each for each in mongo_findings(replace(MONGO, server=server)) if each.level == "info"]
+    [finding] = [each for each in check_mongo(replace(MONGO, server=server)) if each.level == "info"]
 
     assert found in finding.what
 
@@ -260,42 +292,42 @@ def test_it_is_told_what_mongodb_is(server: Server, found: str):
     ],
 )
 def test_of_a_uri_only_the_hosts_are_printed(uri: str, hosts: str):
-    assert hosts_in(uri) == hosts
+    assert hosts_of(uri) == hosts
 
 
 def test_sessions_in_memory_are_for_development():
-    assert levels(memory_findings(make_settings(debug=True))) == {"info"}
-    assert levels(memory_findings(make_settings())) == {"warning"}
+    assert levels(check_memory_store(make_settings(debug=True))) == {"info"}
+    assert levels(check_memory_store(make_settings())) == {"warning"}
 
 
 def test_a_key_that_is_made_anew_at_every_start_is_to_be_looked_at():
     settings = Settings(_env_file=None, debug=True, issuer=ISSUER, client_id="app", client_secret="secret")
 
-    assert "each start makes a key of its own" in the("warning", key_findings(settings, MONGO))
+    assert "each start generates its own key" in the("warning", check_key_ring(settings, MONGO))
 
 
 def test_records_of_a_key_that_is_not_there_are_wrong_wherever_they_are():
     lost = replace(MONGO, sealed=(Sealed("sessions", (5,), 0), Sealed("revocations", (0,), 2)))
-    found = the("wrong", key_findings(make_settings(), lost))
+    found = the("wrong", check_key_ring(make_settings(), lost))
 
-    assert found == "revocations: 2 sealed with a key that is not there"
+    assert found == "revocations: 2 encrypted with a key that is not in the ring"
 
 
 def test_an_old_key_can_go_once_neither_sessions_nor_revocations_need_it():
     settings = make_settings(encryption_keys=[KEY, b"2" * 32, b"3" * 32])
     sealed = (Sealed("sessions", (5, 0, 0), 0), Sealed("revocations", (0, 1, 0), 0))
-    told = [finding.what for finding in key_findings(settings, replace(MONGO, sealed=sealed))]
+    told = [finding.what for finding in check_key_ring(settings, replace(MONGO, sealed=sealed))]
 
     assert told[-2:] == [
-        "key 2 still opens 1: run `python -m app rotate-keys`, then it can go",
-        "key 3 opens nothing any more: it can go",
+        "key 2 still decrypts 1: run `python -m app rotate-keys`, then remove it",
+        "key 3 is unused: remove it",
     ]
 
 
 def test_what_could_not_be_counted_is_told_and_not_guessed():
     slow = replace(MONGO, sealed=(), sealed_problem="no answer within 4 s")
 
-    assert levels(key_findings(make_settings(), slow)) == {"info"}
+    assert levels(check_key_ring(make_settings(), slow)) == {"info"}
 
 
 # Browsers, proxies, APIs
@@ -317,7 +349,7 @@ def test_what_could_not_be_counted_is_told_and_not_guessed():
 def test_how_browsers_and_proxies_reach_us(
     settings: dict[str, Any], debug: str, cookies: str, samesite: str, proxies: str
 ):
-    findings = site_findings(make_settings(**settings))
+    findings = check_deployment(make_settings(**settings))
 
     assert [finding.level for finding in findings] == [debug, cookies, samesite, proxies]
 
@@ -333,7 +365,7 @@ def test_how_browsers_and_proxies_reach_us(
     ],
 )
 def test_a_token_in_the_clear_is_to_be_looked_at(client: dict[str, str], warnings: int):
-    findings = api_findings({"api": HttpClientSettings(**client)}, {"api": ""})
+    findings = check_apis({"api": HttpClientSettings(**client)}, {"api": ""})
 
     assert len([finding for finding in findings if finding.level == "warning"]) == warnings
 
@@ -344,10 +376,10 @@ def test_a_token_in_the_clear_is_to_be_looked_at(client: dict[str, str], warning
 @pytest.mark.parametrize(
     ("reason", "words"),
     [
-        (gaierror(-2, "Name or service not known"), "its name is not known here (DNS)"),
-        (ConnectionRefusedError(111, "Connection refused"), "nobody listens there"),
-        (TimeoutError(), "no answer in time"),
-        (ssl.SSLError(1, "WRONG_VERSION_NUMBER"), "what answers there does not speak TLS as we do"),
+        (gaierror(-2, "Name or service not known"), "DNS lookup failed"),
+        (ConnectionRefusedError(111, "Connection refused"), "connection refused"),
+        (TimeoutError(), "timed out"),
+        (ssl.SSLError(1, "WRONG_VERSION_NUMBER"), "TLS handshake failed"),
         (OSError(113, "No route to host"), "No route to host"),
         (ValueError("something else"), "wrapped"),
     ],
@@ -357,7 +389,7 @@ def test_a_reason_is_told_however_deep_it_lies(reason: Exception, words: str):
     outer.__cause__ = RuntimeError("in the middle")
     outer.__cause__.__context__ = reason
 
-    assert in_words(outer) == words
+    assert describe_network_error(outer) == words
 
 
 def test_a_report_is_aligned_and_ends_with_the_counts():

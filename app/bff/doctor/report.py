@@ -1,19 +1,21 @@
-"""What a check has found, and how it is told to a person in front of a terminal. Pure."""
+"""The findings of checks, and the report printed on the terminal. Pure."""
 
 from __future__ import annotations
 
+import ssl
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from socket import gaierror
 from typing import Literal
 
 Level = Literal["ok", "info", "warning", "wrong"]
-_INDENT = " " * 11  # as far as what was found stands from the left
+_INDENT = " " * 11  # aligns advice with the text of its finding
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check has found, and what to do about it. Neither text may hold a secret."""
+    """The result of one check and advice on what to do. Neither text may contain a secret."""
 
     level: Level
     what: str
@@ -37,7 +39,7 @@ def wrong(what: str, advice: str) -> Finding:
 
 
 def report(chapters: Mapping[str, Sequence[Finding]]) -> str:
-    """Return all findings, a line for each and another one for the advice; the last line counts them."""
+    """Return one line per finding, one per advice, and a last line with the counts."""
     lines = []
     for title, findings in chapters.items():
         lines += [title, *(line for finding in findings for line in _lines(finding)), ""]
@@ -59,5 +61,32 @@ def _lines(finding: Finding) -> list[str]:
 
 
 def plain(text: str) -> str:
-    """What comes from outside must not steer the terminal."""
+    """Replace control characters: external text must not steer the terminal."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def describe_network_error(error: BaseException) -> str:
+    """Return the innermost OSError of the chain in words; wrapping by libraries loses detail."""
+    known = (reason for reason in reversed(list(_chain(error))) if isinstance(reason, OSError))
+    return next((_of_the_network(reason) for reason in known), str(error))
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _of_the_network(error: OSError) -> str:
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is not trusted: {error.verify_message}"
+        case ssl.SSLError():
+            return "TLS handshake failed"
+        case gaierror():
+            return "DNS lookup failed"
+        case ConnectionRefusedError():
+            return "connection refused"
+        case TimeoutError():
+            return "timed out"
+    return error.strerror or str(error)

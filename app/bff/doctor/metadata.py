@@ -1,4 +1,4 @@
-"""What the provider announces, held against what we ask of it. Pure."""
+"""Doctor: the provider's metadata compared with the settings. Pure."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ from app.bff.settings.load import BffSettings
 _ANY_AUTH = frozenset({"client_secret_basic"})  # what holds if nothing is announced (RFC 8414 §2)
 
 
-def announced_findings(
-    metadata: Metadata, document: Mapping[str, Any], settings: BffSettings
-) -> list[Finding]:
-    """`metadata` is what we take from the `document`, which has more."""
+def check_metadata(metadata: Metadata, document: Mapping[str, Any], settings: BffSettings) -> list[Finding]:
+    """`document` is the whole discovery document, `metadata` the members that the application uses."""
     return [
         _pkce(metadata),
         _issuer_in_answers(metadata),
@@ -36,43 +34,45 @@ def _pkce(metadata: Metadata) -> Finding:
     if metadata.announces_pkce:
         return ok("PKCE with S256")
     return warning(
-        "PKCE with S256 is not announced", "Switch it on there: else state and nonce alone protect logins."
+        "PKCE with S256 is not announced", "Enable it there: otherwise only state and nonce protect logins."
     )
 
 
 def _issuer_in_answers(metadata: Metadata) -> Finding:
     if metadata.announces_iss:
-        return ok("its answers say whose they are (iss, RFC 9207)")
-    return info("its answers do not say whose they are (iss, RFC 9207); with one provider it matters little")
+        return ok("authorization responses carry iss (RFC 9207)")
+    return info("authorization responses carry no iss (RFC 9207); with a single provider this matters little")
 
 
 def _client_auth(methods: Set[str], settings: BffSettings) -> Finding:
     if settings.client_auth in methods:
-        return ok(f"{settings.client_auth} as proof of who we are")
+        return ok(f"client authentication by {settings.client_auth}")
     return wrong(
-        f"{settings.client_auth} is not announced as proof of who a client is",
-        f"Set BFF_CLIENT_AUTH to one of these, if it is ours: {', '.join(sorted(methods))}.",
+        f"client authentication by {settings.client_auth} is not announced",
+        f"Set BFF_CLIENT_AUTH to the registered method, one of: {', '.join(sorted(methods))}.",
     )
 
 
 def _signatures(metadata: Metadata) -> Finding:
     if metadata.signing_algorithms:
-        return ok(f"id tokens signed with {', '.join(sorted(metadata.signing_algorithms))}")
+        return ok(f"ID tokens signed with {', '.join(sorted(metadata.signing_algorithms))}")
     return wrong(
-        "id tokens are signed with nothing that we believe: no login will succeed",
+        "ID tokens are signed with no supported algorithm: every login will fail",
         "Choose an asymmetric algorithm there, such as RS256, PS256 or ES256.",
     )
 
 
 def _scopes(scopes: Set[str], settings: BffSettings) -> Finding:
     if not scopes:
-        return info("it does not say which scopes it has")
+        return info("scopes_supported is not announced")
     missing = [scope for scope in settings.login_scope.split() if scope not in scopes]
     if not missing:
         return ok(f"the scopes {settings.login_scope}")
-    advice = "Allow them there, or take them out of BFF_SCOPE and of the clients in BFF_HTTP_CLIENTS."
+    advice = "Allow them there, or remove them from BFF_SCOPE and the named clients."
     if "offline_access" in missing:
-        advice = "Find out what gives refresh tokens there: without them people sign in again and again."
+        advice = (
+            "Find out how that provider issues refresh tokens: without them users log in at every expiry."
+        )
     return warning(f"scopes that are not announced: {' '.join(missing)}", advice)
 
 
@@ -83,8 +83,8 @@ def _pushed_requests(metadata: Metadata, settings: BffSettings) -> Finding:
         return info(f"PAR {'is' if offered else 'is not'} offered; BFF_PAR is off")
     if not offered:
         return wrong(
-            "PAR is not offered, and asked for: no login can start",
-            "Set BFF_PAR=false. If the provider requires it, it must also say where.",
+            "PAR is required but not offered: no login can start",
+            "Set BFF_PAR=false. A provider that requires PAR must announce its endpoint.",
         )
     return ok(f"PAR, {'which it requires' if required else 'as BFF_PAR says'}")
 
@@ -96,38 +96,41 @@ def _bound_tokens(algorithms: Set[str], settings: BffSettings) -> Finding:
         return ok(f"DPoP with {ALGORITHM}")
     if not algorithms:
         return warning("DPoP is not announced, and BFF_DPOP is on", "Set BFF_DPOP=false if logins fail.")
-    return wrong(f"DPoP is offered without {ALGORITHM}, which is what we sign with", "Set BFF_DPOP=false.")
+    return wrong(
+        f"DPoP is offered without {ALGORITHM}, the algorithm that the application signs with",
+        "Set BFF_DPOP=false.",
+    )
 
 
 def _revocation(metadata: Metadata, settings: BffSettings) -> Finding:
     if metadata.revocation_endpoint:
-        return ok("refresh tokens can be revoked")
+        return ok("refresh tokens can be revoked (RFC 7009)")
     if not settings.revoke_refresh_token_on_logout:
         return info("refresh tokens cannot be revoked; BFF_REVOKE_REFRESH_TOKEN_ON_LOGOUT is off")
     return warning(
         "refresh tokens cannot be revoked: they outlive a logout",
-        "Let them be short-lived there. BFF_REVOKE_REFRESH_TOKEN_ON_LOGOUT=false says that you know it.",
+        "Make them short-lived there. BFF_REVOKE_REFRESH_TOKEN_ON_LOGOUT=false silences this warning.",
     )
 
 
 def _end_session(metadata: Metadata) -> Finding:
     if metadata.end_session_endpoint:
-        return ok("its own session can be ended")
+        return ok("RP-initiated logout is offered")
     return warning(
-        "its own session cannot be ended: who signs out and in again may not be asked for a password",
-        "Switch on RP-initiated logout there, if it can do that.",
+        "RP-initiated logout is not offered: the next login may ask for no password",
+        "Enable RP-initiated logout there, if available.",
     )
 
 
 def _backchannel_logout(document: Mapping[str, Any]) -> Finding:
     if document.get("backchannel_logout_supported") is not True:
-        return info("back-channel logout is not offered: who signs out there stays signed in here")
+        return info("back-channel logout is not offered: a logout there does not end the session here")
     if document.get("backchannel_logout_session_supported") is not True:
-        return info("back-channel logout without sid: it ends all sessions of the person who signs out there")
-    return ok("back-channel logout, of single sessions")
+        return info("back-channel logout without sid: it ends all sessions of the user")
+    return ok("back-channel logout with sid")
 
 
 def _prompts(metadata: Metadata) -> Finding:
     if metadata.prompts:
         return info(f"prompt={'|'.join(sorted(metadata.prompts))}")
-    return info("it does not say which values of prompt it knows")
+    return info("prompt_values_supported is not announced")

@@ -1,0 +1,110 @@
+"""Doctor: debug mode, cookies, proxies and the key ring, judged from the settings. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from app.bff.doctor.mongo import MongoProbe, Sealed
+from app.bff.doctor.report import Finding, info, ok, warning, wrong
+from app.bff.settings.load import BffSettings
+from app.bff.settings.validators import is_loopback
+from app.bff.web.cookies import CookiePolicy
+
+
+def check_deployment(settings: BffSettings) -> list[Finding]:
+    return [_debug(settings), _cookies(settings), _samesite(settings), _proxies(settings)]
+
+
+def _debug(settings: BffSettings) -> Finding:
+    if not settings.debug:
+        return ok("BFF_DEBUG is off")
+    if _on_this_machine(settings):
+        return info("BFF_DEBUG is on, for browsers on this machine only")
+    return wrong(
+        f"BFF_DEBUG is on, and other machines reach {settings.base_url}",
+        "Set BFF_DEBUG=false: it allows unencrypted http.",
+    )
+
+
+def _cookies(settings: BffSettings) -> Finding:
+    name = CookiePolicy(https=settings.https, samesite=settings.cookie_samesite).session_name
+    if settings.https:
+        return ok(f"cookies are Secure and named like {name}")
+    if _on_this_machine(settings):
+        return info(f"cookies are named like {name}, without __Host-: BFF_BASE_URL is http on this machine")
+    return wrong(
+        f"cookies are sent unencrypted, without Secure and __Host-: BFF_BASE_URL is {settings.base_url}",
+        "Put a TLS proxy in front and set BFF_BASE_URL to its https origin.",
+    )
+
+
+def _samesite(settings: BffSettings) -> Finding:
+    if settings.cookie_samesite == "strict":
+        return ok("BFF_COOKIE_SAMESITE is strict")
+    return info("BFF_COOKIE_SAMESITE is lax: cross-site links arrive with the session")
+
+
+def _proxies(settings: BffSettings) -> Finding:
+    everybody = [str(network) for network in settings.trusted_proxies if network.prefixlen == 0]
+    if everybody:
+        return wrong(
+            f"X-Forwarded-... is trusted from any address: BFF_TRUSTED_PROXIES has {everybody[0]}",
+            "List the addresses of your proxies only.",
+        )
+    if settings.trusted_proxies:
+        return ok(f"X-Forwarded-... is trusted from {', '.join(map(str, settings.trusted_proxies))}")
+    if settings.https:
+        return warning(
+            "X-Forwarded-... is not trusted, and a TLS proxy must be in front",
+            "Set BFF_TRUSTED_PROXIES to its address: otherwise the log shows it as every client.",
+        )
+    return ok("X-Forwarded-... is not trusted")
+
+
+def _on_this_machine(settings: BffSettings) -> bool:
+    return is_loopback(urlsplit(settings.base_url).hostname or "")
+
+
+def check_key_ring(settings: BffSettings, probe: MongoProbe | None) -> list[Finding]:
+    """`probe` is None where sessions are in memory."""
+    if "encryption_keys" not in settings.model_fields_set:
+        return [
+            warning(
+                "each start generates its own key, which ends all sessions",
+                "Put the output of `openssl rand -base64 32` into BFF_ENCRYPTION_KEYS.",
+            )
+        ]
+    ring = info(f"{len(settings.encryption_keys)} in BFF_ENCRYPTION_KEYS: the first encrypts, all decrypt")
+    return [ring, *_records(probe)] if probe and probe.server else [ring]
+
+
+def _records(probe: MongoProbe) -> list[Finding]:
+    if probe.sealed_problem:
+        return [info(f"records cannot be counted by key: {probe.sealed_problem}")]
+    found = [finding for sealed in probe.sealed for finding in _counted(sealed)]
+    return [*found, *_old_keys(probe.sealed)]
+
+
+def _counted(sealed: Sealed) -> list[Finding]:
+    counts = ", ".join(f"{count} with key {number}" for number, count in enumerate(sealed.by_key, 1))
+    counted = ok(f"{sealed.collection}: {counts}")
+    if not sealed.by_none:
+        return [counted]
+    lost = wrong(
+        f"{sealed.collection}: {sealed.by_none} encrypted with a key that is not in the ring",
+        "Append the missing key to BFF_ENCRYPTION_KEYS: these sessions cannot be opened.",
+    )
+    return [counted, lost]
+
+
+def _old_keys(collections: Sequence[Sealed]) -> list[Finding]:
+    """One finding for each key but the first."""
+    _, *old = zip(*(sealed.by_key for sealed in collections), strict=True)
+    return [_old_key(number, sum(counts)) for number, counts in enumerate(old, 2)]
+
+
+def _old_key(number: int, records: int) -> Finding:
+    if records:
+        return info(f"key {number} still decrypts {records}: run `python -m app rotate-keys`, then remove it")
+    return info(f"key {number} is unused: remove it")

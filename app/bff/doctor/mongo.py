@@ -1,0 +1,248 @@
+"""Doctor: MongoDB. The probe asks the server what it is and can do; the check is pure."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from pymongo.errors import PyMongoError
+
+from app.bff.crypto import Vault
+from app.bff.doctor.report import Finding, info, ok, warning, wrong
+from app.bff.errors import SettingsError, StoreUnavailable
+from app.bff.sessions.mongo.connection import (
+    TIMEOUT_SECONDS,
+    collection,
+    connect,
+    date,
+    disconnect,
+    translate_driver_errors,
+)
+from app.bff.sessions.mongo.outbox import MongoOutbox
+from app.bff.sessions.mongo.reencrypt import sealed_by
+from app.bff.sessions.mongo.replay import MongoReplayCache
+from app.bff.sessions.mongo.sessions import MongoSessions
+from app.bff.settings.load import BffSettings
+
+SEALED = ("sessions", "revocations")
+EXPIRING = (*SEALED, "logout_tokens")
+_TRIAL = "doctor"  # a collection that the probe writes to and drops
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """Live records of a collection by their encryption key; `by_none`: no key of the ring."""
+
+    collection: str
+    by_key: tuple[int, ...]
+    by_none: int
+
+
+@dataclass(frozen=True)
+class Server:
+    """The server. `members` is 0 for a standalone server and for a sharded cluster."""
+
+    version: tuple[int, ...]
+    replica_set: str
+    members: int
+    sharded: bool
+
+
+@dataclass(frozen=True)
+class MongoProbe:
+    """What the probe found; each `…_problem` describes a failure and is empty on success.
+
+    `expire_after_seconds` has each index on `expires_at`: None if it is no TTL index.
+    """
+
+    hosts: str = ""
+    problem: str = ""
+    server: Server | None = None
+    index_problem: str = ""
+    expire_after_seconds: tuple[tuple[str, float | None], ...] = ()
+    write_problem: str = ""
+    sealed: tuple[Sealed, ...] = ()
+    sealed_problem: str = ""
+
+
+async def probe_mongo(settings: BffSettings, *, clock: Callable[[], float]) -> MongoProbe:
+    try:
+        client = connect(settings.session_store, driver=settings.mongodb_driver)
+    except (SettingsError, PyMongoError, TypeError):  # the message may quote part of the password
+        return MongoProbe(problem="the driver does not understand the URI")
+    try:
+        return await _probe(client, Vault(settings.key_ring), hosts_of(settings.session_store), clock)
+    finally:
+        await disconnect(client)
+
+
+def hosts_of(uri: str) -> str:
+    """Return the host list of a MongoDB URI, without credentials and options."""
+    authority = uri.partition("://")[2].partition("/")[0].partition("?")[0]
+    return authority.rpartition("@")[2]
+
+
+async def _probe(client: Any, vault: Vault, hosts: str, clock: Callable[[], float]) -> MongoProbe:
+    server, problem = await _attempt(_server(client))
+    if server is None:
+        return MongoProbe(hosts, problem)
+    (_, index_problem), (_, write_problem), (sealed, sealed_problem) = await asyncio.gather(
+        _attempt(_create_indexes(client, vault, clock)),
+        _attempt(_write(client)),
+        _attempt(_count_sealed(client, vault, clock)),
+    )
+    expire_after_seconds, reading_problem = await _attempt(_expiry_indexes(client))
+    return MongoProbe(
+        hosts,
+        server=server,
+        index_problem=index_problem or reading_problem,
+        expire_after_seconds=expire_after_seconds or (),
+        write_problem=write_problem,
+        sealed=sealed or (),
+        sealed_problem=sealed_problem,
+    )
+
+
+async def _attempt(work: Awaitable[Any]) -> tuple[Any, str]:
+    """Return the result and "", or None and a description of the failure."""
+    try:
+        async with translate_driver_errors():
+            return await work, ""
+    except StoreUnavailable as error:
+        return None, describe_mongo_error(error.__cause__ or error)
+
+
+async def _server(client: Any) -> Server:
+    hello, built = await client.admin.command("hello"), await client.server_info()
+    return Server(
+        version=tuple(built["versionArray"][:3]),
+        replica_set=hello.get("setName", ""),
+        members=len(hello.get("hosts", ())),
+        sharded=hello.get("msg") == "isdbgrid",
+    )
+
+
+async def _create_indexes(client: Any, vault: Vault, clock: Callable[[], float]) -> None:
+    """Create the indexes as a start does; existing ones stay unchanged."""
+    await MongoSessions(client, vault, clock=clock).open()
+    await MongoOutbox(client, vault, clock=clock).open()
+    await MongoReplayCache(client, clock=clock).open()
+
+
+async def _expiry_indexes(client: Any) -> tuple[tuple[str, float | None], ...]:
+    found: list[tuple[str, float | None]] = []
+    for name in EXPIRING:
+        indexes = (await collection(client, name).index_information()).values()
+        on_expiry = [index for index in indexes if [field for field, _ in index["key"]] == ["expires_at"]]
+        found += [(name, index.get("expireAfterSeconds")) for index in on_expiry]
+    return tuple(found)
+
+
+async def _write(client: Any) -> None:
+    """Write with the write concern of sessions (majority), then drop the collection."""
+    trial = collection(client, _TRIAL)
+    try:
+        await trial.insert_one({})
+    finally:
+        with suppress(PyMongoError):
+            await trial.drop()
+
+
+async def _count_sealed(client: Any, vault: Vault, clock: Callable[[], float]) -> tuple[Sealed, ...]:
+    counted = []
+    for name in SEALED:
+        records, living = collection(client, name), {"expires_at": {"$gt": date(clock())}}
+        sealed_with = [{"sealed": sealed_by(key_id)} for key_id in vault.key_ids]
+        by_key = [await records.count_documents({**living, **condition}) for condition in sealed_with]
+        by_none = await records.count_documents({**living, "$nor": sealed_with})
+        counted.append(Sealed(name, tuple(by_key), by_none))
+    return tuple(counted)
+
+
+def describe_mongo_error(error: BaseException) -> str:
+    details = getattr(error, "details", None)
+    if isinstance(details, dict) and "codeName" in details:
+        return f"it answers {details['codeName']}"
+    if isinstance(error, TimeoutError):
+        return f"no answer within {TIMEOUT_SECONDS} s"
+    said = str(error).partition(" (configured")[0].partition(", ")[0]
+    return "there is no primary" if said.startswith("No ") else said
+
+
+_OLDEST = (4, 4)
+
+
+def check_memory_store(settings: BffSettings) -> list[Finding]:
+    if settings.debug:
+        return [info("sessions are in memory and end with the process")]
+    return [
+        warning(
+            "sessions are in memory: they end with the process, of which there can be only one",
+            "Set BFF_SESSION_STORE to mongodb://...",
+        )
+    ]
+
+
+def check_mongo(probe: MongoProbe) -> list[Finding]:
+    if probe.server is None:
+        where = f" at {probe.hosts}" if probe.hosts else ""
+        return [
+            wrong(
+                f"MongoDB{where} does not answer: {probe.problem}",
+                "Check BFF_SESSION_STORE (is the password percent-encoded?), and that the server runs and is initiated.",
+            )
+        ]
+    return [
+        ok(f"MongoDB answers at {probe.hosts}"),
+        _version(probe.server),
+        _topology(probe.server),
+        *_indexes(probe),
+        _writes(probe),
+    ]
+
+
+def _version(server: Server) -> Finding:
+    version = ".".join(map(str, server.version))
+    if server.version < _OLDEST:
+        return wrong(f"it is MongoDB {version}", "Upgrade it: the drivers need 4.4 or newer.")
+    return ok(f"it is MongoDB {version}")
+
+
+def _topology(server: Server) -> Finding:
+    if server.sharded:
+        return info("it is a sharded cluster")
+    if server.replica_set:
+        return info(f"it is the replica set {server.replica_set}, with {server.members} data-bearing members")
+    return info("it is a standalone server: no failover, and session events are polled")
+
+
+def _indexes(probe: MongoProbe) -> list[Finding]:
+    late = [_late(name, seconds) for name, seconds in probe.expire_after_seconds if seconds != 0]
+    if late or not probe.index_problem:
+        return late or [ok("the indexes exist, and expired records are removed")]
+    return [
+        wrong(
+            f"the indexes cannot be created: {probe.index_problem}",
+            "Grant the database user readWrite; drop an existing index that has other options.",
+        )
+    ]
+
+
+def _late(collection: str, seconds: float | None) -> Finding:
+    how = "never" if seconds is None else f"{seconds:g} s late"
+    return wrong(
+        f"{collection}: expired records are removed {how}: the index on expires_at has the wrong TTL",
+        f"In mongosh: db.{collection}.dropIndex({{expires_at: 1}}). A start creates the right one.",
+    )
+
+
+def _writes(probe: MongoProbe) -> Finding:
+    if probe.write_problem:
+        return wrong(
+            f"a write is not acknowledged by a majority: {probe.write_problem}",
+            "Grant the database user readWrite and bring most members up; sessions cannot be saved.",
+        )
+    return ok("a majority acknowledges writes")
