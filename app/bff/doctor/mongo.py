@@ -192,7 +192,7 @@ def check_mongo(probe: MongoProbe) -> list[Finding]:
         return [
             wrong(
                 f"MongoDB{where} does not answer: {probe.problem}",
-                "Check BFF_SESSION_STORE (is the password percent-encoded?), and that the server runs and is initiated.",
+                "Check BFF_SESSION_STORE (is the password percent-encoded?); the server must run, initiated.",
             )
         ]
     return [
