@@ -105,6 +105,7 @@ class BffApplication(Application):
             default_handler_class=NotFound,
             static_path=str(PROJECT / "static"),
             static_handler_class=Static,
+            static_hash_cache=not services.settings.debug,  # else `?v=` is computed once per process
             cross_origin_protection=True,
             autoreload=services.settings.debug,
         )

@@ -2,8 +2,10 @@
 
 import { on, user } from "./bff.js";
 
-const SIGNED_OUT = "/signed-out"; // sends whoever is signed in back to where they were
 const ON_ITS_WAY_SECONDS = 20;
+
+/** Where a page goes when its session has ended. That page sends a browser that is signed in to `returnUrl`. */
+const signedOutUrl = document.querySelector("script[data-signed-out]")?.getAttribute("data-signed-out") ?? "/";
 
 /** Different for every session; empty where nobody is signed in. */
 const logoutUrl = document.getElementById("sign-out")?.getAttribute("href") ?? "";
@@ -18,7 +20,7 @@ let onItsWay = false;
 function leave(reason = "") {
   document.body.hidden = true;
   const returnUrl = location.pathname + location.search;
-  const go = () => location.replace(`${SIGNED_OUT}?${new URLSearchParams({ reason, returnUrl })}`);
+  const go = () => location.replace(`${signedOutUrl}?${new URLSearchParams({ reason, returnUrl })}`);
   // The sign-out that was clicked here is still on its way to the provider: let it pass.
   setTimeout(go, onItsWay ? ON_ITS_WAY_SECONDS * 1000 : 0);
 }
@@ -50,4 +52,4 @@ function waitForAnotherSignIn() {
 
 windows.postMessage(logoutUrl);
 if (logoutUrl) watch();
-else if (location.pathname === SIGNED_OUT) waitForAnotherSignIn();
+else if (location.pathname === signedOutUrl) waitForAnotherSignIn();

@@ -155,6 +155,7 @@ class WebHandler(RequestHandler):
         """What every template may use."""
         return {
             "app_name": self.services.settings.app_name,
+            "layout": self.services.settings.page_layout,
             "user": None,
             "login_url": self.login_url,
             "logout_url": None,

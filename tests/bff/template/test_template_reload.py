@@ -1,0 +1,99 @@
+"""In development, a change shows at the next reload of the page: a real process, on a copy of the project."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.bff.subprocesses import ROOT, AppProcess, running_process
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("app", "templates", "static"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def dev(project: Path) -> AsyncIterator[AppProcess]:
+    in_memory = {"BFF_SESSION_STORE": "memory:"}
+    async with running_process("app.bff.dev", project, root=project, ports=3, **in_memory) as dev:
+        await dev.says("Stop with Ctrl-C")
+        yield dev
+
+
+async def text_of(dev: AppProcess, url: str) -> str:
+    response = await dev.get(url)
+    return response.text if response else ""
+
+
+async def reloaded(dev: AppProcess, file: str = "") -> str:
+    """The home page, or what it loads: a static file at the URL that the page has for it."""
+    page = await text_of(dev, "/")
+    versioned = re.search(rf'"(/static/{re.escape(file)}\?v=\w+)"', page)
+    return await text_of(dev, versioned[1]) if versioned else page
+
+
+def change(file: Path, old: str, new: str) -> Callable[[], None]:
+    """Replace a text in a file; return what gives the file another time of modification."""
+    before = file.read_text()
+    assert old in before
+    file.write_text(before.replace(old, new, 1))
+    return file.touch
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        pytest.param("css/app.css", ":root {", ":root { --changed: 1;", id="a stylesheet"),
+        pytest.param("bff/session.js", "import ", "/* changed */ import ", id="a script of the page"),
+    ],
+)
+async def test_a_static_file_has_another_url_as_soon_as_it_changes(
+    dev: AppProcess, project: Path, file: str, old: str, new: str
+):
+    before = await reloaded(dev, file)
+
+    change(project / "static" / file, old, new)
+
+    assert new not in before
+    assert new in await reloaded(dev, file)
+
+
+async def test_a_script_that_another_one_imports_is_asked_for_each_time(dev: AppProcess, project: Path):
+    before = await dev.answers("/static/bff/bff.js")
+
+    change(project / "static/bff/bff.js", "/**", "/* changed *//**")
+
+    assert before.headers["Cache-Control"] == "no-cache"
+    assert "changed" in await text_of(dev, "/static/bff/bff.js")
+
+
+@pytest.mark.parametrize(
+    ("template", "old"),
+    [
+        pytest.param("home.html", "{% block main %}", id="of the page"),
+        pytest.param("base.html", '<main id="main" tabindex="-1">', id="that the page extends"),
+    ],
+)
+async def test_a_template_shows_at_once(dev: AppProcess, project: Path, template: str, old: str):
+    change(project / "templates" / template, old, f"{old} Changed {template}")
+
+    assert f"Changed {template}" in await reloaded(dev)
+
+
+async def test_python_shows_as_soon_as_the_application_has_restarted(dev: AppProcess, project: Path):
+    touch = change(project / "app/handlers/pages.py", '"home.html"', '"home.html", app_name="Renamed"')
+
+    await dev.says("pages.py modified", meanwhile=touch)  # the state that autoreload sees first is no change
+    await dev.answers("/", text="Renamed")
