@@ -37,7 +37,7 @@ KINDS = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
 def find_nginx() -> Path:
-    """The one that is installed, else the one that scripts/setup_tests.sh has unpacked."""
+    """The one that is installed, else the one that tests/bff/setup.sh has unpacked."""
     found = next(filter(Path.is_file, BINARIES), None)
     if found is None:
         raise FileNotFoundError(HINT)

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs what only the tests need: libraries for mongod, the certified OpenID provider, axe, a browser, nginx.
+# Installs what only the engine's suite needs: the template's tools, libraries for mongod, the certified OpenID
+# provider, axe, nginx. scripts/test.sh runs it.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 debian_install() { # what, for what
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
@@ -28,6 +29,17 @@ debian_unpack() { # where to, what
   rm -r "$download"
 }
 
+stamp=.venv/.installed-bff
+if [ ! -e "$stamp" ] || [ tests/bff/requirements.txt -nt "$stamp" ]; then
+  echo "Installing what the engine's suite needs into .venv …"
+  if command -v uv >/dev/null; then
+    uv pip install --quiet --python .venv/bin/python --requirement tests/bff/requirements.txt
+  else
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/bff/requirements.txt
+  fi
+  touch "$stamp"
+fi
+
 mongod=$(.venv/bin/python -c 'from app.bff.dev.mongod import find_mongod; print(find_mongod() or "")')
 if [ -z "$mongod" ]; then
   echo "There is no mongod. Put one (4.4 or newer) on PATH." >&2
@@ -44,10 +56,8 @@ if ! (cd .venv/node/node_modules && ls oidc-provider axe-core) >/dev/null 2>&1; 
   npm install --prefix .venv/node --no-package-lock --no-fund --no-audit --silent oidc-provider@9 axe-core@4
 fi
 
-if ! .venv/bin/python -m tests.bff.chromium >/dev/null 2>&1; then
-  echo "Installing a browser …"
-  .venv/bin/python -m playwright install chromium >/dev/null 2>&1 || debian_install chromium "The browser tests"
-fi
+# scripts/setup_browser.sh has tried to install it.
+.venv/bin/python -m tests.bff.chromium >/dev/null
 
 if ! .venv/bin/python -m tests.bff.nginx >/dev/null 2>&1; then
   debian_unpack .venv/nginx nginx nginx-common
