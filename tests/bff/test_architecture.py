@@ -72,7 +72,7 @@ def _name(file: Path) -> str:
 FILES = {
     _name(file): file
     for file in (ROOT / "app/bff").rglob("*.py")
-    if file.name != "__init__.py" and not {"dev", "testing"} & set(file.parts)
+    if file.name != "__init__.py" and not _name(file).startswith(("dev.", "testing."))
 }
 
 
