@@ -10,8 +10,7 @@ from app.bff.handlers.session import claim_entries, session_entries
 from app.bff.handlers.socket import SocketHandler
 from app.bff.handlers.web import login_url
 from app.bff.services import Services
-from app.bff.settings.load import BffSettings
-from app.bff.settings.models import HttpClientSettings, RemoteApiSettings
+from app.bff.settings.models import BffSettings, HttpClientSettings, RemoteApiSettings
 from app.bff.web.return_paths import local_path
 
 __all__ = [

@@ -1,48 +1,55 @@
-"""Several processes at one address: forked before any loop, client or database driver exists."""
+"""Worker processes at one address, forked before any event loop, client or database driver exists."""
 
 from __future__ import annotations
 
 import os
 import signal
 import socket
+from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 from tornado.netutil import bind_sockets
 
 Sockets = list[socket.socket]
+_STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
 
-def listening(port: int, address: str, processes: int) -> list[Sockets]:
-    """Return the sockets for each of `processes` workers (0: one per core), all at the same address.
+def bind(port: int, address: str, processes: int) -> list[Sockets]:
+    """Return listening sockets for each of `processes` workers (0: one per core), all at one address.
 
-    Each has its own, and the kernel spreads connections over them; if all waited at one socket, who
-    wakes up first would take all that there are.
+    Each worker has sockets of its own (SO_REUSEPORT), over which the kernel balances connections; with a
+    shared socket the first worker to wake up would accept most of them. Raises OSError.
     """
-    wanted = processes or os.cpu_count() or 1
-    if wanted == 1:
+    count = processes or os.cpu_count() or 1
+    if count == 1:
         return [bind_sockets(port, address)]
     first = bind_sockets(port, address, reuse_port=True)
     same_port = first[0].getsockname()[1]
-    return [first, *(bind_sockets(same_port, address, reuse_port=True) for _ in range(wanted - 1))]
+    return [first, *(bind_sockets(same_port, address, reuse_port=True) for _ in range(count - 1))]
 
 
-def supervise(sockets: list[Sockets]) -> Sockets | int:
-    """Fork a worker for each entry, and return that entry in the worker; if there is only one, do not fork.
+def supervise(sockets: list[Sockets], work: Callable[[Sockets], int]) -> int:
+    """Run `work` in one forked worker per entry of `sockets`, and return the exit code of all.
 
-    In the parent it returns an exit code, once all workers have ended. A signal to stop goes to all of
-    them; one that dies by itself takes the others along, and the exit code is then not 0, so that
-    whoever supervises us starts us again.
+    A single entry runs in this process. SIGTERM and SIGINT are passed on to every worker. A worker that
+    dies by itself stops the others, and the exit code is then not 0, so that a service manager restarts
+    the application.
     """
     if len(sockets) == 1:
-        return sockets[0]
+        return work(sockets[0])
+    # A signal between the first fork and the handler would end this process and orphan its workers: it
+    # stays pending until `_wait_for` handles it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     workers = set()
     for own in sockets:
         pid = os.fork()
         if pid == 0:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
             _close([other for other in sockets if other is not own])
-            return own
+            return work(own)
         workers.add(pid)
-    _close(sockets)  # a connection that arrived at a socket of ours would wait in vain
+    _close(sockets)  # the kernel would queue connections at a socket that accepts none
     return _wait_for(workers)
 
 
@@ -53,12 +60,16 @@ def _close(sockets: list[Sockets]) -> None:
 
 
 def _wait_for(workers: set[int]) -> int:
-    def stop(*_: int | FrameType | None) -> None:
-        for pid in workers:
-            os.kill(pid, signal.SIGTERM)
+    """Return the highest exit code once all workers have ended; stop all when one ends, or at a signal."""
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    def stop(*_: int | FrameType | None) -> None:
+        for pid in list(workers):
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(pid, signal.SIGTERM)
+
+    for number in _STOP_SIGNALS:
+        signal.signal(number, stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
     worst = 0
     while workers:
         pid, status = os.wait()
@@ -69,6 +80,6 @@ def _wait_for(workers: set[int]) -> int:
 
 
 def _exit_code(status: int) -> int:
-    """A worker that SIGTERM has ended, before it could listen to it, has stopped as it should."""
+    """Return a worker's exit code; SIGTERM before its event loop handled signals is a normal stop."""
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else int(code != -signal.SIGTERM)

@@ -32,7 +32,7 @@ from app.bff.proxy.remote_api import RemoteApiRouter
 from app.bff.proxy.rules import opens_websocket, route_for
 from app.bff.proxy.websocket import RemoteSocket
 from app.bff.services import Services, running_services
-from app.bff.settings.load import BffSettings, RemoteApiSettings
+from app.bff.settings.models import BffSettings, RemoteApiSettings
 from app.bff.web.user_agents import describe_user_agent
 
 log = logging.getLogger(__name__)

@@ -25,7 +25,7 @@ from app.bff.sessions.outbox import Outbox
 from app.bff.sessions.replay import ReplayCache
 from app.bff.sessions.session import Lifetime, Session, session_ref
 from app.bff.sessions.stores import open_stores
-from app.bff.settings.load import BffSettings
+from app.bff.settings.models import BffSettings
 from app.bff.tokens.application import ApplicationTokens
 from app.bff.tokens.revocation import Revocation
 from app.bff.tokens.user import UserTokens

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from app.bff.cli import command_line
 from app.bff.commands import rotate_keys, sessions
-from app.bff.commands.command_line import command_line
 from app.bff.dev.api import DemoApi
 from app.bff.dev.mongod import Mongod
 from app.bff.dev.provider import Failure, Provider
@@ -209,8 +209,8 @@ async def test_everything_is_sealed_with_the_first_key_and_the_old_one_can_go(
     said = await operator("rotate-keys", encryption_keys=[OLD, KEY])
 
     assert said.code == 0
-    assert said.out.startswith("Re-sealed 2 sessions, 1 revocation; 0 could not be opened.\n")
-    assert "The old keys can be removed from BFF_ENCRYPTION_KEYS now." in said.out
+    assert said.out.startswith("Re-encrypted 2 sessions, 1 revocation; 0 could not be decrypted.\n")
+    assert "The old keys can be removed from BFF_ENCRYPTION_KEYS" in said.out
     assert (await operator("sessions", "list")).out == "There is no such session.\n"
     listed = await operator("sessions", "list", "--user", "alice", encryption_keys=[OLD])
     assert len(listed.out.splitlines()) == 2
@@ -220,7 +220,9 @@ async def test_sealing_anew_twice_finds_nothing_the_second_time(people: list[Bro
     for count in (3, 0):
         said = await operator("rotate-keys", encryption_keys=[OLD, KEY])
 
-        assert said.out.startswith(f"Re-sealed {count} sessions, 0 revocations; 0 could not be opened.\n")
+        assert said.out.startswith(
+            f"Re-encrypted {count} sessions, 0 revocations; 0 could not be decrypted.\n"
+        )
 
 
 async def test_what_no_key_opens_is_told_and_no_key_is_to_be_removed(
@@ -230,7 +232,7 @@ async def test_what_no_key_opens_is_told_and_no_key_is_to_be_removed(
 
     assert (said.code, said.out.splitlines()[0]) == (
         1,
-        "Re-sealed 0 sessions, 0 revocations; 3 could not be opened.",
+        "Re-encrypted 0 sessions, 0 revocations; 3 could not be decrypted.",
     )
     assert "can be removed" not in said.out
     assert await statuses(people) == [200, 200, 200]
@@ -258,16 +260,16 @@ async def test_it_looks_again_until_there_is_nothing_left_to_do():
 async def test_it_gives_up_where_somebody_goes_on_writing_with_an_older_key():
     total, count = await looks(ReencryptResult(done=2))
 
-    assert (total, count) == (ReencryptResult(done=20, overtaken=2), rotate_keys.LOOKS)
-    assert rotate_keys.left(total)
-    assert "Somebody still seals with an older key." in rotate_keys.told(total, ReencryptResult())
-    assert "can be removed" not in rotate_keys.told(total, ReencryptResult())
+    assert (total, count) == (ReencryptResult(done=20, overtaken=2), rotate_keys.MAX_PASSES)
+    assert rotate_keys.remaining(total)
+    assert "A process still encrypts with an older key." in rotate_keys.summary(total, ReencryptResult())
+    assert "can be removed" not in rotate_keys.summary(total, ReencryptResult())
 
 
 def test_what_it_has_done_is_counted_for_a_person_to_read():
-    told = rotate_keys.told(ReencryptResult(done=1234), ReencryptResult(done=2))
+    told = rotate_keys.summary(ReencryptResult(done=1234), ReencryptResult(done=2))
 
-    assert told.startswith("Re-sealed 1,234 sessions, 2 revocations; 0 could not be opened.\n")
+    assert told.startswith("Re-encrypted 1,234 sessions, 2 revocations; 0 could not be decrypted.\n")
 
 
 # Where they cannot work
@@ -278,7 +280,7 @@ async def test_in_memory_there_is_nothing_to_see_from_outside(operator: Operator
     said = await operator(*command, session_store="memory:")
 
     assert (said.code, said.out) == (2, "")
-    assert "memory of the running process" in said.err
+    assert "sessions are in the running process" in said.err
 
 
 @pytest.mark.parametrize("command", [["sessions", "list"], ["rotate-keys"]])
@@ -318,7 +320,7 @@ async def test_the_commands_work_next_to_a_running_application(
     assert len(said[0]) == 3
     assert [lines[0] for lines in said[1:]] == [
         "Ended 1 session.",
-        "Re-sealed 2 sessions, 0 revocations; 0 could not be opened.",
+        "Re-encrypted 2 sessions, 0 revocations; 0 could not be decrypted.",
     ]
 
 

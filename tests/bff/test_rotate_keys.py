@@ -133,6 +133,6 @@ async def test_while_two_processes_refresh_all_the_time_nobody_is_signed_out_and
         everybody = [session async for session in after.services.sessions.every()]
 
     assert (command.process.returncode, command.stderr) == (0, "")
-    assert "0 could not be opened.\nThe old keys can be removed" in command.stdout
+    assert "0 could not be decrypted.\nThe old keys can be removed" in command.stdout
     assert set(answers) == {200}
     assert len(everybody) == PEOPLE + AWAY

@@ -180,6 +180,32 @@ async def test_when_a_process_dies_the_others_stop_too_and_the_exit_code_says_so
         assert await app.exits() == 1
 
 
+SIGTERM_WHILE_FORKING = """
+import os, signal, sys
+from app.bff.processes import supervise
+parent, (read, write) = os.getpid(), os.pipe()
+class Sockets(list):
+    def __iter__(self):
+        for number, own in enumerate(super().__iter__()):
+            if number == 1 and os.getpid() == parent:
+                os.read(read, 1)  # the first worker has sent SIGTERM, the second is not forked yet
+            yield own
+def work(own):
+    os.kill(parent, signal.SIGTERM)
+    os.write(write, b"x")
+    signal.pause()
+raise SystemExit(supervise(Sockets([[], []]), work))
+"""
+
+
+async def test_a_sigterm_that_arrives_before_all_workers_are_forked_orphans_none(tmp_path: Path):
+    (tmp_path / "supervised.py").write_text(SIGTERM_WHILE_FORKING)
+    async with running_process("supervised", tmp_path, FAMILY="forking-" + tmp_path.name) as process:
+        assert await process.exits() == 0
+
+    assert family("forking-" + tmp_path.name) == []
+
+
 async def test_several_processes_with_an_unreadable_key_file_do_not_start(tmp_path: Path):
     (tmp_path / "client.pem").write_text("no key")
     key = {"BFF_CLIENT_AUTH": "private_key_jwt", "BFF_CLIENT_KEY_FILE": tmp_path / "client.pem"}

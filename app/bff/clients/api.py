@@ -16,7 +16,7 @@ from app.bff.clients.bearer import Bearer, Credential, TokenSource, refuse_redir
 from app.bff.errors import ApiTimeout, ApiUnreachable, ForeignOrigin
 from app.bff.oidc.dpop import Nonces
 from app.bff.sessions.session import LOGIN, Target
-from app.bff.settings.load import HttpClientSettings
+from app.bff.settings.models import HttpClientSettings
 
 
 class ApiClient:

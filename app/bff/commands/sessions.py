@@ -1,4 +1,4 @@
-"""`python -m app sessions list|end`: who is signed in, and signing them out."""
+"""`python -m app sessions list|end`: lists sessions, or ends them for every process."""
 
 from __future__ import annotations
 
@@ -8,59 +8,59 @@ from argparse import Namespace
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
-from app.bff.commands.stores import NO_STORE, counted, in_memory
 from app.bff.doctor.report import plain
 from app.bff.errors import StoreUnavailable
 from app.bff.services import Services, running_services
 from app.bff.sessions.session import Reason, Session
-from app.bff.settings.load import BffSettings
+from app.bff.settings.models import BffSettings
 from app.bff.web.user_agents import describe_user_agent
 
+NO_STORE = "BFF_SESSION_STORE is memory: the sessions are in the running process, out of reach of a command."
 _NONE = "There is no such session."
-_AT_ONCE = 20  # sessions that are being ended: each asks the provider to revoke a token
+_BATCH = 20  # sessions ended concurrently: each revokes a token at the provider
 
 
-async def run(settings: BffSettings, wanted: Namespace) -> int:
-    """Do what is wanted; return 0, also if there is no such session, or 1 if the store does not answer."""
-    if in_memory(settings):
+async def run(settings: BffSettings, args: Namespace) -> int:
+    """Return 0, also if there is no such session, 1 if the store does not answer, 2 without a store."""
+    if settings.session_store == "memory:":
         print(NO_STORE, file=sys.stderr)
         return 2
     async with running_services(settings) as services:
         try:
-            await (_end if wanted.action == "end" else _list)(services, wanted)
+            await (_end if args.action == "end" else _list)(services, args)
         except StoreUnavailable as error:
             print(error, file=sys.stderr)
             return 1
     return 0
 
 
-async def _list(services: Services, wanted: Namespace) -> None:
+async def _list(services: Services, args: Namespace) -> None:
     count = 0
-    async for session in _found(services, wanted):
+    async for session in _selected(services, args):
         print(line(session))
         count += 1
     if not count:
         print(_NONE)
 
 
-async def _end(services: Services, wanted: Namespace) -> None:
-    refs = [session.ref async for session in _found(services, wanted)]
-    for first in range(0, len(refs), _AT_ONCE):
-        some = refs[first : first + _AT_ONCE]
+async def _end(services: Services, args: Namespace) -> None:
+    refs = [session.ref async for session in _selected(services, args)]
+    for first in range(0, len(refs), _BATCH):
+        some = refs[first : first + _BATCH]
         await asyncio.gather(*(services.tokens.end(ref, Reason.OPERATOR) for ref in some))
     if not refs:
         print(_NONE)
         return
     print(f"Ended {counted(len(refs), 'session')}.")
-    print("A refresh token that could not be revoked now, a running process will revoke.")
+    print("A running process revokes the refresh tokens that could not be revoked now.")
 
 
-async def _found(services: Services, wanted: Namespace) -> AsyncIterator[Session]:
+async def _selected(services: Services, args: Namespace) -> AsyncIterator[Session]:
     sessions, issuer = services.sessions, services.settings.issuer
-    if wanted.user is not None:
-        found = await sessions.of_user(issuer, wanted.user)
-    elif wanted.sid is not None:
-        found = await sessions.of_sid(issuer, wanted.sid)
+    if args.user is not None:
+        found = await sessions.of_user(issuer, args.user)
+    elif args.sid is not None:
+        found = await sessions.of_sid(issuer, args.sid)
     else:
         async for session in sessions.every():
             yield session
@@ -70,7 +70,7 @@ async def _found(services: Services, wanted: Namespace) -> AsyncIterator[Session
 
 
 def line(session: Session) -> str:
-    """What an operator may see of a session: nothing in it finds or opens anything."""
+    """Return one line about a session; nothing in it identifies or opens the session."""
     return "\t".join(
         [
             session.public_id,
@@ -85,3 +85,11 @@ def line(session: Session) -> str:
 
 def _date(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def counted(count: int, noun: str) -> str:
+    """
+    >>> counted(1, "session"), counted(1234, "session")
+    ('1 session', '1,234 sessions')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from app.bff.doctor.report import Finding, describe_network_error, ok, warning
 from app.bff.oidc.http import tls
-from app.bff.settings.load import HttpClientSettings
+from app.bff.settings.models import HttpClientSettings
 from app.bff.settings.validators import is_confidential
 
 _CONNECT_SECONDS = 3

@@ -12,7 +12,7 @@ from app.bff.doctor.deployment import check_deployment, check_key_ring
 from app.bff.doctor.mongo import MongoProbe, check_memory_store, check_mongo, probe_mongo
 from app.bff.doctor.provider import check_announcements, check_provider, probe_provider, urls_to_register
 from app.bff.doctor.report import Finding, exit_code, report
-from app.bff.settings.load import BffSettings
+from app.bff.settings.models import BffSettings
 
 _PATIENCE_SECONDS = 4.0  # per request to the provider; at most three in a row
 

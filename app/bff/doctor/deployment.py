@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from app.bff.doctor.mongo import MongoProbe, Sealed
 from app.bff.doctor.report import Finding, info, ok, warning, wrong
-from app.bff.settings.load import BffSettings
+from app.bff.settings.models import BffSettings
 from app.bff.settings.validators import is_loopback
 from app.bff.web.cookies import CookiePolicy
 

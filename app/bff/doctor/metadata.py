@@ -8,7 +8,7 @@ from typing import Any
 from app.bff.doctor.report import Finding, info, ok, warning, wrong
 from app.bff.oidc.dpop import ALGORITHM
 from app.bff.oidc.metadata import Metadata, strings
-from app.bff.settings.load import BffSettings
+from app.bff.settings.models import BffSettings
 
 _ANY_AUTH = frozenset({"client_secret_basic"})  # what holds if nothing is announced (RFC 8414 §2)
 

@@ -25,7 +25,7 @@ from app.bff.sessions.mongo.outbox import MongoOutbox
 from app.bff.sessions.mongo.reencrypt import sealed_by
 from app.bff.sessions.mongo.replay import MongoReplayCache
 from app.bff.sessions.mongo.sessions import MongoSessions
-from app.bff.settings.load import BffSettings
+from app.bff.settings.models import BffSettings
 
 SEALED = ("sessions", "revocations")
 EXPIRING = (*SEALED, "logout_tokens")

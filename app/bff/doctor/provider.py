@@ -22,7 +22,7 @@ from app.bff.oidc.keys import parse_jwks
 from app.bff.oidc.metadata import discovery_url, metadata_from, provider_http
 from app.bff.oidc.responses import EndpointResponse
 from app.bff.paths import BACKCHANNEL_PATH, CALLBACK_PATH, LOGOUT_CALLBACK_PATH
-from app.bff.settings.load import BffSettings
+from app.bff.settings.models import BffSettings
 
 Get = Callable[[str], Any]
 

@@ -33,7 +33,7 @@ from app.bff.oidc.responses import (
 )
 from app.bff.paths import CALLBACK_PATH, LOGOUT_CALLBACK_PATH
 from app.bff.sessions.session import LOGIN, Target, TokenSet
-from app.bff.settings.load import BffSettings
+from app.bff.settings.models import BffSettings
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

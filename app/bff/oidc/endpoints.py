@@ -22,7 +22,7 @@ from app.bff.oidc.dpop import (
 )
 from app.bff.oidc.http import BoundedTransport, asking_the_provider
 from app.bff.oidc.responses import EndpointResponse
-from app.bff.settings.load import BffSettings
+from app.bff.settings.models import BffSettings
 
 T = TypeVar("T")
 Params = Mapping[str, str | Sequence[str]]

@@ -22,7 +22,7 @@ from app.bff.proxy.rules import (
 )
 from app.bff.proxy.streaming import StreamingDelegate
 from app.bff.services import Services
-from app.bff.settings.load import RemoteApiSettings
+from app.bff.settings.models import RemoteApiSettings
 
 _BUFFERED_BYTES = 65_536  # a body up to here is sent again, should the API refuse the token
 

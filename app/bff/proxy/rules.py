@@ -9,7 +9,7 @@ from contextlib import suppress
 from urllib.parse import unquote
 
 from app.bff.errors import BadRequest
-from app.bff.settings.load import RemoteApiSettings
+from app.bff.settings.models import RemoteApiSettings
 from app.bff.web.headers import SECURITY_HEADERS
 
 Headers = list[tuple[str, str]]

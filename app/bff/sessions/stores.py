@@ -17,7 +17,7 @@ from app.bff.sessions.mongo.replay import MongoReplayCache
 from app.bff.sessions.mongo.sessions import MongoSessions
 from app.bff.sessions.outbox import Outbox
 from app.bff.sessions.replay import ReplayCache
-from app.bff.settings.load import BffSettings
+from app.bff.settings.models import BffSettings
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""What makes the value of a setting wrong. Each rule returns the value, or raises ValueError."""
+"""Validators of settings: each returns the value, or raises ValueError. Pure."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def from_json(value: Any) -> Any:
 
 
 def split_commas(value: Any) -> Any:
-    """Return the parts of a text with commas between them; what is no text, as it is."""
+    """Split a comma-separated string; return any other value unchanged."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 def key_bytes(value: Any) -> bytes:
-    """Return the 32 bytes of a key; the message never shows what was given."""
+    """Return the 32 bytes of a base64 key; the error message never contains the value."""
     try:
         key = base64.b64decode(value, validate=True) if isinstance(value, str) else value
     except (binascii.Error, ValueError):
@@ -43,7 +43,7 @@ def absolute(url: str) -> str:
 
 
 def resource_uri(value: str) -> str:
-    """Refuse what cannot name a resource (RFC 8707 §2)."""
+    """Return a resource indicator (RFC 8707 §2): an absolute URI without fragment."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[^#\s]+", value):
         raise ValueError("a resource must be an absolute URI without a fragment")
     return value
@@ -53,20 +53,20 @@ def _is_absolute(url: str) -> bool:
     try:
         parts = urlsplit(url)
         reachable = parts.hostname and parts.port != 0
-    except ValueError:  # no number as port, say; its message would show what may be a password
+    except ValueError:  # such as a port that is no number; the message could contain a password
         return False
     return parts.scheme in ("http", "https") and bool(reachable) and not (parts.username or parts.password)
 
 
 def require_https(url: str, *, debug: bool) -> str:
-    """Refuse plain http, which shows codes and cookies to everyone on the way (RFC 9700 §2.6)."""
+    """Refuse unencrypted http (RFC 9700 §2.6), except to this machine or with BFF_DEBUG."""
     if not is_confidential(url) and not debug:
-        raise ValueError("must be https (http is for this machine, and for BFF_DEBUG)")
+        raise ValueError("must be https (http is allowed on this machine, and with BFF_DEBUG)")
     return url
 
 
 def is_confidential(url: str) -> bool:
-    """Whether what is sent there can be read by nobody on the way: https, or this machine."""
+    """Whether the connection is confidential: https, or loopback."""
     parts = urlsplit(url)
     return parts.scheme == "https" or is_loopback(parts.hostname or "")
 

@@ -23,7 +23,7 @@ from app.bff.paths import CALLBACK_PATH, LOGOUT_CALLBACK_PATH
 from app.bff.server import MAX_BODY_BYTES, Lifespan, Routes, make_app, no_lifespan
 from app.bff.services import Services, running_services
 from app.bff.sessions.session import Session, session_ref
-from app.bff.settings.load import BffSettings
+from app.bff.settings.models import BffSettings
 from app.bff.testing.browsers import Browser
 from app.bff.testing.stand_in import StandInApi
 
