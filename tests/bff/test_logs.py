@@ -24,7 +24,7 @@ from app.bff.telemetry.logs import (
     TextFormatter,
     configure_logging,
     request_id,
-    short,
+    session_log_id,
 )
 from tests.bff.harness import Browser, Clock, running_app
 
@@ -121,8 +121,8 @@ def test_in_words_the_requests_id_would_only_be_noise():
 def test_a_session_is_followed_through_the_log_by_too_little_to_find_it_with():
     ref = session_ref("the-cookie")
 
-    assert ref.startswith(short(ref))
-    assert len(short(ref)) == 8
+    assert ref.startswith(session_log_id(ref))
+    assert len(session_log_id(ref)) == 8
 
 
 def test_in_production_lines_are_json(capsys: pytest.CaptureFixture[str]):

@@ -18,7 +18,7 @@ from app.bff.oidc.login_attempt import ATTEMPT_SECONDS, LoginAttempt
 from app.bff.oidc.step_up import login_parameters
 from app.bff.sessions.limit import excess_sessions
 from app.bff.sessions.session import Reason, Session, new_session_id, session_ref
-from app.bff.telemetry.logs import short
+from app.bff.telemetry.logs import session_log_id
 from app.bff.web.cross_origin import is_in_frame, is_prefetch
 from app.bff.web.return_paths import local_path
 from app.bff.web.user_agents import describe_user_agent
@@ -183,7 +183,7 @@ class Callback(SilentLoginMixin, AuthHandler):
         except (LoginFailed, StoreUnavailable):
             await self._discard_session(attempt, session)
             raise
-        log.info("session started", extra={"session": short(session.ref)})
+        log.info("session started", extra={"session": session_log_id(session.ref)})
 
     async def _replace_session(self, attempt: LoginAttempt, session: Session) -> None:
         await self.services.sessions.create(session)

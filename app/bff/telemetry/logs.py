@@ -1,4 +1,4 @@
-"""Logs: past tense, constant text, everything variable in fields, never a secret."""
+"""Logging: JSON lines, or text in development. Messages are constant; variables and ids go into fields."""
 
 from __future__ import annotations
 
@@ -14,28 +14,30 @@ from typing import Any
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
-# Libraries that write what they send to the log: URLs, headers, verifiers.
+# These libraries log request URLs, headers and verifiers.
 _QUIET = ("authlib", "httpx2", "httpcore2", "asyncio", "pymongo")
 _to_json = json.JSONEncoder(default=str).encode
-_UNKNOWN = dict.fromkeys(("thread", "threadName", "process", "processName"))
-_UNASKED = vars(logging.makeLogRecord({"levelno": logging.INFO, "levelname": "INFO", **_UNKNOWN}))
-_STANDARD = set(_UNASKED) | {"message", "asctime", "taskName"}
+_THREAD_DEFAULTS = dict.fromkeys(("thread", "threadName", "process", "processName"))
+_RECORD_DEFAULTS = vars(
+    logging.makeLogRecord({"levelno": logging.INFO, "levelname": "INFO", **_THREAD_DEFAULTS})
+)
+_STANDARD = set(_RECORD_DEFAULTS) | {"message", "asctime", "taskName"}
 
 
 def configure_logging(*, debug: bool) -> None:
-    """Log to standard error: words for a person in development, JSON lines otherwise."""
+    """Log to standard error: text lines if `debug`, else JSON lines."""
     handler = logging.StreamHandler() if debug else BatchingStreamHandler()
     handler.setFormatter(TextFormatter() if debug else JsonFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(True)
-    # Not in our lines, and slow to find out: see "Optimization" in Python's logging HOWTO.
+    # Unused fields that are slow to look up: "Optimization" in Python's logging HOWTO.
     logging.logThreads = logging.logMultiprocessing = logging.logProcesses = False
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def fields(record: logging.LogRecord) -> dict[str, Any]:
-    """Return what was passed as `extra`, and the id of the request it happened in."""
+    """Return the record's `extra` fields and the current request id."""
     if isinstance(record, RequestRecord):
         extra = record.fields
     else:
@@ -45,10 +47,10 @@ def fields(record: logging.LogRecord) -> dict[str, Any]:
 
 
 class BatchingStreamHandler(logging.StreamHandler[Any]):
-    """Writes what one turn of the event loop has logged at once: to write costs more than all the rest.
+    """Writes the lines of one event loop iteration in one system call, the largest part of logging's cost.
 
-    Warnings are written immediately, and so is what a thread without a loop logs. Never more than
-    PIPE_BUF bytes at once, so that the lines of several processes do not break each other in a pipe.
+    Warnings, and records of threads without an event loop, are written immediately. A write has at most
+    PIPE_BUF bytes, which POSIX makes atomic: lines of several processes on one pipe stay whole.
     """
 
     def __init__(self) -> None:
@@ -70,7 +72,7 @@ class BatchingStreamHandler(logging.StreamHandler[Any]):
 
     def _flush_soon(self, record: logging.LogRecord) -> None:
         if record.levelno < logging.WARNING:
-            with suppress(RuntimeError):  # there is no loop here
+            with suppress(RuntimeError):  # no running loop
                 asyncio.get_running_loop().call_soon(self.flush)
                 return
         self.flush()
@@ -83,40 +85,37 @@ class BatchingStreamHandler(logging.StreamHandler[Any]):
                 self.stream.write("".join(lines))
                 self.stream.flush()
             except (OSError, ValueError):
-                pass  # nobody reads it any more
+                pass  # the reader has closed the pipe
             finally:
                 self.release()
 
 
 class RequestRecord(logging.LogRecord):
-    """A record for the line that every request writes.
-
-    Nobody asks which line of the code, thread and process it comes from, and logging would find out.
-    """
+    """An access-log record: skips the lookup of caller, thread and process."""
 
     fields: dict[str, Any]
 
     def __init__(self, logger: str, text: str, fields: dict[str, Any]) -> None:
-        vars(self).update(_UNASKED, name=logger, msg=text, created=time.time(), fields=fields)
+        vars(self).update(_RECORD_DEFAULTS, name=logger, msg=text, created=time.time(), fields=fields)
         vars(self).update(fields)
 
 
 class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         standard = {
-            "time": _written_out(int(record.created)),
+            "time": _timestamp(int(record.created)),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
-        line = {**standard, **fields(record), **standard}  # a field cannot pose as one of the line's own
+        line = {**standard, **fields(record), **standard}  # a field cannot override a standard one
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return _to_json(line)
 
 
-@functools.lru_cache(maxsize=1)  # hundreds of lines have the same second
-def _written_out(second: int) -> str:
+@functools.lru_cache(maxsize=1)  # many lines share a second
+def _timestamp(second: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(second))
 
 
@@ -129,6 +128,6 @@ class TextFormatter(logging.Formatter):
         return f"{super().formatMessage(record)} {extra}".rstrip()
 
 
-def short(ref: str) -> str:
-    """Return enough of a session's ref to follow it through a log, and too little to find it with."""
+def session_log_id(ref: str) -> str:
+    """Return a prefix of a session's ref: enough to follow it through a log, too short to look it up."""
     return ref[:8]

@@ -27,7 +27,7 @@ from app.bff.oidc.keys import UnknownKey
 from app.bff.sessions.interfaces import SessionStore
 from app.bff.sessions.session import Reason, Session, Target, TokenSet
 from app.bff.singleflight import SingleFlight
-from app.bff.telemetry.logs import short
+from app.bff.telemetry.logs import session_log_id
 from app.bff.tokens.policy import TokenRequest
 from app.bff.tokens.revocation import Revocation
 
@@ -149,7 +149,7 @@ class Refresher:
             return newer
         if not saved:
             return await self._overtaken(changed, wanted)
-        log.info("session refreshed", extra={"session": short(session.ref)})
+        log.info("session refreshed", extra={"session": session_log_id(session.ref)})
         return newer
 
     async def _is_saved(self, changed: Session) -> bool:
@@ -168,7 +168,7 @@ class Refresher:
                 if self._clock() < changed.expires_at:
                     continue
             except Unauthorized:
-                log.info("session ended before it was saved", extra={"session": short(changed.ref)})
+                log.info("session ended before it was saved", extra={"session": session_log_id(changed.ref)})
             del self._unsaved[changed.ref]
             return
 
@@ -202,7 +202,7 @@ class Refresher:
         current = await self._sessions.get(session.ref)
         if current is not None and (tokens := wanted.fresh(current)):
             return tokens
-        log.warning("refresh refused, session ended", extra={"session": short(session.ref)})
+        log.warning("refresh refused, session ended", extra={"session": session_log_id(session.ref)})
         await self._sessions.delete(session.ref, reason=Reason.PROVIDER)
         raise SessionEnded("the provider has ended this session")
 
@@ -212,4 +212,4 @@ def _no_way() -> ReauthenticationRequired:
 
 
 def _about(session: Session, error: Exception) -> dict[str, str]:
-    return {"session": short(session.ref), "reason": str(error)}
+    return {"session": session_log_id(session.ref), "reason": str(error)}

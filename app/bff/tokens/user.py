@@ -15,7 +15,7 @@ from app.bff.sessions.interfaces import SessionStore
 from app.bff.sessions.outbox import Pending
 from app.bff.sessions.session import LOGIN, Reason, Session, Target, TokenSet
 from app.bff.singleflight import SingleFlight
-from app.bff.telemetry.logs import short
+from app.bff.telemetry.logs import session_log_id
 from app.bff.tokens.policy import TokenRequest
 from app.bff.tokens.refresh import Refresher
 from app.bff.tokens.revocation import Revocation
@@ -112,7 +112,7 @@ class UserTokens:
         kept = await self._revocation.enqueue_on_end(session) if revoke else []
         ended = await self._sessions.delete(ref, reason=reason)
         if ended is not None:
-            log.info("session ended", extra={"session": short(ref), "reason": reason})
+            log.info("session ended", extra={"session": session_log_id(ref), "reason": reason})
             refreshed_since = ended.tokens.refresh_token != session.tokens.refresh_token
             if revoke and refreshed_since:
                 kept += await self._revocation.enqueue_on_end(ended)

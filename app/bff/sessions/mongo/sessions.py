@@ -21,7 +21,7 @@ from app.bff.sessions.mongo.events import tombstone
 from app.bff.sessions.mongo.reencrypt import reseal
 from app.bff.sessions.reencrypt import ReencryptResult
 from app.bff.sessions.session import LOGIN, Reason, Session, Target, TokenSet
-from app.bff.telemetry.logs import short
+from app.bff.telemetry.logs import session_log_id
 
 log = logging.getLogger(__name__)
 
@@ -174,7 +174,8 @@ class MongoSessions:
         except Unsealable as error:
             # Never deleted: with the right key ring on this process it may well open again.
             log.error(
-                "session could not be opened", extra={"session": short(record["_id"]), "reason": str(error)}
+                "session could not be opened",
+                extra={"session": session_log_id(record["_id"]), "reason": str(error)},
             )
             return None
 
