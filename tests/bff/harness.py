@@ -19,7 +19,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application
 
-from app.bff.dev.api import DemoApi, Heard
+from app.bff.dev.api import DemoApi, ReceivedRequest
 from app.bff.dev.provider import Client, Provider
 from app.bff.oidc.client import OidcClient
 from app.bff.server import MAX_BODY_BYTES, make_app
@@ -233,7 +233,7 @@ async def sign_in(app: RunningApp, browser: Browser) -> Session:
     return session
 
 
-def last_request(api: DemoApi) -> Heard:
+def last_request(api: DemoApi) -> ReceivedRequest:
     assert api.last_request
     return api.last_request
 

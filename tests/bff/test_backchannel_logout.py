@@ -153,7 +153,7 @@ async def test_a_session_that_is_somebody_elses_is_not_ended(
 async def test_a_session_without_a_name_at_the_provider_ends_with_its_user(
     app: RunningApp, browser: Browser, provider: Provider
 ):
-    provider.lies["id_token"] = {"sid": None}
+    provider.overrides["id_token"] = {"sid": None}
     await browser.login("alice")
     statuses = []
     for named in ({"sid": "any", "sub": "alice"}, {"sub": "alice"}):
@@ -209,7 +209,7 @@ async def test_a_success_is_an_empty_200_that_nobody_keeps(app: RunningApp, prov
 
 
 async def test_a_refusal_is_an_oauth_error_that_nobody_keeps(app: RunningApp, provider: Provider):
-    provider.lies["logout_token"] = {"aud": "somebody-else"}
+    provider.overrides["logout_token"] = {"aud": "somebody-else"}
     answer = await delivered(app, provider.logout_token(CLIENT_ID, sub="alice"))
 
     assert answer.status_code == 400
@@ -249,7 +249,7 @@ async def test_it_needs_no_cookie_no_csrf_header_and_no_origin_of_ours(app: Runn
 async def test_a_logout_token_ends_nothing_when_it_is(
     app: RunningApp, browser: Browser, session: Session, provider: Provider, lies: dict[str, Any], why: str
 ):
-    provider.lies["logout_token"] = lies
+    provider.overrides["logout_token"] = lies
     answer = await delivered(app, provider.logout_token(CLIENT_ID, sub="alice", sid=session.sid))
 
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
@@ -261,7 +261,7 @@ async def test_a_logout_token_ends_nothing_when_it_is(
 async def test_a_token_of_another_type_ends_nothing(
     app: RunningApp, browser: Browser, session: Session, provider: Provider, type_: str
 ):
-    provider.lies["logout_token_header"] = {"typ": type_}
+    provider.overrides["logout_token_header"] = {"typ": type_}
     answer = await delivered(app, provider.logout_token(CLIENT_ID, sid=session.sid))
 
     assert (answer.status_code, await user_status(browser)) == (400, 200)
@@ -454,10 +454,10 @@ async def test_the_log_tells_of_it_and_never_shows_a_token_a_session_or_a_user(
     app: RunningApp, session: Session, provider: Provider, caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level(logging.DEBUG, "app")
-    provider.lies["logout_token"] = {"nonce": "n-1"}
+    provider.overrides["logout_token"] = {"nonce": "n-1"}
     refused = provider.logout_token(CLIENT_ID, sub="alice", sid=session.sid)
     await delivered(app, refused)
-    provider.lies.clear()
+    provider.overrides.clear()
     good = provider.logout_token(CLIENT_ID, sub="alice", sid=session.sid)
     await delivered(app, good)
 

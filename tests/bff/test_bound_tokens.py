@@ -67,7 +67,7 @@ async def test_the_key_is_never_shown(session: Session):
 async def test_a_token_that_is_not_bound_is_refused_at_login(
     app: RunningApp, browser: Browser, provider: Provider
 ):
-    provider.lies["token"] = {"token_type": "Bearer"}
+    provider.overrides["token"] = {"token_type": "Bearer"}
     response = await browser.get(await browser.choose(await browser.start_login()))
 
     assert response.status_code == 503
@@ -78,12 +78,12 @@ async def test_a_token_that_is_not_bound_is_refused_at_a_refresh_and_the_session
     app: RunningApp, session: Session, provider: Provider, clock: Clock
 ):
     provider.rotates = False
-    provider.lies["token"] = {"token_type": "Bearer"}
+    provider.overrides["token"] = {"token_type": "Bearer"}
     clock.advance(LIFETIME)
     with pytest.raises(TokenUnavailable):
         await app.services.tokens.get(session)
 
-    provider.lies.clear()
+    provider.overrides.clear()
     assert await key_of(app, provider, session)
 
 
@@ -230,7 +230,7 @@ async def test_a_login_cannot_start_when_the_provider_answers(
 async def test_a_setting_that_the_provider_cannot_meet_is_loud(
     provider: Provider, api: DemoApi, clock: Clock, caplog: pytest.LogCaptureFixture
 ):
-    provider.lies["metadata"] = {"pushed_authorization_request_endpoint": None}
+    provider.overrides["metadata"] = {"pushed_authorization_request_endpoint": None}
     async with running_app(provider, api, clock=clock, par=True) as app, new_browser(app) as browser:
         assert (await browser.get("/bff/login")).status_code == 503
 

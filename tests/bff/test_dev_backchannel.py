@@ -140,8 +140,8 @@ async def test_a_client_that_refuses_or_is_not_there_is_in_nobodys_way(
 
 
 async def test_a_test_can_have_a_logout_token_and_lie_in_it(provider: Provider, browser: Browser) -> None:
-    provider.lies["logout_token"] = {"jti": None, "events": {"urn:other": {}}}
-    provider.lies["logout_token_header"] = {"typ": "at+jwt"}
+    provider.overrides["logout_token"] = {"jti": None, "events": {"urn:other": {}}}
+    provider.overrides["logout_token_header"] = {"typ": "at+jwt"}
     token = jwt.decode(provider.logout_token("app", sid="sid-1"), await browser.keys())
 
     assert token.header["typ"] == "at+jwt"

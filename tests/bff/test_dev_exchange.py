@@ -305,7 +305,7 @@ async def test_an_exchanged_token_can_be_exchanged_again(provider: Provider, bro
 
 
 async def test_a_token_answer_can_be_changed(provider: Provider, browser: Browser):
-    provider.lies["token"] = {"token_type": "mac", "issued_token_type": None}
+    provider.overrides["token"] = {"token_type": "mac", "issued_token_type": None}
     tokens = await browser.tokens()
     exchanged = (await exchange(browser, tokens["access_token"])).json()
 
@@ -314,12 +314,12 @@ async def test_a_token_answer_can_be_changed(provider: Provider, browser: Browse
 
 
 async def test_an_id_token_can_be_left_out_of_a_token_answer(provider: Provider, browser: Browser):
-    provider.lies["token"] = {"id_token": None}
+    provider.overrides["token"] = {"id_token": None}
 
     assert "id_token" not in await browser.tokens()
 
 
 async def test_a_token_error_is_no_place_for_lies(provider: Provider, browser: Browser):
-    provider.lies["token"] = {"token_type": "mac"}
+    provider.overrides["token"] = {"token_type": "mac"}
 
     assert "token_type" not in (await browser.refresh("rt-unknown")).json()

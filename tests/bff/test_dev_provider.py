@@ -544,7 +544,7 @@ def part(id_token: str, number: int) -> dict[str, object]:
 async def test_a_claim_of_the_id_token_can_be_changed_or_removed(
     provider: Provider, browser: Browser
 ) -> None:
-    provider.lies["id_token"] = {"iss": "https://evil.example", "nonce": None}
+    provider.overrides["id_token"] = {"iss": "https://evil.example", "nonce": None}
     tokens = await browser.tokens()
 
     claims = jwt.decode(tokens["id_token"], await browser.keys()).claims
@@ -553,21 +553,21 @@ async def test_a_claim_of_the_id_token_can_be_changed_or_removed(
 
 
 async def test_the_id_token_can_have_no_kid(provider: Provider, browser: Browser) -> None:
-    provider.lies["id_token_header"] = {"kid": None}
+    provider.overrides["id_token_header"] = {"kid": None}
     tokens = await browser.tokens()
 
     assert part(tokens["id_token"], 0) == {"alg": "RS256", "typ": "JWT"}
 
 
 async def test_userinfo_can_be_about_somebody_else(provider: Provider, browser: Browser) -> None:
-    provider.lies["userinfo"] = {"sub": "mallory"}
+    provider.overrides["userinfo"] = {"sub": "mallory"}
     tokens = await browser.tokens()
 
     assert (await browser.userinfo(tokens["access_token"])).json()["sub"] == "mallory"
 
 
 async def test_the_metadata_can_be_wrong(provider: Provider, browser: Browser) -> None:
-    provider.lies["metadata"] = {"issuer": "https://evil.example", "revocation_endpoint": None}
+    provider.overrides["metadata"] = {"issuer": "https://evil.example", "revocation_endpoint": None}
     metadata = (await browser.http.get("/.well-known/openid-configuration")).json()
 
     assert metadata["issuer"] == "https://evil.example"
@@ -575,7 +575,7 @@ async def test_the_metadata_can_be_wrong(provider: Provider, browser: Browser) -
 
 
 async def test_the_redirect_back_can_be_wrong(provider: Provider, browser: Browser) -> None:
-    provider.lies["callback"] = {"state": None, "iss": "https://evil.example"}
+    provider.overrides["callback"] = {"state": None, "iss": "https://evil.example"}
     back = await browser.sign_in()
 
     assert back.keys() == {"code", "iss"}

@@ -269,7 +269,7 @@ async def test_a_clock_that_is_not_right(doctor: Doctor, seconds: int, level: st
 
 
 async def test_a_client_authentication_method_that_is_not_announced(doctor: Doctor, provider: Provider):
-    provider.lies["metadata"] = {"token_endpoint_auth_methods_supported": ["private_key_jwt"]}
+    provider.overrides["metadata"] = {"token_endpoint_auth_methods_supported": ["private_key_jwt"]}
     told = await doctor()
 
     assert told.verdict == (1, ["client authentication by client_secret_basic is not announced"])
@@ -277,14 +277,14 @@ async def test_a_client_authentication_method_that_is_not_announced(doctor: Doct
 
 
 async def test_par_where_there_is_none(doctor: Doctor, provider: Provider):
-    provider.lies["metadata"] = {"pushed_authorization_request_endpoint": None}
+    provider.overrides["metadata"] = {"pushed_authorization_request_endpoint": None}
     told = await doctor(par=True)
 
     assert told.verdict == (1, ["PAR is required but not offered: no login can start"])
 
 
 async def test_a_provider_without_keys(doctor: Doctor, provider: Provider):
-    provider.lies["metadata"] = {"jwks_uri": f"{provider.issuer}/.well-known/openid-configuration"}
+    provider.overrides["metadata"] = {"jwks_uri": f"{provider.issuer}/.well-known/openid-configuration"}
     told = await doctor()
 
     [wrong] = told.of("wrong")
@@ -294,7 +294,7 @@ async def test_a_provider_without_keys(doctor: Doctor, provider: Provider):
 
 async def test_a_provider_that_does_the_least_is_something_to_look_at(doctor: Doctor, provider: Provider):
     hidden = ("revocation_endpoint", "end_session_endpoint", "code_challenge_methods_supported")
-    provider.lies["metadata"] = {"scopes_supported": ["openid"], **dict.fromkeys(hidden)}
+    provider.overrides["metadata"] = {"scopes_supported": ["openid"], **dict.fromkeys(hidden)}
     told = await doctor()
 
     assert told.verdict == (0, [])

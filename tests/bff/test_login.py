@@ -106,7 +106,7 @@ async def test_a_prompt_that_the_provider_knows_is_passed_on(prompt: str, browse
 async def test_a_prompt_is_passed_on_where_the_provider_lists_it_and_refused_where_it_does_not(
     provider: Provider, browser: Browser
 ):
-    provider.lies["metadata"] = {"prompt_values_supported": ["none", "create"]}
+    provider.overrides["metadata"] = {"prompt_values_supported": ["none", "create"]}
     refused = await browser.get("/bff/login?prompt=login")
 
     assert query_params(await browser.start_login(prompt="create"))["prompt"] == "create"
@@ -291,7 +291,7 @@ async def test_a_damaged_attempt_is_refused(cut: slice, provider: Provider, brow
     "iss", [pytest.param("https://evil.example", id="wrong"), pytest.param(None, id="missing")]
 )
 async def test_the_code_stays_here_when_the_issuer_is(iss: str | None, provider: Provider, browser: Browser):
-    provider.lies["callback"] = {"iss": iss}
+    provider.overrides["callback"] = {"iss": iss}
     link = await browser.choose(await browser.start_login())
 
     assert_is_refused(await browser.get(link))
@@ -299,14 +299,14 @@ async def test_the_code_stays_here_when_the_issuer_is(iss: str | None, provider:
 
 
 async def test_a_provider_that_announces_no_issuer_may_leave_it_out(provider: Provider, browser: Browser):
-    provider.lies["metadata"] = {"authorization_response_iss_parameter_supported": None}
-    provider.lies["callback"] = {"iss": None}
+    provider.overrides["metadata"] = {"authorization_response_iss_parameter_supported": None}
+    provider.overrides["callback"] = {"iss": None}
 
     await browser.login()
 
 
 async def test_an_error_of_another_issuer_is_not_believed(provider: Provider, browser: Browser):
-    provider.lies["callback"] = {"iss": "https://evil.example", "code": None, "error": "access_denied"}
+    provider.overrides["callback"] = {"iss": "https://evil.example", "code": None, "error": "access_denied"}
     response = await browser.get(await browser.choose(await browser.start_login()))
 
     assert_is_refused(response)
@@ -325,7 +325,7 @@ async def test_a_person_who_declines_reads_so_and_may_try_again(browser: Browser
 
 async def test_the_provider_s_own_words_are_not_repeated(provider: Provider, browser: Browser):
     words = "Call 555-0100 and tell them your password"
-    provider.lies["callback"] = {"code": None, "error": words, "error_description": words}
+    provider.overrides["callback"] = {"code": None, "error": words, "error_description": words}
     response = await browser.get(await browser.choose(await browser.start_login()))
 
     assert_is_refused(response)
@@ -333,7 +333,7 @@ async def test_the_provider_s_own_words_are_not_repeated(provider: Provider, bro
 
 
 async def test_an_answer_without_a_code_is_incomplete(provider: Provider, browser: Browser):
-    provider.lies["callback"] = {"code": None}
+    provider.overrides["callback"] = {"code": None}
 
     assert_is_refused(await browser.get(await browser.choose(await browser.start_login())))
     assert provider.counts["token"] == 0
@@ -388,7 +388,7 @@ async def test_a_repeated_callback_of_somebody_who_is_signed_in_goes_home(browse
 async def test_a_login_is_refused_when_its_id_token_is(
     about: str, lie: dict[str, object], provider: Provider, browser: Browser
 ):
-    provider.lies[about] = lie
+    provider.overrides[about] = lie
 
     assert_is_refused(await browser.get(await browser.choose(await browser.start_login())))
     assert browser.cookie("bff") is None
@@ -426,7 +426,7 @@ async def test_a_login_is_refused_when_its_id_token_is_none_at_all(
 async def test_a_minute_of_difference_between_the_clocks_is_forgiven(
     provider: Provider, browser: Browser, clock: Clock
 ):
-    provider.lies["id_token"] = {"exp": int(clock.now) - 50, "iat": int(clock.now) + 50}
+    provider.overrides["id_token"] = {"exp": int(clock.now) - 50, "iat": int(clock.now) + 50}
 
     await browser.login()
 

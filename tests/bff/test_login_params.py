@@ -114,15 +114,15 @@ async def test_a_login_that_brings_what_was_asked_for_is_one(app: RunningApp, br
 async def test_a_login_fails_whose_id_token_has(
     asked: dict[str, str], lie: dict[str, object], words: str, provider: Provider, browser: Browser
 ):
-    provider.lies["id_token"] = lie
+    provider.overrides["id_token"] = lie
 
     assert_failed(await comes_back(browser, **asked), words)
     assert not provider.is_active(provider.last_request["revoke"]["token"])
 
 
 async def test_userinfo_cannot_say_how_somebody_has_signed_in(provider: Provider, browser: Browser):
-    provider.lies["id_token"] = {"acr": None, "auth_time": None}
-    provider.lies["userinfo"] = {"acr": "mfa", "auth_time": 2**31}
+    provider.overrides["id_token"] = {"acr": None, "auth_time": None}
+    provider.overrides["userinfo"] = {"acr": "mfa", "auth_time": 2**31}
 
     assert_failed(await comes_back(browser, acr_values="mfa"), "another way")
     await browser.login()
@@ -134,7 +134,7 @@ async def test_the_earlier_session_stays_as_it_was_when_the_next_login_fails(
     app: RunningApp, provider: Provider, browser: Browser
 ):
     session = await sign_in(app, browser)
-    provider.lies["id_token"] = {"acr": "pwd"}
+    provider.overrides["id_token"] = {"acr": "pwd"}
     failed = await comes_back(browser, acr_values="mfa")
 
     assert_failed(failed, "another way")
@@ -143,7 +143,7 @@ async def test_the_earlier_session_stays_as_it_was_when_the_next_login_fails(
 
 
 async def test_trying_again_asks_for_the_same(provider: Provider, browser: Browser):
-    provider.lies["id_token"] = {"acr": "pwd"}
+    provider.overrides["id_token"] = {"acr": "pwd"}
     failed = await comes_back(browser, acr_values="mfa", max_age="60")
 
     assert 'href="/bff/login?returnUrl=%2Faccount&amp;acr_values=mfa&amp;max_age=60"' in failed.text
@@ -161,7 +161,7 @@ async def test_max_age_asks_whoever_has_signed_in_longer_ago(browser: Browser, c
 async def test_a_provider_that_does_not_ask_again_is_not_believed(
     provider: Provider, browser: Browser, clock: Clock
 ):
-    provider.lies["id_token"] = {"auth_time": int(clock.now) - 1000}
+    provider.overrides["id_token"] = {"auth_time": int(clock.now) - 1000}
 
     assert_failed(await comes_back(browser, max_age="500"), "once more")
     assert (await comes_back(browser, max_age="1000")).status_code == 200

@@ -175,7 +175,7 @@ async def test_the_sid_of_somebody_else_ends_nothing(app: RunningApp, browser: B
 async def test_a_provider_without_sids_does_not_weaken_the_link(
     app: RunningApp, provider: Provider, browser: Browser
 ):
-    provider.lies["id_token"] = {"sid": None}
+    provider.overrides["id_token"] = {"sid": None}
     await browser.login()
     session = await app.session_of(browser)
 
@@ -273,7 +273,7 @@ async def test_the_return_path_waits_sealed_in_a_cookie_for_ten_minutes(browser:
 async def test_a_provider_without_a_logout_page_stops_nothing(
     provider: Provider, browser: Browser, clock: Clock
 ):
-    provider.lies["metadata"] = {"end_session_endpoint": None}
+    provider.overrides["metadata"] = {"end_session_endpoint": None}
     clock.advance(3601)  # what was published an hour ago is asked for again
     await browser.login()
 
@@ -283,7 +283,7 @@ async def test_a_provider_without_a_logout_page_stops_nothing(
 async def test_a_provider_that_revokes_nothing_stops_nothing(
     provider: Provider, browser: Browser, clock: Clock
 ):
-    provider.lies["metadata"] = {"revocation_endpoint": None}
+    provider.overrides["metadata"] = {"revocation_endpoint": None}
     clock.advance(3601)
     await browser.login()
     before = provider.counts["revoke"]
@@ -333,7 +333,7 @@ async def test_a_provider_that_this_process_has_never_seen_stops_nothing(
 
 
 async def test_an_id_token_that_is_too_long_for_a_url_stays_here(provider: Provider, browser: Browser):
-    provider.lies["id_token"] = {"groups": ["g" * 40] * 40}
+    provider.overrides["id_token"] = {"groups": ["g" * 40] * 40}
     await browser.login()
     url = (await browser.logout()).headers["Location"]
 
@@ -419,7 +419,7 @@ async def test_javascript_without_a_session_is_sent_on(browser: Browser):
 async def test_javascript_is_sent_on_where_the_provider_has_no_logout_page(
     provider: Provider, api: DemoApi, clock: Clock
 ):
-    provider.lies["metadata"] = {"end_session_endpoint": None}
+    provider.overrides["metadata"] = {"end_session_endpoint": None}
     async with running_app(provider, api, clock=clock) as app, new_browser(app) as browser:
         await browser.login("alice")
 

@@ -82,7 +82,7 @@ async def test_metadata_is_kept_for_an_hour_and_then_asked_for_again(
     assert provider.counts["metadata"] == 1
 
     clock.advance(1)
-    provider.lies["metadata"] = {"token_endpoint": f"{provider.issuer}/moved"}
+    provider.overrides["metadata"] = {"token_endpoint": f"{provider.issuer}/moved"}
     assert (await known.metadata()).token_endpoint == f"{provider.issuer}/moved"
 
 
@@ -165,7 +165,7 @@ async def test_instead_of_metadata_the_provider_may_answer(
 
 
 async def test_a_body_of_more_than_a_megabyte_is_refused(known: OpenIdProvider, provider: Provider):
-    provider.lies["metadata"] = {"padding": "x" * MAX_BODY_BYTES}
+    provider.overrides["metadata"] = {"padding": "x" * MAX_BODY_BYTES}
 
     with pytest.raises(ProviderUnavailable, match="BodyTooLarge"):
         await known.metadata()
@@ -184,7 +184,7 @@ async def test_a_body_that_is_small_on_the_wire_only_is_refused_too(
 
 
 async def test_a_body_of_just_under_a_megabyte_is_read(known: OpenIdProvider, provider: Provider):
-    provider.lies["metadata"] = {"padding": "x" * (MAX_BODY_BYTES - 5000)}
+    provider.overrides["metadata"] = {"padding": "x" * (MAX_BODY_BYTES - 5000)}
 
     assert (await known.metadata()).issuer == provider.issuer
 
@@ -204,14 +204,14 @@ async def test_a_provider_that_is_too_slow_is_unavailable(
 
 
 async def test_the_metadata_of_another_issuer_is_refused(known: OpenIdProvider, provider: Provider):
-    provider.lies["metadata"] = {"issuer": "https://other.example"}
+    provider.overrides["metadata"] = {"issuer": "https://other.example"}
 
     with pytest.raises(ProviderUnavailable, match="another issuer"):
         await known.metadata()
 
 
 async def test_an_issuer_that_differs_by_a_slash_is_another_issuer(known: OpenIdProvider, provider: Provider):
-    provider.lies["metadata"] = {"issuer": provider.issuer + "/"}
+    provider.overrides["metadata"] = {"issuer": provider.issuer + "/"}
 
     with pytest.raises(ProviderUnavailable, match="another issuer"):
         await known.metadata()
@@ -221,7 +221,7 @@ async def test_a_metadata_document_cannot_switch_anything_off(
     known: OpenIdProvider, provider: Provider, clock: Clock
 ):
     before = await known.metadata()
-    provider.lies["metadata"] = {
+    provider.overrides["metadata"] = {
         "verify": False,
         "proxy": "http://127.0.0.1:1",
         "proxies": {"all://": "http://127.0.0.1:1"},
@@ -240,7 +240,7 @@ async def test_a_metadata_document_cannot_switch_anything_off(
 async def test_metadata_without_an_endpoint_that_we_need_is_refused(
     known: OpenIdProvider, provider: Provider
 ):
-    provider.lies["metadata"] = {"token_endpoint": None}
+    provider.overrides["metadata"] = {"token_endpoint": None}
 
     with pytest.raises(ProviderUnavailable, match="token_endpoint"):
         await known.metadata()
@@ -248,7 +248,7 @@ async def test_metadata_without_an_endpoint_that_we_need_is_refused(
 
 async def test_an_endpoint_that_we_can_do_without_may_be_missing(known: OpenIdProvider, provider: Provider):
     names = ("userinfo_endpoint", "revocation_endpoint", "end_session_endpoint")
-    provider.lies["metadata"] = dict.fromkeys(names)
+    provider.overrides["metadata"] = dict.fromkeys(names)
 
     metadata = await known.metadata()
 
@@ -258,7 +258,7 @@ async def test_an_endpoint_that_we_can_do_without_may_be_missing(known: OpenIdPr
 async def test_a_provider_that_does_not_announce_pkce_is_used_with_a_warning(
     known: OpenIdProvider, provider: Provider, caplog: pytest.LogCaptureFixture
 ):
-    provider.lies["metadata"] = {"code_challenge_methods_supported": ["plain"]}
+    provider.overrides["metadata"] = {"code_challenge_methods_supported": ["plain"]}
 
     assert (await known.metadata()).announces_pkce is False
     assert any("PKCE" in message for message in caplog.messages)

@@ -97,7 +97,7 @@ async def test_a_provider_that_revokes_nothing_of_this_kind_is_asked_once(
 async def test_a_provider_without_a_revocation_endpoint_is_not_asked(
     provider: Provider, api: DemoApi, clock: Clock
 ):
-    provider.lies["metadata"] = {"revocation_endpoint": None}
+    provider.overrides["metadata"] = {"revocation_endpoint": None}
     async with running_app(provider, api, clock=clock) as app, new_browser(app) as browser:
         session = await sign_in(app, browser)
         assert (await browser.logout()).status_code == 302

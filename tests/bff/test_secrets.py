@@ -216,9 +216,9 @@ async def a_person_who_declines(world: World) -> None:
 
 
 async def id_tokens_that_are_refused(world: World) -> None:
-    world.provider.lies["id_token"] = {"nonce": "of-another-login"}
+    world.provider.overrides["id_token"] = {"nonce": "of-another-login"}
     assert (await world.browser.get(await world.callback())).status_code == 400
-    world.provider.lies["id_token"] = {"aud": "somebody-else"}
+    world.provider.overrides["id_token"] = {"aud": "somebody-else"}
     assert (await world.browser.get(await world.callback())).status_code == 400
     world.provider.signs_with_unpublished_key = True
     assert (await world.browser.get(await world.callback())).status_code == 400
@@ -278,7 +278,7 @@ async def a_refresh_that_is_refused(world: World) -> None:
 
 async def a_refresh_for_somebody_else(world: World) -> None:
     await world.browser.login()
-    world.provider.lies["id_token"] = {"sub": "bob"}
+    world.provider.overrides["id_token"] = {"sub": "bob"}
     world.clock.advance(301)
     assert (await world.browser.get("/account")).status_code == 401
 

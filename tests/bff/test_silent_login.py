@@ -174,7 +174,7 @@ async def test_an_answer_of_the_provider_ends_with_the_message_that_has(
     lie: dict[str, object], error: str, app: RunningApp, provider: Provider, browser: Browser
 ):
     await at_the_provider(browser)
-    provider.lies["callback"] = lie
+    provider.overrides["callback"] = lie
 
     assert message_in(await goes_silently(browser), app) == no(error)
     assert refresh_target((await goes_silently(browser, f"{SILENT}&returnUrl=/x")).text) == "/x"
@@ -234,7 +234,7 @@ async def test_a_request_that_makes_no_sense_ends_with_the_message(
 async def test_a_provider_that_cannot_do_it_silently_ends_with_the_message(
     app: RunningApp, provider: Provider, browser: Browser
 ):
-    provider.lies["metadata"] = {"prompt_values_supported": ["login"]}
+    provider.overrides["metadata"] = {"prompt_values_supported": ["login"]}
 
     assert message_in(await browser.get(SILENT, **IN_A_FRAME), app) == no("bad_request")
 
@@ -342,7 +342,7 @@ async def test_without_a_frame_an_answer_to_nothing_is_a_page_as_ever(browser: B
 async def test_in_a_frame_a_login_that_is_not_silent_fails_with_a_page_that_the_frame_does_not_show(
     provider: Provider, browser: Browser
 ):
-    provider.lies["callback"] = {"code": None}
+    provider.overrides["callback"] = {"code": None}
     link = await browser.choose(await browser.start_login())
     answer = await browser.get(link, **IN_A_FRAME)
 
@@ -390,7 +390,7 @@ async def test_our_pages_may_have_a_frame_that_passes_through_the_provider(
 async def test_also_where_its_login_page_is_on_another_host_than_its_issuer(
     provider: Provider, browser: Browser
 ):
-    provider.lies["metadata"] = {"authorization_endpoint": "https://login.example/authorize"}
+    provider.overrides["metadata"] = {"authorization_endpoint": "https://login.example/authorize"}
     await browser.get("/bff/login")
 
     assert (

@@ -194,7 +194,7 @@ async def test_each_method_has_demands_of_its_own(browser: Browser, clock: Clock
 async def test_a_session_that_does_not_say_how_it_began_is_not_enough(
     lie: dict[str, object], provider: Provider, browser: Browser
 ):
-    provider.lies["id_token"] = {"acr": "mfa", **lie}
+    provider.overrides["id_token"] = {"acr": "mfa", **lie}
     await browser.login()
 
     assert (await browser.fetch("/transfer")).json()["code"] == "insufficient_user_authentication"
@@ -205,7 +205,7 @@ async def test_a_refreshed_id_token_makes_a_session_neither_younger_nor_better(
 ):
     session = await sign_in(app, browser)
     clock.advance(301 + LEEWAY_SECONDS)
-    provider.lies["id_token"] = {"auth_time": int(clock.now), "acr": "mfa"}
+    provider.overrides["id_token"] = {"auth_time": int(clock.now), "acr": "mfa"}
     assert (await browser.fetch("/renewed")).status_code == 200
     refreshed = await app.session_of(browser)
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from app.bff.dev.api import DemoApi
-from app.bff.dev.parties import TOKEN_EXCHANGE
 from app.bff.dev.provider import Failure, Provider
+from app.bff.dev.registrations import TOKEN_EXCHANGE
 from app.bff.errors import NoSession, ReauthenticationRequired, SessionEnded, TokenUnavailable
 from app.bff.sessions.session import LOGIN, Session, Target
 from tests.bff.harness import Browser, Clock, RunningApp, new_browser, query_params, running_app, sign_in
@@ -258,7 +258,7 @@ async def test_an_exchange_that_is_refused_ends_no_session(
 async def test_what_is_no_access_token_is_not_taken_for_one(
     app: RunningApp, session: Session, provider: Provider, kind: str | None
 ):
-    provider.lies["token"] = {"issued_token_type": kind}
+    provider.overrides["token"] = {"issued_token_type": kind}
 
     with pytest.raises(TokenUnavailable):
         await app.services.tokens.get(session, target=EXCHANGED)

@@ -53,7 +53,7 @@ async def test_it_is_a_list_of_types_and_values(browser: Browser):
     ],
 )
 async def test_a_claim_is_told(claim: object, told: list[object], provider: Provider, browser: Browser):
-    provider.lies["id_token"] = {"of_interest": claim}
+    provider.overrides["id_token"] = {"of_interest": claim}
     await browser.login()
 
     assert await values(browser, "of_interest") == told
@@ -62,7 +62,7 @@ async def test_a_claim_is_told(claim: object, told: list[object], provider: Prov
 async def test_claims_of_userinfo_are_told_and_the_id_token_has_the_last_word(
     provider: Provider, browser: Browser
 ):
-    provider.lies["userinfo"] = {"locale": "de", "name": "Somebody"}
+    provider.overrides["userinfo"] = {"locale": "de", "name": "Somebody"}
     await browser.login("alice")
 
     assert await values(browser, "locale") == ["de"]
@@ -87,7 +87,7 @@ async def test_the_link_to_sign_out_is_told(app: RunningApp, browser: Browser):
 
 
 async def test_a_sid_is_a_parameter_whatever_is_in_it(provider: Provider, browser: Browser):
-    provider.lies["id_token"] = {"sid": "a&b=c #d/é"}
+    provider.overrides["id_token"] = {"sid": "a&b=c #d/é"}
     await browser.login()
     [url] = await values(browser, "bff:logout_url")
 
@@ -107,7 +107,7 @@ async def test_the_session_state_of_the_provider_is_told_if_there_is_one(
 ):
     await browser.login()
     without = await values(browser, "bff:session_state")
-    provider.lies["callback"] = {"session_state": "abc.def"}
+    provider.overrides["callback"] = {"session_state": "abc.def"}
     await browser.login()
 
     assert without == []
@@ -191,7 +191,7 @@ async def test_no_token_is_told(app: RunningApp, browser: Browser):
 async def test_a_page_calls_a_person_by(
     claims: dict[str, object], name: str, provider: Provider, browser: Browser
 ):
-    provider.lies |= {"id_token": claims, "userinfo": claims}
+    provider.overrides |= {"id_token": claims, "userinfo": claims}
     await browser.login("alice")
 
     assert f'<span class="name">{name}</span>' in (await browser.get("/")).text

@@ -298,7 +298,7 @@ async def test_a_refreshed_id_token_replaces_the_old_one(
 
 
 def a_lie(**claims: object) -> Callable[[Provider], None]:
-    return lambda provider: provider.lies.update(id_token=claims)
+    return lambda provider: provider.overrides.update(id_token=claims)
 
 
 def a_forged_signature(provider: Provider) -> None:

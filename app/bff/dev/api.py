@@ -1,4 +1,4 @@
-"""An API to call with an access token: it repeats what it heard, and keeps a list of to-dos."""
+"""An API to call with an access token: it echoes the request, and keeps to-do lists."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from tornado.httputil import HTTPServerRequest
 
 from app.bff.dev.grants import TokenRecord
-from app.bff.dev.guard import Guard, with_nonce
+from app.bff.dev.protected_resource import ProtectedResource, with_nonce
 from app.bff.dev.provider import Provider
 from app.bff.dev.server import Answer, Endpoint, LocalServer, json_answer
 from app.bff.dev.sockets import OPEN, EchoSocket
@@ -21,7 +21,7 @@ Work = Callable[..., Answer]
 
 
 @dataclass(frozen=True)
-class Heard:
+class ReceivedRequest:
     """A request as it arrived, Authorization and DPoP included."""
 
     method: str
@@ -68,7 +68,7 @@ def _todo(number: int, title: str) -> dict[str, object]:
 
 
 class DemoApi(LocalServer):
-    """Answers whoever brings a living access token of the provider, everybody else with 401.
+    """Answers whoever brings a live access token of the provider, everybody else with 401.
 
     One that is told its `audience` takes no tokens but those that are meant for it.
     The names of its endpoints, for `holds`, `holds_answer`, `fails` and `counts`: echo, todos,
@@ -81,10 +81,10 @@ class DemoApi(LocalServer):
         self.audience = audience
         self.rejects: set[str] = set()  # access tokens that get 401 although they are alive
         self.dpop_nonce: str | None = None  # what every DPoP proof must carry
-        self.last_request: Heard | None = None
+        self.last_request: ReceivedRequest | None = None
         self.sockets: list[EchoSocket] = []  # all that were ever opened
         self._provider = provider
-        self._guard = Guard(provider, self._takes)
+        self._guard = ProtectedResource(provider, self._takes)
         self._todos = Todos()
 
     @property
@@ -103,7 +103,7 @@ class DemoApi(LocalServer):
 
     def record(self, endpoint: str, request: HTTPServerRequest) -> None:
         super().record(endpoint, request)
-        self.last_request = heard(request)
+        self.last_request = received(request)
 
     def _route(self, path: str, name: str, work: Work, *methods: str) -> tuple[str, type[Endpoint], Any]:
         options = {"server": self, "name": name, "work": self._guarded(work), "methods": methods}
@@ -126,7 +126,7 @@ class DemoApi(LocalServer):
         return token.value not in self.rejects and self.audience in (None, token.resource)
 
     def _echo(self, request: HTTPServerRequest, token: TokenRecord) -> Answer:
-        return json_answer({**heard(request).repeated(), **self._described(token)})
+        return json_answer({**received(request).repeated(), **self._described(token)})
 
     def _described(self, token: TokenRecord) -> dict[str, object]:
         who = {"user": token.sub, "client": token.client_id}
@@ -157,10 +157,10 @@ class DemoApi(LocalServer):
         return Answer(204) if code == "204" else json_answer({}, int(code))
 
 
-def heard(request: HTTPServerRequest) -> Heard:
+def received(request: HTTPServerRequest) -> ReceivedRequest:
     headers = list(request.headers.get_all())
     body = request.body.decode(errors="replace")
-    return Heard(request.method or "", request.path, request.query, headers, body)
+    return ReceivedRequest(request.method or "", request.path, request.query, headers, body)
 
 
 def title_in(body: bytes) -> str | None:

@@ -12,7 +12,7 @@ from urllib.parse import unquote_plus
 
 from authlib.oauth2.rfc6749 import OAuth2Request
 
-from app.bff.dev.parties import Client
+from app.bff.dev.registrations import Client
 
 AUTH_METHODS = ["client_secret_basic", "client_secret_post"]
 

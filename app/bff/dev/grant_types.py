@@ -1,4 +1,4 @@
-"""The grant types of the token endpoint, and what each of them checks."""
+"""The grant types of the token endpoint."""
 # Authlib is untyped:
 # mypy: disable-error-code="import-untyped", allow-subclassing-any
 
@@ -12,17 +12,17 @@ from authlib.oauth2.rfc7636 import CodeChallenge
 from authlib.oidc.core import OpenIDCode
 
 from app.bff.dev.client_auth import AUTH_METHODS
-from app.bff.dev.demands import check_demands
 from app.bff.dev.grants import Code, Grant, TokenRecord, new_secret
-from app.bff.dev.parties import TOKEN_EXCHANGE, Client, User
 from app.bff.dev.realm import Realm
+from app.bff.dev.registrations import TOKEN_EXCHANGE, Client, User
 from app.bff.dev.request import Request, check_target, resources_of, target_of
+from app.bff.dev.step_up import check_authentication_requirements
 
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 
 
 class GrantType(grants.BaseGrant):
-    """What all of them have in common: who asks, for which API, holding which key."""
+    """Common to all grant types: client authentication, target and proven key."""
 
     TOKEN_ENDPOINT_AUTH_METHODS = AUTH_METHODS
     TARGETS: tuple[str, ...] = ("resource",)  # the parameters that name the API; the first one counts
@@ -46,13 +46,13 @@ class GrantType(grants.BaseGrant):
 
     def create_token_response(self) -> tuple[int, dict[str, object], Any]:
         status, token, headers = super().create_token_response()
-        return status, self.realm.tell("token", token), headers
+        return status, self.realm.with_overrides("token", token), headers
 
 
 class AuthorizationCodeGrant(GrantType, grants.AuthorizationCodeGrant):
     def validate_authorization_request(self) -> str:
         redirect_uri: str = super().validate_authorization_request()
-        check_demands(self.request.form, self.realm)
+        check_authentication_requirements(self.request.form, self.realm)
         for resource in resources_of(self.request):
             check_target("resource", resource, self.realm.refuses_targets)
         return redirect_uri
@@ -108,7 +108,7 @@ class ClientCredentialsGrant(GrantType, grants.ClientCredentialsGrant):
 
 
 class TokenExchangeGrant(ClientCredentialsGrant):
-    """A client proves who it is, and gets a token of its own for somebody else's (RFC 8693)."""
+    """Exchanges a subject token for one of the authenticated client (RFC 8693)."""
 
     GRANT_TYPE = TOKEN_EXCHANGE
     TARGETS = ("audience", "resource")
@@ -130,7 +130,7 @@ class TokenExchangeGrant(ClientCredentialsGrant):
             raise InvalidRequestError("There are only access tokens here, and no actors.")
         subject = self.realm.access_token(form.get("subject_token", ""))
         if subject is None:
-            raise InvalidRequestError("The subject_token is not a living access token.")
+            raise InvalidRequestError("The subject_token is not a valid access token.")
         return subject
 
     def generate_token(self, scope: str | None = None, **asked: object) -> dict[str, object]:
@@ -148,7 +148,7 @@ class RequiredPkce(CodeChallenge):
 
 
 class IdTokens(OpenIDCode):
-    """Adds an id token to the answers of the token endpoint, when the scope has `openid`."""
+    """Adds an ID token to the answers of the token endpoint, when the scope has `openid`."""
 
     def __init__(self, realm: Realm) -> None:
         super().__init__()
@@ -164,6 +164,6 @@ class IdTokens(OpenIDCode):
     def encode_id_token(self, token: dict[str, str], request: Request) -> str:
         grant = request.grant
         assert grant is not None
-        # A refreshed id token should have no nonce (OpenID Connect Core §12.2).
+        # A refreshed ID token should have no nonce (OpenID Connect Core §12.2).
         nonce = grant.nonce if request.authorization_code else None
         return self.realm.issue_id_token(grant, token["access_token"], nonce)

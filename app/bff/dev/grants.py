@@ -1,4 +1,4 @@
-"""What a user has allowed a client, and the codes and tokens that came of it."""
+"""Grants, authorization codes and tokens of the development provider."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ CODE_SECONDS = 60
 
 @dataclass(frozen=True)
 class ProviderSession:
-    """A browser that has signed in here. `sid` may be told to clients, the cookie may not."""
+    """The provider's session of one browser. Clients learn `sid`, never the cookie."""
 
     sub: str
     sid: str
     auth_time: int
-    acr: str | None = None  # how they have signed in; None: nobody has asked for a way of it
+    acr: str | None = None  # authentication context class; None: none was requested
 
 
 @dataclass(eq=False)
@@ -24,7 +24,7 @@ class Grant:
     """One login at one client. Its tokens are a family: they end together."""
 
     client_id: str
-    sub: str | None = None  # None: client credentials, nobody is logged in
+    sub: str | None = None  # None: client credentials
     scope: str = ""
     resource: str | None = None  # the API that the access tokens are for
     sid: str = ""
@@ -36,7 +36,7 @@ class Grant:
 
 @dataclass(eq=False)
 class Code:
-    """An authorization code. The methods are what Authlib asks of one."""
+    """An authorization code. The methods implement Authlib's interface."""
 
     value: str = field(repr=False)
     grant: Grant
@@ -56,7 +56,7 @@ class Code:
 
 @dataclass(eq=False)
 class TokenRecord:
-    """What the provider knows about an access or refresh token."""
+    """An access or refresh token."""
 
     value: str = field(repr=False)
     grant: Grant
@@ -84,12 +84,12 @@ class TokenRecord:
 
 
 def new_secret(prefix: str) -> str:
-    """Nobody can guess it, and in a log everybody can see what it is."""
+    """Return a random secret whose prefix names its kind, so that tests find it in logs."""
     return f"{prefix}-{secrets.token_urlsafe(32)}"
 
 
 class Ledger:
-    """Every code and token that was ever handed out, and whether it is still good."""
+    """Every issued code and token, and its validity."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -103,7 +103,7 @@ class Ledger:
         self._codes[value] = Code(value, grant, redirect_uri, code_challenge, expires_at, jkt=jkt)
 
     def clients_of(self, sid: str) -> set[str]:
-        """Whom somebody has signed in to while the provider's session lasted."""
+        """The clients with a login in this provider session."""
         return {code.grant.client_id for code in self._codes.values() if code.grant.sid == sid}
 
     def usable_code(self, value: str) -> Code | None:
@@ -139,7 +139,7 @@ class Ledger:
         return None if record is None or record.refreshes else record
 
     def usable_refresh_token(self, value: str) -> TokenRecord | None:
-        """None when it is no good; using a one-time token twice ends its grant (RFC 9700 §4.14.2)."""
+        """None if it is invalid; using a one-time token twice ends its grant (RFC 9700 §4.14.2)."""
         record = self._tokens.get(value)
         if record is None or not record.refreshes:
             return None
@@ -148,7 +148,7 @@ class Ledger:
         return self.alive(value)
 
     def revoke(self, record: TokenRecord) -> None:
-        """A refresh token takes its whole family along (RFC 7009 §2.1)."""
+        """Revoke a token; a refresh token with its whole grant (RFC 7009 §2.1)."""
         record.revoked = True
         if record.refreshes:
             record.grant.ended = True

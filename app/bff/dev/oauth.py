@@ -1,4 +1,4 @@
-"""Authlib's authorization server, with a Realm for its database."""
+"""Authlib's authorization server with a Realm as its database."""
 # Authlib is untyped:
 # mypy: disable-error-code="import-untyped", allow-subclassing-any
 
@@ -24,8 +24,8 @@ from app.bff.dev.grant_types import (
 )
 from app.bff.dev.grants import Grant, ProviderSession, TokenRecord, new_secret
 from app.bff.dev.par import PushedRequestEndpoint, PushedRequests
-from app.bff.dev.parties import Client
 from app.bff.dev.realm import UNSET, Realm
+from app.bff.dev.registrations import Client
 from app.bff.dev.request import Request
 from app.bff.dev.server import Answer, json_answer, params
 
@@ -49,7 +49,7 @@ class OAuth(AuthorizationServer):
         self.register_endpoint(PushedRequestEndpoint)
 
     def authorize(self, request: Request, session: ProviderSession | None, *, asks: bool) -> Answer | None:
-        """A redirect with a code or an error; None when somebody must be asked first.
+        """A redirect with a code or an error; None if the user must interact first.
 
         The caller has checked the client and its redirect URI, so that errors may go there.
         """
@@ -66,7 +66,7 @@ class OAuth(AuthorizationServer):
         return answer
 
     def proven_key(self, request: Request) -> str | None:
-        """The thumbprint of the key that the client proves to hold; None when it shows none."""
+        """The thumbprint of the key in the DPoP proof; None without a proof."""
         try:
             return self._proofs.key_of(request.http, nonce=self.realm.dpop_nonce)
         except ProofRefused as refused:
@@ -86,16 +86,16 @@ class OAuth(AuthorizationServer):
         return json_answer(body, status, dict(headers))
 
     def send_signal(self, name: str, *args: object, **kwargs: object) -> None:
-        """Nobody listens."""
+        """Authlib's signals have no receivers here."""
 
     def generate_token(
         self, grant_type: str, client: Client, scope: str | None = None, **_: object
     ) -> dict[str, object]:
         seconds = self.realm.access_token_seconds
-        lever = self.realm.expires_in
+        switch = self.realm.expires_in
         token: dict[str, object] = {"token_type": "Bearer", "access_token": new_secret("at")}
         token["scope"] = scope or ""
-        token["expires_in"] = seconds if lever is UNSET else lever
+        token["expires_in"] = seconds if switch is UNSET else switch
         if self._includes_refresh_token(grant_type, scope or ""):
             token["refresh_token"] = new_secret("rt")
         return token

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from html import escape
 from string import Template
 
-from app.bff.dev.parties import User
+from app.bff.dev.registrations import User
 from app.bff.dev.server import Answer
 
 HEADERS = {

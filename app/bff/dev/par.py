@@ -1,4 +1,4 @@
-"""Pushed authorization requests (RFC 9126): what the browser would carry comes by a safer way."""
+"""Pushed authorization requests (RFC 9126)."""
 # Authlib is untyped:
 # mypy: disable-error-code="import-untyped", allow-subclassing-any
 
@@ -13,7 +13,7 @@ from authlib.oauth2.rfc6749.endpoint import Endpoint
 
 from app.bff.dev.client_auth import AUTH_METHODS
 from app.bff.dev.grants import new_secret
-from app.bff.dev.parties import Client
+from app.bff.dev.registrations import Client
 from app.bff.dev.request import Request
 
 PUSHED_SECONDS = 60
@@ -27,7 +27,7 @@ class Pushed:
 
 
 class PushedRequests:
-    """Those that have not been answered yet."""
+    """Pending pushed requests by request_uri."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -39,9 +39,9 @@ class PushedRequests:
         return request_uri
 
     def open(self, query: Mapping[str, str]) -> dict[str, str] | None:
-        """The request that the browser's query stands for, if it comes in time.
+        """Return the pushed request of a request_uri, if first used in time.
 
-        From then on it lasts: a person may look at the login page for as long as they like.
+        Once used it does not expire: the login page may stay open.
         """
         pushed = self._pushed.get(query["request_uri"])
         if pushed is None or pushed.asked["client_id"] != query.get("client_id"):
@@ -61,16 +61,16 @@ class PushedRequestEndpoint(Endpoint):
         try:
             self._check(request, client)
         except OAuth2Error as error:
-            error.redirect_uri = None  # the answer is for the client, no browser is here
+            error.redirect_uri = None  # answered to the client directly, not by redirect
             raise
         request_uri = self.server.pushed.add(request.form)
         return 201, {"request_uri": request_uri, "expires_in": PUSHED_SECONDS}, []
 
     def _check(self, request: Request, client: Client) -> None:
-        """Everything that the authorization endpoint would refuse (RFC 9126 §2.1)."""
+        """Refuse what the authorization endpoint would refuse (RFC 9126 §2.1)."""
         form = request.form
         if form.get("client_id") != client.client_id:
-            raise InvalidRequestError("The client_id is missing, or is somebody else's.")
+            raise InvalidRequestError("The client_id is missing, or another client's.")
         if "request_uri" in form:
             raise InvalidRequestError("A request_uri cannot be pushed.")
         if form.get("redirect_uri") not in client.redirect_uris:

@@ -1,4 +1,4 @@
-"""A small OpenID provider for development and tests: two users, no passwords, many levers."""
+"""A small OpenID provider for development and tests: two users, no passwords, fault-injection switches."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tornado.httputil import HTTPServerRequest
 from app.bff.dev.client_auth import AUTH_METHODS
 from app.bff.dev.dpop import ALGORITHMS
 from app.bff.dev.grants import TokenRecord
-from app.bff.dev.guard import Guard, refuse_token, with_nonce
+from app.bff.dev.login import BrowserLogin
 from app.bff.dev.oauth import OAuth
-from app.bff.dev.parties import GRANT_TYPES, USERS, Client, User
+from app.bff.dev.protected_resource import ProtectedResource, refuse_token, with_nonce
 from app.bff.dev.realm import UNSET, Realm
+from app.bff.dev.registrations import GRANT_TYPES, USERS, Client, User
 from app.bff.dev.server import Answer, Endpoint, Failure, LocalServer, json_answer, params
-from app.bff.dev.signin import SignIn
 
 __all__ = ["UNSET", "USERS", "Client", "Failure", "Provider", "TokenRecord", "User"]
 
@@ -26,9 +26,9 @@ class Provider(Realm, LocalServer):
     """An OpenID provider that keeps everything in memory.
 
     Codes begin with `code-`, access tokens with `at-`, refresh tokens with `rt-`, so that a test
-    can look for them where they must not be. The names of its endpoints, for `holds`,
+    finds leaked ones. The names of its endpoints, for `holds`,
     `holds_answer`, `fails`, `counts` and `last_request`: metadata, jwks, par, authorize, token,
-    userinfo, revoke, introspect, end_session. The other levers are in `Realm`.
+    userinfo, revoke, introspect, end_session. The other switches are in `Realm`.
     """
 
     def __init__(self, clients: Sequence[Client], *, clock: Callable[[], float] = time.time) -> None:
@@ -36,9 +36,9 @@ class Provider(Realm, LocalServer):
         LocalServer.__init__(self)
         self.last_request: dict[str, dict[str, str]] = {}
         self._oauth = OAuth(self)
-        self._signin = SignIn(self, self._oauth)
-        self.backchannel = self._signin.backchannel
-        self._guard = Guard(self)
+        self._login = BrowserLogin(self, self._oauth)
+        self.backchannel = self._login.backchannel
+        self._guard = ProtectedResource(self)
 
     async def start(self, port: int = 0) -> None:
         await super().start(port)
@@ -49,8 +49,8 @@ class Provider(Realm, LocalServer):
         await super().stop()
 
     async def end_sessions(self, sub: str) -> None:
-        """Sign the user out here, in every browser, and tell all clients."""
-        self._signin.end_sessions(sub)
+        """End the user's provider sessions in every browser, with back-channel logout to all clients."""
+        self._login.end_sessions(sub)
         await self.backchannel.settle()
 
     def routes(self) -> list[Route]:
@@ -58,13 +58,13 @@ class Provider(Realm, LocalServer):
         return [
             self._route("/.well-known/openid-configuration", "metadata", self._metadata, get),
             self._route("/jwks", "jwks", self._jwks, get),
-            self._route("/authorize", "authorize", self._signin.authorize, both),
+            self._route("/authorize", "authorize", self._login.authorize, both),
             self._route("/par", "par", self._par, post),
             self._route("/token", "token", self._token, post),
             self._route("/userinfo", "userinfo", self._userinfo, both),
             self._route("/revoke", "revoke", self._revoke, post),
             self._route("/introspect", "introspect", self._introspect, post),
-            self._route("/logout", "end_session", self._signin.end_session, both),
+            self._route("/logout", "end_session", self._login.end_session, both),
         ]
 
     def record(self, endpoint: str, request: HTTPServerRequest) -> None:
@@ -80,7 +80,7 @@ class Provider(Realm, LocalServer):
 
     def _metadata(self, request: HTTPServerRequest) -> Answer:
         """OpenID Connect Discovery 1.0 §3."""
-        truth: dict[str, object] = {
+        metadata: dict[str, object] = {
             "issuer": self.issuer,
             "authorization_endpoint": f"{self.issuer}/authorize",
             "pushed_authorization_request_endpoint": f"{self.issuer}/par",
@@ -109,7 +109,7 @@ class Provider(Realm, LocalServer):
             "backchannel_logout_supported": True,
             "backchannel_logout_session_supported": True,
         }
-        return json_answer(self.tell("metadata", truth))
+        return json_answer(self.with_overrides("metadata", metadata))
 
     def _jwks(self, request: HTTPServerRequest) -> Answer:
         return json_answer(self.jwks())
@@ -128,7 +128,7 @@ class Provider(Realm, LocalServer):
     def _claims_for(self, token: TokenRecord, request: HTTPServerRequest) -> Answer:
         if token.sub is None or "openid" not in token.scope.split():
             return refuse_token(request, "insufficient_scope", 403)
-        return json_answer(self.tell("userinfo", self.users[token.sub].claims(token.scope)))
+        return json_answer(self.with_overrides("userinfo", self.users[token.sub].claims(token.scope)))
 
     def _revoke(self, request: HTTPServerRequest) -> Answer:
         answer: Answer = self._oauth.create_endpoint_response("revocation", request)

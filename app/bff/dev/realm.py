@@ -1,4 +1,4 @@
-"""What the provider knows, and the levers with which a test makes it misbehave."""
+"""State of the development provider, and the switches that make it misbehave."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from app.bff.dev.grants import Grant, Ledger, TokenRecord
 from app.bff.dev.keys import MALFORMED_KEYS, SigningKeys
-from app.bff.dev.parties import USERS, Client, User
+from app.bff.dev.registrations import USERS, Client, User
 
 ID_TOKEN_SECONDS = 300
 LOGOUT_TOKEN_SECONDS = 120
@@ -18,19 +18,19 @@ UNSET = object()
 
 
 class Realm:
-    """Clients, users, keys and grants. Every lever is an attribute that a test sets."""
+    """Clients, users, keys and grants. Every switch is an attribute; tests assign it."""
 
     issuer = ""
     access_token_seconds: int = 300
     expires_in: object = UNSET  # sent as it stands; None leaves the member out
-    rotates: bool = True  # one-time refresh tokens; False: the first one stays good and is not repeated
+    rotates: bool = True  # one-time refresh tokens; False: the first stays valid and is not sent again
     issues_refresh_token: bool = True
     refresh_returns_id_token: bool = True
     signing_alg: str = "RS256"  # "ES256"; "HS256" signs with the client secret; "none" does not sign
     signs_with_unpublished_key: bool = False  # the kid is right, the signature is not
     publishes_malformed_keys: bool = False
-    acrs: tuple[str, ...] = ("pwd", "mfa")  # the ways to sign in; what else is asked for is ignored
-    refuses_other_acrs: bool = False  # or refused: unmet_authentication_requirements
+    acrs: tuple[str, ...] = ("pwd", "mfa")  # supported acr values; others are ignored
+    refuses_other_acrs: bool = False  # True: answered by unmet_authentication_requirements
     requires_par: bool = False  # an authorization request that was not pushed is refused
     dpop_nonce: str | None = None  # what every DPoP proof at the token endpoint must carry
 
@@ -40,16 +40,16 @@ class Realm:
         self.clock = clock
         self.ledger = Ledger(clock)
         self.refuses_targets: set[str] = set()  # each `resource` or `audience` in it is an invalid_target
-        # "id_token", "id_token_header", "logout_token", "logout_token_header", "userinfo", "metadata",
-        # "callback", "token" -> members that replace the true ones; None removes the member.
-        self.lies: dict[str, dict[str, object]] = {}
+        # Of "id_token", "id_token_header", "logout_token", "logout_token_header", "userinfo", "metadata",
+        # "callback", "token", by member; None removes a member.
+        self.overrides: dict[str, dict[str, object]] = {}
         self._keys = SigningKeys()
         self._id_tokens: dict[str, str] = {}  # each one ever issued -> its client_id
 
-    def tell(self, subject: str, truth: Mapping[str, object]) -> dict[str, object]:
-        """The truth, or what `lies` makes of it."""
-        told = {**truth, **self.lies.get(subject, {})}
-        return {name: value for name, value in told.items() if value is not None}
+    def with_overrides(self, subject: str, members: Mapping[str, object]) -> dict[str, object]:
+        """Return the members with those of `overrides` applied."""
+        overridden = {**members, **self.overrides.get(subject, {})}
+        return {name: value for name, value in overridden.items() if value is not None}
 
     def rotate_keys(self) -> None:
         """Sign with a new key under a new kid; the old one disappears from the jwks."""
@@ -60,7 +60,7 @@ class Realm:
         return {"keys": malformed + self._keys.published()}
 
     def is_active(self, token: str) -> bool:
-        """Is this access or refresh token still good?"""
+        """Whether this access or refresh token is valid."""
         return self.ledger.alive(token) is not None
 
     def access_token(self, token: str) -> TokenRecord | None:
@@ -96,15 +96,15 @@ class Realm:
     ) -> str:
         alg = self.signing_alg
         return self._keys.sign(
-            self.tell(f"{kind}_header", {**self._keys.header(alg), **header}),
-            self.tell(kind, claims),
+            self.with_overrides(f"{kind}_header", {**self._keys.header(alg), **header}),
+            self.with_overrides(kind, claims),
             alg=alg,
             secret=self.clients[client_id].client_secret,
             forged=self.signs_with_unpublished_key,
         )
 
     def client_of_id_token(self, id_token: str) -> Client | None:
-        """Whose id token it is, expired or not; None when it was not issued here."""
+        """The client of an ID token, expired or not; None if it was not issued here."""
         return self.clients.get(self._id_tokens.get(id_token, ""))
 
     def _claims(self, grant: Grant, access_token: str, nonce: str | None) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""A request in Authlib's words, and the API that its access token is for."""
+"""Tornado's request adapted to Authlib's, with the target of its access token."""
 # Authlib is untyped:
 # mypy: disable-error-code="import-untyped", allow-subclassing-any
 
@@ -18,7 +18,7 @@ _ABSOLUTE_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^#\s]+")
 
 
 class Request(OAuth2Request):
-    """Tornado's request in Authlib's words; `data` are the parameters that count."""
+    """Tornado's request adapted to Authlib's; `data` are the effective parameters."""
 
     def __init__(self, request: HTTPServerRequest, data: dict[str, str]) -> None:
         # Not the Host header: Authlib wants https or a loopback address, and this always is one.
@@ -36,7 +36,7 @@ class Request(OAuth2Request):
 
     @property
     def grant(self) -> Grant | None:
-        """What the token endpoint answers for; None when the client asks for itself."""
+        """The grant behind a token request; None for client credentials."""
         source: Code | TokenRecord | None = self.authorization_code or self.refresh_token
         return source.grant if source else self.exchanged
 
@@ -46,7 +46,7 @@ class InvalidTargetError(OAuth2Error):
 
 
 def target_of(request: Request, names: Iterable[str], refused: set[str]) -> str | None:
-    """The first of the parameters that is there; InvalidTargetError when one is no good (RFC 8707 §2)."""
+    """Return the first of the parameters that is present; raise InvalidTargetError (RFC 8707 §2)."""
     asked = {name: request.form[name] for name in names if name in request.form}
     for name, target in asked.items():
         if len(request.http.arguments.get(name, [])) > 1:
@@ -63,6 +63,6 @@ def check_target(name: str, target: str, refused: set[str]) -> None:
 
 
 def resources_of(request: Request) -> list[str]:
-    """Those that somebody logs in for: there may be several (RFC 8707 §2.1)."""
+    """Return the resources of an authorization request (RFC 8707 §2.1)."""
     several = [value.decode() for value in request.http.arguments.get("resource", [])]
     return several or [request.form[name] for name in ("resource",) if name in request.form]

@@ -1,4 +1,4 @@
-"""A small server on 127.0.0.1 whose answers a test can count, hold back and replace."""
+"""A small server on 127.0.0.1; tests count its requests, delay and replace its responses."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Failure(Answer):
-    """What an endpoint answers instead of doing its work."""
+    """A response that an endpoint sends instead of its own."""
 
     status: int = 503
 
@@ -52,7 +52,7 @@ def credentials(request: HTTPServerRequest) -> tuple[str, str]:
 
 
 class LocalServer:
-    """Counts every request, then holds it, fails it or answers it, as the levers say."""
+    """Counts every request, then holds it, fails it or answers it, as the switches say."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -125,7 +125,7 @@ class Endpoint(RequestHandler):
                 self.name, self.request, lambda: self.work(self.request, *self.path_args)
             )
         except asyncio.CancelledError:
-            self.detach().close()  # the server stops: whoever waits sees a broken connection
+            self.detach().close()  # the server stops: the connection is closed without a response
         else:
             self._send(answer)
 
@@ -137,4 +137,4 @@ class Endpoint(RequestHandler):
         self.finish(answer.body or None)
 
     def compute_etag(self) -> None:
-        """No 304: a test that asks twice wants two answers."""
+        """No ETag, so that a repeated request is never answered by 304."""

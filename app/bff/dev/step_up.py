@@ -1,4 +1,4 @@
-"""How a client wants somebody to have signed in: how long ago at most, and in which way."""
+"""Authentication requirements of a request: `max_age` and `acr_values`."""
 # Authlib is untyped:
 # mypy: disable-error-code="import-untyped"
 
@@ -13,25 +13,25 @@ from authlib.oauth2.rfc6749 import InvalidRequestError
 from app.bff.dev.grants import ProviderSession
 from app.bff.dev.realm import Realm
 
-Asked = Mapping[str, str]
+Params = Mapping[str, str]
 
 
-def check_demands(asked: Asked, realm: Realm) -> None:
-    """Raise what goes back to the client when `max_age` is no number, or no way to sign in will do."""
+def check_authentication_requirements(asked: Params, realm: Realm) -> None:
+    """Raise an OAuth2Error if `max_age` is no number, or no acr value is supported and that is refused."""
     if not re.fullmatch(r"[0-9]{1,9}", asked.get("max_age", "0")):
         raise InvalidRequestError("The max_age must be a number of seconds.")
     if "acr_values" in asked and realm.refuses_other_acrs and acr_for(asked, realm) is None:
         raise OAuth2Error("None of the acr_values.", error="unmet_authentication_requirements")
 
 
-def acr_for(asked: Asked, realm: Realm) -> str | None:
-    """The first of the ways that were asked for that there is here."""
+def acr_for(asked: Params, realm: Realm) -> str | None:
+    """Return the first requested acr value that is supported."""
     return next((acr for acr in asked.get("acr_values", "").split() if acr in realm.acrs), None)
 
 
-def is_met_by(session: ProviderSession, asked: Asked, realm: Realm) -> bool:
-    """Whether somebody who has signed in so need not be asked again; with a `max_age` of 0, always."""
-    wanted, max_age = acr_for(asked, realm), asked.get("max_age", "")
-    if wanted not in (None, session.acr):
+def session_satisfies(session: ProviderSession, asked: Params, realm: Realm) -> bool:
+    """Whether the session satisfies the request without a new login; with `max_age=0`, never."""
+    acr, max_age = acr_for(asked, realm), asked.get("max_age", "")
+    if acr not in (None, session.acr):
         return False
     return not max_age.isdecimal() or realm.clock() - session.auth_time < int(max_age)

@@ -1,4 +1,4 @@
-"""Who takes part: the clients and the users that the provider knows."""
+"""The clients and users that are registered at the development provider."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class User:
     email: str
 
     def claims(self, scope: str) -> dict[str, object]:
-        """What the scope lets a client know (OpenID Connect Core §5.4)."""
-        asked = scope.split()
+        """The claims that the scope requests (OpenID Connect Core §5.4)."""
+        scopes = scope.split()
         claims: dict[str, object] = {"sub": self.sub}
-        if "profile" in asked:
+        if "profile" in scopes:
             claims["name"] = self.name
-        if "email" in asked:
+        if "email" in scopes:
             claims |= {"email": self.email, "email_verified": True}
         return claims
 
@@ -37,7 +37,7 @@ USERS = {
 
 @dataclass(frozen=True)
 class Client:
-    """A registered client. The methods are what Authlib asks of one (`ClientMixin`)."""
+    """A registered client. The methods implement Authlib's `ClientMixin`."""
 
     client_id: str
     client_secret: str = field(repr=False)

@@ -1,4 +1,4 @@
-"""What stands before every protected resource: only a good access token opens it."""
+"""A protected resource: requests need a valid access token."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from app.bff.dev.realm import Realm
 from app.bff.dev.server import Answer, credentials, json_answer
 
 
-class Guard:
-    """Takes a living token as Bearer, and one that is bound to a key as DPoP with a proof (RFC 9449 §7)."""
+class ProtectedResource:
+    """Accepts a valid token as Bearer, a key-bound one as DPoP with a proof (RFC 9449 §7)."""
 
-    def __init__(self, realm: Realm, takes: Callable[[TokenRecord], bool] = lambda token: True) -> None:
+    def __init__(self, realm: Realm, accepts: Callable[[TokenRecord], bool] = lambda token: True) -> None:
         self._realm = realm
-        self._takes = takes
+        self._accepts = accepts
         self._proofs = Proofs(realm.clock)
 
     def admit(
         self, request: HTTPServerRequest, work: Callable[[TokenRecord], Answer], nonce: str | None = None
     ) -> Answer:
-        """What `work` answers to whoever brings a good token, and 401 for everybody else."""
+        """Return the response of `work` to a valid token, else 401."""
         try:
             token = self._token(request, nonce)
         except ProofRefused as refused:
@@ -37,7 +37,7 @@ class Guard:
             return None
         if token.jkt is not None:
             self._check_key(request, token, nonce)
-        return token if self._takes(token) else None
+        return token if self._accepts(token) else None
 
     def _check_key(self, request: HTTPServerRequest, token: TokenRecord, nonce: str | None) -> None:
         if self._proofs.key_of(request, nonce=nonce, access_token=token.value) != token.jkt:
@@ -45,11 +45,11 @@ class Guard:
 
 
 def refuse_token(request: HTTPServerRequest, error: str, status: int = 401) -> Answer:
-    """The answer of a resource that got no good access token (RFC 6750 §3, RFC 9449 §7.1)."""
+    """The response to a missing or invalid access token (RFC 6750 §3, RFC 9449 §7.1)."""
     scheme = "DPoP" if credentials(request)[0] == "dpop" else "Bearer"
     return json_answer({"error": error}, status, {"WWW-Authenticate": f'{scheme} error="{error}"'})
 
 
 def with_nonce(answer: Answer, nonce: str | None) -> Answer:
-    """Tells the client what its next proof must carry (RFC 9449 §8.2)."""
+    """Add the nonce for the client's next proof (RFC 9449 §8.2)."""
     return answer if nonce is None else answer.plus({"DPoP-Nonce": nonce})

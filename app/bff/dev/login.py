@@ -1,4 +1,4 @@
-"""What the browser sees of the provider: signing in, and signing out."""
+"""The provider's browser endpoints: authorization with its login page, and logout."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from tornado.httputil import HTTPServerRequest
 
 from app.bff.dev import pages
 from app.bff.dev.backchannel import BackChannel
-from app.bff.dev.demands import acr_for, is_met_by
 from app.bff.dev.grants import ProviderSession
 from app.bff.dev.oauth import OAuth
-from app.bff.dev.parties import User
 from app.bff.dev.realm import Realm
+from app.bff.dev.registrations import User
 from app.bff.dev.request import Request
 from app.bff.dev.server import Answer, params
+from app.bff.dev.step_up import acr_for, session_satisfies
 
 COOKIE = "dev_provider_sid"
 _ATTRIBUTES = "Path=/; HttpOnly; SameSite=Lax"
 
 
-class SignIn:
+class BrowserLogin:
     def __init__(self, realm: Realm, oauth: OAuth) -> None:
         self._realm = realm
         self._oauth = oauth
@@ -45,11 +45,11 @@ class SignIn:
         if request.method == "POST":
             return self._decided(request, asked)
         session = self._sessions.get(_cookie(request))
-        good = session and is_met_by(session, asked, self._realm)
+        good = session and session_satisfies(session, asked, self._realm)
         return self._answer(Request(request, asked), session if good else None, asks=True)
 
     def _mistake(self, asked: dict[str, str], *, is_pushed: bool) -> str | None:
-        """Nothing may be sent to a redirect URI that is not the client's (RFC 6749 §4.1.2.1)."""
+        """Return why no redirect may be sent (RFC 6749 §4.1.2.1), or None."""
         client = self._realm.clients.get(asked.get("client_id", ""))
         if client is None:
             return "No client with this client_id is registered here."
@@ -78,7 +78,7 @@ class SignIn:
         return self._back(answer)
 
     def _offered(self, hint: str | None) -> list[User]:
-        """The user that the client expects; everybody, if it expects nobody that there is."""
+        """The user that `login_hint` names, else all users."""
         users = list(self._realm.users.values())
         return [user for user in users if hint in (user.sub, user.email)] or users
 
@@ -88,9 +88,11 @@ class SignIn:
         )
 
     def _back(self, answer: Answer) -> Answer:
-        """Adds `iss` (RFC 9207 §2), and 303 so that a browser does not post the form again."""
+        """Add `iss` (RFC 9207 §2), and 303 so that a browser does not post the form again."""
         url = urlsplit(answer.headers["Location"])
-        query = self._realm.tell("callback", {**dict(parse_qsl(url.query)), "iss": self._realm.issuer})
+        query = self._realm.with_overrides(
+            "callback", {**dict(parse_qsl(url.query)), "iss": self._realm.issuer}
+        )
         return _redirect(url._replace(query=urlencode(query)).geturl())
 
     def end_session(self, request: HTTPServerRequest) -> Answer:
@@ -110,7 +112,7 @@ class SignIn:
         return answer.plus({"Set-Cookie": f"{COOKIE}=; Max-Age=0; {_ATTRIBUTES}"})
 
     def end_sessions(self, sub: str) -> None:
-        """What an administrator does: the user is signed out here, in every browser."""
+        """End the user's provider sessions in every browser, as an administrator does."""
         for cookie in [cookie for cookie, session in self._sessions.items() if session.sub == sub]:
             self.backchannel.announce(self._sessions.pop(cookie))
 
