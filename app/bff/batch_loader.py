@@ -20,32 +20,32 @@ class BatchLoader(Generic[T]):
 
     def __init__(self, look_up: Callable[[Sequence[str]], Awaitable[Mapping[str, T]]]) -> None:
         self._look_up = look_up
-        self._asked: dict[str, list[asyncio.Future[T | None]]] = {}
+        self._pending: dict[str, list[asyncio.Future[T | None]]] = {}
         self._worker: asyncio.Task[None] | None = None
 
     async def get(self, key: str) -> T | None:
         """Return what is there under the key, or None; raises what the look-up raises."""
-        answer: asyncio.Future[T | None] = asyncio.get_running_loop().create_future()
-        self._asked.setdefault(key, []).append(answer)
+        future: asyncio.Future[T | None] = asyncio.get_running_loop().create_future()
+        self._pending.setdefault(key, []).append(future)
         if self._worker is None:
             self._worker = asyncio.create_task(self._work())
-        return await answer
+        return await future
 
     async def _work(self) -> None:
-        while self._asked:
-            asked, self._asked = self._asked, {}
+        while self._pending:
+            batch, self._pending = self._pending, {}
             try:
-                found = await self._look_up(list(asked))
+                found = await self._look_up(list(batch))
             except Exception as error:  # it belongs to those who asked, and none of them is this task
-                for answer in _still_wanted(chain(*asked.values())):
-                    answer.set_exception(error)
-                    answer.exception()  # seen, also when its caller leaves right now
+                for future in _unfinished(chain(*batch.values())):
+                    future.set_exception(error)
+                    future.exception()  # seen, also when its caller leaves right now
             else:
-                for key, answers in asked.items():
-                    for answer in _still_wanted(answers):
-                        answer.set_result(found.get(key))
+                for key, futures in batch.items():
+                    for future in _unfinished(futures):
+                        future.set_result(found.get(key))
         self._worker = None
 
 
-def _still_wanted(answers: Iterable[asyncio.Future[T]]) -> list[asyncio.Future[T]]:
-    return [answer for answer in answers if not answer.done()]
+def _unfinished(futures: Iterable[asyncio.Future[T]]) -> list[asyncio.Future[T]]:
+    return [future for future in futures if not future.done()]

@@ -164,7 +164,7 @@ class StoreUnavailable(AppError):
 
 
 class ProviderUnavailable(AppError):
-    """`wanted_pause_seconds` is set if the provider itself has said when to try again."""
+    """`requested_pause_seconds` is set if the provider itself has said when to try again."""
 
     status, code, title = 503, "provider_unavailable", "The sign-in service is not answering"
 
@@ -172,7 +172,7 @@ class ProviderUnavailable(AppError):
         super().__init__(
             detail, retry_after_seconds=5 if retry_after_seconds is None else retry_after_seconds
         )
-        self.wanted_pause_seconds = retry_after_seconds
+        self.requested_pause_seconds = retry_after_seconds
 
 
 class ClientRejected(ProviderUnavailable):

@@ -47,7 +47,7 @@ class Services:
     sessions: SessionStore
     outbox: Outbox
     replay_cache: ReplayCache
-    endings: SessionEvents
+    session_events: SessionEvents
     provider: Provider
     oidc: OidcClient
     tokens: UserTokens
@@ -84,9 +84,9 @@ async def running_services(
         closing.push_async_callback(services.sessions.close)
         closing.push_async_callback(services.provider.close)
         closing.push_async_callback(services.oidc.close)
-        closing.push_async_callback(services.tokens.settle)
+        closing.push_async_callback(services.tokens.drain)
         closing.push_async_callback(services.clients.close)
-        await closing.enter_async_context(services.endings.running())
+        await closing.enter_async_context(services.session_events.running())
         yield services
 
 
@@ -94,14 +94,14 @@ def _built(settings: BffSettings, clock: Callable[[], float]) -> Services:
     context = tls()
     vault = Vault(settings.key_ring)
     stopping = asyncio.Event()
-    kept = open_stores(settings, vault, clock=clock)
+    stores = open_stores(settings, vault, clock=clock)
     provider = _provider(settings, context, clock)
     oidc = OidcClient(settings, provider, tls=context, clock=clock)
-    revocation = Revocation(oidc, kept.outbox, at_end=settings.revoke_refresh_token_on_logout, clock=clock)
+    revocation = Revocation(oidc, stores.outbox, on_end=settings.revoke_refresh_token_on_logout, clock=clock)
     margin = settings.refresh_before_expiration_seconds
     lease = _lease_seconds(settings)
     users = UserTokens(
-        kept.sessions, oidc, revocation, margin_seconds=margin, lease_seconds=lease, clock=clock
+        stores.sessions, oidc, revocation, margin_seconds=margin, lease_seconds=lease, clock=clock
     )
     own_key = new_key() if settings.dpop else None
     application = ApplicationTokens(oidc, margin_seconds=margin, dpop_key=own_key, clock=clock)
@@ -111,10 +111,10 @@ def _built(settings: BffSettings, clock: Callable[[], float]) -> Services:
         vault=vault,
         cookies=CookiePolicy(https=settings.https, samesite=settings.cookie_samesite),
         lifetime=Lifetime(settings.session_idle_seconds, settings.session_absolute_seconds),
-        sessions=kept.sessions,
-        outbox=kept.outbox,
-        replay_cache=kept.replay_cache,
-        endings=SessionEvents(kept.ended, stopping),
+        sessions=stores.sessions,
+        outbox=stores.outbox,
+        replay_cache=stores.replay_cache,
+        session_events=SessionEvents(stores.ended, stopping),
         provider=provider,
         oidc=oidc,
         tokens=users,

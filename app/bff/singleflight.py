@@ -19,7 +19,7 @@ class SingleFlight(Generic[T]):
     def __init__(self) -> None:
         self._tasks: dict[Hashable, asyncio.Task[T]] = {}
 
-    async def join(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def do(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Return the result of the task for `key`, starting it with `work` if there is none."""
         return await asyncio.shield(self.start(key, work))
 
@@ -29,15 +29,15 @@ class SingleFlight(Generic[T]):
         if task is None:
             task = asyncio.create_task(work())
             self._tasks[key] = task
-            task.add_done_callback(lambda done: self._landed(key, done))
+            task.add_done_callback(lambda task: self._done(key, task))
         return task
 
-    def _landed(self, key: Hashable, task: asyncio.Task[T]) -> None:
+    def _done(self, key: Hashable, task: asyncio.Task[T]) -> None:
         del self._tasks[key]
         if not task.cancelled():
             task.exception()  # seen, also when every caller has left: no "never retrieved" in the log
 
-    async def settle(self) -> None:
+    async def drain(self) -> None:
         """Wait until nothing is under way, for a shutdown that loses nothing."""
         while self._tasks:
             await asyncio.wait(list(self._tasks.values()))

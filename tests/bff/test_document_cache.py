@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from app.bff.errors import ProviderUnavailable
-from app.bff.oidc.cache import KEPT_SECONDS, RETRY_SECONDS, CachedDocument
+from app.bff.oidc.cache import STALE_TTL_SECONDS, TTL_SECONDS, CachedDocument
 from tests.bff.harness import Clock
 
 
@@ -33,109 +33,109 @@ def source() -> Source:
 
 
 @pytest.fixture
-def kept(source: Source, clock: Clock) -> CachedDocument[int]:
+def cached(source: Source, clock: Clock) -> CachedDocument[int]:
     return CachedDocument(source.fetch, clock=clock)
 
 
-def test_nothing_is_fetched_before_somebody_asks(kept: CachedDocument[int], source: Source):
+def test_nothing_is_fetched_before_somebody_asks(cached: CachedDocument[int], source: Source):
     assert source.asked == 0
-    assert kept.age() == float("inf")
+    assert cached.age() == float("inf")
 
 
-async def test_ten_who_ask_at_once_cause_one_fetch(kept: CachedDocument[int], source: Source):
-    assert await asyncio.gather(*(kept.get() for _ in range(10))) == [1] * 10
+async def test_ten_who_ask_at_once_cause_one_fetch(cached: CachedDocument[int], source: Source):
+    assert await asyncio.gather(*(cached.get() for _ in range(10))) == [1] * 10
     assert source.asked == 1
 
 
-async def test_a_copy_serves_for_an_hour(kept: CachedDocument[int], clock: Clock):
-    await kept.get()
-    clock.advance(KEPT_SECONDS - 1)
+async def test_a_copy_serves_for_an_hour(cached: CachedDocument[int], clock: Clock):
+    await cached.get()
+    clock.advance(TTL_SECONDS - 1)
 
-    assert await kept.get() == 1
-
-
-async def test_after_that_it_is_fetched_again(kept: CachedDocument[int], clock: Clock):
-    await kept.get()
-    clock.advance(KEPT_SECONDS)
-
-    assert await kept.get() == 2
+    assert await cached.get() == 1
 
 
-async def test_renewing_fetches_whatever_the_age_of_the_copy(kept: CachedDocument[int]):
-    await kept.get()
+async def test_after_that_it_is_fetched_again(cached: CachedDocument[int], clock: Clock):
+    await cached.get()
+    clock.advance(TTL_SECONDS)
 
-    assert await kept.renew() == 2
-    assert await kept.get() == 2
+    assert await cached.get() == 2
 
 
-async def test_it_tells_how_long_ago_it_asked(kept: CachedDocument[int], clock: Clock):
-    await kept.get()
+async def test_renewing_fetches_whatever_the_age_of_the_copy(cached: CachedDocument[int]):
+    await cached.get()
+
+    assert await cached.refetch() == 2
+    assert await cached.get() == 2
+
+
+async def test_it_tells_how_long_ago_it_asked(cached: CachedDocument[int], clock: Clock):
+    await cached.get()
     clock.advance(7)
 
-    assert kept.age() == 7
+    assert cached.age() == 7
 
 
-async def test_without_a_copy_a_failure_reaches_whoever_asks(kept: CachedDocument[int], source: Source):
+async def test_without_a_copy_a_failure_reaches_whoever_asks(cached: CachedDocument[int], source: Source):
     source.fails_with = ProviderUnavailable("down")
 
     with pytest.raises(ProviderUnavailable, match="down"):
-        await kept.get()
+        await cached.get()
 
 
-async def test_and_the_next_one_who_asks_tries_again_at_once(kept: CachedDocument[int], source: Source):
+async def test_and_the_next_one_who_asks_tries_again_at_once(cached: CachedDocument[int], source: Source):
     source.fails_with = ProviderUnavailable("down")
     with pytest.raises(ProviderUnavailable):
-        await kept.get()
+        await cached.get()
     source.fails_with = None
 
-    assert await kept.get() == 2
+    assert await cached.get() == 2
 
 
 async def test_an_old_copy_serves_while_the_provider_is_away(
-    kept: CachedDocument[int], source: Source, clock: Clock, caplog: pytest.LogCaptureFixture
+    cached: CachedDocument[int], source: Source, clock: Clock, caplog: pytest.LogCaptureFixture
 ):
-    await kept.get()
-    clock.advance(10 * KEPT_SECONDS)
+    await cached.get()
+    clock.advance(10 * TTL_SECONDS)
     source.fails_with = ProviderUnavailable("down")
 
     with caplog.at_level(logging.WARNING):
-        assert await kept.get() == 1
+        assert await cached.get() == 1
     assert "the last good copy serves" in caplog.text
 
 
 async def test_while_it_is_away_it_is_asked_twice_a_minute_and_not_at_every_request(
-    kept: CachedDocument[int], source: Source, clock: Clock
+    cached: CachedDocument[int], source: Source, clock: Clock
 ):
-    await kept.get()
-    clock.advance(KEPT_SECONDS)
+    await cached.get()
+    clock.advance(TTL_SECONDS)
     source.fails_with = ProviderUnavailable("down")
     for _ in range(100):
-        await kept.get()
+        await cached.get()
     asked_meanwhile = source.asked - 1
-    clock.advance(RETRY_SECONDS)
-    await kept.get()
+    clock.advance(STALE_TTL_SECONDS)
+    await cached.get()
 
     assert (asked_meanwhile, source.asked - 1) == (1, 2)
 
 
-async def test_once_it_is_back_so_is_the_hour(kept: CachedDocument[int], source: Source, clock: Clock):
-    await kept.get()
-    clock.advance(KEPT_SECONDS)
+async def test_once_it_is_back_so_is_the_hour(cached: CachedDocument[int], source: Source, clock: Clock):
+    await cached.get()
+    clock.advance(TTL_SECONDS)
     source.fails_with = ProviderUnavailable("down")
-    await kept.get()
+    await cached.get()
     source.fails_with = None
-    clock.advance(RETRY_SECONDS)
-    fresh = await kept.get()
-    clock.advance(KEPT_SECONDS - 1)
+    clock.advance(STALE_TTL_SECONDS)
+    fresh = await cached.get()
+    clock.advance(TTL_SECONDS - 1)
 
-    assert await kept.get() == fresh == 3
+    assert await cached.get() == fresh == 3
 
 
 async def test_a_mistake_of_our_own_is_not_taken_for_a_provider_that_is_away(
-    kept: CachedDocument[int], source: Source
+    cached: CachedDocument[int], source: Source
 ):
-    await kept.get()
+    await cached.get()
     source.fails_with = KeyError("a bug")
 
     with pytest.raises(KeyError):
-        await kept.renew()
+        await cached.refetch()

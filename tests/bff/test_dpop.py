@@ -14,9 +14,9 @@ from multidict import CIMultiDict
 
 from app.bff.oidc.dpop import (
     Nonces,
-    api_wants_nonce,
     authorization,
-    authorization_server_wants_nonce,
+    is_api_nonce_challenge,
+    is_token_endpoint_nonce_challenge,
     new_key,
     proof,
     thumbprint,
@@ -213,7 +213,7 @@ def test_with_a_key_it_comes_with_a_proof_for_this_token_and_this_request(key):
     ],
 )
 def test_a_token_endpoint_wants_a_nonce(status, error, wants):
-    assert authorization_server_wants_nonce(status, error) is wants
+    assert is_token_endpoint_nonce_challenge(status, error) is wants
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_a_token_endpoint_wants_a_nonce(status, error, wants):
     ],
 )
 def test_an_api_wants_a_nonce(status, challenge, wants):
-    assert api_wants_nonce(status, {"WWW-Authenticate": challenge} if challenge else {}) is wants
+    assert is_api_nonce_challenge(status, {"WWW-Authenticate": challenge} if challenge else {}) is wants
 
 
 @pytest.mark.parametrize(
@@ -242,13 +242,13 @@ def test_an_api_wants_a_nonce(status, challenge, wants):
     ["DPoP error=use_dpop_nonce", 'DPoP error = "use_dpop_nonce"', 'DPoP realm="", error="use_dpop_nonce"'],
 )
 def test_a_challenge_may_be_written_in_any_way_of_rfc_9110_section_11_2(challenge):
-    assert api_wants_nonce(401, {"WWW-Authenticate": challenge})
+    assert is_api_nonce_challenge(401, {"WWW-Authenticate": challenge})
 
 
 def test_each_challenge_may_stand_in_a_line_of_its_own():  # RFC 9110 §11.6.1
     lines = [("WWW-Authenticate", "Bearer"), ("WWW-Authenticate", 'DPoP error="use_dpop_nonce"')]
 
-    assert api_wants_nonce(401, CIMultiDict(lines))
+    assert is_api_nonce_challenge(401, CIMultiDict(lines))
 
 
 # RFC 9449 §8.2: the newest nonce, of each server its own.

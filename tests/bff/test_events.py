@@ -68,7 +68,7 @@ class Alone(Attentive):
     def services(self) -> Services:
         services = super().services
         assert isinstance(services.sessions, MemorySessions)
-        return replace(services, endings=SessionEvents(services.sessions, asyncio.Event()))
+        return replace(services, session_events=SessionEvents(services.sessions, asyncio.Event()))
 
 
 ROUTES = [("/attentive", Attentive), ("/loud", Loud), ("/without", WithoutItsStore), ("/alone", Alone)]

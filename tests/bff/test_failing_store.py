@@ -93,7 +93,7 @@ async def test_callers_are_served_from_memory_until_the_store_has_what_was_refre
     async with asyncio.timeout(5):
         token, again = await users.get(session), await users.get(session)
     store.refuses.clear()
-    await users.settle()
+    await users.drain()
 
     assert token == again == await saved(store, session)
     assert refreshes(provider) == 1
@@ -104,7 +104,7 @@ async def test_a_save_whose_answer_was_lost_is_recognised_as_our_own(
 ):
     store.loses["save"] = 1
     token = await users.get(session)
-    await users.settle()
+    await users.drain()
 
     assert token == await saved(store, session)
     assert (refreshes(provider), provider.counts["revoke"]) == (1, 0)
@@ -119,7 +119,7 @@ async def test_a_used_up_refresh_token_is_not_sent_again_however_long_the_store_
     with pytest.raises(StoreUnavailable):
         await users.get(session)
     store.refuses.clear()
-    await users.settle()
+    await users.drain()
 
     assert provider.is_active(await users.get(session))
     assert refreshes(provider) == 2
@@ -133,7 +133,7 @@ async def test_what_was_refreshed_is_saved_also_when_somebody_has_taken_our_leas
     clock.advance(MINUTE)
     assert await store.lease(session.ref, owner="another", until=clock() + MINUTE)
     store.refuses.clear()
-    await users.settle()
+    await users.drain()
 
     assert await saved(store, session) == token
 
@@ -144,7 +144,7 @@ async def test_a_logout_while_the_store_fails_revokes_what_was_refreshed(
     store.refuses["save"] = 1
     token = await users.get(session)
     await store.delete(session.ref, reason=Reason.SIGNED_OUT)
-    await users.settle()
+    await users.drain()
 
     assert not provider.is_active(token)
     with pytest.raises(NoSession):

@@ -13,7 +13,7 @@ from joserfc import jws
 from joserfc.jwk import ECKey, Key, OctKey, OKPKey, RSAKey
 
 from app.bff.errors import UntrustedToken
-from app.bff.oidc.keys import ALGORITHMS, UnknownKey, algorithm_of, parse_jwks, verified
+from app.bff.oidc.keys import ALGORITHMS, UnknownKey, algorithm_of, parse_jwks, verify_signature
 
 RSA = RSAKey.generate_key(2048, {"kid": "rsa"})
 EC = ECKey.generate_key("P-256", {"kid": "ec"})
@@ -59,25 +59,25 @@ def unsigned(header: Any, signature: bytes = b"") -> str:
     ],
 )
 def test_what_a_published_key_signed_is_believed(key: Key, algorithm: str):
-    token = verified(signed(key, algorithm, kid=key.kid, typ="JWT"), PUBLISHED, ALGORITHMS)
+    token = verify_signature(signed(key, algorithm, kid=key.kid, typ="JWT"), PUBLISHED, ALGORITHMS)
 
     assert (token.algorithm, token.type, token.claims) == (algorithm, "JWT", CLAIMS)
 
 
 def test_a_token_without_kid_may_be_signed_by_any_published_key():
-    assert verified(signed(ED, "Ed25519"), PUBLISHED, ALGORITHMS).claims == CLAIMS
+    assert verify_signature(signed(ED, "Ed25519"), PUBLISHED, ALGORITHMS).claims == CLAIMS
 
 
 def test_a_key_without_kid_is_tried_for_every_token():
     keys = parse_jwks({"keys": [without_kid(RSA), without_kid(EC)]})
 
-    assert verified(signed(EC, "ES256", kid="any"), keys, ALGORITHMS).claims == CLAIMS
+    assert verify_signature(signed(EC, "ES256", kid="any"), keys, ALGORITHMS).claims == CLAIMS
 
 
 def test_of_two_keys_with_the_same_kid_either_may_have_signed():
     keys = parse_jwks({"keys": [public(STRANGERS), public(EC)]})
 
-    assert verified(signed(EC, "ES256", kid="ec"), keys, ALGORITHMS).claims == CLAIMS
+    assert verify_signature(signed(EC, "ES256", kid="ec"), keys, ALGORITHMS).claims == CLAIMS
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_of_two_keys_with_the_same_kid_either_may_have_signed():
 )
 def test_the_key_is_unknown_and_may_be_new_when_the_signer_is(token: str):
     with pytest.raises(UnknownKey):
-        verified(token, PUBLISHED, ALGORITHMS)
+        verify_signature(token, PUBLISHED, ALGORITHMS)
 
 
 def test_a_changed_content_does_not_fit_the_signature():
@@ -105,7 +105,7 @@ def test_a_changed_content_does_not_fit_the_signature():
     payload = base64.urlsafe_b64encode(b'{"sub":"mallory"}').rstrip(b"=").decode()
 
     with pytest.raises(UnknownKey):
-        verified(f"{header}.{payload}.{signature}", PUBLISHED, ALGORITHMS)
+        verify_signature(f"{header}.{payload}.{signature}", PUBLISHED, ALGORITHMS)
 
 
 def hs256_with_the_public_key() -> str:
@@ -136,12 +136,12 @@ def test_a_token_is_refused_before_any_key_is_needed_when_its_algorithm_is(token
     with pytest.raises(UntrustedToken):
         algorithm_of(token, ALGORITHMS)
     with pytest.raises(UntrustedToken):
-        verified(token, PUBLISHED, ALGORITHMS)
+        verify_signature(token, PUBLISHED, ALGORITHMS)
 
 
 def test_an_algorithm_that_the_provider_does_not_announce_is_refused_although_the_signature_is_right():
     with pytest.raises(UntrustedToken, match="not allowed"):
-        verified(signed(RSA, "PS256"), PUBLISHED, frozenset({"RS256"}))
+        verify_signature(signed(RSA, "PS256"), PUBLISHED, frozenset({"RS256"}))
 
 
 def test_only_asymmetric_algorithms_are_ever_allowed():
@@ -168,13 +168,13 @@ def test_only_asymmetric_algorithms_are_ever_allowed():
 )
 def test_what_is_no_signed_token_is_refused_with_no_other_error(token: str):
     with pytest.raises(UntrustedToken, match="not a signed token"):
-        verified(token, PUBLISHED, ALGORITHMS)
+        verify_signature(token, PUBLISHED, ALGORITHMS)
 
 
 @pytest.mark.parametrize("payload", [b"[1]", b"null", b"7", b"alice", b"\xff", b""])
 def test_a_signed_content_that_is_no_json_object_is_refused(payload: bytes):
     with pytest.raises(UntrustedToken):
-        verified(signed(EC, "ES256", payload), PUBLISHED, ALGORITHMS)
+        verify_signature(signed(EC, "ES256", payload), PUBLISHED, ALGORITHMS)
 
 
 @pytest.mark.parametrize(
@@ -213,4 +213,4 @@ def test_a_key_does_not_check_signatures_of_another(changed):
     keys = parse_jwks({"keys": [public(RSA, **changed)]})
 
     with pytest.raises(UnknownKey):
-        verified(signed(RSA, "RS256"), keys, ALGORITHMS)
+        verify_signature(signed(RSA, "RS256"), keys, ALGORITHMS)

@@ -30,7 +30,7 @@ def right_answer(attempt: LoginAttempt) -> dict[str, str]:
 
 
 def code(attempt: LoginAttempt, params: dict[str, str], *, announces_iss: bool = True, age: float = 0) -> str:
-    return attempt.code(params, announces_iss=announces_iss, now=NOW + age)
+    return attempt.validate_response(params, announces_iss=announces_iss, now=NOW + age)
 
 
 def test_every_attempt_has_fresh_secrets_of_at_least_256_bits():
@@ -191,6 +191,23 @@ def test_an_attempt_without_wishes_opens_in_a_version_that_knows_of_none(attempt
     sealed = VAULT.open_json(attempt.sealed(VAULT, cookie_name=COOKIE), place=COOKIE)
 
     assert not {"asked", "reports"} & set(sealed)
+
+
+def test_the_names_in_a_sealed_attempt_are_those_of_earlier_releases(attempt: LoginAttempt):
+    attempt = dataclasses.replace(attempt, request_params={"prompt": "none"}, notifies_opener=True)
+    sealed = VAULT.open_json(attempt.sealed(VAULT, cookie_name=COOKIE), place=COOKIE)
+
+    assert (sealed["asked"], sealed["reports"]) == ({"prompt": "none"}, True)
+    assert not {"request_params", "notifies_opener"} & set(sealed)
+
+
+def test_an_attempt_that_an_earlier_release_has_sealed_opens_with_its_parameters(attempt: LoginAttempt):
+    fields = {name: value for name, value in dataclasses.asdict(attempt).items() if value}
+    sealed = VAULT.seal_json({**fields, "asked": {"max_age": "60"}, "reports": True}, place=COOKIE)
+
+    opened = LoginAttempt.opened(sealed, VAULT, cookie_name=COOKIE)
+
+    assert opened == dataclasses.replace(attempt, request_params={"max_age": "60"}, notifies_opener=True)
 
 
 @pytest.mark.parametrize("letter", ["x", "é", "€", "😀"])

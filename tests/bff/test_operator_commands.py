@@ -243,24 +243,28 @@ async def looks(*results: ReencryptResult) -> tuple[ReencryptResult, int]:
     left = list(results)
     count = 0
 
-    async def reseal() -> ReencryptResult:
+    async def reencrypt() -> ReencryptResult:
         nonlocal count
         count += 1
         return left.pop(0) if len(left) > 1 else left[0]
 
-    return await rotate_keys.repeated(reseal), count
+    return await rotate_keys.repeated(reencrypt), count
 
 
 async def test_it_looks_again_until_there_is_nothing_left_to_do():
-    written = (ReencryptResult(done=5, overtaken=2), ReencryptResult(done=1), ReencryptResult(unopened=1))
+    written = (
+        ReencryptResult(done=5, conflicts=2),
+        ReencryptResult(done=1),
+        ReencryptResult(undecryptable=1),
+    )
 
-    assert await looks(*written) == (ReencryptResult(done=6, unopened=1), 3)
+    assert await looks(*written) == (ReencryptResult(done=6, undecryptable=1), 3)
 
 
 async def test_it_gives_up_where_somebody_goes_on_writing_with_an_older_key():
     total, count = await looks(ReencryptResult(done=2))
 
-    assert (total, count) == (ReencryptResult(done=20, overtaken=2), rotate_keys.MAX_PASSES)
+    assert (total, count) == (ReencryptResult(done=20, conflicts=2), rotate_keys.MAX_PASSES)
     assert rotate_keys.remaining(total)
     assert "A process still encrypts with an older key." in rotate_keys.summary(total, ReencryptResult())
     assert "can be removed" not in rotate_keys.summary(total, ReencryptResult())

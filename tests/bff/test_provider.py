@@ -234,7 +234,7 @@ async def test_a_metadata_document_cannot_switch_anything_off(
 
     assert await known.metadata() == before
     assert provider.counts["metadata"] == 2
-    assert (await known.verified(a_signed_token(provider))).claims["sub"] == "alice"
+    assert (await known.verify(a_signed_token(provider))).claims["sub"] == "alice"
 
 
 async def test_metadata_without_an_endpoint_that_we_need_is_refused(
@@ -273,7 +273,7 @@ async def test_what_the_provider_signed_is_believed(
 ):
     provider.signing_alg = algorithm
 
-    token = await known.verified(a_signed_token(provider))
+    token = await known.verify(a_signed_token(provider))
 
     assert (token.algorithm, token.claims["sub"]) == (algorithm, "alice")
 
@@ -283,7 +283,7 @@ async def test_a_hundred_tokens_at_once_cause_one_fetch_of_the_keys(
 ):
     tokens = [a_signed_token(provider) for _ in range(100)]
 
-    await asyncio.gather(*(known.verified(token) for token in tokens))
+    await asyncio.gather(*(known.verify(token) for token in tokens))
 
     assert provider.counts == {"metadata": 1, "jwks": 1}
 
@@ -291,23 +291,23 @@ async def test_a_hundred_tokens_at_once_cause_one_fetch_of_the_keys(
 async def test_a_rotated_key_is_found_by_its_unknown_kid(
     known: OpenIdProvider, provider: Provider, clock: Clock
 ):
-    await known.verified(a_signed_token(provider))
+    await known.verify(a_signed_token(provider))
     provider.rotate_keys()
     clock.advance(COOLDOWN)
 
-    assert (await known.verified(a_signed_token(provider))).claims["sub"] == "alice"
+    assert (await known.verify(a_signed_token(provider))).claims["sub"] == "alice"
     assert provider.counts["jwks"] == 2
 
 
 async def test_keys_are_fetched_no_more_than_once_per_cooldown(
     known: OpenIdProvider, provider: Provider, clock: Clock
 ):
-    await known.verified(a_signed_token(provider))
+    await known.verify(a_signed_token(provider))
     provider.signs_with_unpublished_key = True
     for _ in range(COOLDOWN):
         clock.advance(2)
         with pytest.raises(UntrustedToken):
-            await known.verified(a_signed_token(provider))
+            await known.verify(a_signed_token(provider))
 
     assert provider.counts["jwks"] == 1 + 2  # in the minute that passed
 
@@ -315,24 +315,24 @@ async def test_keys_are_fetched_no_more_than_once_per_cooldown(
 async def test_a_bad_signature_causes_one_fetch_of_the_keys_and_is_refused(
     known: OpenIdProvider, provider: Provider, clock: Clock
 ):
-    await known.verified(a_signed_token(provider))
+    await known.verify(a_signed_token(provider))
     clock.advance(COOLDOWN)
     provider.signs_with_unpublished_key = True
 
     with pytest.raises(UntrustedToken, match="no key"):
-        await known.verified(a_signed_token(provider))
+        await known.verify(a_signed_token(provider))
     assert provider.counts["jwks"] == 2
 
 
 async def test_a_hundred_bad_signatures_at_once_cause_one_fetch_of_the_keys(
     known: OpenIdProvider, provider: Provider, clock: Clock
 ):
-    await known.verified(a_signed_token(provider))
+    await known.verify(a_signed_token(provider))
     clock.advance(COOLDOWN)
     provider.signs_with_unpublished_key = True
     forged = a_signed_token(provider)
 
-    answers = await asyncio.gather(*(known.verified(forged) for _ in range(100)), return_exceptions=True)
+    answers = await asyncio.gather(*(known.verify(forged) for _ in range(100)), return_exceptions=True)
 
     assert all(isinstance(answer, UntrustedToken) for answer in answers)
     assert provider.counts["jwks"] == 2
@@ -341,17 +341,17 @@ async def test_a_hundred_bad_signatures_at_once_cause_one_fetch_of_the_keys(
 async def test_malformed_keys_do_not_hide_the_good_one(known: OpenIdProvider, provider: Provider):
     provider.publishes_malformed_keys = True
 
-    assert (await known.verified(a_signed_token(provider))).claims["sub"] == "alice"
+    assert (await known.verify(a_signed_token(provider))).claims["sub"] == "alice"
 
 
 async def test_a_key_set_with_no_key_that_we_can_use_does_not_replace_the_good_one(
     known: OpenIdProvider, provider: Provider, clock: Clock
 ):
-    await known.verified(a_signed_token(provider))
+    await known.verify(a_signed_token(provider))
     provider.fails["jwks"] = Failure(200, b'{"keys": [{"kty": "oct", "k": "AAAA"}]}')
     clock.advance(HOUR)
 
-    assert (await known.verified(a_signed_token(provider))).claims["sub"] == "alice"
+    assert (await known.verify(a_signed_token(provider))).claims["sub"] == "alice"
     assert provider.counts["jwks"] == 2
 
 
@@ -359,11 +359,11 @@ async def test_the_last_good_keys_serve_while_the_provider_is_down(
     known: OpenIdProvider, provider: Provider, clock: Clock
 ):
     token = a_signed_token(provider)
-    await known.verified(token)
+    await known.verify(token)
     clock.advance(HOUR)
     await provider.stop()
 
-    assert (await known.verified(token)).claims["sub"] == "alice"
+    assert (await known.verify(token)).claims["sub"] == "alice"
 
 
 async def test_without_any_key_a_token_is_neither_believed_nor_refused(
@@ -372,7 +372,7 @@ async def test_without_any_key_a_token_is_neither_believed_nor_refused(
     provider.fails["jwks"] = Failure(503)
 
     with pytest.raises(ProviderUnavailable):
-        await known.verified(a_signed_token(provider))
+        await known.verify(a_signed_token(provider))
 
 
 @pytest.mark.parametrize("algorithm", ["none", "HS256"])
@@ -382,5 +382,5 @@ async def test_a_token_without_a_key_pair_is_refused_before_keys_are_fetched(
     provider.signing_alg = algorithm  # the metadata announces it as well
 
     with pytest.raises(UntrustedToken, match="not allowed"):
-        await known.verified(a_signed_token(provider))
+        await known.verify(a_signed_token(provider))
     assert provider.counts["jwks"] == 0

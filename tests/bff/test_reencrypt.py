@@ -1,4 +1,4 @@
-"""Sealing anew: old keys fall out of use, and nothing that anybody writes meanwhile is lost."""
+"""Sealing reencrypted: old keys fall out of use, and nothing that anybody writes meanwhile is lost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from app.bff.dev.mongod import Mongod
 from app.bff.sessions.memory import MemoryOutbox, MemorySessions
 from app.bff.sessions.mongo.connection import connect, date, disconnect
 from app.bff.sessions.mongo.outbox import MongoOutbox
-from app.bff.sessions.mongo.reencrypt import reseal
+from app.bff.sessions.mongo.reencrypt import reencrypt
 from app.bff.sessions.mongo.sessions import MongoSessions, to_bytes
 from app.bff.sessions.reencrypt import ReencryptResult
 from app.bff.sessions.session import Reason, Session, TokenSet, new_session_id, session_ref
@@ -58,7 +58,7 @@ class Database:
 
 @pytest.fixture(params=["motor", "pymongo"])
 async def database(request: pytest.FixtureRequest, mongod: Mongod, clock: Clock) -> AsyncIterator[Database]:
-    uri = f"{mongod.uri}/test-reseal-{secrets.token_hex(4)}"
+    uri = f"{mongod.uri}/test-reencrypt-{secrets.token_hex(4)}"
     client = connect(uri, driver=request.param)
     with MongoClient(uri) as other:
         yield Database(client, other.get_default_database().get_collection("sessions"), clock)
@@ -83,17 +83,17 @@ def a_session(clock: Clock, **changed: Any) -> Session:
 
 
 async def test_in_memory_nothing_is_sealed(clock: Clock):
-    assert await MemorySessions(clock=clock).reseal() == ReencryptResult()
-    assert await MemoryOutbox(clock=clock).reseal() == ReencryptResult()
+    assert await MemorySessions(clock=clock).reencrypt() == ReencryptResult()
+    assert await MemoryOutbox(clock=clock).reencrypt() == ReencryptResult()
 
 
 # The old key can go
 
 
-async def test_a_session_that_is_sealed_anew_opens_and_is_found_without_the_old_key(database: Database):
+async def test_a_session_that_is_reencrypted_opens_and_is_found_without_the_old_key(database: Database):
     session = await database.with_session(OLD)
 
-    assert await database.sessions(NEW, OLD).reseal() == ReencryptResult(done=1)
+    assert await database.sessions(NEW, OLD).reencrypt() == ReencryptResult(done=1)
 
     with_the_new_one = database.sessions(NEW)
     assert await with_the_new_one.get(session.ref) == session
@@ -106,7 +106,7 @@ async def test_a_token_that_waits_for_its_revocation_opens_without_the_old_key(
 ):
     await database.outbox(OLD).put(ISSUER, "rt-1", due_at=clock(), expires_at=clock() + 60)
 
-    assert await database.outbox(NEW, OLD).reseal() == ReencryptResult(done=1)
+    assert await database.outbox(NEW, OLD).reencrypt() == ReencryptResult(done=1)
     claimed = await database.outbox(NEW).claim(until=clock() + 30)
     assert claimed
     assert (claimed.issuer, claimed.refresh_token, claimed.tries) == (ISSUER, "rt-1", 1)
@@ -116,7 +116,7 @@ async def test_what_the_first_key_has_sealed_is_left_as_it_is(database: Database
     session = await database.with_session(NEW)
     sealed = database.sealed(session)
 
-    assert await database.sessions(NEW, OLD).reseal() == ReencryptResult()
+    assert await database.sessions(NEW, OLD).reencrypt() == ReencryptResult()
     assert database.sealed(session) == sealed
 
 
@@ -124,7 +124,7 @@ async def test_there_may_be_more_than_are_read_at_once(database: Database):
     sessions = [await database.with_session(OLD) for _ in range(450)]
     lost = await database.with_session(LOST)
 
-    assert await database.sessions(NEW, OLD).reseal() == ReencryptResult(done=450, unopened=1)
+    assert await database.sessions(NEW, OLD).reencrypt() == ReencryptResult(done=450, undecryptable=1)
     opened = {session.ref async for session in database.sessions(NEW).every()}
     assert opened == {session.ref for session in sessions}
     assert lost.ref not in opened
@@ -137,7 +137,7 @@ async def test_what_a_newer_version_of_us_has_written_stays(database: Database):
     sealed = Vault([OLD]).seal(json.dumps(content).encode(), place=f"session {session.ref}")
     database.records.update_one({"_id": session.ref}, {"$set": {"sealed": sealed}})
 
-    await database.sessions(NEW, OLD).reseal()
+    await database.sessions(NEW, OLD).reencrypt()
 
     opened = json.loads(Vault([NEW]).open(database.sealed(session), place=f"session {session.ref}"))
     assert opened == content
@@ -152,7 +152,7 @@ async def test_what_no_key_opens_is_counted_and_left_alone(database: Database, s
     database.records.update_one({"_id": broken.ref}, {"$set": {"sealed": sealed}})
     before = list(database.records.find())
 
-    assert await database.sessions(NEW, OLD).reseal() == ReencryptResult(unopened=2)
+    assert await database.sessions(NEW, OLD).reencrypt() == ReencryptResult(undecryptable=2)
     assert list(database.records.find()) == before
     assert await database.sessions(LOST).get(lost.ref) == lost
 
@@ -163,7 +163,7 @@ async def test_what_has_expired_or_is_no_session_at_all_is_left_alone(database: 
     session = a_session(clock)
     database.records.insert_one({"_id": session.ref, "expires_at": date(session.expires_at)})
 
-    assert await database.sessions(NEW, OLD).reseal() == ReencryptResult()
+    assert await database.sessions(NEW, OLD).reencrypt() == ReencryptResult()
 
 
 # Others go on working
@@ -175,7 +175,7 @@ async def test_a_refresh_that_has_read_the_session_before_still_saves_its_tokens
     leased = await process.lease(session.ref, owner="refresh", until=session.expires_at)
     assert leased
 
-    assert await process.reseal() == ReencryptResult(done=1)
+    assert await process.reencrypt() == ReencryptResult(done=1)
 
     saved = await process.save(
         replace(leased, tokens=replace(leased.tokens, access_token="at-2")), lease="refresh"
@@ -185,15 +185,17 @@ async def test_a_refresh_that_has_read_the_session_before_still_saves_its_tokens
     assert await database.sessions(NEW).get(session.ref) == saved
 
 
-async def resealed_while(database: Database, clock: Clock, happens: Callable[[], object]) -> ReencryptResult:
+async def reencrypted_while(
+    database: Database, clock: Clock, happens: Callable[[], object]
+) -> ReencryptResult:
     """Something happens after a record was read, and before it is written."""
     sessions = database.sessions(NEW, OLD)
 
-    def anew(record: dict[str, Any]) -> dict[str, Any]:
+    def reencrypted(record: dict[str, Any]) -> dict[str, Any]:
         happens()
-        return sessions._sealed_anew(record)
+        return sessions._reencrypted(record)
 
-    return await reseal(sessions._sessions, Vault([NEW, OLD]), anew, now=clock())
+    return await reencrypt(sessions._sessions, Vault([NEW, OLD]), reencrypted, now=clock())
 
 
 async def test_tokens_that_were_saved_in_between_are_not_overwritten(database: Database, clock: Clock):
@@ -204,7 +206,7 @@ async def test_tokens_that_were_saved_in_between_are_not_overwritten(database: D
     def refreshed() -> None:
         database.records.update_one({"_id": session.ref}, {"$set": {**sealed, "version": 2}})
 
-    assert await resealed_while(database, clock, refreshed) == ReencryptResult(overtaken=1)
+    assert await reencrypted_while(database, clock, refreshed) == ReencryptResult(conflicts=1)
     assert await database.sessions(NEW).get(session.ref) == newer
 
 
@@ -214,7 +216,7 @@ async def test_a_session_that_was_ended_in_between_does_not_come_back(database: 
     def ended() -> None:
         database.records.delete_one({"_id": session.ref})
 
-    assert await resealed_while(database, clock, ended) == ReencryptResult(overtaken=1)
+    assert await reencrypted_while(database, clock, ended) == ReencryptResult(conflicts=1)
     assert await database.sessions(NEW, OLD).delete(session.ref, reason=Reason.SIGNED_OUT) is None
 
 
@@ -225,7 +227,7 @@ async def test_an_end_that_was_moved_in_between_stays_moved(database: Database, 
     def touched() -> None:
         database.records.update_one({"_id": session.ref}, {"$set": {"expires_at": date(later)}})
 
-    assert await resealed_while(database, clock, touched) == ReencryptResult(done=1)
+    assert await reencrypted_while(database, clock, touched) == ReencryptResult(done=1)
     found = await database.sessions(NEW).get(session.ref)
     assert found
     assert found.expires_at == later

@@ -464,7 +464,7 @@ async def test_when_all_callers_hang_up_the_rotated_token_is_not_lost(
     await wait_until(lambda: provider.counts["token:refresh_token"] == 1)
     call.cancel()
     hold.set()
-    await browser.app.services.tokens.settle()
+    await browser.app.services.tokens.drain()
 
     assert await access_token_of(browser) != old
     assert (await browser.fetch("/api/echo")).status_code == 200

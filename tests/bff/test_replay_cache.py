@@ -75,7 +75,7 @@ async def test_memory_forgets_what_is_over_as_soon_as_it_is_used(clock: Clock):
         await seen.add(str(number), until=clock() + 60)
         clock.advance(60)
 
-    assert len(vars(seen)["_seen"]) == 1
+    assert len(vars(seen)["_used"]) == 1
 
 
 @pytest.mark.parametrize("driver", DRIVERS)

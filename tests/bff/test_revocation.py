@@ -69,7 +69,7 @@ async def test_nobody_waits_for_a_provider_that_takes_its_time_to_revoke(
     assert await app.services.sessions.get(session.ref) is None
 
     provider.holds["revoke"].set()
-    await app.services.tokens.settle()
+    await app.services.tokens.drain()
     assert dead(provider, session)
 
 
@@ -225,7 +225,7 @@ async def test_one_token_that_the_provider_never_takes_does_not_keep_others_wait
 async def test_what_another_process_has_not_finished_is_finished_by_this_one(
     app: RunningApp, session: Session, provider: Provider, revocation: Revocation, clock: Clock
 ):
-    await revocation.keep(session)  # and then it died
+    await revocation.enqueue(session)  # and then it died
     await revocation.drain_due()
     assert not dead(provider, session)  # it might be alive
 

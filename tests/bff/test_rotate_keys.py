@@ -105,7 +105,7 @@ async def test_sealing_back_and_forth_while_two_processes_refresh_loses_no_sessi
             calls = asyncio.create_task(company.everybody_calls(one, another))
             while not calls.done():
                 for app in (one, another):
-                    await app.services.sessions.reseal()
+                    await app.services.sessions.reencrypt()
             assert await calls == {200: 2 * PEOPLE}
 
         assert refreshes(company.provider) == 3 * PEOPLE

@@ -15,7 +15,7 @@ import pytest
 from app.bff.crypto import Vault
 from app.bff.dev.mongod import Mongod, find_mongod
 from app.bff.errors import StoreUnavailable
-from app.bff.sessions.events import REASON_KEPT_SECONDS, EndSignal, SessionEndSource, SessionEvents
+from app.bff.sessions.events import TOMBSTONE_SECONDS, EndSignal, SessionEndSource, SessionEvents
 from app.bff.sessions.interfaces import SessionStore
 from app.bff.sessions.memory import MemorySessions
 from app.bff.sessions.mongo.connection import connect
@@ -215,7 +215,7 @@ async def test_in_mongodb_it_is_a_reason_that_is_forgotten(mongod: Mongod, clock
 
     records = client.get_default_database()["sessions"]
     left = await records.find_one({"_id": session.ref})
-    assert left.pop("forget_at").timestamp() == clock() + REASON_KEPT_SECONDS
+    assert left.pop("forget_at").timestamp() == clock() + TOMBSTONE_SECONDS
     assert left == {"_id": session.ref, "ended": "signed_out"}
     assert (await records.index_information())["forget_at_1"]["expireAfterSeconds"] == 0
     await store.sessions.close()
@@ -239,18 +239,18 @@ async def test_a_reason_that_only_a_newer_version_knows_is_taken_for_the_usual_o
 async def test_a_store_tells_what_ends_from_now_on(telling: Store, clock: Clock):
     before, after = await a_kept_session(telling, clock), await a_kept_session(telling, clock)
     await telling.sessions.delete(before.ref, reason=Reason.SIGNED_OUT)
-    async with aclosing(telling.ended.watch()) as endings:
-        assert await anext(endings) == {}
+    async with aclosing(telling.ended.watch()) as batches:
+        assert await anext(batches) == {}
         await telling.sessions.touch(after.ref, renewed_at=clock(), expires_at=clock() + MINUTE)
         await telling.sessions.save(after)
         await telling.sessions.delete(after.ref, reason=Reason.TOO_MANY)
 
-        assert await anext(endings) == {after.ref: Reason.TOO_MANY}
+        assert await anext(batches) == {after.ref: Reason.TOO_MANY}
 
 
 async def test_a_store_says_every_second_that_nothing_has_ended(telling: Store):
-    async with aclosing(telling.ended.watch()) as endings, asyncio.timeout(5):
-        assert [await anext(endings) for _ in range(2)] == [{}, {}]
+    async with aclosing(telling.ended.watch()) as batches, asyncio.timeout(5):
+        assert [await anext(batches) for _ in range(2)] == [{}, {}]
 
 
 @pytest.mark.parametrize("name", REPLICATED)
@@ -259,11 +259,11 @@ async def test_a_record_that_somebody_has_removed_is_told_too(
 ):
     async with opened(name, request, clock) as store:
         session = await a_kept_session(store, clock)
-        async with aclosing(store.ended.watch()) as endings:
-            await anext(endings)
+        async with aclosing(store.ended.watch()) as batches:
+            await anext(batches)
             await remove(request.getfixturevalue("replica_set"), session)
 
-            assert await anext(endings) == {session.ref: Reason.EXPIRED}
+            assert await anext(batches) == {session.ref: Reason.EXPIRED}
 
 
 @pytest.mark.parametrize("name", STANDALONE)
@@ -316,33 +316,33 @@ def stopping() -> asyncio.Event:
 
 
 @pytest.fixture
-async def endings(ended: Ended, stopping: asyncio.Event) -> AsyncIterator[SessionEvents]:
+async def events(ended: Ended, stopping: asyncio.Event) -> AsyncIterator[SessionEvents]:
     """In no hurry to look at anything twice, if the store tells."""
-    endings = SessionEvents(ended, stopping, look_every_seconds=0.001, look_anew_seconds=HOUR)
-    async with endings.running():
-        yield endings
+    events = SessionEvents(ended, stopping, poll_seconds=0.001, safety_poll_seconds=HOUR)
+    async with events.running():
+        yield events
 
 
-async def test_whoever_listens_hears_the_reason(endings: SessionEvents, ended: Ended):
-    with endings.listening("mine") as news, endings.listening("other") as others:
+async def test_whoever_listens_hears_the_reason(events: SessionEvents, ended: Ended):
+    with events.watch("mine") as news, events.watch("other") as others:
         ended.over["mine"] = Reason.PROVIDER
 
         assert await soon(news) == Reason.PROVIDER
         assert not others.done()
 
 
-async def test_all_who_listen_are_asked_for_with_one_question(endings: SessionEvents, ended: Ended):
-    with endings.listening("a"), endings.listening("b"), endings.listening("b"), endings.listening(None):
+async def test_all_who_listen_are_asked_for_with_one_question(events: SessionEvents, ended: Ended):
+    with events.watch("a"), events.watch("b"), events.watch("b"), events.watch(None):
         await wait_until(lambda: len(ended.asked) > 2)
 
     assert ended.asked[-1] == ["a", "b"]
 
 
 async def test_an_answer_that_nobody_has_thought_of_is_logged_and_stops_nothing(
-    endings: SessionEvents, ended: Ended, caplog: pytest.LogCaptureFixture
+    events: SessionEvents, ended: Ended, caplog: pytest.LogCaptureFixture
 ):
     ended.trouble = ValueError("a record of another kind")
-    with endings.listening("mine") as news:
+    with events.watch("mine") as news:
         await wait_until(lambda: len(ended.asked) > 2)
         ended.trouble = None
         ended.over["mine"] = Reason.SIGNED_OUT
@@ -351,9 +351,9 @@ async def test_an_answer_that_nobody_has_thought_of_is_logged_and_stops_nothing(
     assert {record.message for record in caplog.records} == {"ended sessions cannot be looked up"}
 
 
-async def test_trouble_with_the_store_ends_nothing(endings: SessionEvents, ended: Ended):
+async def test_trouble_with_the_store_ends_nothing(events: SessionEvents, ended: Ended):
     ended.answers = False
-    with endings.listening("mine") as news:
+    with events.watch("mine") as news:
         await wait_until(lambda: len(ended.asked) > 5)
         assert not news.done()
         ended.over["mine"] = Reason.SIGNED_OUT
@@ -366,10 +366,10 @@ async def test_trouble_with_the_store_ends_nothing(endings: SessionEvents, ended
 
 
 @pytest.fixture
-async def told(endings: SessionEvents, ended: Ended) -> AsyncIterator[EndSignal]:
+async def told(events: SessionEvents, ended: Ended) -> AsyncIterator[EndSignal]:
     """Somebody who listens, whose session will not be looked at again for an hour."""
     ended.tells = True
-    with endings.listening("told") as told:
+    with events.watch("told") as told:
         await wait_until(lambda: ended.is_followed)
         looks = len(ended.asked)
         await wait_until(lambda: len(ended.asked) > looks)
@@ -377,9 +377,9 @@ async def told(endings: SessionEvents, ended: Ended) -> AsyncIterator[EndSignal]
 
 
 async def test_only_those_who_have_just_come_are_asked_for(
-    told: EndSignal, endings: SessionEvents, ended: Ended
+    told: EndSignal, events: SessionEvents, ended: Ended
 ):
-    with endings.listening("later"):
+    with events.watch("later"):
         await wait_until(lambda: ["later"] in ended.asked)
 
 
@@ -389,18 +389,18 @@ async def test_what_the_store_tells_is_heard(told: EndSignal, ended: Ended):
     assert await soon(told) == Reason.OPERATOR
 
 
-async def test_an_end_before_anybody_listened_is_heard(told: EndSignal, endings: SessionEvents, ended: Ended):
+async def test_an_end_before_anybody_listened_is_heard(told: EndSignal, events: SessionEvents, ended: Ended):
     ended.over["mine"] = Reason.SIGNED_OUT
-    with endings.listening("mine") as news:
+    with events.watch("mine") as news:
         assert await soon(news) == Reason.SIGNED_OUT
 
 
 async def test_it_is_heard_as_well_when_the_store_has_not_answered_at_first(
-    told: EndSignal, endings: SessionEvents, ended: Ended
+    told: EndSignal, events: SessionEvents, ended: Ended
 ):
     ended.answers = False
     ended.over["mine"] = Reason.SIGNED_OUT
-    with endings.listening("mine") as news:
+    with events.watch("mine") as news:
         await wait_until(lambda: ["mine"] in ended.asked)
         ended.answers = True
 
@@ -416,14 +416,14 @@ async def test_what_ends_when_the_store_does_not_tell_any_more_is_found(told: En
     assert await soon(told) == Reason.SIGNED_OUT
 
 
-async def test_while_nobody_listens_nothing_is_asked(endings: SessionEvents, ended: Ended):
+async def test_while_nobody_listens_nothing_is_asked(events: SessionEvents, ended: Ended):
     ended.tells = True
-    with endings.listening("a"):
+    with events.watch("a"):
         await wait_until(lambda: ended.is_followed)
     ended.told.put_nowait({})
     await wait_until(lambda: not ended.is_followed)
     ended.asked.clear()
-    with endings.listening(None):
+    with events.watch(None):
         for _ in range(1000):
             await asyncio.sleep(0)
 
@@ -431,24 +431,24 @@ async def test_while_nobody_listens_nothing_is_asked(endings: SessionEvents, end
 
 
 async def test_when_the_process_stops_all_who_listen_hear_that_and_no_reason(
-    endings: SessionEvents, stopping: asyncio.Event
+    events: SessionEvents, stopping: asyncio.Event
 ):
-    with endings.listening("a") as news, endings.listening(None) as for_nobody:
+    with events.watch("a") as news, events.watch(None) as for_nobody:
         stopping.set()
 
         assert await soon(news) is None
         assert await soon(for_nobody) is None
 
 
-async def test_who_begins_to_listen_then_hears_it_at_once(endings: SessionEvents, stopping: asyncio.Event):
+async def test_who_begins_to_listen_then_hears_it_at_once(events: SessionEvents, stopping: asyncio.Event):
     stopping.set()
-    with endings.listening("a") as news:
+    with events.watch("a") as news:
         assert news.result() is None
 
 
-async def test_a_session_that_is_over_is_told_once(endings: SessionEvents, ended: Ended):
+async def test_a_session_that_is_over_is_told_once(events: SessionEvents, ended: Ended):
     ended.over["mine"] = Reason.SIGNED_OUT
-    with endings.listening("mine") as news:
+    with events.watch("mine") as news:
         assert await soon(news) == Reason.SIGNED_OUT
         await wait_until(lambda: len(ended.asked) > 2)  # and nobody is told again
 
@@ -467,8 +467,8 @@ class Followed:
         return await self.ended.reasons(refs)
 
     async def watch(self) -> AsyncGenerator[Mapping[str, Reason]]:
-        async with aclosing(self.ended.watch()) as endings:
-            async for batch in endings:
+        async with aclosing(self.ended.watch()) as batches:
+            async for batch in batches:
                 self.told += 1
                 yield batch
 
@@ -477,9 +477,9 @@ class Followed:
 async def test_what_another_process_ends_is_heard(name: str, request: pytest.FixtureRequest, clock: Clock):
     async with opened(name, request, clock) as ours, opened(name, request, clock) as theirs:
         session = await a_kept_session(ours, clock)
-        endings = SessionEvents(ours.ended, asyncio.Event())
-        async with endings.running():
-            with endings.listening(session.ref) as news:
+        events = SessionEvents(ours.ended, asyncio.Event())
+        async with events.running():
+            with events.watch(session.ref) as news:
                 await theirs.sessions.delete(session.ref, reason=Reason.SIGNED_OUT_ELSEWHERE)
 
                 assert await soon(news) == Reason.SIGNED_OUT_ELSEWHERE
@@ -491,9 +491,9 @@ async def test_after_the_primary_has_gone_ends_are_heard_again(
 ):
     async with opened(name, request, clock) as store:
         session, other = await a_kept_session(store, clock), await a_kept_session(store, clock)
-        endings = SessionEvents(store.ended, asyncio.Event(), look_anew_seconds=1)
-        async with endings.running():
-            with endings.listening(session.ref) as news, endings.listening(other.ref) as others:
+        events = SessionEvents(store.ended, asyncio.Event(), safety_poll_seconds=1)
+        async with events.running():
+            with events.watch(session.ref) as news, events.watch(other.ref) as others:
                 async with without_primary(replica_set):
                     await ended_at_last(store, session)
 
@@ -508,9 +508,9 @@ async def test_a_stop_waits_for_nothing_and_leaves_nothing_behind(
     for _ in range(3):
         async with opened(name, request, clock) as store:
             followed = Followed(store.ended)
-            endings = SessionEvents(followed, asyncio.Event())
-            async with asyncio.timeout(PATIENCE_SECONDS), endings.running():
-                with endings.listening("somebody"):
+            events = SessionEvents(followed, asyncio.Event())
+            async with asyncio.timeout(PATIENCE_SECONDS), events.running():
+                with events.watch("somebody"):
                     await wait_until(lambda followed=followed: followed.told > 0)
 
     gc.collect()  # a connection that was left open would warn now, and warnings are errors

@@ -36,7 +36,7 @@ async def work() -> Work:
 async def started(
     count: int, flights: SingleFlight[int], work: Work, key: str = "key"
 ) -> list[asyncio.Task[int]]:
-    callers = [asyncio.create_task(flights.join(key, work)) for _ in range(count)]
+    callers = [asyncio.create_task(flights.do(key, work)) for _ in range(count)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     return callers
@@ -62,8 +62,8 @@ async def test_whoever_comes_after_it_has_ended_starts_a_new_one(work: Work):
     flights = SingleFlight[int]()
     work.may_end.set()
 
-    assert await flights.join("key", work) == 1
-    assert await flights.join("key", work) == 2
+    assert await flights.do("key", work) == 1
+    assert await flights.do("key", work) == 2
 
 
 async def test_a_caller_that_goes_away_stops_neither_the_work_nor_the_others(work: Work):
@@ -81,7 +81,7 @@ async def test_the_work_goes_on_when_every_caller_has_gone_away(work: Work):
     for caller in await started(3, flights, work):
         caller.cancel()
     work.may_end.set()
-    await flights.settle()
+    await flights.drain()
 
     assert work.ended == 1
 
@@ -101,10 +101,10 @@ async def test_after_an_error_the_next_caller_tries_again(work: Work):
     work.may_end.set()
     work.fails_with = LookupError("gone")
     with pytest.raises(LookupError):
-        await flights.join("key", work)
+        await flights.do("key", work)
     work.fails_with = None
 
-    assert await flights.join("key", work) == 2
+    assert await flights.do("key", work) == 2
 
 
 async def test_an_error_that_nobody_waited_for_makes_no_noise(work: Work, caplog: pytest.LogCaptureFixture):
@@ -114,7 +114,7 @@ async def test_an_error_that_nobody_waited_for_makes_no_noise(work: Work, caplog
     caller.cancel()
     work.may_end.set()
     with caplog.at_level(logging.DEBUG):
-        await flights.settle()
+        await flights.drain()
         del caller
         gc.collect()
 
@@ -127,11 +127,11 @@ async def test_settling_waits_for_everything_under_way(work: Work):
     await started(1, flights, work, "bob")
     asyncio.get_running_loop().call_soon(work.may_end.set)
 
-    await flights.settle()
+    await flights.drain()
 
     assert work.ended == 2
 
 
 async def test_settling_with_nothing_under_way_returns_at_once():
     async with asyncio.timeout(1):
-        assert await SingleFlight[int]().settle() is None
+        assert await SingleFlight[int]().drain() is None

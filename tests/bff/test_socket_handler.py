@@ -53,7 +53,7 @@ class Untold(Ours):
     @cached_property
     def services(self) -> Services:
         services = super().services
-        return replace(services, endings=SessionEvents(services.sessions, asyncio.Event()))
+        return replace(services, session_events=SessionEvents(services.sessions, asyncio.Event()))
 
 
 class Attentive(Ours):

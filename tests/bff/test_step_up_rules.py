@@ -78,7 +78,7 @@ def test_a_handler_cannot_demand_the_future():
 
 
 @pytest.mark.parametrize(
-    ("demands", "params"),
+    ("requirements", "params"),
     [
         (AuthenticationRequirements(), {}),
         (MFA, {"acr_values": "mfa urn:example:gold"}),
@@ -86,16 +86,19 @@ def test_a_handler_cannot_demand_the_future():
         (AuthenticationRequirements(("pwd",), 60), {"acr_values": "pwd", "max_age": 60}),
     ],
 )
-def test_demands_are_the_parameters_of_a_login_and_back(demands, params):
-    assert demands.params == params
-    assert AuthenticationRequirements.of({name: str(value) for name, value in params.items()}) == demands
+def test_requirements_are_the_parameters_of_a_login_and_back(requirements, params):
+    assert requirements.params == params
+    assert (
+        AuthenticationRequirements.from_params({name: str(value) for name, value in params.items()})
+        == requirements
+    )
 
 
 # Whether somebody has signed in so
 
 
 @pytest.mark.parametrize(
-    ("demands", "claims"),
+    ("requirements", "claims"),
     [
         pytest.param(AuthenticationRequirements(), {}, id="nothing is demanded"),
         pytest.param(MFA, {"acr": "mfa"}, id="the first way"),
@@ -110,9 +113,9 @@ def test_demands_are_the_parameters_of_a_login_and_back(demands, params):
         ),
     ],
 )
-def test_it_is_enough_when(demands, claims):
-    assert unmet_requirement(demands, claims, now=NOW) is None
-    assert check_authentication(claims, demands, auth_time_floor=None, now=NOW) is None
+def test_it_is_enough_when(requirements, claims):
+    assert unmet_requirement(requirements, claims, now=NOW) is None
+    assert check_authentication(claims, requirements, auth_time_floor=None, now=NOW) is None
 
 
 SHORT = [
@@ -147,17 +150,17 @@ SHORT = [
 ]
 
 
-@pytest.mark.parametrize(("demands", "claims", "claim"), SHORT)
-def test_it_is_not_enough_when(demands, claims, claim):
-    assert unmet_requirement(demands, claims, now=NOW) == claim
+@pytest.mark.parametrize(("requirements", "claims", "claim"), SHORT)
+def test_it_is_not_enough_when(requirements, claims, claim):
+    assert unmet_requirement(requirements, claims, now=NOW) == claim
 
 
-@pytest.mark.parametrize(("demands", "claims", "claim"), SHORT)
-def test_a_login_fails_when(demands, claims, claim):
+@pytest.mark.parametrize(("requirements", "claims", "claim"), SHORT)
+def test_a_login_fails_when(requirements, claims, claim):
     words = {"acr": "another way of signing in", "auth_time": "sign in once more"}[claim]
 
     with pytest.raises(LoginFailed, match=words):
-        check_authentication(claims, demands, auth_time_floor=None, now=NOW)
+        check_authentication(claims, requirements, auth_time_floor=None, now=NOW)
 
 
 def check_anew(**claims: Any) -> None:

@@ -276,7 +276,7 @@ def test_only_a_provider_that_names_a_time_has_asked_for_a_pause(headers, wanted
     with pytest.raises(ProviderUnavailable) as failure:
         answer({}, status=503, **headers)
 
-    assert (failure.value.wanted_pause_seconds, failure.value.retry_after_seconds) == (wanted, told)
+    assert (failure.value.requested_pause_seconds, failure.value.retry_after_seconds) == (wanted, told)
 
 
 def test_without_retry_after_there_is_no_time():
@@ -388,7 +388,7 @@ def test_an_exchange_is_to_be_tried_later_after(status):
         exchange({}, status=status, Retry_After="17")
 
     assert type(failure.value) is ProviderUnavailable
-    assert failure.value.wanted_pause_seconds == 17
+    assert failure.value.requested_pause_seconds == 17
 
 
 # RFC 9126: pushed authorization requests.
@@ -434,7 +434,7 @@ def test_a_provider_with_no_room_for_it_is_to_be_asked_later(status):  # RFC 912
     with pytest.raises(ProviderUnavailable) as failure:
         parse_pushed_response(received({}, status=status, Retry_After="17"))
 
-    assert failure.value.wanted_pause_seconds == 17
+    assert failure.value.requested_pause_seconds == 17
 
 
 # RFC 7009: revocation.
@@ -465,7 +465,7 @@ def test_after_503_the_token_lives_and_is_revoked_later():  # RFC 7009 §2.2.1
         check_revoked(received(body=b"", status=503, Retry_After="17"))
 
     assert type(failure.value) is ProviderUnavailable
-    assert failure.value.wanted_pause_seconds == 17
+    assert failure.value.requested_pause_seconds == 17
 
 
 @pytest.mark.parametrize("error", ["invalid_client", "unauthorized_client", "invalid_request"])

@@ -67,7 +67,7 @@ async def test_a_token_inside_the_margin_is_handed_out_while_it_is_refreshed(
 
     assert await users.get(session) == session.tokens.access_token  # although the provider has not answered
     held.set()
-    await users.settle()
+    await users.drain()
     refreshed = await kept(app, session)
     assert provider.is_active(await users.get(refreshed))
     assert refreshed.tokens.access_token != session.tokens.access_token
@@ -97,7 +97,7 @@ async def test_a_refresh_that_fails_in_the_background_is_nobodys_error(
     provider.fails["token"] = answer
 
     assert await users.get(session) == session.tokens.access_token
-    await users.settle()
+    await users.drain()
     assert refreshes(provider) == 1
 
 
@@ -133,7 +133,7 @@ async def test_a_token_that_lives_for_half_a_minute_is_not_refreshed_at_every_ca
 
     clock.advance(1)
     await users.get(session)
-    await users.settle()
+    await users.drain()
     assert refreshes(provider) == 1
 
 
@@ -194,7 +194,7 @@ async def test_a_browser_that_goes_away_does_not_lose_the_rotated_token(
     await wait_until(lambda: refreshes(provider))
     request.cancel()
     provider.holds_answer["token"].set()
-    await users.settle()
+    await users.drain()
 
     assert provider.is_active((await kept(app, session)).tokens.refresh_token)
     assert provider.is_active(await users.get(await kept(app, session)))
@@ -672,7 +672,7 @@ async def test_a_stop_waits_for_the_refresh_that_is_under_way(
     provider.holds_answer["token"] = asyncio.Event()
     request = asyncio.create_task(users.get(session))
     await wait_until(lambda: refreshes(provider))
-    stop = asyncio.create_task(users.settle())
+    stop = asyncio.create_task(users.drain())
     request.cancel()
     await asyncio.wait([request])
     assert not stop.done()

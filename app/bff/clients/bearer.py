@@ -11,7 +11,7 @@ from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, WSServerHa
 from aiohttp.payload import BytesPayload
 from yarl import URL
 
-from app.bff.oidc.dpop import DpopKey, Nonces, api_wants_nonce, authorization
+from app.bff.oidc.dpop import DpopKey, Nonces, authorization, is_api_nonce_challenge
 
 
 @dataclass
@@ -105,7 +105,7 @@ class Bearer:
         if credential.dpop_key is None:
             return await send(self.proof(credential, method, url))
         response = await self._send_with_proof(credential, method, url, send)
-        if not again or not api_wants_nonce(response.status, response.headers):
+        if not again or not is_api_nonce_challenge(response.status, response.headers):
             return response
         response.release()
         return await self._send_with_proof(credential, method, url, send)

@@ -32,8 +32,8 @@ async def run(settings: BffSettings, args: Namespace) -> int:
         return 2
     async with running_services(settings) as services:
         try:
-            sessions = await repeated(services.sessions.reseal)
-            revocations = await repeated(services.outbox.reseal)
+            sessions = await repeated(services.sessions.reencrypt)
+            revocations = await repeated(services.outbox.reencrypt)
         except StoreUnavailable as error:
             print(f"{error}: nothing is lost; run this again.", file=sys.stderr)
             return 1
@@ -41,29 +41,29 @@ async def run(settings: BffSettings, args: Namespace) -> int:
     return int(remaining(sessions + revocations))
 
 
-async def repeated(reseal: Callable[[], Awaitable[ReencryptResult]]) -> ReencryptResult:
+async def repeated(reencrypt: Callable[[], Awaitable[ReencryptResult]]) -> ReencryptResult:
     """Repeat until a pass finds nothing to do, since processes go on writing; at most MAX_PASSES times.
 
     Conflicts of the last pass may have been written with an older key.
     """
     done = 0
     for _ in range(MAX_PASSES):
-        look = await reseal()
+        look = await reencrypt()
         done += look.done
-        if not look.done and not look.overtaken:
-            return ReencryptResult(done, 0, look.unopened)
-    return ReencryptResult(done, look.done + look.overtaken, look.unopened)
+        if not look.done and not look.conflicts:
+            return ReencryptResult(done, 0, look.undecryptable)
+    return ReencryptResult(done, look.done + look.conflicts, look.undecryptable)
 
 
 def remaining(total: ReencryptResult) -> bool:
-    return bool(total.overtaken or total.unopened)
+    return bool(total.conflicts or total.undecryptable)
 
 
 def summary(sessions: ReencryptResult, revocations: ReencryptResult) -> str:
     total = sessions + revocations
     counts = (
         f"Re-encrypted {counted(sessions.done, 'session')}, {counted(revocations.done, 'revocation')};"
-        f" {total.unopened:,} could not be decrypted."
+        f" {total.undecryptable:,} could not be decrypted."
     )
-    advice = [_STILL_WRITTEN] * bool(total.overtaken) + [_UNOPENED] * bool(total.unopened)
+    advice = [_STILL_WRITTEN] * bool(total.conflicts) + [_UNOPENED] * bool(total.undecryptable)
     return "\n".join([counts, *(advice or [_DONE])])

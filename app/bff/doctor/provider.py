@@ -17,7 +17,7 @@ from app.bff.oidc.claims import LEEWAY_SECONDS
 from app.bff.oidc.documents import parse_json_object
 from app.bff.oidc.dpop import new_key
 from app.bff.oidc.endpoints import EndpointClient
-from app.bff.oidc.http import asking_the_provider, tls
+from app.bff.oidc.http import tls, translate_http_errors
 from app.bff.oidc.keys import parse_jwks
 from app.bff.oidc.metadata import discovery_url, metadata_from, provider_http
 from app.bff.oidc.responses import EndpointResponse
@@ -81,7 +81,7 @@ async def probe_provider(settings: BffSettings, *, clock: Callable[[], float]) -
 async def _fetch(url: str, get: Get, timeout_seconds: float, clock: Callable[[], float]) -> Fetched:
     sent_at = clock()
     try:
-        async with asking_the_provider(timeout_seconds):
+        async with translate_http_errors(timeout_seconds):
             response = await get(url)
     except ProviderUnavailable as error:
         return Fetched(url, sent_at, clock(), problem=describe_network_error(error))

@@ -55,7 +55,7 @@ class BackChannelLogout(WebHandler):
         services = self.services
         settings = services.settings
         try:
-            signed = await services.provider.verified(token)
+            signed = await services.provider.verify(token)
             return validate(
                 signed, issuer=settings.issuer, client_id=settings.client_id, now=services.clock()
             )

@@ -38,7 +38,10 @@ class Events(ApiHandler):
         self.set_header("Content-Type", "text/event-stream")
         self.set_header("X-Accel-Buffering", "no")
         self.set_header("Connection", "close")  # so nobody connects again to a process that stops
-        with self.services.endings.listening(self.session.ref) as self._signal, suppress(StreamClosedError):
+        with (
+            self.services.session_events.watch(self.session.ref) as self._signal,
+            suppress(StreamClosedError),
+        ):
             await self._stream(self._signal)
 
     def on_connection_close(self) -> None:
@@ -82,7 +85,7 @@ class Events(ApiHandler):
             if session is not None:
                 self.session = session
                 return not self._is_early()
-            await self.services.endings.look([self.session.ref])
+            await self.services.session_events.check([self.session.ref])
         return False
 
     async def _send(self, text: str) -> None:

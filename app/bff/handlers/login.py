@@ -12,7 +12,7 @@ from functools import cached_property
 from app.bff.errors import BadRequest, GrantRefused, LoginFailed, StoreUnavailable, UntrustedToken
 from app.bff.handlers.auth import AuthHandler
 from app.bff.handlers.silent import SilentLoginMixin
-from app.bff.oidc.claims import check_authentication, text
+from app.bff.oidc.claims import check_authentication, string_claim
 from app.bff.oidc.dpop import new_key
 from app.bff.oidc.login_attempt import ATTEMPT_SECONDS, LoginAttempt
 from app.bff.oidc.step_up import login_parameters
@@ -39,17 +39,17 @@ class Login(SilentLoginMixin, AuthHandler):
         if is_prefetch(self.request.headers):
             self.set_status(204)
             return
-        asked = login_parameters(self.params)
-        await self._check_prompt(asked.get("prompt"))
-        login_hint = asked.pop("login_hint", None)
+        request_params = login_parameters(self.params)
+        await self._check_prompt(request_params.get("prompt"))
+        login_hint = request_params.pop("login_hint", None)
         attempt = LoginAttempt.start(
             return_path=local_path(self.params.get("returnUrl")),
             issuer=self.services.provider.issuer,
             replaces=self.session.ref if self.session else None,
             now=self.services.clock(),
             dpop_key=new_key() if self.services.settings.dpop else None,
-            asked=asked,
-            reports=self.is_silent and self.silent_path is None,
+            request_params=request_params,
+            notifies_opener=self.is_silent and self.silent_path is None,
         )
         url = await self.services.oidc.login_url(attempt, login_hint=login_hint)
         self._set_attempt_cookie(attempt)
@@ -105,8 +105,8 @@ class Callback(SilentLoginMixin, AuthHandler):
         self.set_silent(is_in_frame(self.request.headers))  # until we know what was attempted
         self.attempt = attempt = self._read_attempt() if self.request.method == "GET" else None
         if attempt is not None:
-            self.return_path, self.login_requirements = attempt.return_path, attempt.demands
-            self.set_silent(attempt.is_silent, path=None if attempt.reports else attempt.return_path)
+            self.return_path, self.login_requirements = attempt.return_path, attempt.requirements
+            self.set_silent(attempt.is_silent, path=None if attempt.notifies_opener else attempt.return_path)
         await super().prepare()
 
     async def get(self) -> None:
@@ -148,7 +148,7 @@ class Callback(SilentLoginMixin, AuthHandler):
     async def _redeem_code(self, attempt: LoginAttempt) -> tuple[str, Session]:
         services = self.services
         announces_iss = (await services.provider.metadata()).announces_iss
-        code = attempt.code(self.params, announces_iss=announces_iss, now=services.clock())
+        code = attempt.validate_response(self.params, announces_iss=announces_iss, now=services.clock())
         try:
             claims, tokens = await services.oidc.sign_in(attempt, code)
         except GrantRefused as error:
@@ -162,7 +162,7 @@ class Callback(SilentLoginMixin, AuthHandler):
             ref=session_ref(session_id),
             issuer=attempt.issuer,
             subject=claims["sub"],
-            sid=text(claims, "sid") or secrets.token_urlsafe(16),
+            sid=string_claim(claims, "sid") or secrets.token_urlsafe(16),
             session_state=self.params.get("session_state"),
             claims=claims,
             tokens=tokens,
@@ -177,7 +177,7 @@ class Callback(SilentLoginMixin, AuthHandler):
         now = self.services.clock()
         try:
             check_authentication(
-                session.claims, attempt.demands, auth_time_floor=attempt.auth_time_floor, now=now
+                session.claims, attempt.requirements, auth_time_floor=attempt.auth_time_floor, now=now
             )
             await self._replace_session(attempt, session)
         except (LoginFailed, StoreUnavailable):

@@ -90,7 +90,7 @@ class SocketHandler(BaseHandler, WebSocketHandler):
 
     async def _wait_for_close(self) -> CloseFrame:
         ref = self.session.ref if self.session else None
-        with self.services.endings.listening(ref) as signal:
+        with self.services.session_events.watch(ref) as signal:
             while not signal.done():
                 await asyncio.wait({signal}, timeout=self.look_again_seconds)
                 if not signal.done() and await self.session_is_over():
@@ -100,7 +100,7 @@ class SocketHandler(BaseHandler, WebSocketHandler):
     async def _close_of_ended_session(self, ref: str | None, signal: EndSignal) -> CloseFrame:
         """Our own look was faster than whoever tells."""
         with suppress(StoreUnavailable):
-            await self.services.endings.look([ref] if ref else [])
+            await self.services.session_events.check([ref] if ref else [])
         return _CLOSE_BY_REASON.get(signal.result(), SESSION_OVER) if signal.done() else SESSION_OVER
 
     async def session_is_over(self) -> bool:

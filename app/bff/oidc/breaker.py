@@ -61,7 +61,7 @@ class Breaker:
 
     def _failed(self, error: ProviderUnavailable, *, probe: bool) -> None:
         self._failures = max(self._failures + 1, FAILURES_ALLOWED if probe else 0)
-        seconds = pause_seconds(self._failures, error.wanted_pause_seconds)
+        seconds = pause_seconds(self._failures, error.requested_pause_seconds)
         if seconds:
             self._paused_until = self._clock() + seconds
 
@@ -70,8 +70,8 @@ class Breaker:
         self._failures, self._paused_until = 0, None
 
 
-def pause_seconds(failures: int, wanted: int | None) -> float:
-    """Return how long to wait after so many failures in a row; `wanted` is the provider's Retry-After."""
+def pause_seconds(failures: int, requested: int | None) -> float:
+    """Return how long to wait after so many failures in a row; `requested` is the provider's Retry-After."""
     longer = min(failures - FAILURES_ALLOWED, 10)
     own = min(FIRST_PAUSE_SECONDS * 2**longer, LONGEST_PAUSE_SECONDS) if longer >= 0 else 0
-    return max(own, min(wanted or 0, LONGEST_WAIT_SECONDS))
+    return max(own, min(requested or 0, LONGEST_WAIT_SECONDS))

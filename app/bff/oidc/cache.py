@@ -13,8 +13,8 @@ from app.bff.singleflight import SingleFlight
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-KEPT_SECONDS = 3600
-RETRY_SECONDS = 30  # how long the last good copy serves before we ask again after a failure
+TTL_SECONDS = 3600
+STALE_TTL_SECONDS = 30  # how long the last good copy serves before we ask again after a failure
 
 
 class CachedDocument(Generic[T]):
@@ -27,37 +27,36 @@ class CachedDocument(Generic[T]):
         self._clock = clock
         self._flights = SingleFlight[T]()
         self._copy: T | None = None
-        self._good_until = self._asked_at = float("-inf")
+        self._fresh_until = self._fetched_at = float("-inf")
 
     async def get(self) -> T:
         """Return the copy, fetching it if it is too old.
 
         Raises ProviderUnavailable only if there never was a good one.
         """
-        if self._copy is not None and self._clock() < self._good_until:
+        if self._copy is not None and self._clock() < self._fresh_until:
             return self._copy
-        return await self.renew()
+        return await self.refetch()
 
-    @property
-    def latest(self) -> T | None:
+    def peek(self) -> T | None:
         """The copy, whatever its age; None if there never was a good one."""
         return self._copy
 
-    async def renew(self) -> T:
+    async def refetch(self) -> T:
         """Fetch now, whatever the age of the copy."""
-        return await self._flights.join("copy", self._renewed)
+        return await self._flights.do("copy", self._refetch)
 
     def age(self) -> float:
-        return self._clock() - self._asked_at
+        return self._clock() - self._fetched_at
 
-    async def _renewed(self) -> T:
-        self._asked_at = self._clock()
+    async def _refetch(self) -> T:
+        self._fetched_at = self._clock()
         try:
-            self._copy, lasts = await self._fetch(), KEPT_SECONDS
+            self._copy, ttl = await self._fetch(), TTL_SECONDS
         except ProviderUnavailable as error:
             if self._copy is None:
                 raise
-            lasts = RETRY_SECONDS
+            ttl = STALE_TTL_SECONDS
             log.warning("provider did not answer, the last good copy serves", extra={"reason": str(error)})
-        self._good_until = self._clock() + lasts
+        self._fresh_until = self._clock() + ttl
         return self._copy

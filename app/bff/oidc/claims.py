@@ -22,8 +22,8 @@ def check_id_token(
     """Raise UntrustedToken unless the id token was made for this login of ours (OIDC Core §3.1.3.7)."""
     claims = token.claims
     check_registered_claims(claims, issuer=issuer, client_id=client_id, now=now)
-    require(text(claims, "sub") != "", "sub")
-    require(hmac.compare_digest(text(claims, "nonce").encode(), nonce.encode()), "nonce")
+    require(string_claim(claims, "sub") != "", "sub")
+    require(hmac.compare_digest(string_claim(claims, "nonce").encode(), nonce.encode()), "nonce")
     if "at_hash" in claims:
         require(claims["at_hash"] == at_hash(access_token, token.algorithm), "at_hash")
 
@@ -41,28 +41,32 @@ def check_userinfo(userinfo: Claims, *, subject: str) -> None:
     require(userinfo.get("sub") == subject, "sub")
 
 
-def unmet_requirement(demands: AuthenticationRequirements, claims: Claims, *, now: float) -> str | None:
-    """Return the claim, `acr` or `auth_time`, that falls short of what is demanded; None if none does."""
-    if demands.acr and text(claims, "acr") not in demands.acr:
+def unmet_requirement(requirements: AuthenticationRequirements, claims: Claims, *, now: float) -> str | None:
+    """Return the claim, `acr` or `auth_time`, that does not meet the requirements; None if none does."""
+    if requirements.acr and string_claim(claims, "acr") not in requirements.acr:
         return "acr"
-    if demands.max_age is not None and not _signed_in_since(now - demands.max_age, claims, now=now):
+    if requirements.max_age is not None and not _signed_in_since(now - requirements.max_age, claims, now=now):
         return "auth_time"
     return None
 
 
 def check_authentication(
-    claims: Claims, demands: AuthenticationRequirements, *, auth_time_floor: float | None, now: float
+    claims: Claims, requirements: AuthenticationRequirements, *, auth_time_floor: float | None, now: float
 ) -> None:
     """Raise LoginFailed unless somebody has signed in as demanded (OIDC Core §3.1.3.7, rules 12 and 13).
 
     `auth_time_floor` is when the provider was asked for another login, whoever is signed in there.
     """
-    short = unmet_requirement(demands, claims, now=now)
-    if short == "acr":
+    unmet = unmet_requirement(requirements, claims, now=now)
+    if unmet == "acr":
         raise LoginFailed("This needs another way of signing in, which the sign-in service did not ask for.")
-    told = "auth_time" in claims  # it need not say so, unless max_age asks for it (§2)
-    old = auth_time_floor is not None and told and not _signed_in_since(auth_time_floor, claims, now=now)
-    if short or old:
+    has_auth_time = "auth_time" in claims  # it need not say so, unless max_age asks for it (§2)
+    old = (
+        auth_time_floor is not None
+        and has_auth_time
+        and not _signed_in_since(auth_time_floor, claims, now=now)
+    )
+    if unmet or old:
         raise LoginFailed("You have to sign in once more, but the sign-in service did not ask you to.")
 
 
@@ -97,7 +101,7 @@ def _audiences(claims: Claims) -> frozenset[str]:
     return frozenset(member for member in members if isinstance(member, str))
 
 
-def text(claims: Claims, name: str) -> str:
+def string_claim(claims: Claims, name: str) -> str:
     """Return a claim that is a text, or "" for one that is missing or anything else."""
     value = claims.get(name)
     return value if isinstance(value, str) else ""

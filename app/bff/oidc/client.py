@@ -62,19 +62,19 @@ class OidcClient:
         self._settings = settings
         self._provider = provider
         self._clock = clock
-        self._calls = EndpointClient(settings, tls=tls, clock=clock)
+        self._endpoints = EndpointClient(settings, tls=tls, clock=clock)
 
     @property
     def issuer(self) -> str:
         return self._provider.issuer
 
     async def close(self) -> None:
-        await self._calls.close()
+        await self._endpoints.close()
 
     async def login_url(self, attempt: LoginAttempt, *, login_hint: str | None = None) -> str:
         """Return where to send the browser for this attempt."""
         metadata = await self._provider.metadata()
-        wanted = {
+        params = {
             "response_type": "code",
             "client_id": self._settings.client_id,
             "redirect_uri": self._settings.base_url + CALLBACK_PATH,
@@ -86,9 +86,9 @@ class OidcClient:
             "code_challenge_method": "S256",
             "dpop_jkt": thumbprint(attempt.dpop_key) if attempt.dpop_key else None,
             "login_hint": login_hint,
-            **attempt.asked,
+            **attempt.request_params,
         }
-        query = urlencode({name: value for name, value in wanted.items() if value}, doseq=True)
+        query = urlencode({name: value for name, value in params.items() if value}, doseq=True)
         if self._settings.par or metadata.requires_pushed_authorization_requests:
             query = await self._pushed(metadata, query)
         return _with_query(metadata.authorization_endpoint, query)
@@ -107,7 +107,7 @@ class OidcClient:
 
         Raises UntrustedToken and LoginFailed besides.
         """
-        tokens = await self._tokens(
+        tokens = await self._request_tokens(
             {
                 "grant_type": "authorization_code",
                 "code": code,
@@ -119,7 +119,7 @@ class OidcClient:
         )
         if tokens.id_token is None:
             raise LoginFailed("The sign-in service did not say who you are.")
-        id_token = await self._provider.verified(tokens.id_token)
+        id_token = await self._provider.verify(tokens.id_token)
         check_id_token(
             id_token,
             issuer=attempt.issuer,
@@ -136,7 +136,7 @@ class OidcClient:
     ) -> TokenSet:
         """Return new tokens, the access token for `target` (RFC 6749 §6, RFC 8707 §2.2)."""
         params = {"grant_type": "refresh_token", "refresh_token": refresh_token, **target.params}
-        return await self._tokens(params, target, dpop_key)
+        return await self._request_tokens(params, target, dpop_key)
 
     async def exchange(
         self, access_token: str, *, target: Target, dpop_key: DpopKey | None = None
@@ -148,16 +148,18 @@ class OidcClient:
             "subject_token_type": ACCESS_TOKEN,
             **target.params,
         }
-        return await self._tokens(params, target, dpop_key, judge=parse_exchange_response)
+        return await self._request_tokens(params, target, dpop_key, parse=parse_exchange_response)
 
     async def client_credentials(self, target: Target, *, dpop_key: DpopKey | None = None) -> TokenSet:
         """Return a token that speaks for this application, not for a user (RFC 6749 §4.4)."""
-        return await self._tokens({"grant_type": "client_credentials", **target.params}, target, dpop_key)
+        return await self._request_tokens(
+            {"grant_type": "client_credentials", **target.params}, target, dpop_key
+        )
 
     async def check_refreshed(self, id_token: str, *, earlier: dict[str, Any]) -> None:
         """Raise UntrustedToken unless a refreshed id token speaks of the same login."""
         check_refreshed_id_token(
-            await self._provider.verified(id_token),
+            await self._provider.verify(id_token),
             earlier=earlier,
             client_id=self._settings.client_id,
             now=self._clock(),
@@ -191,32 +193,34 @@ class OidcClient:
         endpoint = (await self._provider.metadata()).userinfo_endpoint
         if endpoint is None:
             return {}
-        answer = await self._calls.get(endpoint, access_token, dpop_key=dpop_key)
-        userinfo = json_object(answer.status, answer.body)
+        response = await self._endpoints.get(endpoint, access_token, dpop_key=dpop_key)
+        userinfo = json_object(response.status, response.body)
         check_userinfo(userinfo, subject=subject)
         return userinfo
 
-    async def _tokens(
+    async def _request_tokens(
         self,
         params: Params,
         target: Target,
         dpop_key: DpopKey | None,
         *,
-        judge: Callable[..., TokenSet] = parse_token_response,
+        parse: Callable[..., TokenSet] = parse_token_response,
     ) -> TokenSet:
         endpoint = (await self._provider.metadata()).token_endpoint
-        wanted = functools.partial(judge, target=target, token_type="DPoP" if dpop_key else "Bearer")
-        return await self._post(endpoint, params, wanted, dpop_key)
+        parse_for_target = functools.partial(
+            parse, target=target, token_type="DPoP" if dpop_key else "Bearer"
+        )
+        return await self._post(endpoint, params, parse_for_target, dpop_key)
 
     async def _post(
         self,
         endpoint: str,
         params: Params,
-        judge: Callable[[EndpointResponse], T],
+        parse: Callable[[EndpointResponse], T],
         dpop_key: DpopKey | None = None,
     ) -> T:
         try:
-            return await self._calls.post(endpoint, params, judge, dpop_key=dpop_key)
+            return await self._endpoints.post(endpoint, params, parse, dpop_key=dpop_key)
         except ClientRejected as error:
             log.error(
                 "provider rejects what we ask: check BFF_CLIENT_* and what is registered there",

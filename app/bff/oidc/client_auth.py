@@ -13,7 +13,7 @@ from urllib.parse import quote_plus
 from authlib.common.urls import add_params_to_qs
 
 from app.bff.errors import SettingsError
-from app.bff.oidc.keys import Key, private_key, signed
+from app.bff.oidc.keys import Key, private_key, sign_jwt
 
 Prepared = tuple[str, Any, Any]
 
@@ -52,7 +52,7 @@ class PrivateKeyJwt:
         }
         assertion = [
             ("client_assertion_type", _ASSERTION_TYPE),
-            ("client_assertion", signed(claims, self._key)),
+            ("client_assertion", sign_jwt(claims, self._key)),
         ]
         return uri, headers, add_params_to_qs(body, assertion)
 

@@ -17,7 +17,7 @@ DpopKey = Mapping[str, str]  # a private JWK, as a session keeps it
 
 ALGORITHM = "ES256"
 _REFUSAL = "use_dpop_nonce"
-_WANTS_NONCE = re.compile(rf'\berror\s*=\s*"?{_REFUSAL}\b')
+_NONCE_CHALLENGE = re.compile(rf'\berror\s*=\s*"?{_REFUSAL}\b')
 
 
 def new_key() -> dict[str, str]:
@@ -54,9 +54,9 @@ def proof(
         "ath": _hash(access_token) if access_token else None,
         "nonce": nonce,
     }
-    said = {name: value for name, value in claims.items() if value is not None}
+    present = {name: value for name, value in claims.items() if value is not None}
     header = {"typ": "dpop+jwt", "alg": ALGORITHM, "jwk": public}
-    return jws.serialize_compact(header, json.dumps(said).encode(), signing_key, algorithms=[ALGORITHM])
+    return jws.serialize_compact(header, json.dumps(present).encode(), signing_key, algorithms=[ALGORITHM])
 
 
 def without_query(url: str) -> str:
@@ -68,15 +68,15 @@ def _hash(access_token: str) -> str:
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def authorization_server_wants_nonce(status: int, error: object) -> bool:
+def is_token_endpoint_nonce_challenge(status: int, error: object) -> bool:
     """Whether a token endpoint asks for the same request with a nonce (§8)."""
     return status in (400, 401) and error == _REFUSAL
 
 
-def api_wants_nonce(status: int, headers: Headers) -> bool:
+def is_api_nonce_challenge(status: int, headers: Headers) -> bool:
     """Whether an API asks for the same request with a nonce (§9)."""
     challenges = [value for name, value in headers.items() if name.lower() == "www-authenticate"]
-    return status == 401 and any(_WANTS_NONCE.search(challenge) for challenge in challenges)
+    return status == 401 and any(_NONCE_CHALLENGE.search(challenge) for challenge in challenges)
 
 
 class Nonces:

@@ -15,12 +15,12 @@ from app.bff.oidc.client_auth import PrivateKeyJwt, client_secret_basic, key_fro
 from app.bff.oidc.dpop import (
     DpopKey,
     Nonces,
-    api_wants_nonce,
     authorization,
-    authorization_server_wants_nonce,
+    is_api_nonce_challenge,
+    is_token_endpoint_nonce_challenge,
     proof,
 )
-from app.bff.oidc.http import BoundedTransport, asking_the_provider
+from app.bff.oidc.http import BoundedTransport, translate_http_errors
 from app.bff.oidc.responses import EndpointResponse
 from app.bff.settings.models import BffSettings
 
@@ -63,45 +63,45 @@ class EndpointClient:
         self,
         endpoint: str,
         params: Params,
-        judge: Callable[[EndpointResponse], T],
+        parse: Callable[[EndpointResponse], T],
         *,
         dpop_key: DpopKey | None = None,
     ) -> T:
-        """Post a form as ourselves, and return what `judge` makes of the answer.
+        """Post a form as ourselves, and return what `parse` makes of the response.
 
-        Raises what `judge` raises; ProviderUnavailable also if there is no answer, or if the endpoint
+        Raises what `parse` raises; ProviderUnavailable also if there is no response, or if the endpoint
         is left alone for a while because it has failed too often.
         """
         with self._breakers[endpoint].request():
-            answer = await self._posted(endpoint, params, dpop_key)
-            if dpop_key and authorization_server_wants_nonce(answer.status, answer.error):
-                answer = await self._posted(endpoint, params, dpop_key)
-            return judge(answer)
+            response = await self._post(endpoint, params, dpop_key)
+            if dpop_key and is_token_endpoint_nonce_challenge(response.status, response.error):
+                response = await self._post(endpoint, params, dpop_key)
+            return parse(response)
 
     async def get(
         self, endpoint: str, access_token: str, *, dpop_key: DpopKey | None = None
     ) -> EndpointResponse:
-        """Get what an access token opens; raises ProviderUnavailable if there is no answer."""
-        answer = await self._got(endpoint, access_token, dpop_key)
-        if dpop_key and api_wants_nonce(answer.status, answer.headers):
-            answer = await self._got(endpoint, access_token, dpop_key)
-        return answer
+        """Get what an access token opens; raises ProviderUnavailable if there is no response."""
+        response = await self._get(endpoint, access_token, dpop_key)
+        if dpop_key and is_api_nonce_challenge(response.status, response.headers):
+            response = await self._get(endpoint, access_token, dpop_key)
+        return response
 
-    async def _posted(self, endpoint: str, params: Params, dpop_key: DpopKey | None) -> EndpointResponse:
+    async def _post(self, endpoint: str, params: Params, dpop_key: DpopKey | None) -> EndpointResponse:
         headers = {"Accept": "application/json"}
         if dpop_key:
             nonce = self._nonces.of(endpoint)
             headers["DPoP"] = proof(dpop_key, "POST", endpoint, now=self._clock(), nonce=nonce)
         auth = self._http.client_auth(self._auth_method)
-        return await self._sent("POST", endpoint, data=params, headers=headers, auth=auth)
+        return await self._send("POST", endpoint, data=params, headers=headers, auth=auth)
 
-    async def _got(self, endpoint: str, access_token: str, dpop_key: DpopKey | None) -> EndpointResponse:
+    async def _get(self, endpoint: str, access_token: str, dpop_key: DpopKey | None) -> EndpointResponse:
         nonce = self._nonces.of(endpoint)
         headers = authorization(access_token, dpop_key, "GET", endpoint, now=self._clock(), nonce=nonce)
-        return await self._sent("GET", endpoint, headers=headers, auth=None)
+        return await self._send("GET", endpoint, headers=headers, auth=None)
 
-    async def _sent(self, method: str, endpoint: str, **options: Any) -> EndpointResponse:
-        async with asking_the_provider(self._timeout_seconds):
+    async def _send(self, method: str, endpoint: str, **options: Any) -> EndpointResponse:
+        async with translate_http_errors(self._timeout_seconds):
             response = await self._http.request(method, endpoint, **options)
         self._nonces.note(endpoint, response.headers)
         return EndpointResponse(response.status_code, response.headers, response.content, self._clock())

@@ -61,7 +61,7 @@ def tls() -> ssl.SSLContext:
 
 
 @asynccontextmanager
-async def asking_the_provider(timeout_seconds: float) -> AsyncIterator[None]:
+async def translate_http_errors(timeout_seconds: float) -> AsyncIterator[None]:
     """Raise ProviderUnavailable for whatever keeps an answer from us, body included."""
     try:
         async with asyncio.timeout(timeout_seconds):

@@ -67,7 +67,7 @@ def private_key(data: bytes) -> Key:
     raise ValueError("no RSA, EC or OKP private key")
 
 
-def signed(claims: dict[str, Any], key: Key) -> str:
+def sign_jwt(claims: dict[str, Any], key: Key) -> str:
     """Return the claims as a JWT signed with our private key, under its thumbprint as `kid` (RFC 7638)."""
     header = {"alg": _ALGORITHM_FOR[str(key.as_dict().get("crv", key.key_type))], "kid": key.thumbprint()}
     return jws.serialize_compact(header, json.dumps(claims).encode(), key, algorithms=[header["alg"]])
@@ -81,7 +81,7 @@ def algorithm_of(token: str, allowed: frozenset[str]) -> str:
     return algorithm
 
 
-def verified(token: str, keys: Sequence[Key], allowed: frozenset[str]) -> SignedToken:
+def verify_signature(token: str, keys: Sequence[Key], allowed: frozenset[str]) -> SignedToken:
     """Return the token's content if one of `keys` signed it.
 
     Raises UnknownKey if none did, and UntrustedToken if the token is not one at all.

@@ -24,14 +24,19 @@ _REASONS = {
 }
 
 
+# The names of fields in a sealed attempt, where they differ: other releases open it during a rollout.
+_SEALED_NAMES = {"request_params": "asked", "notifies_opener": "reports"}
+_FIELD_NAMES = {sealed: name for name, sealed in _SEALED_NAMES.items()}
+
+
 @dataclass(frozen=True)
 class LoginAttempt:
     """One browser tab on its way to the provider and back.
 
     `created_at` is in seconds since the epoch. `replaces` is the ref of the session that this login
     puts an end to: its cookie does not come along when the provider sends the browser back. Tokens
-    are bound to `dpop_key`, a private JWK, if there is one. `asked` are the parameters that the
-    provider's answer must live up to. `reports` says that a silent login ends with a message to the
+    are bound to `dpop_key`, a private JWK, if there is one. `request_params` are the parameters that the
+    provider's answer must live up to. `notifies_opener` says that a silent login ends with a message to the
     page that waits for it, not at `return_path`.
     """
 
@@ -43,8 +48,8 @@ class LoginAttempt:
     created_at: float
     replaces: str | None = None
     dpop_key: DpopKey | None = field(default=None, repr=False)
-    asked: dict[str, str] = field(default_factory=dict)
-    reports: bool = False
+    request_params: dict[str, str] = field(default_factory=dict)
+    notifies_opener: bool = False
 
     @classmethod
     def start(
@@ -55,8 +60,8 @@ class LoginAttempt:
         replaces: str | None,
         now: float,
         dpop_key: DpopKey | None = None,
-        asked: Mapping[str, str] | None = None,
-        reports: bool = False,
+        request_params: Mapping[str, str] | None = None,
+        notifies_opener: bool = False,
     ) -> LoginAttempt:
         return cls(
             state=secrets.token_urlsafe(32),
@@ -67,25 +72,25 @@ class LoginAttempt:
             created_at=now,
             replaces=replaces,
             dpop_key=dpop_key,
-            asked=dict(asked or {}),
-            reports=reports,
+            request_params=dict(request_params or {}),
+            notifies_opener=notifies_opener,
         )
 
     @property
-    def demands(self) -> AuthenticationRequirements:
-        return AuthenticationRequirements.of(self.asked)
+    def requirements(self) -> AuthenticationRequirements:
+        return AuthenticationRequirements.from_params(self.request_params)
 
     @property
     def is_silent(self) -> bool:
         """Whether the provider was asked to show nothing."""
-        return self.asked.get("prompt") == "none"
+        return self.request_params.get("prompt") == "none"
 
     @property
     def auth_time_floor(self) -> float | None:
         """When the provider was asked for another login, whoever is signed in there; or None."""
-        return self.created_at if self.asked.get("prompt") == "login" else None
+        return self.created_at if self.request_params.get("prompt") == "login" else None
 
-    def code(self, params: Mapping[str, str], *, announces_iss: bool, now: float) -> str:
+    def validate_response(self, params: Mapping[str, str], *, announces_iss: bool, now: float) -> str:
         """Return the authorization code of the provider's answer, or raise LoginFailed.
 
         `state` is compared before anything else is believed (RFC 6749 §10.12), then `iss`, which
@@ -105,15 +110,15 @@ class LoginAttempt:
 
     def sealed(self, vault: Vault, *, cookie_name: str) -> str:
         # What has its default is left out: while a new version is rolled out, an older one may open this.
-        return vault.seal_json(
-            {name: value for name, value in asdict(self).items() if value}, place=cookie_name
-        )
+        content = {_SEALED_NAMES.get(name, name): value for name, value in asdict(self).items() if value}
+        return vault.seal_json(content, place=cookie_name)
 
     @classmethod
     def opened(cls, cookie: str, vault: Vault, *, cookie_name: str) -> LoginAttempt:
         """Return the attempt in a cookie, or raise LoginFailed for one that is not ours."""
         try:
-            return cls(**vault.open_json(cookie, place=cookie_name))
+            content = vault.open_json(cookie, place=cookie_name)
+            return cls(**{_FIELD_NAMES.get(name, name): value for name, value in content.items()})
         except (Unsealable, TypeError) as error:  # TypeError: another version of ours sealed other fields
             raise LoginFailed("This browser remembers no such sign-in.") from error
 

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 
 from app.bff.errors import UntrustedToken
-from app.bff.oidc.claims import LEEWAY_SECONDS, Claims, check_registered_claims, require, text
+from app.bff.oidc.claims import LEEWAY_SECONDS, Claims, check_registered_claims, require, string_claim
 from app.bff.oidc.keys import SignedToken
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
@@ -37,12 +37,12 @@ def validate(token: SignedToken, *, issuer: str, client_id: str, now: float) -> 
     _check_type(token.type)
     check_registered_claims(claims, issuer=issuer, client_id=client_id, now=now)
     require(claims["iat"] > now - OLDEST_SECONDS, "iat")
-    require(text(claims, "jti") != "", "jti")
+    require(string_claim(claims, "jti") != "", "jti")
     require(_is_event(claims.get("events")), "events")
     require("nonce" not in claims, "nonce")  # so that an id token is never taken for one
     subject, sid = _name(claims, "sub"), _name(claims, "sid")
     require((subject or sid) is not None, "sub")
-    return LogoutToken(subject, sid, _key(issuer, claims["jti"]), _forgotten_at(claims))
+    return LogoutToken(subject, sid, _key(issuer, claims["jti"]), _replay_until(claims))
 
 
 def _check_type(value: object) -> None:
@@ -58,7 +58,7 @@ def _is_event(events: object) -> bool:
 
 def _name(claims: Claims, claim: str) -> str | None:
     """Return a name that may be missing, but not be empty."""
-    require(claim not in claims or text(claims, claim) != "", claim)
+    require(claim not in claims or string_claim(claims, claim) != "", claim)
     return claims.get(claim)
 
 
@@ -66,6 +66,6 @@ def _key(issuer: str, jti: str) -> str:
     return hashlib.sha256(f"{issuer} {jti}".encode()).hexdigest()
 
 
-def _forgotten_at(claims: Claims) -> float:
+def _replay_until(claims: Claims) -> float:
     over = min(claims["exp"] + LEEWAY_SECONDS, claims["iat"] + OLDEST_SECONDS)
     return float(over + LEEWAY_SECONDS)  # for those of us whose clock is late

@@ -14,8 +14,16 @@ import httpx2
 
 from app.bff.errors import ProviderUnavailable, UntrustedToken
 from app.bff.oidc.cache import CachedDocument
-from app.bff.oidc.http import BoundedTransport, asking_the_provider, json_object
-from app.bff.oidc.keys import ALGORITHMS, Key, SignedToken, UnknownKey, algorithm_of, parse_jwks, verified
+from app.bff.oidc.http import BoundedTransport, json_object, translate_http_errors
+from app.bff.oidc.keys import (
+    ALGORITHMS,
+    Key,
+    SignedToken,
+    UnknownKey,
+    algorithm_of,
+    parse_jwks,
+    verify_signature,
+)
 from app.bff.settings.validators import absolute, require_https
 
 log = logging.getLogger(__name__)
@@ -131,10 +139,10 @@ class Provider:
     @property
     def login_page(self) -> str:
         """Where it signs people in; while that is not known, its issuer, mostly the same host."""
-        known = self._metadata.latest
+        known = self._metadata.peek()
         return known.authorization_endpoint if known else self.issuer
 
-    async def verified(self, token: str) -> SignedToken:
+    async def verify(self, token: str) -> SignedToken:
         """Return what a token says if a published key signed it, or raise UntrustedToken.
 
         UnknownKey among them means that it may yet turn out to be right, once keys are fetched again.
@@ -146,15 +154,15 @@ class Provider:
         algorithm_of(token, allowed)
         known = await self._keys.get()
         try:
-            return verified(token, known, allowed)
+            return verify_signature(token, known, allowed)
         except UnknownKey:
             if self._keys.age() < self._cooldown_seconds:
                 raise
-            newer = await self._keys.renew()
+            newer = await self._keys.refetch()
             if newer is known:  # the provider did not answer
                 raise
         try:
-            return verified(token, newer, allowed)
+            return verify_signature(token, newer, allowed)
         except UnknownKey as error:
             raise UntrustedToken(str(error)) from error
 
@@ -171,7 +179,7 @@ class Provider:
         return keys
 
     async def _fetch(self, url: str) -> dict[str, Any]:
-        async with asking_the_provider(self._timeout_seconds):
+        async with translate_http_errors(self._timeout_seconds):
             response = await self._http.get(url)
         return json_object(response.status_code, response.content)
 

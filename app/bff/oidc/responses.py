@@ -16,8 +16,8 @@ from app.bff.sessions.session import Target, TokenSet
 
 # RFC 6749 §5.2. Only invalid_grant says that this code or refresh token is dead; the others say that
 # we asked wrongly, which is the operator's business and no reason to end a session.
-_DEAD = "invalid_grant"
-_OURS = {
+_INVALID_GRANT = "invalid_grant"
+_CLIENT_ERRORS = {
     "invalid_client",
     "unauthorized_client",
     "invalid_scope",
@@ -27,8 +27,8 @@ _OURS = {
     "use_dpop_nonce",
     "unsupported_grant_type",
 }
-_BUSY = (408, 429)
-_TROUBLE = ("server_error", "temporarily_unavailable")
+_RETRYABLE_STATUS = (408, 429)
+_SERVER_ERRORS = ("server_error", "temporarily_unavailable")
 _LONGEST_SECONDS = 3600
 _UNSUPPORTED = "unsupported_token_type"  # RFC 7009 §2.2.1
 _ACCESS_TOKENS = (  # RFC 8693 §3: what we can put on a request
@@ -56,57 +56,57 @@ class EndpointResponse:
         return self.document.get("error")
 
 
-def parse_token_response(answer: EndpointResponse, *, target: Target, token_type: str) -> TokenSet:
+def parse_token_response(response: EndpointResponse, *, target: Target, token_type: str) -> TokenSet:
     """Return the tokens in an answer of the token endpoint.
 
     Raises GrantRefused (the code or refresh token is dead), ClientRejected (the operator must act)
     or ProviderUnavailable (try later). Tokens of another type than `token_type` are refused.
     """
-    if answer.status < 500 and answer.error == _DEAD:
+    if response.status < 500 and response.error == _INVALID_GRANT:
         raise GrantRefused("the provider answered invalid_grant")
-    if answer.status != 200 or answer.error is not None:
-        raise _refusal(answer)
-    return _token_set(answer, target, token_type)
+    if response.status != 200 or response.error is not None:
+        raise _error_response(response)
+    return _token_set(response, target, token_type)
 
 
-def parse_exchange_response(answer: EndpointResponse, *, target: Target, token_type: str) -> TokenSet:
+def parse_exchange_response(response: EndpointResponse, *, target: Target, token_type: str) -> TokenSet:
     """Return the access token in an answer to a token exchange.
 
     Raises as `parse_token_response` does, but never GrantRefused: no refresh token was at stake.
     """
-    if answer.status != 200 or answer.error is not None:
-        raise _refusal(answer)
-    tokens = _token_set(answer, target, token_type)
-    if answer.document.get("issued_token_type") not in _ACCESS_TOKENS:  # required, RFC 8693 §2.2.1
+    if response.status != 200 or response.error is not None:
+        raise _error_response(response)
+    tokens = _token_set(response, target, token_type)
+    if response.document.get("issued_token_type") not in _ACCESS_TOKENS:  # required, RFC 8693 §2.2.1
         raise ProviderUnavailable("what the provider gave in exchange is no access token")
     return replace(tokens, refresh_token=None, id_token=None)  # not those of the user's own session
 
 
-def parse_pushed_response(answer: EndpointResponse) -> str:
+def parse_pushed_response(response: EndpointResponse) -> str:
     """Return the `request_uri` of a pushed authorization request (RFC 9126 §2.2); raises alike."""
-    request_uri = answer.document.get("request_uri")
-    if answer.status in (200, 201) and isinstance(request_uri, str) and request_uri:
+    request_uri = response.document.get("request_uri")
+    if response.status in (200, 201) and isinstance(request_uri, str) and request_uri:
         return request_uri
-    raise _refusal(answer)
+    raise _error_response(response)
 
 
-def check_revoked(answer: EndpointResponse) -> None:
+def check_revoked(response: EndpointResponse) -> None:
     """Return if a token is revoked. Raises GrantRefused if this provider never revokes such tokens."""
-    if answer.status in (200, 204):
+    if response.status in (200, 204):
         return
-    if answer.status == 400 and answer.error == _UNSUPPORTED:
+    if response.status == 400 and response.error == _UNSUPPORTED:
         raise GrantRefused("the provider does not revoke tokens of this kind")
-    raise _refusal(answer)
+    raise _error_response(response)
 
 
-def _refusal(answer: EndpointResponse) -> ProviderUnavailable:
+def _error_response(response: EndpointResponse) -> ProviderUnavailable:
     """Return the error for an answer that is no success: was it a refusal, or trouble over there?"""
-    status, error = answer.status, answer.error
-    busy = status in _BUSY or error in _TROUBLE
+    status, error = response.status, response.error
+    busy = status in _RETRYABLE_STATUS or error in _SERVER_ERRORS
     if 400 <= status < 500 and isinstance(error, str) and not busy:
-        known = error in _OURS or error == _DEAD
+        known = error in _CLIENT_ERRORS or error == _INVALID_GRANT
         return ClientRejected(f"the provider answered {error if known else 'an error of its own'}")
-    wait = retry_after_seconds(answer.headers, now=answer.received_at)
+    wait = retry_after_seconds(response.headers, now=response.received_at)
     return ProviderUnavailable(f"the provider answered {status}", retry_after_seconds=wait)
 
 
@@ -123,9 +123,9 @@ def retry_after_seconds(headers: Mapping[str, str], *, now: float) -> int | None
     return min(max(math.ceil(seconds), 0), _LONGEST_SECONDS)
 
 
-def _token_set(answer: EndpointResponse, target: Target, token_type: str) -> TokenSet:
-    document, now = answer.document, answer.received_at
-    access_token = _text(document.get("access_token"))
+def _token_set(response: EndpointResponse, target: Target, token_type: str) -> TokenSet:
+    document, now = response.document, response.received_at
+    access_token = _printable(document.get("access_token"))
     if access_token is None:
         raise ProviderUnavailable("the token response has no access token")
     if str(document.get("token_type", "bearer")).lower() != token_type.lower():  # some write it in lower case
@@ -135,9 +135,9 @@ def _token_set(answer: EndpointResponse, target: Target, token_type: str) -> Tok
         access_token=access_token,
         received_at=now,
         expires_at=_expires_at(document.get("expires_in"), now=now),
-        refresh_token=_text(document.get("refresh_token")),
-        id_token=_text(document.get("id_token")),
-        scope=_text(document.get("scope")),
+        refresh_token=_printable(document.get("refresh_token")),
+        id_token=_printable(document.get("id_token")),
+        scope=_printable(document.get("scope")),
     )
 
 
@@ -150,7 +150,7 @@ def _expires_at(expires_in: Any, *, now: float) -> float | None:
     return now + seconds if math.isfinite(seconds) else None
 
 
-def _text(value: Any) -> str | None:
+def _printable(value: Any) -> str | None:
     """Return what can stand in a header and a form (RFC 6749 appendix A), else None."""
     fits = isinstance(value, str) and value.isascii() and value.isprintable()
     return value or None if fits else None

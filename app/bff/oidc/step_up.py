@@ -1,4 +1,4 @@
-"""What can be asked of a login: by a page, by a handler that wants more than just anybody. Pure."""
+"""Authentication requirements (acr, max_age) and login request parameters. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _RULES = {
 class AuthenticationRequirements:
     """How somebody must have signed in: in one of the ways `acr`, at most `max_age` seconds ago.
 
-    Raises ValueError for an `acr` or a `max_age` that no provider could be asked for.
+    Raises ValueError for an `acr` or a `max_age` that no provider could be known_params for.
     """
 
     acr: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ class AuthenticationRequirements:
             raise ValueError("acr_values must be one name, or several of them in a list")
 
     @classmethod
-    def of(cls, params: Mapping[str, str]) -> Self:
+    def from_params(cls, params: Mapping[str, str]) -> Self:
         """Return those among the parameters of a login that the provider's answer must live up to."""
         max_age = params.get("max_age")
         return cls(tuple(params.get("acr_values", "").split()), None if max_age is None else int(max_age))
@@ -56,14 +56,14 @@ def login_parameters(params: Mapping[str, str]) -> dict[str, str]:
     Whether it knows the prompt is another question.
     """
     known = {"login_hint": params.get("hint"), **params}
-    asked = {name: known.get(name) for name in ("prompt", *_RULES)}
-    there = {name: value for name, value in asked.items() if value is not None}
-    for name, value in there.items():
+    known_params = {name: known.get(name) for name in ("prompt", *_RULES)}
+    present = {name: value for name, value in known_params.items() if value is not None}
+    for name, value in present.items():
         try:
             _check(name, value)
         except ValueError as error:
             raise BadRequest(str(error)) from None
-    return there
+    return present
 
 
 def _check(name: str, value: str) -> None:

@@ -13,8 +13,8 @@ from app.bff.sessions.session import Reason
 
 log = logging.getLogger(__name__)
 
-REASON_KEPT_SECONDS = 600
-QUIET_SECONDS = 1
+TOMBSTONE_SECONDS = 600
+HEARTBEAT_SECONDS = 1
 
 EndSignal: TypeAlias = "asyncio.Future[Reason | None]"
 
@@ -28,14 +28,14 @@ class SessionEndSource(Protocol):
     async def reasons(self, refs: Collection[str]) -> Mapping[str, Reason]:
         """Return why, for those of `refs` whose sessions are over.
 
-        The reason of a session that was ended is known for REASON_KEPT_SECONDS. One that nobody has
+        The reason of a session that was ended is known for TOMBSTONE_SECONDS. One that nobody has
         ended is over by time.
         """
 
     def watch(self) -> AsyncGenerator[Mapping[str, Reason]]:
         """Yield what is ended from now on, in any process.
 
-        Yields nothing to begin with, and whenever nothing has ended for QUIET_SECONDS. A store that
+        Yields nothing to begin with, and whenever nothing has ended for HEARTBEAT_SECONDS. A store that
         cannot tell stops at once.
         """
 
@@ -50,62 +50,62 @@ class SessionEvents:
 
     def __init__(
         self,
-        ended: SessionEndSource,
+        source: SessionEndSource,
         stopping: asyncio.Event,
         *,
-        look_every_seconds: float = 1,
-        look_anew_seconds: float = 30,
+        poll_seconds: float = 1,
+        safety_poll_seconds: float = 30,
     ) -> None:
-        self._ended = ended
+        self._source = source
         self._stopping = stopping
-        self._look_every_seconds = look_every_seconds
-        self._look_anew_seconds = look_anew_seconds
+        self._poll_seconds = poll_seconds
+        self._safety_poll_seconds = safety_poll_seconds
         self._listeners: dict[str | None, set[EndSignal]] = {}
-        self._look_at: dict[str, float] = {}  # when to look at a session next, by the loop's time
-        self._anybody = asyncio.Event()
-        self._is_told = False
+        self._poll_at: dict[str, float] = {}  # when to look at a session next, by the loop's time
+        self._has_listeners = asyncio.Event()
+        self._has_feed = False
 
     @contextmanager
-    def listening(self, ref: str | None) -> Iterator[EndSignal]:
+    def watch(self, ref: str | None) -> Iterator[EndSignal]:
         """Give a future that becomes the reason for which the session has ended.
 
         It becomes None if this process is about to stop; without a `ref` that is all it can become.
         A store that does not answer decides nothing.
         """
-        news: EndSignal = asyncio.get_running_loop().create_future()
-        self._add(ref, news)
+        signal: EndSignal = asyncio.get_running_loop().create_future()
+        self._add(ref, signal)
         try:
-            yield news
+            yield signal
         finally:
-            news.cancel()
-            self._remove(ref, news)
+            signal.cancel()
+            self._remove(ref, signal)
 
-    def _add(self, ref: str | None, news: EndSignal) -> None:
+    def _add(self, ref: str | None, signal: EndSignal) -> None:
         if self._stopping.is_set():
-            news.set_result(None)
-        self._listeners.setdefault(ref, set()).add(news)
+            signal.set_result(None)
+        self._listeners.setdefault(ref, set()).add(signal)
         if ref is not None:
-            self._look_at[ref] = 0  # it may have ended since its session was read
-            self._anybody.set()
+            self._poll_at[ref] = 0  # it may have ended since its session was read
+            self._has_listeners.set()
 
-    def _remove(self, ref: str | None, news: EndSignal) -> None:
-        self._listeners[ref].remove(news)
+    def _remove(self, ref: str | None, signal: EndSignal) -> None:
+        self._listeners[ref].remove(signal)
         if not self._listeners[ref]:
             del self._listeners[ref]
         if ref is not None and ref not in self._listeners:
-            del self._look_at[ref]
-        if not self._look_at:
-            self._anybody.clear()
+            del self._poll_at[ref]
+        if not self._poll_at:
+            self._has_listeners.clear()
 
-    async def look(self, refs: Collection[str]) -> None:
+    async def check(self, refs: Collection[str]) -> None:
         """Tell those whose sessions are over; raises StoreUnavailable."""
-        self._tell(await self._ended.reasons(refs))
+        self._notify(await self._source.reasons(refs))
 
-    def _tell(self, endings: Mapping[str, Reason] | Mapping[str | None, None]) -> None:
-        for ref, reason in endings.items():
-            for news in self._listeners.get(ref, ()):
-                if not news.done():
-                    news.set_result(reason)
+    def _notify(self, ended: Mapping[str, Reason] | Mapping[str | None, None]) -> None:
+        for ref, reason in ended.items():
+            for signal in self._listeners.get(ref, ()):
+                if not signal.done():
+                    signal.set_result(reason)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -119,56 +119,56 @@ class SessionEvents:
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
-            at_work = [group.create_task(self._keep_looking()), group.create_task(self._keep_hearing())]
+            loops = [group.create_task(self._poll_forever()), group.create_task(self._follow_forever())]
             await self._stopping.wait()
-            self._tell(dict.fromkeys(self._listeners))
-            for task in at_work:
+            self._notify(dict.fromkeys(self._listeners))
+            for task in loops:
                 task.cancel()
 
-    async def _keep_looking(self) -> None:
+    async def _poll_forever(self) -> None:
         while True:
-            await self._anybody.wait()
+            await self._has_listeners.wait()
             try:
-                await self._look_at_what_is_due()
+                await self._poll_due()
             except Exception as error:
-                _note(error)
-                self._look_at_all()
-            await asyncio.sleep(self._look_every_seconds)
+                _log_unexpected(error)
+                self._poll_all_now()
+            await asyncio.sleep(self._poll_seconds)
 
-    async def _look_at_what_is_due(self) -> None:
+    async def _poll_due(self) -> None:
         now = asyncio.get_running_loop().time()
-        due = [ref for ref, at in self._look_at.items() if at <= now]
+        due = [ref for ref, at in self._poll_at.items() if at <= now]
         if due:
-            self._look_at.update(dict.fromkeys(due, now + self._look_anew_seconds if self._is_told else 0))
-            await self.look(due)
+            self._poll_at.update(dict.fromkeys(due, now + self._safety_poll_seconds if self._has_feed else 0))
+            await self.check(due)
 
-    async def _keep_hearing(self) -> None:
+    async def _follow_forever(self) -> None:
         while True:
-            await self._anybody.wait()
+            await self._has_listeners.wait()
             try:
-                await self._hear()
+                await self._follow()
             except Exception as error:
-                _note(error)
-            self._is_told = False
-            self._look_at_all()
-            await asyncio.sleep(self._look_anew_seconds)
+                _log_unexpected(error)
+            self._has_feed = False
+            self._poll_all_now()
+            await asyncio.sleep(self._safety_poll_seconds)
 
-    async def _hear(self) -> None:
+    async def _follow(self) -> None:
         """Return when the store cannot tell, or nobody listens any more."""
-        async with aclosing(self._ended.watch()) as batches:
-            async for endings in batches:
-                if not self._is_told:
-                    self._is_told = True
-                    self._look_at_all()  # what ended a moment before, it did not tell
-                self._tell(endings)
-                if not self._anybody.is_set():
+        async with aclosing(self._source.watch()) as batches:
+            async for ended in batches:
+                if not self._has_feed:
+                    self._has_feed = True
+                    self._poll_all_now()  # what ended a moment before, it did not tell
+                self._notify(ended)
+                if not self._has_listeners.is_set():
                     return
 
-    def _look_at_all(self) -> None:
-        self._look_at = dict.fromkeys(self._look_at, 0.0)
+    def _poll_all_now(self) -> None:
+        self._poll_at = dict.fromkeys(self._poll_at, 0.0)
 
 
-def _note(error: Exception) -> None:
+def _log_unexpected(error: Exception) -> None:
     """Everybody who listens needs what goes on here, so nothing that goes wrong may end it."""
     if not isinstance(error, StoreUnavailable):  # that has been logged
         log.error("ended sessions cannot be looked up", exc_info=error)

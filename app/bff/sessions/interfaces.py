@@ -68,7 +68,7 @@ class SessionStore(Protocol):
     def every(self) -> AsyncIterator[Session]:
         """Yield all sessions that can be used, in no order."""
 
-    async def reseal(self) -> ReencryptResult:
+    async def reencrypt(self) -> ReencryptResult:
         """Seal anew with the first key of the ring what an older one has sealed; look at each record once.
 
         Nobody has to stop working for it, and nothing that anybody writes meanwhile is lost.

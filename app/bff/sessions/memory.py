@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
 from dataclasses import replace
 
-from app.bff.sessions.events import QUIET_SECONDS, REASON_KEPT_SECONDS
+from app.bff.sessions.events import HEARTBEAT_SECONDS, TOMBSTONE_SECONDS
 from app.bff.sessions.outbox import Pending, new_pending
 from app.bff.sessions.reencrypt import ReencryptResult
 from app.bff.sessions.session import Reason, Session
@@ -81,7 +81,7 @@ class MemorySessions:
         session = await self.get(ref)
         self._forget(ref)
         if session is not None:
-            self._ended[ref] = reason, self._clock() + REASON_KEPT_SECONDS
+            self._ended[ref] = reason, self._clock() + TOMBSTONE_SECONDS
             for follower in self._followers:
                 follower.put_nowait({ref: reason})
         return session
@@ -91,14 +91,14 @@ class MemorySessions:
         return {ref: self._ended.get(ref, (Reason.EXPIRED, 0))[0] for ref in over}
 
     async def watch(self) -> AsyncGenerator[Mapping[str, Reason]]:
-        endings = asyncio.Queue[Mapping[str, Reason]]()
-        self._followers.add(endings)
+        ended = asyncio.Queue[Mapping[str, Reason]]()
+        self._followers.add(ended)
         try:
             yield {}
             while True:
-                yield await _next(endings)
+                yield await _next(ended)
         finally:
-            self._followers.remove(endings)
+            self._followers.remove(ended)
 
     async def of_user(self, issuer: str, subject: str) -> list[Session]:
         return [
@@ -108,15 +108,17 @@ class MemorySessions:
         ]
 
     async def of_sid(self, issuer: str, sid: str) -> list[Session]:
-        wanted = issuer, sid
-        return [session async for session in self.every() if (session.issuer, session.sid) == wanted]
+        provider_session = issuer, sid
+        return [
+            session async for session in self.every() if (session.issuer, session.sid) == provider_session
+        ]
 
     async def every(self) -> AsyncIterator[Session]:
         for session in sorted(self._sessions.values(), key=lambda session: session.created_at):
             if self._clock() < session.expires_at:
                 yield session
 
-    async def reseal(self) -> ReencryptResult:
+    async def reencrypt(self) -> ReencryptResult:
         return ReencryptResult()  # nothing is sealed here
 
     def _forget(self, ref: str) -> None:
@@ -130,10 +132,10 @@ class MemorySessions:
         self._ended = {ref: known for ref, known in self._ended.items() if now < known[1]}
 
 
-async def _next(endings: asyncio.Queue[Mapping[str, Reason]]) -> Mapping[str, Reason]:
+async def _next(ended: asyncio.Queue[Mapping[str, Reason]]) -> Mapping[str, Reason]:
     try:
-        async with asyncio.timeout(QUIET_SECONDS):
-            return await endings.get()
+        async with asyncio.timeout(HEARTBEAT_SECONDS):
+            return await ended.get()
     except TimeoutError:
         return {}
 
@@ -173,7 +175,7 @@ class MemoryOutbox:
     async def remove(self, pending_id: str) -> None:
         self._waiting.pop(pending_id, None)
 
-    async def reseal(self) -> ReencryptResult:
+    async def reencrypt(self) -> ReencryptResult:
         return ReencryptResult()
 
     def _clear_away(self) -> None:
@@ -186,14 +188,14 @@ class MemoryReplayCache:
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._seen: dict[str, float] = {}  # until when
+        self._used: dict[str, float] = {}  # until when
 
     async def open(self) -> None:
         pass
 
     async def has(self, key: str) -> bool:
-        return self._clock() < self._seen.get(key, 0)
+        return self._clock() < self._used.get(key, 0)
 
     async def add(self, key: str, *, until: float) -> None:
         now = self._clock()
-        self._seen = {kept: end for kept, end in self._seen.items() if now < end} | {key: until}
+        self._used = {used: end for used, end in self._used.items() if now < end} | {key: until}

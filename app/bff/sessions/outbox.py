@@ -59,7 +59,7 @@ class Outbox(Protocol):
     async def remove(self, pending_id: str) -> None:
         """Forget it, for every process at once. Harmless if it is gone."""
 
-    async def reseal(self) -> ReencryptResult:
+    async def reencrypt(self) -> ReencryptResult:
         """Seal anew with the first key of the ring what an older one has sealed; look at each record once.
 
         Nobody has to stop working for it, and nothing that anybody writes meanwhile is lost.

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 class ReencryptResult:
     """Of the records that an older key has sealed: how many are sealed anew now, and how many are not.
 
-    `overtaken` ones were written, or removed, by somebody else at the same moment: another look will
-    tell. `unopened` ones no key of the ring opens; nobody has touched them.
+    `conflicts` ones were written, or removed, by somebody else at the same moment: another look will
+    tell. `undecryptable` ones no key of the ring opens; nobody has touched them.
     """
 
     done: int = 0
-    overtaken: int = 0
-    unopened: int = 0
+    conflicts: int = 0
+    undecryptable: int = 0
 
     def __add__(self, other: ReencryptResult) -> ReencryptResult:
         return ReencryptResult(
-            self.done + other.done, self.overtaken + other.overtaken, self.unopened + other.unopened
+            self.done + other.done, self.conflicts + other.conflicts, self.undecryptable + other.undecryptable
         )

@@ -60,8 +60,8 @@ class Target:
     @property
     def params(self) -> dict[str, str]:
         """What a token request says of it."""
-        wanted = {"scope": self.scope, "resource": self.resource, "audience": self.audience}
-        return {name: value for name, value in wanted.items() if value}
+        params = {"scope": self.scope, "resource": self.resource, "audience": self.audience}
+        return {name: value for name, value in params.items() if value}
 
 
 LOGIN = Target()
@@ -149,7 +149,9 @@ class Session:
 
     def updated_by(self, newer: TokenSet, *, now: float) -> Session:
         """Return the session after a token response. Of access tokens, only what is over is lost."""
-        others = tuple(kept for kept in self.others if kept.target != newer.target and kept.is_alive(now=now))
+        others = tuple(
+            other for other in self.others if other.target != newer.target and other.is_alive(now=now)
+        )
         if newer.target == LOGIN:
             return replace(self, tokens=self.tokens.updated_by(newer), others=others)
         access_only = replace(newer, refresh_token=None, id_token=None)

@@ -45,20 +45,20 @@ class ApplicationTokens:
         Raises TokenUnavailable if the provider does not answer, or refuses; a token that is inside the
         margin but alive is returned even then, and nobody waits while it is being renewed.
         """
-        wanted = TokenRequest(self._margin_seconds, self._clock, target, rejected)
-        return wanted.fresh(self) or await self._renewed(wanted)
+        request = TokenRequest(self._margin_seconds, self._clock, target, rejected)
+        return request.fresh(self) or await self._refreshed(request)
 
     def tokens_for(self, target: Target) -> TokenSet | None:
         return self._tokens.get(target)
 
-    async def _renewed(self, wanted: TokenRequest) -> TokenSet:
-        flight = self._flights.start(wanted.target, lambda: self._fetch(wanted.target))
-        if tokens := wanted.usable_while_renewing(self):
+    async def _refreshed(self, request: TokenRequest) -> TokenSet:
+        flight = self._flights.start(request.target, lambda: self._fetch(request.target))
+        if tokens := request.usable_while_renewing(self):
             return tokens
         try:
             return await asyncio.shield(flight)
         except TokenUnavailable as error:
-            return wanted.unexpired_or_raise(self, error)
+            return request.unexpired_or_raise(self, error)
 
     async def _fetch(self, target: Target) -> TokenSet:
         try:

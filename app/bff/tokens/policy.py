@@ -9,7 +9,7 @@ from typing import Protocol
 from app.bff.errors import AppError
 from app.bff.sessions.session import LOGIN, Target, TokenSet
 
-_NOBODY_WAITS = 3 / 4  # of the margin; in what is left of it, the token might die on its way to the API
+_USABLE_SHARE = 3 / 4  # of the margin; in what is left of it, the token might die on its way to the API
 
 
 class TokenHolder(Protocol):
@@ -33,7 +33,7 @@ class TokenRequest:
 
     def usable_while_renewing(self, holder: TokenHolder) -> TokenSet | None:
         """Return the token if it will do while it is being renewed: inside the margin, but early."""
-        return self._outside(self.margin_seconds, holder, share=1 - _NOBODY_WAITS)
+        return self._outside(self.margin_seconds, holder, share=1 - _USABLE_SHARE)
 
     def unexpired(self, holder: TokenHolder) -> TokenSet | None:
         """Return the token if it has not expired: good enough when there is nothing better."""

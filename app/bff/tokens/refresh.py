@@ -72,33 +72,33 @@ class Refresher:
         self._unsaved: dict[str, Session] = {}
         self._saving = SingleFlight[None]()
 
-    async def renew(self, ref: str, wanted: TokenRequest) -> TokenSet:
-        """Return tokens that are `wanted`, getting new ones if nobody else does; raises Unauthorized."""
+    async def renew(self, ref: str, request: TokenRequest) -> TokenSet:
+        """Return the tokens of a `request`, getting new ones if nobody else does; raises Unauthorized."""
         async with self._turns.setdefault(ref, asyncio.Lock()):
-            return await self._renew(ref, wanted)
+            return await self._renew(ref, request)
 
-    async def _renew(self, ref: str, wanted: TokenRequest) -> TokenSet:
+    async def _renew(self, ref: str, request: TokenRequest) -> TokenSet:
         for pause in self._pauses():
             if ref in self._unsaved:
-                return wanted.unexpired_or_raise(
+                return request.unexpired_or_raise(
                     self._unsaved[ref], StoreUnavailable("the session is not saved yet")
                 )
             # Read again: the session that the caller saw may have been refreshed, or ended, since.
             session = await self._current(ref)
-            if self._is_done(session, wanted):
-                return wanted.unexpired_or_raise(session, _no_way())
+            if self._satisfied_or_hopeless(session, request):
+                return request.unexpired_or_raise(session, _reauthentication_required())
             until = self._clock() + self._lease_seconds
             leased = await self._sessions.lease(ref, owner=self._owner, until=until)
             if leased is not None:
-                return await self._renew_leased(leased, wanted)
-            if tokens := wanted.unexpired(session):  # somebody else is refreshing: nobody needs to wait
+                return await self._renew_leased(leased, request)
+            if tokens := request.unexpired(session):  # somebody else is refreshing: nobody needs to wait
                 return tokens
             await asyncio.sleep(pause)
         raise AssertionError("pauses never end")
 
-    async def settle(self) -> None:
+    async def drain(self) -> None:
         """Wait until everything that was refreshed is saved."""
-        await self._saving.settle()
+        await self._saving.drain()
 
     async def _current(self, ref: str) -> Session:
         session = await self._sessions.get(ref)
@@ -106,28 +106,29 @@ class Refresher:
             raise NoSession("the session is over")
         return session
 
-    def _is_done(self, session: Session, wanted: TokenRequest) -> bool:
-        """Whether the session has what is wanted, or there is no way to get it."""
-        has_the_means = wanted.target.exchanged or session.tokens.refresh_token is not None
-        has_moved = session.issuer != self._client.issuer  # BFF_ISSUER was changed: nothing of it goes there
-        return wanted.fresh(session) is not None or not has_the_means or has_moved
+    def _satisfied_or_hopeless(self, session: Session, request: TokenRequest) -> bool:
+        """Whether the session has the token, or there is no way to get it."""
+        can_refresh = request.target.exchanged or session.tokens.refresh_token is not None
+        # BFF_ISSUER was changed: no token of the old provider is sent to the new one.
+        other_issuer = session.issuer != self._client.issuer
+        return request.fresh(session) is not None or not can_refresh or other_issuer
 
-    async def _renew_leased(self, session: Session, wanted: TokenRequest) -> TokenSet:
-        if self._is_done(session, wanted):  # since we looked
+    async def _renew_leased(self, session: Session, request: TokenRequest) -> TokenSet:
+        if self._satisfied_or_hopeless(session, request):  # since we looked
             await self._release(session)
-            return wanted.unexpired_or_raise(session, _no_way())
+            return request.unexpired_or_raise(session, _reauthentication_required())
         try:
-            newer = await self._ask(session, wanted.target)
+            newer = await self._request_tokens(session, request.target)
         except GrantRefused:
-            return await self._refused(session, wanted)
+            return await self._grant_rejected(session, request)
         except ProviderUnavailable as error:
-            log.warning("refresh failed", extra=_about(session, error))
+            log.warning("refresh failed", extra=_log_fields(session, error))
             await self._release(session)
             retry = TokenUnavailable(error.title, retry_after_seconds=error.retry_after_seconds)
-            return wanted.unexpired_or_raise(session, retry)
-        return await self._save(session, newer, wanted)
+            return request.unexpired_or_raise(session, retry)
+        return await self._save(session, newer, request)
 
-    async def _ask(self, session: Session, target: Target) -> TokenSet:
+    async def _request_tokens(self, session: Session, target: Target) -> TokenSet:
         if target.exchanged:
             subject = session.tokens.access_token
             return await self._client.exchange(subject, target=target, dpop_key=session.dpop_key)
@@ -138,32 +139,32 @@ class Refresher:
         with contextlib.suppress(StoreUnavailable):  # then it ends by itself
             await self._sessions.release(session.ref, owner=self._owner)
 
-    async def _save(self, session: Session, newer: TokenSet, wanted: TokenRequest) -> TokenSet:
+    async def _save(self, session: Session, newer: TokenSet, request: TokenRequest) -> TokenSet:
         checked = await self._with_checked_id_token(session, newer)
         changed = session.updated_by(checked, now=self._clock())
         try:
-            saved = await self._is_saved(changed)
+            saved = await self._try_save(changed)
         except StoreUnavailable:
             self._unsaved[session.ref] = changed
-            self._saving.start(session.ref, lambda: self._save_when_possible(changed, wanted))
+            self._saving.start(session.ref, lambda: self._save_eventually(changed, request))
             return newer
         if not saved:
-            return await self._overtaken(changed, wanted)
+            return await self._lost_race(changed, request)
         log.info("session refreshed", extra={"session": session_log_id(session.ref)})
         return newer
 
-    async def _is_saved(self, changed: Session) -> bool:
+    async def _try_save(self, changed: Session) -> bool:
         """Save under our lease; or without, if it has run out: `version` says whether ours is newer."""
         under_lease = await self._sessions.save(changed, lease=self._owner)
         return under_lease is not None or await self._sessions.save(changed) is not None
 
-    async def _save_when_possible(self, changed: Session, wanted: TokenRequest) -> None:
+    async def _save_eventually(self, changed: Session, request: TokenRequest) -> None:
         """Try until the store answers: the old refresh token is used up, this is the only one there is."""
         for pause in self._pauses():
             await asyncio.sleep(pause)
             try:
-                if not await self._is_saved(changed):
-                    await self._overtaken(changed, wanted)
+                if not await self._try_save(changed):
+                    await self._lost_race(changed, request)
             except StoreUnavailable:
                 if self._clock() < changed.expires_at:
                     continue
@@ -178,38 +179,38 @@ class Refresher:
         try:
             await self._client.check_refreshed(newer.id_token, earlier=dict(session.claims))
         except (ProviderUnavailable, UnknownKey) as error:  # cannot be checked: the one we have will do
-            log.warning("refreshed id token not used", extra=_about(session, error))
+            log.warning("refreshed id token not used", extra=_log_fields(session, error))
             return replace(newer, id_token=None)
         except UntrustedToken as error:
-            log.error("refreshed id token refused", extra=_about(session, error))
+            log.error("refreshed id token refused", extra=_log_fields(session, error))
             for tokens in (session.tokens, newer):
                 await self._revocation.revoke_all(replace(session, tokens=tokens))
             await self._sessions.delete(session.ref, reason=Reason.PROVIDER)
             raise SessionEnded("the provider answered for somebody else") from error
         return newer
 
-    async def _overtaken(self, changed: Session, wanted: TokenRequest) -> TokenSet:
+    async def _lost_race(self, changed: Session, request: TokenRequest) -> TokenSet:
         """Somebody wrote or ended the session while we refreshed; or it was we, and the answer was lost."""
         current = await self._sessions.get(changed.ref)
         if current is None or current.tokens.refresh_token is None:
             await self._revocation.revoke_all(changed)  # after a logout nothing new may live on
         if current is None:
             raise NoSession("the session is over")
-        return wanted.unexpired_or_raise(current, _no_way())
+        return request.unexpired_or_raise(current, _reauthentication_required())
 
-    async def _refused(self, session: Session, wanted: TokenRequest) -> TokenSet:
+    async def _grant_rejected(self, session: Session, request: TokenRequest) -> TokenSet:
         """After `invalid_grant`: one more look, since another process may have used the token first."""
         current = await self._sessions.get(session.ref)
-        if current is not None and (tokens := wanted.fresh(current)):
+        if current is not None and (tokens := request.fresh(current)):
             return tokens
         log.warning("refresh refused, session ended", extra={"session": session_log_id(session.ref)})
         await self._sessions.delete(session.ref, reason=Reason.PROVIDER)
         raise SessionEnded("the provider has ended this session")
 
 
-def _no_way() -> ReauthenticationRequired:
+def _reauthentication_required() -> ReauthenticationRequired:
     return ReauthenticationRequired("the session cannot get another token")
 
 
-def _about(session: Session, error: Exception) -> dict[str, str]:
+def _log_fields(session: Session, error: Exception) -> dict[str, str]:
     return {"session": session_log_id(session.ref), "reason": str(error)}

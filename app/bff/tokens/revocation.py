@@ -15,10 +15,10 @@ from app.bff.sessions.session import Session
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY_SECONDS = 5
+DRAIN_EVERY_SECONDS = 5
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 5, 600
 _ATTEMPT_SECONDS = 30  # longer than one attempt takes; after that it belongs to whoever is alive
-_KEPT_SECONDS = 24 * 3600
+_GIVE_UP_SECONDS = 24 * 3600
 
 
 def retry_seconds(tries: int) -> float:
@@ -38,15 +38,15 @@ class Revocation:
         client: OidcClient,
         outbox: Outbox,
         *,
-        at_end: bool = True,
+        on_end: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._client = client
         self._outbox = outbox
-        self._at_end = at_end
+        self._on_end = on_end
         self._clock = clock
 
-    async def keep(self, session: Session) -> list[Pending]:
+    async def enqueue(self, session: Session) -> list[Pending]:
         """Put the refresh token into the store, for `attempt`; raises StoreUnavailable."""
         if session.tokens.refresh_token is None:
             return []
@@ -55,13 +55,13 @@ class Revocation:
             session.issuer,
             session.tokens.refresh_token,
             due_at=now + _ATTEMPT_SECONDS,
-            expires_at=now + _KEPT_SECONDS,
+            expires_at=now + _GIVE_UP_SECONDS,
         )
         return [pending]
 
     async def enqueue_on_end(self, session: Session) -> list[Pending]:
-        """Do as `keep` does, if what a session leaves behind is to be revoked at all."""
-        return await self.keep(session) if self._at_end else []
+        """Do as `enqueue` does, if what a session leaves behind is to be revoked at all."""
+        return await self.enqueue(session) if self._on_end else []
 
     async def revoke_all(self, session: Session) -> None:
         """Revoke what a session that is over has left behind."""
@@ -79,14 +79,14 @@ class Revocation:
         except GrantRefused as error:
             log.error("refresh token cannot be revoked", extra={"reason": str(error)})
         except ProviderUnavailable as error:
-            await self._try_later(pending, error)
+            await self._postpone(pending, error)
             return False
         with contextlib.suppress(StoreUnavailable):  # then it is revoked once more, which does no harm
             await self._outbox.remove(pending.id)
         return True
 
-    async def _try_later(self, pending: Pending, error: ProviderUnavailable) -> None:
-        due_at = self._clock() + max(retry_seconds(pending.tries), error.wanted_pause_seconds or 0)
+    async def _postpone(self, pending: Pending, error: ProviderUnavailable) -> None:
+        due_at = self._clock() + max(retry_seconds(pending.tries), error.requested_pause_seconds or 0)
         with contextlib.suppress(
             StoreUnavailable
         ):  # then it is due again when this attempt would have been over
@@ -114,4 +114,4 @@ class Revocation:
         while True:
             with contextlib.suppress(StoreUnavailable):  # it has been logged
                 await self.drain_due()
-            await asyncio.sleep(LOOK_EVERY_SECONDS)
+            await asyncio.sleep(DRAIN_EVERY_SECONDS)

@@ -22,8 +22,8 @@ from app.bff.tokens.revocation import Revocation
 
 log = logging.getLogger(__name__)
 
-_SETTLE_SECONDS = 20
-_PATIENCE_SECONDS = 1  # with a provider that has to revoke: whoever ends a session waits for the answer
+_DRAIN_SECONDS = 20
+_REVOCATION_WAIT_SECONDS = 1  # how long ending a session waits for the revocation endpoint
 
 
 class UserTokens:
@@ -53,7 +53,7 @@ class UserTokens:
         self._revocation = revocation
         self._refresher = Refresher(sessions, client, revocation, lease_seconds=lease_seconds, clock=clock)
         self._flights = SingleFlight[TokenSet]()
-        self._attempts = SingleFlight[bool]()  # to revoke a refresh token
+        self._revocations = SingleFlight[bool]()  # to revoke a refresh token
 
     async def get(self, session: Session, *, target: Target = LOGIN, rejected: str | None = None) -> str:
         """Return the access token of `tokens`."""
@@ -67,10 +67,10 @@ class UserTokens:
         `rejected` is a token that an API has just refused. A token that somebody else has got
         meanwhile will do: a hundred refused requests cause one refresh, not a hundred.
         """
-        wanted = TokenRequest(self._margin_seconds, self._clock, target, rejected)
-        tokens = wanted.fresh(session) or await self._renewed(session, wanted)
+        request = TokenRequest(self._margin_seconds, self._clock, target, rejected)
+        tokens = request.fresh(session) or await self._refreshed(session, request)
         if tokens.access_token == rejected:  # joined a flight that was looking for any fresh token
-            tokens = await self._renewed(session, wanted)
+            tokens = await self._refreshed(session, request)
         return tokens
 
     async def for_session(self, ref: str, *, scope: str | None = None, resource: str | None = None) -> str:
@@ -92,12 +92,12 @@ class UserTokens:
         current = await self._sessions.get(session.ref)
         if current is None:
             return
-        kept = await self._revocation.keep(current)
+        queued = await self._revocation.enqueue(current)
         # Out of the session first: a refresh with it now would be refused, and end the session.
         without = replace(current, tokens=replace(current.tokens, refresh_token=None))
-        if kept and await self._sessions.save(without) is None:  # refreshed meanwhile: there is another one
+        if queued and await self._sessions.save(without) is None:  # refreshed meanwhile: there is another one
             await self.revoke(session)
-        for pending in kept:
+        for pending in queued:
             await self._revocation.attempt(pending)
 
     async def end(self, ref: str, reason: Reason, *, revoke: bool = True) -> None:
@@ -109,41 +109,43 @@ class UserTokens:
         session = await self._sessions.get(ref)
         if session is None:
             return
-        kept = await self._revocation.enqueue_on_end(session) if revoke else []
+        queued = await self._revocation.enqueue_on_end(session) if revoke else []
         ended = await self._sessions.delete(ref, reason=reason)
         if ended is not None:
             log.info("session ended", extra={"session": session_log_id(ref), "reason": reason})
             refreshed_since = ended.tokens.refresh_token != session.tokens.refresh_token
             if revoke and refreshed_since:
-                kept += await self._revocation.enqueue_on_end(ended)
-        await self._attempt(kept)
+                queued += await self._revocation.enqueue_on_end(ended)
+        await self._attempt(queued)
 
-    async def _attempt(self, kept: list[Pending]) -> None:
-        attempts = [self._attempts.start(each.id, partial(self._revocation.attempt, each)) for each in kept]
+    async def _attempt(self, queued: list[Pending]) -> None:
+        attempts = [
+            self._revocations.start(each.id, partial(self._revocation.attempt, each)) for each in queued
+        ]
         if attempts:
-            await asyncio.wait(attempts, timeout=_PATIENCE_SECONDS)
+            await asyncio.wait(attempts, timeout=_REVOCATION_WAIT_SECONDS)
 
-    async def settle(self) -> None:
+    async def drain(self) -> None:
         """Wait for the refreshes that are under way, so that a shutdown loses no rotated token."""
         try:
-            async with asyncio.timeout(_SETTLE_SECONDS):
-                await self._flights.settle()
-                await self._refresher.settle()
-                await self._attempts.settle()
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                await self._flights.drain()
+                await self._refresher.drain()
+                await self._revocations.drain()
         except TimeoutError:
             log.error("stopped before every refreshed session could be saved")
 
-    async def _renewed(self, session: Session, wanted: TokenRequest) -> TokenSet:
-        flight = self._flights.start((session.ref, wanted.target), lambda: self._renew(session.ref, wanted))
-        if tokens := wanted.usable_while_renewing(session):
+    async def _refreshed(self, session: Session, request: TokenRequest) -> TokenSet:
+        flight = self._flights.start((session.ref, request.target), lambda: self._renew(session.ref, request))
+        if tokens := request.usable_while_renewing(session):
             return tokens
         try:
             return await asyncio.shield(flight)
         except StoreUnavailable as error:
-            return wanted.unexpired_or_raise(session, error)
+            return request.unexpired_or_raise(session, error)
 
-    async def _renew(self, ref: str, wanted: TokenRequest) -> TokenSet:
-        if wanted.target.exchanged:  # for the user's own token, so that has to be good first
+    async def _renew(self, ref: str, request: TokenRequest) -> TokenSet:
+        if request.target.exchanged:  # for the user's own token, so that has to be good first
             own = TokenRequest(self._margin_seconds, self._clock)
-            await self._flights.join((ref, LOGIN), lambda: self._refresher.renew(ref, own))
-        return await self._refresher.renew(ref, wanted)
+            await self._flights.do((ref, LOGIN), lambda: self._refresher.renew(ref, own))
+        return await self._refresher.renew(ref, request)

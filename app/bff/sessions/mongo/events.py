@@ -11,14 +11,14 @@ from typing import Any
 from pymongo.errors import OperationFailure
 
 from app.bff.errors import StoreUnavailable
-from app.bff.sessions.events import QUIET_SECONDS, REASON_KEPT_SECONDS
+from app.bff.sessions.events import HEARTBEAT_SECONDS, TOMBSTONE_SECONDS
 from app.bff.sessions.mongo.connection import collection, date, translate_driver_errors, uncancelled
 from app.bff.sessions.session import Reason
 
 _STANDALONE = 40573  # "The $changeStream stage is only supported on replica sets"
 
 # Nobody but `tombstone` replaces a record; it is deleted when its time is over, or by hand.
-_ENDINGS = [{"$match": {"operationType": {"$in": ["replace", "delete"]}}}]
+_END_CHANGES = [{"$match": {"operationType": {"$in": ["replace", "delete"]}}}]
 _REASONS = {reason.value: reason for reason in Reason}
 
 
@@ -27,7 +27,7 @@ def tombstone(reason: Reason, *, now: float) -> dict[str, Any]:
 
     It has no `expires_at`, so to whoever looks for a session it is not there.
     """
-    return {"ended": reason.value, "forget_at": date(now + REASON_KEPT_SECONDS)}
+    return {"ended": reason.value, "forget_at": date(now + TOMBSTONE_SECONDS)}
 
 
 def reason_in(record: Mapping[str, Any] | None, *, now: float) -> Reason | None:
@@ -51,26 +51,26 @@ class MongoSessionEndSource:
         return {ref: reason for ref in refs if (reason := reason_in(records.get(ref), now=now))}
 
     async def _found(self, refs: Collection[str]) -> dict[str, dict[str, Any]]:
-        wanted = {"_id": {"$in": list(refs)}}
+        query = {"_id": {"$in": list(refs)}}
         async with translate_driver_errors():
-            records = await self._sessions.find(wanted, {"ended": 1, "expires_at": 1}).to_list(None)
+            records = await self._sessions.find(query, {"ended": 1, "expires_at": 1}).to_list(None)
         return {record["_id"]: record for record in records}
 
     async def watch(self) -> AsyncGenerator[Mapping[str, Reason]]:
         async with AsyncExitStack() as closing:
-            stream = await uncancelled(self._watched(closing))
+            stream = await uncancelled(self._open_stream(closing))
             if stream is None:
                 return
             yield {}
             while True:
                 change = await uncancelled(_next_in(stream))
-                yield self._ending_in(change) if change else {}
+                yield self._end_in(change) if change else {}
 
-    async def _watched(self, closing: AsyncExitStack) -> Any | None:
+    async def _open_stream(self, closing: AsyncExitStack) -> Any | None:
         """Return an open change stream, or None if this database has none."""
         async with translate_driver_errors():
             try:
-                watching = self._sessions.watch(_ENDINGS, max_await_time_ms=QUIET_SECONDS * 1000)
+                watching = self._sessions.watch(_END_CHANGES, max_await_time_ms=HEARTBEAT_SECONDS * 1000)
                 stream = await watching if inspect.isawaitable(watching) else watching  # PyMongo's is
                 closing.push_async_callback(_close, stream)
                 return await stream.__aenter__()  # where Motor opens it
@@ -79,7 +79,7 @@ class MongoSessionEndSource:
                     return None
                 raise
 
-    def _ending_in(self, change: Mapping[str, Any]) -> Mapping[str, Reason]:
+    def _end_in(self, change: Mapping[str, Any]) -> Mapping[str, Reason]:
         reason = reason_in(change.get("fullDocument"), now=self._clock())
         return {change["documentKey"]["_id"]: reason} if reason else {}
 

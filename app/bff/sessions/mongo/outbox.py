@@ -14,7 +14,7 @@ from pymongo import ReturnDocument
 
 from app.bff.crypto import Unsealable, Vault
 from app.bff.sessions.mongo.connection import collection, date, translate_driver_errors
-from app.bff.sessions.mongo.reencrypt import reseal
+from app.bff.sessions.mongo.reencrypt import reencrypt
 from app.bff.sessions.outbox import Pending, new_pending
 from app.bff.sessions.reencrypt import ReencryptResult
 
@@ -73,13 +73,13 @@ class MongoOutbox:
         async with translate_driver_errors():
             await self._revocations.delete_one({"_id": pending_id})
 
-    async def reseal(self) -> ReencryptResult:
-        return await reseal(self._revocations, self._vault, self._sealed_anew, now=self._clock())
+    async def reencrypt(self) -> ReencryptResult:
+        return await reencrypt(self._revocations, self._vault, self._reencrypted, now=self._clock())
 
     def _sealed(self, pending_id: str, content: bytes) -> dict[str, Any]:
         return {"sealed": Binary(self._vault.seal(content, place=_place(pending_id)))}
 
-    def _sealed_anew(self, record: dict[str, Any]) -> dict[str, Any]:
+    def _reencrypted(self, record: dict[str, Any]) -> dict[str, Any]:
         return self._sealed(record["_id"], self._content(record))
 
     def _content(self, record: dict[str, Any]) -> bytes:

@@ -1,4 +1,4 @@
-"""Sealing records anew with the first key of the ring, while everybody else goes on working."""
+"""Re-encrypts records with the first key of the ring, while all processes keep working."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.bff.crypto import Unsealable, Vault
 from app.bff.sessions.mongo.connection import date, translate_driver_errors
 from app.bff.sessions.reencrypt import ReencryptResult
 
-_AT_ONCE = 200  # records
+_BATCH = 200  # records
 
 Record = dict[str, Any]
 
@@ -23,12 +23,12 @@ def sealed_by(key_id: bytes) -> dict[str, Any]:
     return {"$bitsAllSet": Binary(key_id), "$bitsAllClear": Binary(others)}
 
 
-async def reseal(
-    records: Any, vault: Vault, anew: Callable[[Record], Record], *, now: float
+async def reencrypt(
+    records: Any, vault: Vault, reencrypted: Callable[[Record], Record], *, now: float
 ) -> ReencryptResult:
     """Go once through the living records that the first key has not sealed.
 
-    `anew` returns the members that take the place of those in a record, or raises Unsealable. They
+    `reencrypted` returns the members that take the place of those in a record, or raises Unsealable. They
     are written only if what is sealed is still the same, byte for byte: what somebody else has
     written meanwhile is newer, and sealed by them.
     """
@@ -36,29 +36,29 @@ async def reseal(
     found = records.find({"sealed": older, "expires_at": {"$gt": date(now)}}, {"sealed": 1})
     total = ReencryptResult()
     while batch := await _next(found):
-        total += await _resealed(records, batch, anew)
+        total += await _write_batch(records, batch, reencrypted)
     return total
 
 
 async def _next(found: Any) -> list[Record]:
     async with translate_driver_errors():
-        return list(await found.to_list(_AT_ONCE))
+        return list(await found.to_list(_BATCH))
 
 
-async def _resealed(
-    records: Any, batch: Sequence[Record], anew: Callable[[Record], Record]
+async def _write_batch(
+    records: Any, batch: Sequence[Record], reencrypted: Callable[[Record], Record]
 ) -> ReencryptResult:
-    writes = [write for record in batch if (write := _write(record, anew))]
+    writes = [write for record in batch if (write := _write(record, reencrypted))]
     if not writes:
-        return ReencryptResult(unopened=len(batch))
+        return ReencryptResult(undecryptable=len(batch))
     async with translate_driver_errors():
         # `version` stays: it counts new tokens, and a refresh under way has still to be saved.
         written = (await records.bulk_write(writes, ordered=False)).matched_count
     return ReencryptResult(written, len(writes) - written, len(batch) - len(writes))
 
 
-def _write(record: Record, anew: Callable[[Record], Record]) -> UpdateOne | None:
+def _write(record: Record, reencrypted: Callable[[Record], Record]) -> UpdateOne | None:
     try:
-        return UpdateOne({"_id": record["_id"], "sealed": record["sealed"]}, {"$set": anew(record)})
+        return UpdateOne({"_id": record["_id"], "sealed": record["sealed"]}, {"$set": reencrypted(record)})
     except Unsealable:
         return None

@@ -14,18 +14,18 @@ class MongoReplayCache:
 
     def __init__(self, client: Any, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._seen = collection(client, "logout_tokens")
+        self._used = collection(client, "logout_tokens")
 
     async def open(self) -> None:
         """Make the index. It only clears away: `has` checks `expires_at` itself."""
         async with translate_driver_errors():
-            await self._seen.create_index("expires_at", expireAfterSeconds=0)
+            await self._used.create_index("expires_at", expireAfterSeconds=0)
 
     async def has(self, key: str) -> bool:
         async with translate_driver_errors():
-            found = await self._seen.find_one({"_id": key, "expires_at": {"$gt": date(self._clock())}})
+            found = await self._used.find_one({"_id": key, "expires_at": {"$gt": date(self._clock())}})
         return found is not None
 
     async def add(self, key: str, *, until: float) -> None:
         async with translate_driver_errors():
-            await self._seen.update_one({"_id": key}, {"$set": {"expires_at": date(until)}}, upsert=True)
+            await self._used.update_one({"_id": key}, {"$set": {"expires_at": date(until)}}, upsert=True)

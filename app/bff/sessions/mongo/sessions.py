@@ -18,15 +18,15 @@ from app.bff.batch_loader import BatchLoader
 from app.bff.crypto import Unsealable, Vault
 from app.bff.sessions.mongo.connection import collection, date, disconnect, translate_driver_errors
 from app.bff.sessions.mongo.events import tombstone
-from app.bff.sessions.mongo.reencrypt import reseal
+from app.bff.sessions.mongo.reencrypt import reencrypt
 from app.bff.sessions.reencrypt import ReencryptResult
 from app.bff.sessions.session import LOGIN, Reason, Session, Target, TokenSet
 from app.bff.telemetry.logs import session_log_id
 
 log = logging.getLogger(__name__)
 
-_OPENED = ("sealed", "version", "renewed_at", "expires_at")  # of a record: what a session is made of
-_KEPT_OPEN = 256  # sessions, the last that were looked at
+_SESSION_FIELDS = ("sealed", "version", "renewed_at", "expires_at")  # of a record: what a session is made of
+_DECRYPTED_CACHE_SIZE = 256  # sessions, the last that were looked at
 
 
 class MongoSessions:
@@ -39,7 +39,7 @@ class MongoSessions:
         self._sessions = collection(client, "sessions")
         self._reads = BatchLoader(self._look_up)
         # The record is read each time; what opens to the same as last time is not opened again.
-        self._session = functools.lru_cache(maxsize=_KEPT_OPEN)(self._unsealed)
+        self._session = functools.lru_cache(maxsize=_DECRYPTED_CACHE_SIZE)(self._unsealed)
 
     async def open(self) -> None:
         """Make the indexes. Those of time only clear away: every read checks `expires_at` itself."""
@@ -74,24 +74,24 @@ class MongoSessions:
     async def _look_up(self, refs: Sequence[str]) -> dict[str, dict[str, Any]]:
         async with translate_driver_errors():
             if len(refs) == 1:
-                records = [await self._sessions.find_one(self._living(refs[0]), _OPENED)]
+                records = [await self._sessions.find_one(self._live_by_id(refs[0]), _SESSION_FIELDS)]
             else:
-                living = {"_id": {"$in": refs}, **self._unexpired()}
-                records = await self._sessions.find(living, _OPENED).to_list(None)
+                query = {"_id": {"$in": refs}, **self._live()}
+                records = await self._sessions.find(query, _SESSION_FIELDS).to_list(None)
         return {record["_id"]: record for record in records if record is not None}
 
     async def lease(self, ref: str, *, owner: str, until: float) -> Session | None:
         over = {"lease.until": {"$lte": date(self._clock())}}
         free = {"$or": [{"lease": None}, over, {"lease.owner": owner}]}
         taken = {"$set": {"lease": {"owner": owner, "until": date(until)}}}
-        return await self._updated({**self._living(ref), **free}, taken)
+        return await self._updated({**self._live_by_id(ref), **free}, taken)
 
     async def release(self, ref: str, *, owner: str) -> None:
         async with translate_driver_errors():
             await self._sessions.update_one({"_id": ref, "lease.owner": owner}, {"$unset": {"lease": ""}})
 
     async def save(self, session: Session, *, lease: str | None = None) -> Session | None:
-        expected = {**self._living(session.ref), "version": session.version}
+        expected = {**self._live_by_id(session.ref), "version": session.version}
         change: dict[str, Any] = {"$set": self._sealed(session, to_bytes(session)), "$inc": {"version": 1}}
         if lease is not None:
             expected["lease.owner"] = lease
@@ -108,12 +108,12 @@ class MongoSessions:
     async def touch(self, ref: str, *, renewed_at: float, expires_at: float) -> None:
         times = {"renewed_at": date(renewed_at), "expires_at": date(expires_at)}
         async with translate_driver_errors():
-            await self._sessions.update_one(self._living(ref), {"$set": times})
+            await self._sessions.update_one(self._live_by_id(ref), {"$set": times})
 
     async def delete(self, ref: str, *, reason: Reason) -> Session | None:
-        left = tombstone(reason, now=self._clock())
+        replacement = tombstone(reason, now=self._clock())
         async with translate_driver_errors():
-            record = await self._sessions.find_one_and_replace(self._living(ref), left)
+            record = await self._sessions.find_one_and_replace(self._live_by_id(ref), replacement)
         return self._opened(record)
 
     async def of_user(self, issuer: str, subject: str) -> list[Session]:
@@ -123,13 +123,13 @@ class MongoSessions:
         return await self._found("sid", f"{issuer} {sid}")
 
     async def _found(self, tag: str, value: str) -> list[Session]:
-        wanted = {tag: {"$in": self._vault.tags(value)}, **self._unexpired()}
+        query = {tag: {"$in": self._vault.tags(value)}, **self._live()}
         async with translate_driver_errors():
-            records = await self._sessions.find(wanted).sort("created_at", 1).to_list(None)
+            records = await self._sessions.find(query).sort("created_at", 1).to_list(None)
         return [session for record in records if (session := self._opened(record))]
 
     async def every(self) -> AsyncIterator[Session]:
-        records = self._sessions.find(self._unexpired())
+        records = self._sessions.find(self._live())
         while True:
             async with translate_driver_errors():
                 record = await anext(records, None)
@@ -138,13 +138,13 @@ class MongoSessions:
             if session := self._opened(record):
                 yield session
 
-    async def reseal(self) -> ReencryptResult:
-        return await reseal(self._sessions, self._vault, self._sealed_anew, now=self._clock())
+    async def reencrypt(self) -> ReencryptResult:
+        return await reencrypt(self._sessions, self._vault, self._reencrypted, now=self._clock())
 
-    def _living(self, ref: str) -> dict[str, Any]:
-        return {"_id": ref, **self._unexpired()}
+    def _live_by_id(self, ref: str) -> dict[str, Any]:
+        return {"_id": ref, **self._live()}
 
-    def _unexpired(self) -> dict[str, Any]:
+    def _live(self) -> dict[str, Any]:
         return {"expires_at": {"$gt": date(self._clock())}}
 
     def _sealed(self, session: Session, content: bytes) -> dict[str, Any]:
@@ -155,7 +155,7 @@ class MongoSessions:
             "sealed": Binary(self._vault.seal(content, place=_place(session.ref))),
         }
 
-    def _sealed_anew(self, record: dict[str, Any]) -> dict[str, Any]:
+    def _reencrypted(self, record: dict[str, Any]) -> dict[str, Any]:
         """The same content, also what a newer version of us has written into it."""
         content = self._vault.open(bytes(record["sealed"]), place=_place(record["_id"]))
         return self._sealed(from_bytes(content), content)
@@ -198,7 +198,7 @@ def from_bytes(data: bytes, **current: Any) -> Session:
     """Return the session in `data`, with the `current` fields that a record keeps outside the seal."""
     content = _known(Session, json.loads(data))
     content["tokens"] = _token_set(content["tokens"])
-    content["others"] = tuple(_token_set(kept) for kept in content.get("others", ()))
+    content["others"] = tuple(_token_set(member) for member in content.get("others", ()))
     return Session(**{**content, **current})
 
 
