@@ -15,6 +15,7 @@ from tornado.httputil import HTTPServerRequest
 from tornado.routing import Matcher, Router, Rule
 from tornado.web import Application, RequestHandler, url
 
+from app.bff.backoff import STORE_RETRY_SECONDS
 from app.bff.clients.registry import TypedClient
 from app.bff.errors import AppError, StoreUnavailable
 from app.bff.handlers.backchannel import BackChannelLogout
@@ -40,7 +41,6 @@ log = logging.getLogger(__name__)
 MAX_BODY_BYTES = 10 * 1024 * 1024
 _IDLE_SECONDS, _BODY_SECONDS = 75, 60
 _DRAIN_SECONDS = 30
-_STORE_RETRY_SECONDS = 5
 
 
 Routes = Sequence[Any]  # of Tornado: `url(…)`, or tuples
@@ -178,7 +178,7 @@ async def _warm_up(services: Services) -> None:
             await services.outbox.open()
             return await services.replay_cache.open()
         except StoreUnavailable:
-            await asyncio.sleep(_STORE_RETRY_SECONDS)
+            await asyncio.sleep(STORE_RETRY_SECONDS)
 
 
 async def _drained(services: Services) -> None:

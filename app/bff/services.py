@@ -20,9 +20,7 @@ from app.bff.oidc.http import tls
 from app.bff.oidc.metadata import Provider, provider_http
 from app.bff.paths import PROJECT
 from app.bff.sessions.events import SessionEvents
-from app.bff.sessions.interfaces import SessionStore
-from app.bff.sessions.outbox import Outbox
-from app.bff.sessions.replay import ReplayCache
+from app.bff.sessions.interfaces import Outbox, ReplayCache, SessionStore
 from app.bff.sessions.session import Lifetime, Session, session_ref
 from app.bff.sessions.stores import open_stores
 from app.bff.settings.models import BffSettings

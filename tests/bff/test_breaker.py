@@ -1,4 +1,4 @@
-"""The breaker: when an endpoint of the provider is left alone, for how long, and who tries it again."""
+"""The breaker: when it opens for an endpoint of the provider, for how long, and how it closes again."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from contextlib import ExitStack, contextmanager, nullcontext
 
 import pytest
 
+from app.bff.backoff import breaker_seconds
 from app.bff.errors import AppError, ClientRejected, GrantRefused, ProviderUnavailable, UntrustedToken
-from app.bff.oidc.breaker import Breaker, pause_seconds
+from app.bff.oidc.breaker import Breaker
 from tests.bff.harness import Clock
 
 ANSWERS = [ClientRejected("the provider answered invalid_client"), GrantRefused(), UntrustedToken()]
@@ -67,7 +68,7 @@ def late(breaker: Breaker, error: AppError | None = None) -> Iterator[None]:
 
 def refused(breaker: Breaker) -> int | None:
     """Expect a refusal without a request, and return when it says to try again."""
-    with pytest.raises(ProviderUnavailable, match="left alone") as refusal, breaker.request():
+    with pytest.raises(ProviderUnavailable, match="circuit breaker is open") as refusal, breaker.request():
         pytest.fail("the request was sent")
     return refusal.value.retry_after_seconds
 
@@ -144,7 +145,7 @@ def test_what_says_nothing_of_the_provider_is_neither_failure_nor_success(breake
     ],
 )
 def test_the_pause_after(failed, wanted, seconds):
-    assert pause_seconds(failed, wanted) == seconds
+    assert breaker_seconds(failed, wanted) == seconds
 
 
 def test_every_failed_probe_makes_the_next_pause_longer_up_to_half_a_minute(breaker: Breaker, clock: Clock):

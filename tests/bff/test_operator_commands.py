@@ -20,7 +20,7 @@ from app.bff.commands import rotate_keys, sessions
 from app.bff.dev.api import DemoApi
 from app.bff.dev.mongod import Mongod
 from app.bff.dev.provider import Failure, Provider
-from app.bff.sessions.reencrypt import ReencryptResult
+from app.bff.sessions.interfaces import ReencryptResult
 from app.bff.sessions.session import Session
 from app.settings import Settings
 from tests.bff.harness import (

@@ -23,10 +23,10 @@ from bson.raw_bson import RawBSONDocument
 from app.bff.crypto import Vault
 from app.bff.dev.mongod import Mongod, find_mongod
 from app.bff.errors import StoreUnavailable
+from app.bff.sessions.interfaces import Outbox, Pending
 from app.bff.sessions.memory import MemoryOutbox
 from app.bff.sessions.mongo.connection import TIMEOUT_SECONDS, connect, disconnect
 from app.bff.sessions.mongo.outbox import MongoOutbox
-from app.bff.sessions.outbox import Outbox, Pending
 from tests.bff.harness import KEY, Clock
 
 DATABASE = "test-outbox"  # one for all tests, emptied before each: a new one takes longer than its test

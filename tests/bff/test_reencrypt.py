@@ -15,12 +15,12 @@ from pymongo import MongoClient
 
 from app.bff.crypto import Vault
 from app.bff.dev.mongod import Mongod
+from app.bff.sessions.interfaces import ReencryptResult
 from app.bff.sessions.memory import MemoryOutbox, MemorySessions
 from app.bff.sessions.mongo.connection import connect, date, disconnect
 from app.bff.sessions.mongo.outbox import MongoOutbox
 from app.bff.sessions.mongo.reencrypt import reencrypt
 from app.bff.sessions.mongo.sessions import MongoSessions, to_bytes
-from app.bff.sessions.reencrypt import ReencryptResult
 from app.bff.sessions.session import Reason, Session, TokenSet, new_session_id, session_ref
 from tests.bff.harness import Clock
 

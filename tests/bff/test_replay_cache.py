@@ -10,10 +10,10 @@ import pytest
 
 from app.bff.dev.mongod import Mongod
 from app.bff.errors import StoreUnavailable
+from app.bff.sessions.interfaces import ReplayCache
 from app.bff.sessions.memory import MemoryReplayCache
 from app.bff.sessions.mongo.connection import connect, disconnect
 from app.bff.sessions.mongo.replay import MongoReplayCache
-from app.bff.sessions.replay import ReplayCache
 from tests.bff.harness import Clock
 
 DATABASE = "test-seen-tokens"  # one for all tests: each key is another

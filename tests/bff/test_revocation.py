@@ -8,12 +8,13 @@ from dataclasses import replace
 
 import pytest
 
+from app.bff.backoff import revocation_seconds
 from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Failure, Provider
 from app.bff.errors import ReauthenticationRequired, StoreUnavailable
 from app.bff.sessions.memory import MemorySessions
 from app.bff.sessions.session import Reason, Session
-from app.bff.tokens.revocation import Revocation, retry_seconds
+from app.bff.tokens.revocation import Revocation
 from tests.bff.harness import (
     Browser,
     Clock,
@@ -178,7 +179,7 @@ async def test_the_tries_become_rarer(
 
 @pytest.mark.parametrize(("tries", "seconds"), [(0, 5), (1, 10), (2, 20), (6, 320), (7, 600), (999, 600)])
 def test_how_long_is_waited_after_so_many_tries(tries: int, seconds: int):
-    assert retry_seconds(tries) == seconds
+    assert revocation_seconds(tries) == seconds
 
 
 async def test_after_a_day_it_is_given_up_and_the_log_says_so(

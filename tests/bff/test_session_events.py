@@ -15,8 +15,8 @@ import pytest
 from app.bff.crypto import Vault
 from app.bff.dev.mongod import Mongod, find_mongod
 from app.bff.errors import StoreUnavailable
-from app.bff.sessions.events import TOMBSTONE_SECONDS, EndSignal, SessionEndSource, SessionEvents
-from app.bff.sessions.interfaces import SessionStore
+from app.bff.sessions.events import EndSignal, SessionEvents
+from app.bff.sessions.interfaces import TOMBSTONE_SECONDS, SessionEndSource, SessionStore
 from app.bff.sessions.memory import MemorySessions
 from app.bff.sessions.mongo.connection import connect
 from app.bff.sessions.mongo.events import MongoSessionEndSource
@@ -348,7 +348,7 @@ async def test_an_answer_that_nobody_has_thought_of_is_logged_and_stops_nothing(
         ended.over["mine"] = Reason.SIGNED_OUT
 
         assert await soon(news) == Reason.SIGNED_OUT
-    assert {record.message for record in caplog.records} == {"ended sessions cannot be looked up"}
+    assert {record.message for record in caplog.records} == {"ended sessions could not be looked up"}
 
 
 async def test_trouble_with_the_store_ends_nothing(events: SessionEvents, ended: Ended):

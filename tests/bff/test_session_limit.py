@@ -14,9 +14,8 @@ import pytest
 from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Provider
 from app.bff.errors import StoreUnavailable
-from app.bff.sessions.limit import excess_sessions
 from app.bff.sessions.memory import MemorySessions
-from app.bff.sessions.session import Session
+from app.bff.sessions.session import Session, excess_sessions
 from app.bff.settings.models import TooMany
 from tests.bff.harness import (
     Browser,

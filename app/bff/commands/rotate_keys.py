@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from app.bff.commands.sessions import NO_STORE, counted
 from app.bff.errors import StoreUnavailable
 from app.bff.services import running_services
-from app.bff.sessions.reencrypt import ReencryptResult
+from app.bff.sessions.interfaces import ReencryptResult
 from app.bff.settings.models import BffSettings
 
 MAX_PASSES = 10

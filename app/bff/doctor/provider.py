@@ -14,10 +14,9 @@ from app.bff.doctor.metadata import check_metadata
 from app.bff.doctor.report import Finding, describe_network_error, info, ok, warning, wrong
 from app.bff.errors import ProviderUnavailable
 from app.bff.oidc.claims import LEEWAY_SECONDS
-from app.bff.oidc.documents import parse_json_object
 from app.bff.oidc.dpop import new_key
 from app.bff.oidc.endpoints import EndpointClient
-from app.bff.oidc.http import tls, translate_http_errors
+from app.bff.oidc.http import parse_json_object, tls, translate_http_errors
 from app.bff.oidc.keys import parse_jwks
 from app.bff.oidc.metadata import discovery_url, metadata_from, provider_http
 from app.bff.oidc.responses import EndpointResponse

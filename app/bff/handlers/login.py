@@ -16,8 +16,7 @@ from app.bff.oidc.claims import check_authentication, string_claim
 from app.bff.oidc.dpop import new_key
 from app.bff.oidc.login_attempt import ATTEMPT_SECONDS, LoginAttempt
 from app.bff.oidc.step_up import login_parameters
-from app.bff.sessions.limit import excess_sessions
-from app.bff.sessions.session import Reason, Session, new_session_id, session_ref
+from app.bff.sessions.session import Reason, Session, excess_sessions, new_session_id, session_ref
 from app.bff.telemetry.logs import session_log_id
 from app.bff.web.cross_origin import is_in_frame, is_prefetch
 from app.bff.web.return_paths import local_path

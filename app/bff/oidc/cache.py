@@ -1,4 +1,4 @@
-"""A copy of something the provider publishes: fetched once for everybody, and kept when it goes away."""
+"""Cache of one provider document: single-flight fetch, TTL 1 h, serves stale on error."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
+from app.bff.backoff import DOCUMENT_RETRY_SECONDS
 from app.bff.errors import ProviderUnavailable
 from app.bff.singleflight import SingleFlight
 
@@ -14,11 +15,10 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 TTL_SECONDS = 3600
-STALE_TTL_SECONDS = 30  # how long the last good copy serves before we ask again after a failure
 
 
 class CachedDocument(Generic[T]):
-    """The last good answer of `fetch`, asked for at most by one task at a time."""
+    """The last document that `fetch` returned; at most one fetch runs at a time (RFC 5861 §4)."""
 
     def __init__(
         self, fetch: Callable[[], Coroutine[Any, Any, T]], *, clock: Callable[[], float] = time.time
@@ -26,37 +26,38 @@ class CachedDocument(Generic[T]):
         self._fetch = fetch
         self._clock = clock
         self._flights = SingleFlight[T]()
-        self._copy: T | None = None
+        self._document: T | None = None
         self._fresh_until = self._fetched_at = float("-inf")
 
     async def get(self) -> T:
-        """Return the copy, fetching it if it is too old.
+        """Return the document, fetching it if it is older than TTL_SECONDS.
 
-        Raises ProviderUnavailable only if there never was a good one.
+        Raises ProviderUnavailable only if no fetch has ever succeeded.
         """
-        if self._copy is not None and self._clock() < self._fresh_until:
-            return self._copy
+        if self._document is not None and self._clock() < self._fresh_until:
+            return self._document
         return await self.refetch()
 
     def peek(self) -> T | None:
-        """The copy, whatever its age; None if there never was a good one."""
-        return self._copy
+        """Return the document, whatever its age, without a fetch; None if no fetch has ever succeeded."""
+        return self._document
 
     async def refetch(self) -> T:
-        """Fetch now, whatever the age of the copy."""
-        return await self._flights.do("copy", self._refetch)
+        """Fetch now, whatever the age of the document."""
+        return await self._flights.do("document", self._refetch)
 
     def age(self) -> float:
+        """Return how many seconds ago the last fetch began, successful or not."""
         return self._clock() - self._fetched_at
 
     async def _refetch(self) -> T:
         self._fetched_at = self._clock()
         try:
-            self._copy, ttl = await self._fetch(), TTL_SECONDS
+            self._document, ttl = await self._fetch(), TTL_SECONDS
         except ProviderUnavailable as error:
-            if self._copy is None:
+            if self._document is None:
                 raise
-            ttl = STALE_TTL_SECONDS
-            log.warning("provider did not answer, the last good copy serves", extra={"reason": str(error)})
+            ttl = DOCUMENT_RETRY_SECONDS
+            log.warning("provider document served stale", extra={"reason": str(error)})
         self._fresh_until = self._clock() + ttl
-        return self._copy
+        return self._document

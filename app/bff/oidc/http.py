@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +13,6 @@ from typing import Any
 import httpx2
 
 from app.bff.errors import ProviderUnavailable
-from app.bff.oidc.documents import parse_json_object
 
 MAX_BODY_BYTES = 1_000_000
 
@@ -70,6 +70,15 @@ async def translate_http_errors(timeout_seconds: float) -> AsyncIterator[None]:
         raise ProviderUnavailable("the provider took too long") from error
     except httpx2.HTTPError as error:
         raise ProviderUnavailable(f"the provider could not be reached: {type(error).__name__}") from error
+
+
+def parse_json_object(data: bytes) -> dict[str, Any] | None:
+    """Return the JSON object in `data`, or None if it is anything else."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
 
 
 def json_object(status: int, body: bytes) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from joserfc import jwk, jws
 from joserfc.errors import JoseError
 
 from app.bff.errors import UntrustedToken
-from app.bff.oidc.documents import parse_json_object
+from app.bff.oidc.http import parse_json_object
 
 # Asymmetric ones only. `none` and HS* must never be accepted, whatever the provider's metadata says.
 ALGORITHMS = frozenset(

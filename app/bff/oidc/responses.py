@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from app.bff.errors import ClientRejected, GrantRefused, ProviderUnavailable
-from app.bff.oidc.documents import parse_json_object
+from app.bff.oidc.http import parse_json_object
 from app.bff.sessions.session import Target, TokenSet
 
 # RFC 6749 §5.2. Only invalid_grant says that this code or refresh token is dead; the others say that

@@ -1,51 +1,29 @@
-"""Learning that a session is over, whichever process has ended it: one feed, however many listen."""
+"""Notifies listeners that a session is over, whichever process has ended it; one feed for all of them."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
+from app.bff.backoff import SESSION_POLL_SECONDS, SESSION_SAFETY_POLL_SECONDS
 from app.bff.errors import StoreUnavailable
+from app.bff.sessions.interfaces import SessionEndSource
 from app.bff.sessions.session import Reason
 
 log = logging.getLogger(__name__)
 
-TOMBSTONE_SECONDS = 600
-HEARTBEAT_SECONDS = 1
-
 EndSignal: TypeAlias = "asyncio.Future[Reason | None]"
 
 
-class SessionEndSource(Protocol):
-    """What a session store knows of the sessions that it has no more.
-
-    Both methods may raise StoreUnavailable, which says nothing about any session.
-    """
-
-    async def reasons(self, refs: Collection[str]) -> Mapping[str, Reason]:
-        """Return why, for those of `refs` whose sessions are over.
-
-        The reason of a session that was ended is known for TOMBSTONE_SECONDS. One that nobody has
-        ended is over by time.
-        """
-
-    def watch(self) -> AsyncGenerator[Mapping[str, Reason]]:
-        """Yield what is ended from now on, in any process.
-
-        Yields nothing to begin with, and whenever nothing has ended for HEARTBEAT_SECONDS. A store that
-        cannot tell stops at once.
-        """
-
-
 class SessionEvents:
-    """Tells whoever listens that a session is over, within a second of its end.
+    """Notifies listeners within a second that their session is over.
 
-    A store that tells by itself is listened to; then sessions are looked at when somebody begins to
-    listen, and now and then in case something was missed. Otherwise, and while it has trouble, all are
-    looked at every second, with one question. While nobody listens, nothing is asked.
+    If the store has a change stream it is followed, with a poll when a listener joins and every
+    SESSION_SAFETY_POLL_SECONDS as a safety net. Without one, or while it fails, all watched sessions are
+    polled once a second in one query. Without listeners the store is not queried.
     """
 
     def __init__(
@@ -53,24 +31,24 @@ class SessionEvents:
         source: SessionEndSource,
         stopping: asyncio.Event,
         *,
-        poll_seconds: float = 1,
-        safety_poll_seconds: float = 30,
+        poll_seconds: float = SESSION_POLL_SECONDS,
+        safety_poll_seconds: float = SESSION_SAFETY_POLL_SECONDS,
     ) -> None:
         self._source = source
         self._stopping = stopping
         self._poll_seconds = poll_seconds
         self._safety_poll_seconds = safety_poll_seconds
         self._listeners: dict[str | None, set[EndSignal]] = {}
-        self._poll_at: dict[str, float] = {}  # when to look at a session next, by the loop's time
+        self._poll_at: dict[str, float] = {}  # when a session is polled next, by the loop's time
         self._has_listeners = asyncio.Event()
         self._has_feed = False
 
     @contextmanager
     def watch(self, ref: str | None) -> Iterator[EndSignal]:
-        """Give a future that becomes the reason for which the session has ended.
+        """Give a future that resolves to the reason for which the session has ended.
 
-        It becomes None if this process is about to stop; without a `ref` that is all it can become.
-        A store that does not answer decides nothing.
+        It resolves to None when this process stops; without a `ref` it resolves to nothing else. A
+        store that does not answer resolves nothing.
         """
         signal: EndSignal = asyncio.get_running_loop().create_future()
         self._add(ref, signal)
@@ -98,7 +76,7 @@ class SessionEvents:
             self._has_listeners.clear()
 
     async def check(self, refs: Collection[str]) -> None:
-        """Tell those whose sessions are over; raises StoreUnavailable."""
+        """Poll these sessions now and notify their listeners; raises StoreUnavailable."""
         self._notify(await self._source.reasons(refs))
 
     def _notify(self, ended: Mapping[str, Reason] | Mapping[str | None, None]) -> None:
@@ -109,7 +87,7 @@ class SessionEvents:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Look and hear; to leave this, which may take a second, is to stop the process."""
+        """Poll and follow until the block is left, which stops the process and may take a second."""
         task = asyncio.create_task(self._run())
         try:
             yield
@@ -139,7 +117,8 @@ class SessionEvents:
         now = asyncio.get_running_loop().time()
         due = [ref for ref, at in self._poll_at.items() if at <= now]
         if due:
-            self._poll_at.update(dict.fromkeys(due, now + self._safety_poll_seconds if self._has_feed else 0))
+            next_poll = now + self._safety_poll_seconds if self._has_feed else 0
+            self._poll_at.update(dict.fromkeys(due, next_poll))
             await self.check(due)
 
     async def _follow_forever(self) -> None:
@@ -154,12 +133,12 @@ class SessionEvents:
             await asyncio.sleep(self._safety_poll_seconds)
 
     async def _follow(self) -> None:
-        """Return when the store cannot tell, or nobody listens any more."""
+        """Return when the store has no change stream, or when the last listener has left."""
         async with aclosing(self._source.watch()) as batches:
             async for ended in batches:
                 if not self._has_feed:
                     self._has_feed = True
-                    self._poll_all_now()  # what ended a moment before, it did not tell
+                    self._poll_all_now()  # the stream does not report what ended before it was opened
                 self._notify(ended)
                 if not self._has_listeners.is_set():
                     return
@@ -169,6 +148,6 @@ class SessionEvents:
 
 
 def _log_unexpected(error: Exception) -> None:
-    """Everybody who listens needs what goes on here, so nothing that goes wrong may end it."""
+    """These loops must survive any exception, since every listener depends on them."""
     if not isinstance(error, StoreUnavailable):  # that has been logged
-        log.error("ended sessions cannot be looked up", exc_info=error)
+        log.error("ended sessions could not be looked up", exc_info=error)

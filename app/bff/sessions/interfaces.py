@@ -1,23 +1,28 @@
-"""What every session store promises."""
+"""Every protocol that a store must have: sessions and their ends, the outbox, the replay cache."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from app.bff.sessions.reencrypt import ReencryptResult
 from app.bff.sessions.session import Reason, Session
+
+TOMBSTONE_SECONDS = 600
+HEARTBEAT_SECONDS = 1
+_ID_BYTES = 16
 
 
 class SessionStore(Protocol):
-    """Keeps sessions by their `ref`.
+    """Stores sessions by their `ref`.
 
-    Every method may raise StoreUnavailable: that says nothing about the session. An expired session
-    is not there, whether or not it has been cleared away yet.
+    Every method may raise StoreUnavailable, which says nothing about the session. An expired session
+    is treated as absent, whether or not it has been purged yet.
     """
 
     async def open(self) -> None:
-        """Prepare what the store needs. Harmless when called again."""
+        """Create the indexes that the store needs. Idempotent."""
 
     async def close(self) -> None: ...
 
@@ -25,51 +30,159 @@ class SessionStore(Protocol):
         """Return if the store answers."""
 
     async def create(self, session: Session) -> None:
-        """Keep a session that was not there before."""
+        """Store a session under a new `ref`."""
 
     async def get(self, ref: str) -> Session | None:
-        """Return the session, or None if there is none that can be used."""
+        """Return the live session, or None."""
 
     async def lease(self, ref: str, *, owner: str, until: float) -> Session | None:
-        """Take the right to refresh the session's tokens, and return the session as it is now.
+        """Acquire the right to refresh the session's tokens, and return the session's current state.
 
-        One owner has it at a time among all processes, until it saves, releases it, or the time
-        `until` (seconds since the epoch) has come: a process that dies is succeeded. Its owner may take
-        it again, since the answer may have been lost. Returns None while somebody else has it, or if
-        the session is gone.
+        One owner holds it at a time among all processes, until it saves, releases it, or the time
+        `until` (seconds since the epoch) has come: the lease of a process that dies passes to another
+        one. Its owner may acquire it again, since the answer may have been lost. Returns None while
+        another owner holds it, or if the session is gone.
         """
 
     async def release(self, ref: str, *, owner: str) -> None:
-        """Give up a lease before its time. Harmless if it is not `owner`'s any more."""
+        """Give up a lease early. No effect if `owner` does not hold it any more."""
 
     async def save(self, session: Session, *, lease: str | None = None) -> Session | None:
         """Replace the tokens and claims of the session and return it with its next `version`.
 
-        Returns None, and writes nothing, if the session is gone or is not at `session.version` any
-        more: a request still in flight neither brings a session back nor overwrites newer tokens.
-        With `lease`, its owner's name, it must also still be theirs, and is given up.
+        Returns None, and writes nothing, if the session is gone or its `version` has moved on: a
+        request still in flight neither brings a session back nor overwrites newer tokens (fencing).
+        With `lease`, its owner's name, the owner must also still hold it; saving releases it.
         """
 
     async def touch(self, ref: str, *, renewed_at: float, expires_at: float) -> None:
-        """Move the end of a session that is there; its `version` stays."""
+        """Extend a live session; its `version` stays."""
 
     async def delete(self, ref: str, *, reason: Reason) -> Session | None:
-        """Remove the session, for every process at once, and return it if it was there.
+        """Remove the session, for every process at once, and return it if it was live.
 
-        `reason` is kept in its place for a while: see SessionEndSource.
+        A tombstone with `reason` takes its place: see SessionEndSource.
         """
 
     async def of_user(self, issuer: str, subject: str) -> list[Session]:
-        """Return the sessions of one user, the oldest first."""
+        """Return the live sessions of one user, the oldest first."""
 
     async def of_sid(self, issuer: str, sid: str) -> list[Session]:
-        """Return the sessions that belong to one session of the provider's, the oldest first."""
+        """Return the live sessions that belong to one session of the provider, the oldest first."""
 
     def every(self) -> AsyncIterator[Session]:
-        """Yield all sessions that can be used, in no order."""
+        """Yield all live sessions, in no order."""
 
     async def reencrypt(self) -> ReencryptResult:
-        """Seal anew with the first key of the ring what an older one has sealed; look at each record once.
+        """Encrypt with the first key of the ring what an older one has encrypted; one pass over the records.
 
-        Nobody has to stop working for it, and nothing that anybody writes meanwhile is lost.
+        Other processes keep working meanwhile, and no write of theirs is lost.
         """
+
+
+class SessionEndSource(Protocol):
+    """Which sessions are over, and why.
+
+    Both methods may raise StoreUnavailable, which says nothing about any session.
+    """
+
+    async def reasons(self, refs: Collection[str]) -> Mapping[str, Reason]:
+        """Return why, for those of `refs` whose sessions are over.
+
+        The reason is known for TOMBSTONE_SECONDS after a session was deleted; one without a
+        tombstone has expired.
+        """
+
+    def watch(self) -> AsyncGenerator[Mapping[str, Reason]]:
+        """Yield what is ended from now on, in any process.
+
+        Yields an empty mapping at first, and whenever nothing has ended for HEARTBEAT_SECONDS. A
+        store without a change stream returns at once.
+        """
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A refresh token that is still to be revoked (RFC 7009).
+
+    `id` is random and safe to log. `issuer` is the provider that issued the token; it must never be
+    sent to another one. After `expires_at`, seconds since the epoch, it is dropped. `tries` counts how
+    often it was claimed.
+    """
+
+    id: str
+    issuer: str
+    refresh_token: str = field(repr=False)
+    expires_at: float
+    tries: int = 0
+
+
+def new_pending(issuer: str, refresh_token: str, *, expires_at: float) -> Pending:
+    return Pending(secrets.token_hex(_ID_BYTES), issuer, refresh_token, expires_at)
+
+
+class Outbox(Protocol):
+    """Stores refresh tokens until they are revoked, or expired.
+
+    Every method may raise StoreUnavailable: then the operation may have happened or not, and can be
+    repeated, since a token may be revoked twice. An expired entry is treated as absent, whether or not
+    it has been purged yet.
+    """
+
+    async def open(self) -> None:
+        """Create the indexes that the outbox needs. Idempotent."""
+
+    async def put(self, issuer: str, refresh_token: str, *, due_at: float, expires_at: float) -> Pending:
+        """Store a refresh token, to be claimed from `due_at` on. Once this returns, no crash loses it."""
+
+    async def claim(self, *, until: float) -> Pending | None:
+        """Claim the entry that has been due for longest, or return None if nothing is due.
+
+        No other process gets it before `until`, a time ahead (seconds since the epoch). It is due
+        again then, unless it was removed or postponed: the claim of a process that dies passes on.
+        """
+
+    async def postpone(self, pending_id: str, *, due_at: float) -> None:
+        """End a claim; the entry is due again at `due_at`. No effect if it is gone."""
+
+    async def remove(self, pending_id: str) -> None:
+        """Remove the entry, for every process at once. No effect if it is gone."""
+
+    async def reencrypt(self) -> ReencryptResult:
+        """As SessionStore.reencrypt."""
+
+
+class ReplayCache(Protocol):
+    """Remembers the keys of used logout tokens, so that each is accepted once among all processes.
+
+    Every method may raise StoreUnavailable: then the key may have been added or not.
+    """
+
+    async def open(self) -> None:
+        """Create the index that the cache needs. Idempotent."""
+
+    async def has(self, key: str) -> bool:
+        """Whether the key was added, by any process, and has not expired."""
+
+    async def add(self, key: str, *, until: float) -> None:
+        """Add the key; it expires at `until`, seconds since the epoch. Idempotent."""
+
+
+@dataclass(frozen=True)
+class ReencryptResult:
+    """Of the records that an older key has encrypted: how many are re-encrypted, and how many are not.
+
+    `conflicts` were written or removed by another process at the same moment; the next pass decides.
+    `undecryptable` ones were encrypted with a key that is not in the ring; they are left as they are.
+    """
+
+    done: int = 0
+    conflicts: int = 0
+    undecryptable: int = 0
+
+    def __add__(self, other: ReencryptResult) -> ReencryptResult:
+        return ReencryptResult(
+            self.done + other.done,
+            self.conflicts + other.conflicts,
+            self.undecryptable + other.undecryptable,
+        )

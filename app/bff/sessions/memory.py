@@ -7,9 +7,13 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
 from dataclasses import replace
 
-from app.bff.sessions.events import HEARTBEAT_SECONDS, TOMBSTONE_SECONDS
-from app.bff.sessions.outbox import Pending, new_pending
-from app.bff.sessions.reencrypt import ReencryptResult
+from app.bff.sessions.interfaces import (
+    HEARTBEAT_SECONDS,
+    TOMBSTONE_SECONDS,
+    Pending,
+    ReencryptResult,
+    new_pending,
+)
 from app.bff.sessions.session import Reason, Session
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from app.bff.settings.models import TooMany
 from app.bff.settings.validators import resource_uri
 
 _ID_BYTES = 32  # 256 bits; RFC 10017 and OWASP ask for at least 128
@@ -173,3 +174,12 @@ class Lifetime:
     def warning_seconds(self) -> float:
         """How long before the end its user is warned: never for more than a tenth of the idle time."""
         return min(_WARNING_SECONDS, self.idle_seconds / 10)
+
+
+def excess_sessions(limit: int, sessions: Sequence[Session], too_many: TooMany) -> list[Session]:
+    """Return those of a user's sessions, the oldest first, that exceed the limit.
+
+    The new session is among them, since it is created before it is counted: two logins at the same
+    moment see the same list, and decide alike.
+    """
+    return list(sessions[limit:] if too_many == "refuse" else sessions[:-limit])

@@ -7,16 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.bff.crypto import Vault
-from app.bff.sessions.events import SessionEndSource
-from app.bff.sessions.interfaces import SessionStore
+from app.bff.sessions.interfaces import Outbox, ReplayCache, SessionEndSource, SessionStore
 from app.bff.sessions.memory import MemoryOutbox, MemoryReplayCache, MemorySessions
 from app.bff.sessions.mongo.connection import connect
 from app.bff.sessions.mongo.events import MongoSessionEndSource
 from app.bff.sessions.mongo.outbox import MongoOutbox
 from app.bff.sessions.mongo.replay import MongoReplayCache
 from app.bff.sessions.mongo.sessions import MongoSessions
-from app.bff.sessions.outbox import Outbox
-from app.bff.sessions.replay import ReplayCache
 from app.bff.settings.models import BffSettings
 
 log = logging.getLogger(__name__)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from weakref import WeakValueDictionary
 
+from app.bff.backoff import lease_poll_seconds
 from app.bff.errors import (
     GrantRefused,
     NoSession,
@@ -34,14 +35,6 @@ from app.bff.tokens.revocation import Revocation
 log = logging.getLogger(__name__)
 
 
-def growing_pauses() -> Iterator[float]:
-    """Yield seconds to wait before looking again: short at first, then twice a second."""
-    pause = 0.02
-    while True:
-        yield pause
-        pause = min(pause * 1.5, 0.5)
-
-
 class Refresher:
     """Gets new tokens for sessions, for one target at a time per session among all processes.
 
@@ -58,7 +51,7 @@ class Refresher:
         revocation: Revocation,
         *,
         lease_seconds: float,
-        pauses: Callable[[], Iterator[float]] = growing_pauses,
+        pauses: Callable[[], Iterator[float]] = lease_poll_seconds,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._sessions = sessions

@@ -8,22 +8,16 @@ import logging
 import time
 from collections.abc import Callable
 
+from app.bff.backoff import REVOCATION_DRAIN_SECONDS, revocation_seconds
 from app.bff.errors import GrantRefused, ProviderUnavailable, StoreUnavailable
 from app.bff.oidc.client import OidcClient
-from app.bff.sessions.outbox import Outbox, Pending
+from app.bff.sessions.interfaces import Outbox, Pending
 from app.bff.sessions.session import Session
 
 log = logging.getLogger(__name__)
 
-DRAIN_EVERY_SECONDS = 5
-FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 5, 600
 _ATTEMPT_SECONDS = 30  # longer than one attempt takes; after that it belongs to whoever is alive
 _GIVE_UP_SECONDS = 24 * 3600
-
-
-def retry_seconds(tries: int) -> float:
-    """Return how long to wait after so many attempts that failed."""
-    return min(FIRST_RETRY_SECONDS << min(tries, 10), LONGEST_RETRY_SECONDS)
 
 
 class Revocation:
@@ -86,7 +80,7 @@ class Revocation:
         return True
 
     async def _postpone(self, pending: Pending, error: ProviderUnavailable) -> None:
-        due_at = self._clock() + max(retry_seconds(pending.tries), error.requested_pause_seconds or 0)
+        due_at = self._clock() + max(revocation_seconds(pending.tries), error.requested_pause_seconds or 0)
         with contextlib.suppress(
             StoreUnavailable
         ):  # then it is due again when this attempt would have been over
@@ -114,4 +108,4 @@ class Revocation:
         while True:
             with contextlib.suppress(StoreUnavailable):  # it has been logged
                 await self.drain_due()
-            await asyncio.sleep(DRAIN_EVERY_SECONDS)
+            await asyncio.sleep(REVOCATION_DRAIN_SECONDS)

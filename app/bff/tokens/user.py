@@ -11,8 +11,7 @@ from functools import partial
 
 from app.bff.errors import NoSession, StoreUnavailable
 from app.bff.oidc.client import OidcClient
-from app.bff.sessions.interfaces import SessionStore
-from app.bff.sessions.outbox import Pending
+from app.bff.sessions.interfaces import Pending, SessionStore
 from app.bff.sessions.session import LOGIN, Reason, Session, Target, TokenSet
 from app.bff.singleflight import SingleFlight
 from app.bff.telemetry.logs import session_log_id

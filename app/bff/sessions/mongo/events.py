@@ -11,7 +11,7 @@ from typing import Any
 from pymongo.errors import OperationFailure
 
 from app.bff.errors import StoreUnavailable
-from app.bff.sessions.events import HEARTBEAT_SECONDS, TOMBSTONE_SECONDS
+from app.bff.sessions.interfaces import HEARTBEAT_SECONDS, TOMBSTONE_SECONDS
 from app.bff.sessions.mongo.connection import collection, date, translate_driver_errors, uncancelled
 from app.bff.sessions.session import Reason
 

@@ -13,10 +13,9 @@ from bson.binary import Binary
 from pymongo import ReturnDocument
 
 from app.bff.crypto import Unsealable, Vault
+from app.bff.sessions.interfaces import Pending, ReencryptResult, new_pending
 from app.bff.sessions.mongo.connection import collection, date, translate_driver_errors
 from app.bff.sessions.mongo.reencrypt import reencrypt
-from app.bff.sessions.outbox import Pending, new_pending
-from app.bff.sessions.reencrypt import ReencryptResult
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from bson.binary import Binary
 from pymongo import UpdateOne
 
 from app.bff.crypto import Unsealable, Vault
+from app.bff.sessions.interfaces import ReencryptResult
 from app.bff.sessions.mongo.connection import date, translate_driver_errors
-from app.bff.sessions.reencrypt import ReencryptResult
 
 _BATCH = 200  # records
 

@@ -16,10 +16,10 @@ from pymongo import ReturnDocument
 
 from app.bff.batch_loader import BatchLoader
 from app.bff.crypto import Unsealable, Vault
+from app.bff.sessions.interfaces import ReencryptResult
 from app.bff.sessions.mongo.connection import collection, date, disconnect, translate_driver_errors
 from app.bff.sessions.mongo.events import tombstone
 from app.bff.sessions.mongo.reencrypt import reencrypt
-from app.bff.sessions.reencrypt import ReencryptResult
 from app.bff.sessions.session import LOGIN, Reason, Session, Target, TokenSet
 from app.bff.telemetry.logs import session_log_id
 

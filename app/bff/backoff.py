@@ -1,0 +1,45 @@
+"""How long to wait before the next attempt: every retry and poll interval of the engine. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+# Requests to an endpoint of the provider: see oidc/breaker.py.
+BREAKER_FAILURES_ALLOWED = 3
+BREAKER_FIRST_SECONDS, BREAKER_LONGEST_SECONDS = 1, 30
+BREAKER_LONGEST_RETRY_AFTER_SECONDS = 60  # a longer Retry-After would stop all logins for its duration
+
+# Revocation of a refresh token: see tokens/revocation.py.
+REVOCATION_FIRST_SECONDS, REVOCATION_LONGEST_SECONDS = 5, 600
+REVOCATION_DRAIN_SECONDS = 5
+
+# A document of the provider after a failed fetch: see oidc/cache.py.
+DOCUMENT_RETRY_SECONDS = 30
+
+# The session store: at start, and for the ends of watched sessions (sessions/events.py).
+STORE_RETRY_SECONDS = 5
+SESSION_POLL_SECONDS = 1  # while there is no change stream
+SESSION_SAFETY_POLL_SECONDS = 30  # beside a change stream; also before a broken one is opened again
+
+
+def breaker_seconds(failures: int, retry_after_seconds: int | None) -> float:
+    """Return how long the breaker stays open after so many failures in a row; 0 while it stays closed."""
+    exponent = min(failures - BREAKER_FAILURES_ALLOWED, 10)
+    own = min(BREAKER_FIRST_SECONDS * 2**exponent, BREAKER_LONGEST_SECONDS) if exponent >= 0 else 0
+    return max(own, min(retry_after_seconds or 0, BREAKER_LONGEST_RETRY_AFTER_SECONDS))
+
+
+def revocation_seconds(tries: int) -> float:
+    """Return how long to wait after so many failed attempts to revoke a token."""
+    return min(REVOCATION_FIRST_SECONDS << min(tries, 10), REVOCATION_LONGEST_SECONDS)
+
+
+def lease_poll_seconds() -> Iterator[float]:
+    """Yield the waits between looks at a session that another process refreshes, or that cannot be saved.
+
+    From 20 ms, growing by half each time, to half a second.
+    """
+    seconds = 0.02
+    while True:
+        yield seconds
+        seconds = min(seconds * 1.5, 0.5)
