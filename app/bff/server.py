@@ -117,7 +117,6 @@ class BffApplication(Application):
         return super().find_handler(request, **kwargs)
 
     def log_request(self, handler: RequestHandler) -> None:
-        self._services.in_flight_requests.discard(handler)
         log_access(self._services, handler.request, handler.get_status(), handler.request.request_time())
 
 
@@ -185,7 +184,6 @@ async def _drained(services: Services) -> None:
     """Wait until every request is answered, at most _DRAIN_SECONDS."""
     try:
         async with asyncio.timeout(_DRAIN_SECONDS):
-            while services.in_flight_requests:  # noqa: ASYNC110 (a stop may look twenty times a second)
-                await asyncio.sleep(0.05)
+            await services.in_flight_requests.drained()
     except TimeoutError:
         log.warning("stopped with requests unanswered", extra={"requests": len(services.in_flight_requests)})

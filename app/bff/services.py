@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from ssl import SSLContext
 
@@ -33,6 +33,45 @@ from app.bff.web.templates import page_environment
 _TOUCH_AFTER_SECONDS = 60  # the idle time is written at most once a minute, not on every request
 
 
+class InFlightRequests:
+    """The requests that have begun and not ended: a stop waits for them."""
+
+    def __init__(self) -> None:
+        self._requests: set[object] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    def __contains__(self, request: object) -> bool:
+        return request in self._requests
+
+    def begin(self, request: object) -> None:
+        self._requests.add(request)
+        self._idle.clear()
+
+    def end(self, request: object) -> None:
+        """Take a request out; harmless if it is out already."""
+        self._requests.discard(request)
+        if not self._requests:
+            self._idle.set()
+
+    @contextmanager
+    def including(self, request: object) -> Iterator[None]:
+        """Count `request` as in flight for as long as the block runs."""
+        self.begin(request)
+        try:
+            yield
+        finally:
+            self.end(request)
+
+    async def drained(self) -> None:
+        """Wait until no request is in flight."""
+        while self._requests:
+            await self._idle.wait()
+
+
 @dataclass(frozen=True)
 class Services:
     """What handlers use. `clock` is seconds since the epoch, and the only one they look at."""
@@ -53,7 +92,7 @@ class Services:
     clients: HttpClientFactory
     pages: jinja2.Environment
     stopping: asyncio.Event
-    in_flight_requests: set[object] = field(default_factory=set)  # requests that a stop must wait for
+    in_flight_requests: InFlightRequests = field(default_factory=InFlightRequests)
 
     async def load_session(self, session_id: str | None, *, keep_alive: bool = True) -> Session | None:
         """Return the session that a cookie opens; looking at it keeps it alive, as a rule."""

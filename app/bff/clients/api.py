@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partialmethod
+from functools import partial, partialmethod
 from typing import Any, ClassVar, TypeVar
 
 import aiohttp
@@ -49,7 +49,13 @@ class ApiClient:
         return self._http.request(method, self._inside(url), middlewares=(self._bearer,), **options)
 
     async def forward(
-        self, method: str, path: str, *, headers: CIMultiDict[str], data: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: CIMultiDict[str],
+        data: Any,
+        credential: Credential | None = None,
     ) -> aiohttp.ClientResponse:
         """Send a request to an encoded path below the base URL, and return the response as it begins.
 
@@ -63,12 +69,15 @@ class ApiClient:
             headers.update(proof)
             return self._untouched.request(method, url, headers=headers, data=data, allow_redirects=False)
 
-        again = data is None or isinstance(data, bytes)
-        return await self._bearer.present(method, url, send, again=again)
+        replayable = data is None or isinstance(data, bytes)
+        return await self._bearer.present(method, url, send, replayable=replayable, credential=credential)
 
-    async def prefetch(self) -> Credential | None:
-        """Return what the next request will bring; waiting for a token is then not a part of it."""
-        return await self._bearer.prefetch()
+    async def credential(self) -> Credential | None:
+        """Return the access token for one request, None if requests go without; raises Unauthorized.
+
+        Passed on to `forward` or `websocket`, it keeps a refresh out of the request's time limit.
+        """
+        return await self._bearer.credential()
 
     def proof(self, credential: Credential, method: str, path: str) -> dict[str, str]:
         """Return the headers with which somebody else may send a request to an encoded path of ours."""
@@ -88,14 +97,20 @@ class ApiClient:
 
     @asynccontextmanager
     async def websocket(
-        self, url: str | URL, *, timeout_seconds: float | None = None, **options: Any
+        self,
+        url: str | URL,
+        *,
+        timeout_seconds: float | None = None,
+        credential: Credential | None = None,
+        **options: Any,
     ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
         """Open a WebSocket; its handshake carries the token. The options are those of aiohttp's `ws_connect`.
 
         It has a connection of its own: in the pool, a hundred open sockets would leave none for requests.
         `timeout_seconds` is for the handshake. Raises what `request` does, and WSServerHandshakeError.
         """
-        middlewares = (refuse_redirect, self._bearer)  # ws_connect itself takes none, only a session does
+        bearer = partial(self._bearer, credential=credential)
+        middlewares = (refuse_redirect, bearer)  # ws_connect itself takes none, only a session does
         async with (
             _session(
                 self._settings,

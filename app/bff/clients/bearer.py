@@ -59,12 +59,10 @@ class Bearer:
         self._nonces = nonces
         self._clock = clock
         self._private_headers = ("Authorization", "DPoP", *private_headers)
-        self._ready: Credential | None = None
 
-    async def prefetch(self) -> Credential | None:
-        """Get the token for the next request before it begins."""
-        self._ready = await self._source()
-        return self._ready
+    async def credential(self) -> Credential | None:
+        """Return what the source gives now, None if requests go without; raises Unauthorized."""
+        return await self._source()
 
     def proof(
         self, credential: Credential, method: str, url: URL | str, nonce: str | None = None
@@ -72,7 +70,9 @@ class Bearer:
         """Return the headers that present the credential in one request that is sent right now."""
         return credential.headers(method, url, now=self._clock(), nonce=nonce)
 
-    async def __call__(self, request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
+    async def __call__(
+        self, request: ClientRequest, send: ClientHandlerType, *, credential: Credential | None = None
+    ) -> ClientResponse:
         if request.url.origin() != self._origin:  # a redirect led elsewhere: what is secret stays here
             for name in self._private_headers:
                 request.headers.pop(name, None)
@@ -82,30 +82,36 @@ class Bearer:
             request.headers.update(headers)
             return send(request)
 
-        again = not request.body or isinstance(request.body, BytesPayload)
-        return await self.present(request.method, request.url, send_with, again=again)
+        replayable = not request.body or isinstance(request.body, BytesPayload)
+        return await self.present(
+            request.method, request.url, send_with, replayable=replayable, credential=credential
+        )
 
-    async def present(self, method: str, url: URL, send: Send, *, again: bool) -> ClientResponse:
-        """Send a request to our origin with the token. `again` tells whether it can be sent twice."""
-        credential = self._ready or await self._source()
-        self._ready = None
+    async def present(
+        self, method: str, url: URL, send: Send, *, replayable: bool, credential: Credential | None = None
+    ) -> ClientResponse:
+        """Send a request to our origin with `credential`, or with what the source gives now.
+
+        `replayable` tells whether its body can be sent twice.
+        """
+        credential = credential or await self._source()
         if credential is None:
             return await send({})
-        response = await self._send_with(credential, method, url, send, again=again)
-        if response.status != 401 or not again:
+        response = await self._send_with(credential, method, url, send, replayable=replayable)
+        if response.status != 401 or not replayable:
             return response
         response.release()
         renewed = await self._source(rejected=credential.access_token)
-        return await self._send_with(renewed or credential, method, url, send, again=again)
+        return await self._send_with(renewed or credential, method, url, send, replayable=replayable)
 
     async def _send_with(
-        self, credential: Credential, method: str, url: URL, send: Send, *, again: bool
+        self, credential: Credential, method: str, url: URL, send: Send, *, replayable: bool
     ) -> ClientResponse:
         """Send, and once more if the API wants a nonce of its own in the proof."""
         if credential.dpop_key is None:
             return await send(self.proof(credential, method, url))
         response = await self._send_with_proof(credential, method, url, send)
-        if not again or not is_api_nonce_challenge(response.status, response.headers):
+        if not replayable or not is_api_nonce_challenge(response.status, response.headers):
             return response
         response.release()
         return await self._send_with_proof(credential, method, url, send)

@@ -60,12 +60,11 @@ class SocketHandler(BaseHandler, WebSocketHandler):
     async def get(self, *args: Any, **kwargs: Any) -> None:
         """Shake hands, and return when the socket is closed."""
         watcher = asyncio.create_task(self._watch())
-        self.services.in_flight_requests.add(watcher)  # the request itself ends with the handshake
         try:
-            await super().get(*args, **kwargs)
+            with self.services.in_flight_requests.including(watcher):  # the handshake ends the request itself
+                await super().get(*args, **kwargs)
         finally:
             watcher.cancel()
-            self.services.in_flight_requests.discard(watcher)
         if self.get_status() == 101:
             extra = {"path": self.request.path, "close_code": self._sent_close_code or self.close_code}
             log.info("socket closed", extra=extra)

@@ -49,7 +49,7 @@ class WebHandler(RequestHandler):
 
     def __init__(self, application: Application, request: HTTPServerRequest, **kwargs: Any) -> None:
         super().__init__(application, request, **kwargs)
-        self.services.in_flight_requests.add(self)
+        self.services.in_flight_requests.begin(self)
         logs.request_id.set(self.request_id)
 
     @property
@@ -91,7 +91,10 @@ class WebHandler(RequestHandler):
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> Future[None]:
         if self.services.stopping.is_set():
             self.set_header("Connection", "close")  # whoever keeps the connection finds another process
-        return super().finish(chunk)
+        try:
+            return super().finish(chunk)
+        finally:
+            self.services.in_flight_requests.end(self)
 
     # One place turns errors into answers.
 

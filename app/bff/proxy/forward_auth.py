@@ -49,7 +49,7 @@ class ForwardAuth(StreamingDelegate):
             raise MethodNotAllowed(allowed=api.methods)
         path = upstream_path(target, api.path)
         client = self.services.clients.create(api.client, await self.require_session())
-        credential = await client.prefetch()
+        credential = await client.credential()
         if credential is None:
             self.send(204)
             return

@@ -64,11 +64,13 @@ class RemoteApi(StreamingDelegate):
         client = self.services.clients.create(self.api.client, session)
         path = upstream_path(self.request.uri or "", self.api.path)
         headers = CIMultiDict(upstream_headers(self.request.headers.get_all(), fixed=client.fixed_headers))
-        await client.prefetch()  # not in the API's time
+        credential = await client.credential()  # a refresh is not counted as the API's time
         data = await self._request_data()
         self._set_deadline(self.stall_seconds)
         try:
-            return await client.forward(self.request.method or "", path, headers=headers, data=data)
+            return await client.forward(
+                self.request.method or "", path, headers=headers, data=data, credential=credential
+            )
         except asyncio.CancelledError:
             if self._is_late:
                 self._task.uncancel()

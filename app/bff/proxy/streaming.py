@@ -133,7 +133,7 @@ class StreamingDelegate(HTTPMessageDelegate):
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:
-        self.services.in_flight_requests.add(self)
+        self.services.in_flight_requests.begin(self)
         self._task = asyncio.create_task(self._run())
         if not has_body(headers):
             return self._delay_reading(headers)
@@ -150,7 +150,7 @@ class StreamingDelegate(HTTPMessageDelegate):
         self._is_read = True
         if self._finish_when_read:
             self._connection.finish()
-            self.services.in_flight_requests.discard(self)
+            self.services.in_flight_requests.end(self)
             return
         if self.body:
             self.body.end()
@@ -209,7 +209,7 @@ class StreamingDelegate(HTTPMessageDelegate):
         if self._read_delay:
             self._read_delay.end()
         if not self._finish_when_read:
-            self.services.in_flight_requests.discard(self)
+            self.services.in_flight_requests.end(self)
 
     def _is_receiving(self) -> bool:
         return self.body is not None and not self.body.ended

@@ -69,10 +69,11 @@ class RemoteSocket(SocketHandler):
         path = upstream_path(self.request.uri or "", self.api.path)
         client = self.create_client(self.api.client)
         headers = upstream_headers(self.request.headers.get_all(), fixed=client.fixed_headers)
-        await client.prefetch()  # not in the API's time
+        credential = await client.credential()  # a refresh is not counted as the API's time
         socket = client.websocket(
             client.below(path),
             timeout_seconds=self.api.timeout_seconds,
+            credential=credential,
             headers=headers,
             protocols=offered_subprotocols(self.request.headers),
             heartbeat=self.ping_interval,
