@@ -13,9 +13,9 @@ from pathlib import Path
 # JSON, here in ASCII, never has three quotes in a row: no answer can break out of this literal.
 ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
 
-GUIDE = Path(".guide.md")
-GUIDE_BEGINS = "<!-- from here on the same in every generated project -->\n"
-COPIES = {Path(name): name for name in ANSWERS["_copy_without_render"]} | {GUIDE: "README.md"}
+COPIES = [Path(name) for name in ANSWERS["_copy_without_render"]]
+# These test and measure the template; in a project they have nothing to do.
+TEMPLATE_ONLY = [Path("tests/bff"), Path("scripts/bench.sh")]
 NO_LINKS = """\
 The template came without its links, and what they stand for cannot be found: {}.
 Get the template again
@@ -33,7 +33,7 @@ def replace_link_texts():
         sys.exit(NO_LINKS.format(", ".join(map(str, missing))))
     for path in missing:
         path.unlink(missing_ok=True)
-        original = source / COPIES[path]
+        original = source / path
         (shutil.copytree if original.is_dir() else shutil.copy)(original, path)
 
 
@@ -43,13 +43,13 @@ def is_link_text(path):
 
 
 def remove_what_is_not_the_project():
-    """A working checkout has caches between its files; what tests and measures the template stays there."""
+    """Remove the caches of a working checkout, and what the template alone needs."""
     for pattern in ("__pycache__", "*.egg-info", ".pytest_cache", ".mypy_cache", ".ruff_cache"):
         in_folders = [found for path in COPIES for found in path.rglob(pattern)]
         for found in [*Path().glob(pattern), *in_folders]:
             shutil.rmtree(found, ignore_errors=True)
-    shutil.rmtree("tests/bff", ignore_errors=True)
-    Path("scripts/bench.sh").unlink(missing_ok=True)
+    for path in TEMPLATE_ONLY:
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def refuse_the_name_of_a_requirement():
@@ -64,17 +64,6 @@ def make_scripts_executable():
     """A zip archive loses the run bits."""
     for script in Path("scripts").glob("*.sh"):
         script.chmod(0o755)
-
-
-def complete_readme():
-    """What the template's README says about every project goes to the end of this one's."""
-    _, marker, guide = GUIDE.read_text(encoding="utf-8").partition(GUIDE_BEGINS)
-    if not marker:
-        sys.exit(f"The README.md of the template has lost the line where its guide begins: {GUIDE_BEGINS}")
-    readme = Path("README.md")
-    text = readme.read_text(encoding="utf-8").replace(GUIDE_BEGINS, guide.lstrip("\n"))
-    readme.write_text(text, encoding="utf-8", newline="\n")
-    GUIDE.unlink()
 
 
 def make_env():
@@ -102,6 +91,7 @@ def say_what_comes_next():
     if ANSWERS["issuer"] != "development provider":
         steps += ["(fill in BFF_CLIENT_ID and BFF_CLIENT_SECRET in .env)"]
     steps += ["scripts/dev.sh     starts the application", "scripts/test.sh    checks and tests it"]
+    steps += ["docs/bff/README.md is the manual, and begins with a tutorial"]
     print("\n  ".join(["\nThe project is made. Next:\n", *steps]), file=sys.stderr)
 
 
@@ -109,7 +99,6 @@ replace_link_texts()
 refuse_the_name_of_a_requirement()
 remove_what_is_not_the_project()
 make_scripts_executable()
-complete_readme()
 make_env()
 make_git_repository()
 say_what_comes_next()

@@ -46,7 +46,7 @@ def slug_mistakes(slug):
             f"project_slug {slug!a} must begin with a lowercase letter, go on with lowercase letters, "
             "digits, - and _, and end with a letter or digit"
         )
-    if keyword.iskeyword(slug) or slug in sys.stdlib_module_names or slug in ("app", "dev", "tests"):
+    if keyword.iskeyword(slug) or slug in sys.stdlib_module_names or slug in ("app", "tests"):
         yield f"project_slug {slug!a} is the name of something in Python or in the project itself"
 
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[2]
+
+def project_folder(package: Path) -> Path:
+    """Return where templates/, static/ and pyproject.toml are: in a wheel inside `app`, else beside it."""
+    return package if (package / "templates").is_dir() else package.parent
+
+
+PROJECT = project_folder(Path(__file__).resolve().parents[1])
 
 LOGIN_PATH = "/bff/login"
 SILENT_LOGIN_PATH = "/bff/silent-login"
