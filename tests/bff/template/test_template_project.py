@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 import tomllib
 
 import pytest
@@ -18,7 +19,6 @@ TEMPLATE_ONLY = (
     ".ci/",
 )
 RENDERED = {".env.example", "LICENSE", "README.md", "pyproject.toml"}
-SAME_FOR_ALL = "<!-- from here on the same in every generated project -->\n"
 
 
 def project_facts(pyproject):
@@ -60,16 +60,18 @@ def test_no_dependency_list_stands_in_pyproject(project):
     pyproject = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
 
     assert not {"dependencies", "optional-dependencies"} & pyproject["project"].keys()
-    assert (project / pyproject["tool"]["setuptools"]["dynamic"]["dependencies"]["file"]).is_file()
+    lists = pyproject["tool"]["setuptools"]["dynamic"]["dependencies"]["file"]
+    assert lists == ["requirements/bff.txt", "requirements/app.txt"]
+    assert all((project / name).is_file() for name in lists)
 
 
-def test_the_readme_ends_like_the_root_s(generate, template):
-    _, guide = (template / "README.md").read_text(encoding="utf-8").split(SAME_FOR_ALL)
-    readme = (generate(project_name="Bookshop") / "README.md").read_text(encoding="utf-8")
+def test_the_readme_is_short_and_leads_to_the_manual(generate):
+    project = generate(project_name="Bookshop")
+    readme = (project / "README.md").read_text(encoding="utf-8")
 
     assert readme.startswith("# Bookshop\n")
-    assert readme.endswith("\n\n" + guide.lstrip("\n"))
-    assert SAME_FOR_ALL not in readme
+    assert len(readme.splitlines()) <= 12
+    assert re.findall(r"\]\((.+?)\)", readme) == ["docs/bff/README.md"]
 
 
 @pytest.mark.parametrize(
