@@ -15,7 +15,7 @@ from app.bff.sessions.session import Session, Target
 from app.bff.settings.models import HttpClientSettings
 from app.bff.settings.validators import is_confidential
 from app.bff.tokens.application import ApplicationTokens
-from app.bff.tokens.user import UserTokens
+from app.bff.tokens.user import SessionHolder, UserTokens
 
 __all__ = ["API_ERRORS", "ApiClient", "HttpClientFactory", "Typed", "TypedClient", "as_app_error"]
 
@@ -56,17 +56,19 @@ class HttpClientFactory:
             await pool.http.close()
 
     @overload
-    def create(self, client: str, session: Session | None) -> ApiClient: ...
+    def create(self, client: str, session: Session | SessionHolder | None) -> ApiClient: ...
     @overload
-    def create(self, client: type[Typed], session: Session | None) -> Typed: ...
-    def create(self, client: str | type[Typed], session: Session | None) -> ApiClient | Typed:
-        """Return the client of that name, or of that class, for a session or for nobody.
+    def create(self, client: type[Typed], session: Session | SessionHolder | None) -> Typed: ...
+    def create(self, client: str | type[Typed], session: Session | SessionHolder | None) -> ApiClient | Typed:
+        """Return the client of that name, or of that class; without a session it calls for no user.
 
-        Raises UnknownClient, which names those that there are.
+        The clients of one `SessionHolder`, such as a handler, share its session: a refresh that one
+        of them causes serves all. Raises UnknownClient, which lists the names in the settings.
         """
         if isinstance(client, str):
             pool = self._pool(client)
-            return ApiClient(pool, self._source(pool, session), self._clock)
+            holder = _Holder(session) if session is None or isinstance(session, Session) else session
+            return ApiClient(pool, self._source(pool, holder), self._clock)
         return client(self.create(client.name, session))
 
     def timeout_seconds(self, name: str) -> float:
@@ -86,13 +88,13 @@ class HttpClientFactory:
         known = ", ".join(sorted(self._pools)) or "none"
         return f"no HTTP client named {name!r}; settings name: {known}"
 
-    def _source(self, pool: Pool, session: Session | None) -> TokenSource:
+    def _source(self, pool: Pool, holder: SessionHolder) -> TokenSource:
         kind = pool.settings.token
-        if kind == "client" or (kind == "user_or_client" and session is None):
+        if kind == "client" or (kind == "user_or_client" and holder.session is None):
             return _OwnToken(self._application, pool.target)
-        if kind == "none" or (kind == "user_or_none" and session is None):
+        if kind == "none" or (kind == "user_or_none" and holder.session is None):
             return _no_token
-        return _UserToken(self._users, session, pool.target)
+        return _UserToken(self._users, holder, pool.target)
 
 
 async def _no_token(*, rejected: str | None = None) -> None:
@@ -100,16 +102,22 @@ async def _no_token(*, rejected: str | None = None) -> None:
 
 
 @dataclass
+class _Holder:
+    session: Session | None
+
+
+@dataclass
 class _UserToken:
     users: UserTokens
-    session: Session | None
+    holder: SessionHolder
     target: Target
 
     async def __call__(self, *, rejected: str | None = None) -> Credential:
-        if self.session is None:
+        session = self.holder.session
+        if session is None:
             raise NoSession("this API is called for a signed-in user only")
-        tokens = await self.users.tokens(self.session, target=self.target, rejected=rejected)
-        return Credential(tokens.access_token, tokens.expires_at, self.session.dpop_key)
+        tokens = await self.users.tokens(session, target=self.target, rejected=rejected, holder=self.holder)
+        return Credential(tokens.access_token, tokens.expires_at, session.dpop_key)
 
 
 @dataclass

@@ -94,7 +94,8 @@ class BaseHandler(WebHandler):
         session, target = self.require_session(), Target(scope, resource)
         known = session.tokens_for(target) if force_renewal else None
         rejected = known.access_token if known else None
-        return await self.services.tokens.get(session, target=target, rejected=rejected)
+        tokens = await self.services.tokens.tokens(session, target=target, rejected=rejected, holder=self)
+        return tokens.access_token
 
     async def get_client_access_token(self, name: str) -> str:
         """Return this application's own token (client credentials) for the named client.
@@ -116,7 +117,7 @@ class BaseHandler(WebHandler):
 
         Raises UnknownClient, which names those that there are.
         """
-        return self.services.clients.create(client, self.session)
+        return self.services.clients.create(client, self)
 
     def require_authentication(self, demands: AuthenticationRequirements) -> None:
         """Raise NoSession, or InsufficientAuthentication (RFC 9470), unless somebody has signed in so."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Protocol
 
 from app.bff.errors import NoSession, StoreUnavailable
 from app.bff.oidc.client import OidcClient
@@ -23,6 +24,12 @@ log = logging.getLogger(__name__)
 
 _DRAIN_SECONDS = 20
 _REVOCATION_WAIT_SECONDS = 1  # how long ending a session waits for the revocation endpoint
+
+
+class SessionHolder(Protocol):
+    """A request or a job: its `session` is replaced when a refresh has changed its tokens."""
+
+    session: Session | None
 
 
 class UserTokens:
@@ -59,17 +66,23 @@ class UserTokens:
         return (await self.tokens(session, target=target, rejected=rejected)).access_token
 
     async def tokens(
-        self, session: Session, *, target: Target = LOGIN, rejected: str | None = None
+        self,
+        session: Session,
+        *,
+        target: Target = LOGIN,
+        rejected: str | None = None,
+        holder: SessionHolder | None = None,
     ) -> TokenSet:
         """Return an access token for `target` that is good right now and is not `rejected`.
 
         `rejected` is a token that an API has just refused. A token that somebody else has got
         meanwhile will do: a hundred refused requests cause one refresh, not a hundred.
+        The session of `holder` follows a refresh, also one that ends in the background.
         """
         request = TokenRequest(self._margin_seconds, self._clock, target, rejected)
-        tokens = request.fresh(session) or await self._refreshed(session, request)
+        tokens = request.fresh(session) or await self._refreshed(session, request, holder)
         if tokens.access_token == rejected:  # joined a flight that was looking for any fresh token
-            tokens = await self._refreshed(session, request)
+            tokens = await self._refreshed(session, request, holder)
         return tokens
 
     async def for_session(self, ref: str, *, scope: str | None = None, resource: str | None = None) -> str:
@@ -134,14 +147,22 @@ class UserTokens:
         except TimeoutError:
             log.error("stopped before every refreshed session could be saved")
 
-    async def _refreshed(self, session: Session, request: TokenRequest) -> TokenSet:
+    async def _refreshed(
+        self, session: Session, request: TokenRequest, holder: SessionHolder | None
+    ) -> TokenSet:
         flight = self._flights.start((session.ref, request.target), lambda: self._renew(session.ref, request))
+        if holder is not None:
+            flight.add_done_callback(partial(self._follow, holder))
         if tokens := request.usable_while_renewing(session):
             return tokens
         try:
             return await asyncio.shield(flight)
         except StoreUnavailable as error:
             return request.unexpired_or_raise(session, error)
+
+    def _follow(self, holder: SessionHolder, refresh: asyncio.Task[TokenSet]) -> None:
+        if holder.session is not None and not refresh.cancelled() and refresh.exception() is None:
+            holder.session = holder.session.updated_by(refresh.result(), now=self._clock())
 
     async def _renew(self, ref: str, request: TokenRequest) -> TokenSet:
         if request.target.exchanged:  # for the user's own token, so that has to be good first
