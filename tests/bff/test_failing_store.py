@@ -33,8 +33,8 @@ class FailingSessions(MemorySessions):
         self._refuse("create")
         await super().create(session)
 
-    async def lease(self, ref: str, *, owner: str, until: float) -> Session | None:
-        return self._answered("lease", await super().lease(ref, owner=owner, until=until))
+    async def lease(self, ref: str, *, owner: str, seconds: float) -> Session | None:
+        return self._answered("lease", await super().lease(ref, owner=owner, seconds=seconds))
 
     async def release(self, ref: str, *, owner: str) -> None:
         self._refuse("release")
@@ -131,7 +131,7 @@ async def test_what_was_refreshed_is_saved_also_when_somebody_has_taken_our_leas
     store.refuses["save"] = ALWAYS
     token = await users.get(session)
     clock.advance(MINUTE)
-    assert await store.lease(session.ref, owner="another", until=clock() + MINUTE)
+    assert await store.lease(session.ref, owner="another", seconds=MINUTE)
     store.refuses.clear()
     await users.drain()
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -45,7 +46,7 @@ async def store_with(
     """Opens the store with a ring of keys, as a process with that ring would."""
     async with AsyncExitStack() as stack:
 
-        def store_with(*keys: bytes) -> MongoSessions:
+        def store_with(*keys: bytes, clock: Clock = clock) -> MongoSessions:
             client = connect(f"{mongod.uri}/{DATABASE}", driver=request.param)
             store = MongoSessions(client, Vault(keys), clock=clock)
             stack.push_async_callback(store.close)
@@ -223,6 +224,65 @@ async def test_saving_seals_with_the_first_key_so_that_the_old_one_can_go(store_
 
     assert await store_with(KEY).get(session.ref) == saved
     assert await store_with(OTHER_KEY).get(session.ref) is None
+
+
+# Leases: by the clock of the database, whatever the clocks of the processes say
+
+
+@pytest.fixture(params=[-10, 10], ids=["ten minutes slow", "ten minutes fast"])
+async def skewed(request: pytest.FixtureRequest, store_with: Open, clock: Clock) -> MongoSessions:
+    """The store of a process whose clock is wrong."""
+    return store_with(KEY, clock=Clock(clock() + request.param * 60))
+
+
+@pytest.fixture
+async def session(store: MongoSessions, clock: Clock) -> Session:
+    session = a_session(clock)
+    await store.create(session)
+    return session
+
+
+async def test_a_skewed_clock_does_not_take_a_lease_over(
+    store: MongoSessions, skewed: MongoSessions, session: Session
+):
+    assert await store.lease(session.ref, owner="right", seconds=30)
+    assert await skewed.lease(session.ref, owner="skewed", seconds=30) is None
+
+
+async def test_a_skewed_clock_acquires_a_lease_that_others_respect(
+    store: MongoSessions, skewed: MongoSessions, session: Session
+):
+    assert await skewed.lease(session.ref, owner="skewed", seconds=30)
+    assert await store.lease(session.ref, owner="right", seconds=30) is None
+
+
+async def test_an_expired_lease_passes_on_whatever_the_clocks_say(
+    store: MongoSessions, skewed: MongoSessions, session: Session
+):
+    await store.lease(session.ref, owner="right", seconds=0)
+    assert await skewed.lease(session.ref, owner="skewed", seconds=0)
+    assert await store.lease(session.ref, owner="right", seconds=30)
+
+
+async def test_a_lease_has_the_stored_format_of_earlier_releases(
+    store: MongoSessions, records: Any, session: Session
+):
+    await store.lease(session.ref, owner="$me", seconds=30)
+    lease = (await records.find_one({"_id": session.ref}))["lease"]
+
+    assert lease.keys() == {"owner", "until"}
+    assert lease["owner"] == "$me"
+    assert 0 < lease["until"].timestamp() - time.time() <= 30.1
+
+
+@pytest.mark.parametrize(("seconds", "passes"), [(30, False), (-1, True)], ids=["held", "expired"])
+async def test_a_lease_of_an_earlier_release_counts_by_the_clock_of_the_database(
+    store: MongoSessions, records: Any, session: Session, seconds: int, passes: bool
+):
+    lease = {"owner": "earlier", "until": datetime.fromtimestamp(time.time() + seconds, UTC)}
+    await records.update_one({"_id": session.ref}, {"$set": {"lease": lease}})
+
+    assert (await store.lease(session.ref, owner="me", seconds=30) is not None) == passes
 
 
 # The database

@@ -172,7 +172,7 @@ async def test_what_has_expired_or_is_no_session_at_all_is_left_alone(database: 
 async def test_a_refresh_that_has_read_the_session_before_still_saves_its_tokens(database: Database):
     session = await database.with_session(OLD)
     process = database.sessions(NEW, OLD)
-    leased = await process.lease(session.ref, owner="refresh", until=session.expires_at)
+    leased = await process.lease(session.ref, owner="refresh", seconds=60)
     assert leased
 
     assert await process.reencrypt() == ReencryptResult(done=1)

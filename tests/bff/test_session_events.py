@@ -195,7 +195,7 @@ async def test_what_is_left_of_a_session_is_found_by_nobody(store: Store, clock:
 
     assert await sessions.get(session.ref) is None
     assert await sessions.save(session) is None
-    assert await sessions.lease(session.ref, owner="me", until=now + MINUTE) is None
+    assert await sessions.lease(session.ref, owner="me", seconds=MINUTE) is None
     assert await sessions.of_user(session.issuer, session.subject) == []
     assert await sessions.of_sid(session.issuer, session.sid) == []
     assert session.ref not in [found.ref async for found in sessions.every()]

@@ -258,8 +258,7 @@ async def test_a_session_that_was_touched_lives_longer(store: SessionStore, sess
 
 
 async def test_of_many_who_want_the_lease_one_gets_it(store: SessionStore, session: Session, clock: Clock):
-    until = clock() + 30
-    leases = [store.lease(session.ref, owner=f"process-{number}", until=until) for number in range(20)]
+    leases = [store.lease(session.ref, owner=f"process-{number}", seconds=30) for number in range(20)]
 
     assert [found for found in await asyncio.gather(*leases) if found] == [session]
 
@@ -269,48 +268,69 @@ async def test_a_lease_comes_with_the_session_as_it_is_now(
 ):
     saved = await store.save(refreshed(session, "2"))
 
-    assert await store.lease(session.ref, owner="a", until=clock() + 30) == saved
+    assert await store.lease(session.ref, owner="a", seconds=30) == saved
 
 
-async def test_a_lease_that_has_ended_goes_to_the_next(store: SessionStore, session: Session, clock: Clock):
-    await store.lease(session.ref, owner="a", until=clock() + 30)
+async def test_a_lease_is_exclusive_until_it_expires(store: SessionStore, session: Session):
+    await store.lease(session.ref, owner="a", seconds=30)
+
+    assert await store.lease(session.ref, owner="b", seconds=30) is None
+
+
+async def test_an_expired_lease_passes_to_another_owner(store: SessionStore, session: Session):
+    await store.lease(session.ref, owner="a", seconds=0)
+
+    assert await store.lease(session.ref, owner="b", seconds=30) == session
+    assert await store.lease(session.ref, owner="a", seconds=30) is None
+
+
+async def test_the_owner_may_acquire_a_lease_again_and_extends_it(store: SessionStore, session: Session):
+    await store.lease(session.ref, owner="a", seconds=0)
+
+    assert await store.lease(session.ref, owner="a", seconds=30) == session
+    assert await store.lease(session.ref, owner="b", seconds=30) is None
+
+
+async def test_a_lease_in_memory_expires_by_the_clock_of_the_process(clock: Clock):
+    store, session = MemorySessions(clock=clock), a_session(clock)
+    await store.create(session)
+    await store.lease(session.ref, owner="a", seconds=30)
 
     clock.advance(29)
-    assert await store.lease(session.ref, owner="b", until=clock() + 30) is None
+    assert await store.lease(session.ref, owner="b", seconds=30) is None
     clock.advance(1)
-    assert await store.lease(session.ref, owner="b", until=clock() + 30) == session
+    assert await store.lease(session.ref, owner="b", seconds=30) == session
 
 
 async def test_a_lease_that_was_released_goes_to_the_next(
     store: SessionStore, session: Session, clock: Clock
 ):
-    await store.lease(session.ref, owner="a", until=clock() + 30)
+    await store.lease(session.ref, owner="a", seconds=30)
     await store.release(session.ref, owner="a")
 
-    assert await store.lease(session.ref, owner="b", until=clock() + 30) == session
+    assert await store.lease(session.ref, owner="b", seconds=30) == session
 
 
 async def test_nobody_releases_the_lease_of_another(store: SessionStore, session: Session, clock: Clock):
-    await store.lease(session.ref, owner="a", until=clock() + 30)
+    await store.lease(session.ref, owner="a", seconds=30)
     await store.release(session.ref, owner="b")
 
-    assert await store.lease(session.ref, owner="b", until=clock() + 30) is None
+    assert await store.lease(session.ref, owner="b", seconds=30) is None
 
 
 async def test_saving_under_a_lease_gives_it_up(store: SessionStore, session: Session, clock: Clock):
-    await store.lease(session.ref, owner="a", until=clock() + 30)
+    await store.lease(session.ref, owner="a", seconds=30)
     saved = await store.save(refreshed(session, "2"), lease="a")
 
     assert saved is not None
-    assert await store.lease(session.ref, owner="b", until=clock() + 30) == saved
+    assert await store.lease(session.ref, owner="b", seconds=30) == saved
 
 
 async def test_a_late_holder_saves_nothing_once_it_was_succeeded(
     store: SessionStore, session: Session, clock: Clock
 ):
-    await store.lease(session.ref, owner="late", until=clock() + 30)
-    clock.advance(30)
-    await store.lease(session.ref, owner="next", until=clock() + 30)
+    await store.lease(session.ref, owner="late", seconds=0)
+    await store.lease(session.ref, owner="next", seconds=30)
 
     assert await store.save(refreshed(session, "late"), lease="late") is None
     assert await store.save(refreshed(session, "next"), lease="next") is not None
@@ -319,11 +339,11 @@ async def test_a_late_holder_saves_nothing_once_it_was_succeeded(
 async def test_nobody_leases_a_session_that_is_gone(store: SessionStore, session: Session, clock: Clock):
     await store.delete(session.ref, reason=Reason.SIGNED_OUT)
 
-    assert await store.lease(session.ref, owner="a", until=clock() + 30) is None
+    assert await store.lease(session.ref, owner="a", seconds=30) is None
 
 
 async def test_touching_does_not_care_about_a_lease(store: SessionStore, session: Session, clock: Clock):
-    await store.lease(session.ref, owner="a", until=clock() + 30)
+    await store.lease(session.ref, owner="a", seconds=30)
     await store.touch(session.ref, renewed_at=clock(), expires_at=session.expires_at + 60)
 
     assert await store.save(refreshed(session, "2"), lease="a") is not None

@@ -76,7 +76,7 @@ async def test_while_another_process_refreshes_a_token_that_is_alive_is_handed_o
     app: RunningApp, session: Session, provider: Provider, clock: Clock
 ):
     clock.advance(LIFETIME - 10)
-    await app.services.sessions.lease(session.ref, owner="another", until=clock() + MINUTE)
+    await app.services.sessions.lease(session.ref, owner="another", seconds=MINUTE)
 
     async with asyncio.timeout(5):
         assert await app.services.tokens.get(session) == session.tokens.access_token
@@ -101,7 +101,7 @@ async def test_a_process_that_died_is_succeeded_when_its_lease_ends(
     app: RunningApp, session: Session, provider: Provider, clock: Clock
 ):
     clock.advance(LIFETIME)
-    await app.services.sessions.lease(session.ref, owner="dead", until=clock() + MINUTE)
+    await app.services.sessions.lease(session.ref, owner="dead", seconds=MINUTE)
     ours = asyncio.create_task(app.services.tokens.get(session))
     await asyncio.sleep(0)
     clock.advance(MINUTE)

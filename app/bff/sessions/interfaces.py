@@ -35,13 +35,13 @@ class SessionStore(Protocol):
     async def get(self, ref: str) -> Session | None:
         """Return the live session, or None."""
 
-    async def lease(self, ref: str, *, owner: str, until: float) -> Session | None:
+    async def lease(self, ref: str, *, owner: str, seconds: float) -> Session | None:
         """Acquire the right to refresh the session's tokens, and return the session's current state.
 
-        One owner holds it at a time among all processes, until it saves, releases it, or the time
-        `until` (seconds since the epoch) has come: the lease of a process that dies passes to another
-        one. Its owner may acquire it again, since the answer may have been lost. Returns None while
-        another owner holds it, or if the session is gone.
+        One owner holds it at a time among all processes, until it saves, releases it, or `seconds` have
+        passed: the lease of a process that dies expires and passes to another one. The time is that of
+        the store, so the clocks of the processes do not matter. Its owner may acquire it again, since
+        the answer may have been lost. Returns None while another owner holds it, or if the session is gone.
         """
 
     async def release(self, ref: str, *, owner: str) -> None:
@@ -140,6 +140,8 @@ class Outbox(Protocol):
 
         No other process gets it before `until`, a time ahead (seconds since the epoch). It is due
         again then, unless it was removed or postponed: the claim of a process that dies passes on.
+        Times are those of the processes, unlike a lease's: a skewed clock may let two processes claim
+        one entry, and the token is then revoked twice, which is harmless.
         """
 
     async def postpone(self, pending_id: str, *, due_at: float) -> None:

@@ -44,12 +44,13 @@ class MemorySessions:
         session = self._sessions.get(ref)
         return session if session and self._clock() < session.expires_at else None
 
-    async def lease(self, ref: str, *, owner: str, until: float) -> Session | None:
+    async def lease(self, ref: str, *, owner: str, seconds: float) -> Session | None:
         session = await self.get(ref)
-        taken_by, taken_until = self._leases.get(ref, (owner, 0))
-        if session is None or (taken_by != owner and self._clock() < taken_until):
+        now = self._clock()
+        holder, expires_at = self._leases.get(ref, (owner, 0))
+        if session is None or (holder != owner and now < expires_at):
             return None
-        self._leases[ref] = owner, until
+        self._leases[ref] = owner, now + seconds
         return session
 
     async def release(self, ref: str, *, owner: str) -> None:

@@ -80,8 +80,7 @@ class Refresher:
             session = await self._current(ref)
             if self._satisfied_or_hopeless(session, request):
                 return request.unexpired_or_raise(session, _reauthentication_required())
-            until = self._clock() + self._lease_seconds
-            leased = await self._sessions.lease(ref, owner=self._owner, until=until)
+            leased = await self._sessions.lease(ref, owner=self._owner, seconds=self._lease_seconds)
             if leased is not None:
                 return await self._renew_leased(leased, request)
             if tokens := request.unexpired(session):  # somebody else is refreshing: nobody needs to wait

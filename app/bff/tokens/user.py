@@ -50,7 +50,7 @@ class UserTokens:
         revocation: Revocation,
         *,
         margin_seconds: float,
-        lease_seconds: float = 30,
+        lease_seconds: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._sessions = sessions

@@ -80,11 +80,15 @@ class MongoSessions:
                 records = await self._sessions.find(query, _SESSION_FIELDS).to_list(None)
         return {record["_id"]: record for record in records if record is not None}
 
-    async def lease(self, ref: str, *, owner: str, until: float) -> Session | None:
-        over = {"lease.until": {"$lte": date(self._clock())}}
-        free = {"$or": [{"lease": None}, over, {"lease.owner": owner}]}
-        taken = {"$set": {"lease": {"owner": owner, "until": date(until)}}}
-        return await self._updated({**self._live_by_id(ref), **free}, taken)
+    async def lease(self, ref: str, *, owner: str, seconds: float) -> Session | None:
+        # Written and compared by the clock of the database ($$NOW of the primary): those of the
+        # processes may differ. The stored format is that of earlier releases, which compare with their
+        # own clock; so while they run beside this one, their clocks matter as they did.
+        expired = {"$expr": {"$lte": ["$lease.until", "$$NOW"]}}
+        free = {"$or": [{"lease": None}, {"lease.owner": owner}, expired]}
+        until = {"$add": ["$$NOW", round(seconds * 1000)]}
+        acquire = [{"$set": {"lease": {"owner": {"$literal": owner}, "until": until}}}]
+        return await self._updated({**self._live_by_id(ref), **free}, acquire)
 
     async def release(self, ref: str, *, owner: str) -> None:
         async with translate_driver_errors():
@@ -98,7 +102,7 @@ class MongoSessions:
             change["$unset"] = {"lease": ""}
         return await self._updated(expected, change)
 
-    async def _updated(self, expected: dict[str, Any], change: dict[str, Any]) -> Session | None:
+    async def _updated(self, expected: dict[str, Any], change: Any) -> Session | None:
         async with translate_driver_errors():
             record = await self._sessions.find_one_and_update(
                 expected, change, return_document=ReturnDocument.AFTER
