@@ -96,18 +96,79 @@ async def test_a_provider_that_revokes_nothing_of_this_kind_is_asked_once(
 
 
 async def test_a_provider_without_a_revocation_endpoint_is_not_asked(
-    provider: Provider, api: DemoApi, clock: Clock
+    provider: Provider, api: DemoApi, clock: Clock, caplog: pytest.LogCaptureFixture
 ):
+    caplog.set_level("INFO")
     provider.overrides["metadata"] = {"revocation_endpoint": None}
     async with running_app(provider, api, clock=clock) as app, new_browser(app) as browser:
         session = await sign_in(app, browser)
         assert (await browser.logout()).status_code == 302
 
+    assert "refresh token not revoked: the provider has no revocation endpoint" in caplog.messages
     assert provider.counts["revoke"] == 0
     assert not dead(provider, session)
 
 
-# When it does not
+# What the log says
+
+
+UNSUPPORTED = Failure(400, b'{"error": "unsupported_token_type"}')
+REFUSED, YET, NEVER = (
+    "refresh token revocation refused",
+    "refresh token not revoked yet",
+    "refresh token never revoked",
+)
+
+
+@pytest.mark.parametrize(
+    ("failure", "level", "message"),
+    [
+        pytest.param(UNSUPPORTED, "ERROR", REFUSED, id="refused for good"),
+        pytest.param(
+            Failure(401, b'{"error": "invalid_client"}'), "WARNING", YET, id="our client is refused"
+        ),
+        pytest.param(Failure(503), "WARNING", YET, id="503"),
+    ],
+)
+async def test_a_failed_revocation_is_logged(
+    app: RunningApp,
+    session: Session,
+    provider: Provider,
+    caplog: pytest.LogCaptureFixture,
+    failure: Failure,
+    level: str,
+    message: str,
+):
+    provider.fails["revoke"] = failure
+    await app.services.tokens.end(session.ref, Reason.SIGNED_OUT)
+
+    assert (level, message) in [(record.levelname, record.message) for record in caplog.records]
+    assert "refresh token revoked" not in caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        pytest.param(UNSUPPORTED, REFUSED, id="refused for good"),
+        pytest.param(Failure(401, b'{"error": "invalid_client"}'), NEVER, id="our client is refused"),
+        pytest.param(Failure(503), NEVER, id="503"),
+    ],
+)
+async def test_a_failed_revocation_without_the_outbox_is_logged_as_an_error(
+    revocation: Revocation,
+    session: Session,
+    provider: Provider,
+    caplog: pytest.LogCaptureFixture,
+    failure: Failure,
+    message: str,
+):
+    provider.fails["revoke"] = failure
+    await revocation.revoke_best_effort(session)
+
+    assert ("ERROR", message) in [(record.levelname, record.message) for record in caplog.records]
+
+
+# When the provider does not answer
 
 
 NO_ANSWER = [

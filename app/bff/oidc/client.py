@@ -165,15 +165,17 @@ class OidcClient:
             now=self._clock(),
         )
 
-    async def revoke(self, refresh_token: str) -> None:
-        """Revoke a refresh token (RFC 7009); nothing happens where the provider has no such endpoint.
+    async def revoke(self, refresh_token: str) -> bool:
+        """Revoke a refresh token (RFC 7009); return False if the provider has no revocation endpoint.
 
-        Raises GrantRefused if the provider has one, but not for tokens of this kind.
+        Raises GrantRefused if the endpoint does not support refresh tokens.
         """
         endpoint = (await self._provider.metadata()).revocation_endpoint
-        if endpoint is not None:
-            params = {"token": refresh_token, "token_type_hint": "refresh_token"}
-            await self._post(endpoint, params, check_revoked)
+        if endpoint is None:
+            return False
+        params = {"token": refresh_token, "token_type_hint": "refresh_token"}
+        await self._post(endpoint, params, check_revoked)
+        return True
 
     async def logout_url(self, *, id_token: str | None, state: str) -> str | None:
         """Return where the browser ends the provider's session, or None if that cannot be done."""

@@ -1,4 +1,4 @@
-"""Refresh tokens whose session is over are revoked at the provider (RFC 7009), sooner or later."""
+"""Revokes refresh tokens (RFC 7009) once their session is over; the outbox holds those to be retried."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from app.bff.sessions.session import Session
 
 log = logging.getLogger(__name__)
 
-_ATTEMPT_SECONDS = 30  # longer than one attempt takes; after that it belongs to whoever is alive
+_ATTEMPT_SECONDS = 30  # longer than one attempt takes; after that another process may claim it
 _GIVE_UP_SECONDS = 24 * 3600
 
 
 class Revocation:
-    """Revokes refresh tokens; while the provider is down they wait, sealed, in the store.
+    """Revokes refresh tokens; while the provider is down they wait, sealed, in the outbox.
 
-    A token is put there before its session is gone, so a crash loses none: whichever process is
-    alive goes on, with growing pauses, for a day at the most.
+    A token is put there before its session is deleted, so a crash loses none: any live process
+    retries, with growing pauses, for a day at most.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Revocation:
         client: OidcClient,
         outbox: Outbox,
         *,
-        on_end: bool = True,
+        on_end: bool,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._client = client
@@ -41,7 +41,7 @@ class Revocation:
         self._clock = clock
 
     async def enqueue(self, session: Session) -> list[Pending]:
-        """Put the refresh token into the store, for `attempt`; raises StoreUnavailable."""
+        """Put the refresh token into the outbox, for `attempt`; raises StoreUnavailable."""
         if session.tokens.refresh_token is None:
             return []
         now = self._clock()
@@ -54,36 +54,40 @@ class Revocation:
         return [pending]
 
     async def enqueue_on_end(self, session: Session) -> list[Pending]:
-        """Do as `enqueue` does, if what a session leaves behind is to be revoked at all."""
+        """Enqueue the refresh token if revoke_refresh_token_on_logout is set."""
         return await self.enqueue(session) if self._on_end else []
 
     async def revoke_all(self, session: Session) -> None:
-        """Revoke what a session that is over has left behind."""
+        """Enqueue what a session that is over leaves behind, and try once to revoke it."""
         for pending in await self.enqueue_on_end(session):
             await self.attempt(pending)
 
     async def attempt(self, pending: Pending) -> bool:
-        """Try once; if the provider does not answer, return False and leave it for later."""
-        try:
-            if pending.issuer == self._client.issuer:
-                await self._client.revoke(pending.refresh_token)
-                log.info("refresh token revoked")
-            else:
-                log.error("refresh token of another provider not revoked", extra={"issuer": pending.issuer})
-        except GrantRefused as error:
-            log.error("refresh token cannot be revoked", extra={"reason": str(error)})
-        except ProviderUnavailable as error:
-            await self._postpone(pending, error)
-            return False
-        with contextlib.suppress(StoreUnavailable):  # then it is revoked once more, which does no harm
+        """Try once to revoke; return False if it has to be retried, and schedule that."""
+        if pending.issuer != self._client.issuer:
+            log.error("refresh token of another provider not revoked", extra={"issuer": pending.issuer})
+        else:
+            try:
+                await self._revoke(pending.refresh_token)
+            except ProviderUnavailable as error:
+                await self._retry_later(pending, error)
+                return False
+        with contextlib.suppress(StoreUnavailable):  # then it is revoked once more, which is harmless
             await self._outbox.remove(pending.id)
         return True
 
-    async def _postpone(self, pending: Pending, error: ProviderUnavailable) -> None:
+    async def _revoke(self, refresh_token: str) -> None:
+        try:
+            if await self._client.revoke(refresh_token):
+                log.info("refresh token revoked")
+            else:
+                log.info("refresh token not revoked: the provider has no revocation endpoint")
+        except GrantRefused as error:
+            log.error("refresh token revocation refused", extra={"reason": str(error)})
+
+    async def _retry_later(self, pending: Pending, error: ProviderUnavailable) -> None:
         due_at = self._clock() + max(revocation_seconds(pending.tries), error.requested_pause_seconds or 0)
-        with contextlib.suppress(
-            StoreUnavailable
-        ):  # then it is due again when this attempt would have been over
+        with contextlib.suppress(StoreUnavailable):  # then it is due again when this claim expires
             if due_at < pending.expires_at:
                 log.warning("refresh token not revoked yet", extra={"reason": str(error)})
                 await self._outbox.postpone(pending.id, due_at=due_at)
@@ -92,19 +96,22 @@ class Revocation:
                 await self._outbox.remove(pending.id)
 
     async def revoke_best_effort(self, session: Session) -> None:
-        """Revoke its refresh token without the store, which does not answer; nothing follows if it fails."""
-        with contextlib.suppress(GrantRefused, ProviderUnavailable):
-            if session.tokens.refresh_token is not None:
-                await self._client.revoke(session.tokens.refresh_token)
+        """Try once to revoke without the outbox; a failure is logged and not retried."""
+        if session.tokens.refresh_token is None:
+            return
+        try:
+            await self._revoke(session.tokens.refresh_token)
+        except ProviderUnavailable as error:
+            log.error("refresh token never revoked", extra={"reason": str(error)})
 
     async def drain_due(self) -> None:
-        """Revoke all that is due, until the provider does not answer; raises StoreUnavailable."""
+        """Revoke all that is due, until one attempt has to be retried; raises StoreUnavailable."""
         while pending := await self._outbox.claim(until=self._clock() + _ATTEMPT_SECONDS):
             if not await self.attempt(pending):
                 return
 
     async def run(self) -> None:
-        """Work off what is due, every few seconds, until cancelled."""
+        """Drain the outbox every REVOCATION_DRAIN_SECONDS, until cancelled."""
         while True:
             with contextlib.suppress(StoreUnavailable):  # it has been logged
                 await self.drain_due()
