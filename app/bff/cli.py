@@ -10,7 +10,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 
-from app.bff.errors import SettingsError
+from app.bff.errors import LifespanFailed, SettingsError
 from app.bff.processes import Sockets, bind, supervise
 from app.bff.server import Lifespan, Routes, no_lifespan, serve
 from app.bff.settings.load import load_settings
@@ -96,7 +96,11 @@ def run_server(settings: BffSettings, routes: Routes, lifespan: Lifespan) -> int
     def work(own: Sockets) -> int:
         collect_garbage_rarely()
         with asyncio.Runner(loop_factory=fastest_loop()) as runner:
-            runner.run(serve(settings, own, routes, lifespan))
+            try:
+                runner.run(serve(settings, own, routes, lifespan))
+            except LifespanFailed as error:
+                print(error, file=sys.stderr)
+                return 1
         return 0
 
     return supervise(sockets, work)

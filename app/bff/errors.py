@@ -2,6 +2,7 @@
 
     AppError
     ├── SettingsError                the process must not start
+    ├── LifespanFailed               the application's lifespan raised: the process stops
     ├── BadRequest               400 ask differently
     │   ├── BadReturnUrl         400 the return path would leave this site
     │   ├── LoginFailed          400 this login attempt is over; the user may start another
@@ -56,6 +57,15 @@ class SettingsError(AppError):
 
     def __init__(self, *mistakes: str) -> None:
         super().__init__("\n".join(["The settings are wrong:", *(f"  {mistake}" for mistake in mistakes)]))
+
+
+class LifespanFailed(AppError):
+    """The application's `lifespan` raised `error`: the process ends with exit code 1."""
+
+    def __init__(self, error: BaseException | str) -> None:
+        first_line = str(error).partition("\n")[0]
+        kind = f"{type(error).__name__}: " if isinstance(error, BaseException) else ""
+        super().__init__(f"The application's lifespan failed: {kind}{first_line}")
 
 
 class BadRequest(AppError):

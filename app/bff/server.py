@@ -1,4 +1,4 @@
-"""All routes on one screen; starting, and stopping without losing anything."""
+"""The route table, the start, and a stop that drains the requests in flight."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tornado.routing import Matcher, Router, Rule
 from tornado.web import Application, RequestHandler, url
 
 from app.bff.backoff import STORE_RETRY_SECONDS
-from app.bff.clients.registry import TypedClient
-from app.bff.errors import AppError, StoreUnavailable
+from app.bff.clients.api import typed_clients
+from app.bff.errors import AppError, LifespanFailed, SettingsError, StoreUnavailable
 from app.bff.handlers.backchannel import BackChannelLogout
 from app.bff.handlers.base import NotFound
 from app.bff.handlers.events import Events
@@ -43,12 +43,15 @@ _IDLE_SECONDS, _BODY_SECONDS = 75, 60
 _DRAIN_SECONDS = 30
 
 
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 Routes = Sequence[Any]  # of Tornado: `url(…)`, or tuples
 Lifespan = Callable[[Services], AbstractAsyncContextManager[Any]]
 
 
 @asynccontextmanager
 async def no_lifespan(services: Services) -> AsyncIterator[None]:
+    """The lifespan of an application that opens nothing of its own."""
     yield None
 
 
@@ -62,12 +65,12 @@ def bff_routes(services: Services) -> list[Any]:
         url(r"/bff/callback", Callback),
         url(r"/bff/logout", Logout),
         url(r"/bff/logout/callback", LogoutCallback),
-        # data for our pages: all want X-CSRF: 1
+        # data for pages: each requires `X-CSRF: 1`
         url(r"/bff/user", User),
         url(r"/bff/sessions", Sessions),
         url(r"/bff/sessions/(\w+)", OneSession),
         url(r"/bff/events", Events),
-        # the provider itself
+        # called by the provider
         url(r"/bff/backchannel", BackChannelLogout),
         # load balancers and operators
         url(r"/healthz", Alive),
@@ -76,12 +79,12 @@ def bff_routes(services: Services) -> list[Any]:
 
 
 def fast_path_routers(services: Services) -> list[Router]:
-    """What is looked for before all other routes: to APIs, called by our pages or carried by a proxy."""
+    """Return the routers that are tried before the route table: remote APIs and forward-auth."""
     return [RemoteApiRouter(services), ForwardAuthRouter(services)]
 
 
 class WebSocketToRemoteApi(Matcher):
-    """Matches what opens a WebSocket under the path of a remote API, and says which one it is."""
+    """Matches a WebSocket handshake below the path of a remote API, and passes that API to the handler."""
 
     def __init__(self, apis: Sequence[RemoteApiSettings]) -> None:
         self._apis = apis
@@ -93,11 +96,11 @@ class WebSocketToRemoteApi(Matcher):
 
 
 class BffApplication(Application):
-    """Tornado's application, with our routes, headers and log lines."""
+    """Tornado's application with the engine's routes, headers and access log."""
 
     def __init__(self, services: Services, routes: Routes, state: Any) -> None:
         self._services = services
-        self._asked_all_day = fast_path_routers(services)
+        self._fast_path_routers = fast_path_routers(services)
         super().__init__(
             [*bff_routes(services), *routes],
             services=services,
@@ -111,7 +114,7 @@ class BffApplication(Application):
         )
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
-        for router in self._asked_all_day:
+        for router in self._fast_path_routers:
             if delegate := router.find_handler(request):
                 return delegate
         return super().find_handler(request, **kwargs)
@@ -127,14 +130,46 @@ def make_app(services: Services, routes: Routes, state: Any = None) -> BffApplic
 async def serve(
     settings: BffSettings, sockets: list[socket.socket], routes: Routes, lifespan: Lifespan = no_lifespan
 ) -> None:
-    """Answer requests on `sockets` until SIGTERM or SIGINT, then finish those that are under way."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with running_services(settings) as services:
-        services.clients.check(TypedClient.__subclasses__())
+    """Answer requests on `sockets` until SIGTERM or SIGINT, then drain those in flight and close everything.
+
+    A signal during the start cancels it. Raises SettingsError for a typed client whose name the settings
+    lack, and LifespanFailed.
+    """
+    stop, starting = asyncio.Event(), asyncio.current_task()
+    assert starting is not None
+    _on_stop_signal(stop.set, starting.cancel)
+    try:
+        async with running_services(settings) as services:
+            services.clients.check(typed_clients())
+            async with _entered(lifespan, services) as state:
+                _on_stop_signal(stop.set)
+                await _serve(services, sockets, make_app(services, routes, state), stop)
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
+        starting.uncancel()
+
+
+def _on_stop_signal(*actions: Callable[[], Any]) -> None:
+    def act() -> None:
+        for action in actions:
+            action()
+
+    for number in _STOP_SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(number, act)
+
+
+@asynccontextmanager
+async def _entered(lifespan: Lifespan, services: Services) -> AsyncIterator[Any]:
+    """Run the block inside the application's lifespan. Raises LifespanFailed, or its SettingsError."""
+    try:
         async with lifespan(services) as state:
-            await _serve(services, sockets, make_app(services, routes, state), stop)
+            yield state
+    except SettingsError:
+        raise
+    except Exception as error:
+        log.critical("lifespan failed", exc_info=True)
+        raise LifespanFailed(error) from error
 
 
 async def _serve(
@@ -155,18 +190,20 @@ async def _serve(
         asyncio.create_task(_warm_up(services)),
         asyncio.create_task(services.revocation.run()),
     ]
-    await stop.wait()
-    services.stopping.set()
-    for task in in_background:
-        task.cancel()
-    server.stop()
-    await _drained(services)
-    await server.close_all_connections()
+    try:
+        await stop.wait()
+    finally:  # also when a task group of the lifespan has cancelled us
+        services.stopping.set()
+        for task in in_background:
+            task.cancel()
+        server.stop()
+        await _drain(services)
+        await server.close_all_connections()
 
 
 async def _warm_up(services: Services) -> None:
-    """Look at once for what requests will need; what is not there is logged, and looked for again."""
-    await asyncio.to_thread(describe_user_agent, "")  # the first one takes a seventh of a second
+    """Load what requests will need. The provider is asked again by the first login, the store in 5 s."""
+    await asyncio.to_thread(describe_user_agent, "")  # the first call loads its rules: 140 ms
     try:
         await services.provider.metadata()
     except AppError as error:
@@ -180,8 +217,8 @@ async def _warm_up(services: Services) -> None:
             await asyncio.sleep(STORE_RETRY_SECONDS)
 
 
-async def _drained(services: Services) -> None:
-    """Wait until every request is answered, at most _DRAIN_SECONDS."""
+async def _drain(services: Services) -> None:
+    """Wait until no request is in flight, at most _DRAIN_SECONDS."""
     try:
         async with asyncio.timeout(_DRAIN_SECONDS):
             await services.in_flight_requests.drained()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from app.bff.clients.api import typed_clients
 from app.bff.clients.registry import ApiClient, TypedClient, as_app_error
 from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Failure, Provider
@@ -447,3 +449,22 @@ async def test_a_typed_client_of_nobody_sends_nothing(app: RunningApp, api: Demo
 async def test_a_typed_client_of_an_unknown_name_says_which_names_there_are(app: RunningApp):
     with pytest.raises(UnknownClient, match="unheard-of"):
         app.services.clients.create(Unheard, None)
+
+
+async def test_a_typed_client_without_a_name_is_a_base_class_and_cannot_be_made(app: RunningApp):
+    class Base(TypedClient):
+        pass
+
+    with pytest.raises(UnknownClient, match="Base has no name"):
+        app.services.clients.create(Base, None)
+
+
+def test_the_start_checks_a_typed_client_for_as_long_as_its_class_exists():
+    class Passing(Todos):
+        pass
+
+    assert Passing in typed_clients()
+    del Passing
+    gc.collect()
+
+    assert "Passing" not in {client.__name__ for client in typed_clients()}

@@ -76,20 +76,40 @@ async def test_a_password_that_breaks_the_address_of_the_store_is_not_shown(
     assert "ter2" not in app.stderr
 
 
-async def test_a_typed_client_with_a_misspelt_name_stops_the_start(tmp_path: Path):
-    (tmp_path / "misspelt.py").write_text(
-        "from app.bff import TypedClient\n"
-        "from app.bff.cli import run\n"
-        "from app.main import ROUTES\n"
-        "from app.settings import Settings\n"
-        "class Orders(TypedClient):\n"
-        "    name = 'apiCleint'\n"
-        "raise SystemExit(run(Settings, ROUTES))\n"
-    )
+TYPED_CLIENTS = """
+from app.bff import TypedClient, run
+from app.main import ROUTES
+from app.settings import Settings
+
+class Base(TypedClient):
+    pass  # without a name
+
+class Orders(Base):
+    name = {name!r}
+
+class OldOrders(Orders):
+    pass
+
+if __name__ == "__main__":
+    raise SystemExit(run(Settings, ROUTES))
+"""
+
+
+async def test_every_typed_client_with_a_misspelt_name_stops_the_start(tmp_path: Path):
+    (tmp_path / "misspelt.py").write_text(TYPED_CLIENTS.format(name="apiCleint"))
     async with running_process("misspelt", tmp_path, **app_settings()) as app:
         assert await app.exits() == 2
 
-    assert "Orders.name: no HTTP client named 'apiCleint'; settings name: apiClient" in app.stderr
+    for client in ("OldOrders", "Orders"):
+        assert f"  {client}.name: no HTTP client named 'apiCleint'; settings name: apiClient" in app.stderr
+    assert "Base" not in app.stderr
+
+
+async def test_a_base_class_of_typed_clients_needs_no_name(tmp_path: Path):
+    (tmp_path / "spelt.py").write_text(TYPED_CLIENTS.format(name="apiClient"))
+    async with running_process("spelt", tmp_path, **app_settings()) as app:
+        await app.answers("/healthz")
+        assert await app.stops() == 0
 
 
 async def test_a_port_that_is_taken_stops_the_start_with_one_clear_sentence(tmp_path: Path):

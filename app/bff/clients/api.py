@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial, partialmethod
 from typing import Any, ClassVar, TypeVar
+from weakref import WeakSet
 
 import aiohttp
 from multidict import CIMultiDict
@@ -142,6 +143,19 @@ class TypedClient:
 
     def __init__(self, api: ApiClient) -> None:
         self.api = api
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        _typed_clients.add(cls)
+
+
+_typed_clients: WeakSet[type[TypedClient]] = WeakSet()  # weak: a class that is gone is not checked
+
+
+def typed_clients() -> list[type[TypedClient]]:
+    """Return the typed clients that have a name, however they inherit; one without is a base class."""
+    named = [client for client in _typed_clients if hasattr(client, "name")]
+    return sorted(named, key=lambda client: (client.__module__, client.__qualname__))
 
 
 _NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")  # aiohttp would, by itself

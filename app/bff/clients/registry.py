@@ -69,6 +69,8 @@ class HttpClientFactory:
             pool = self._pool(client)
             holder = _Holder(session) if session is None or isinstance(session, Session) else session
             return ApiClient(pool, self._source(pool, holder), self._clock)
+        if not hasattr(client, "name"):
+            raise UnknownClient(f"{client.__name__} has no name: it is a base class of typed clients")
         return client(self.create(client.name, session))
 
     def timeout_seconds(self, name: str) -> float:

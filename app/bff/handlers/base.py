@@ -31,6 +31,11 @@ class BaseHandler(WebHandler):
     keeps_session_alive = True
     retry_for_strict_cookies = True
 
+    @property
+    def state(self) -> Any:
+        """What the application's `lifespan` has yielded: the same object in every handler."""
+        return self.settings["state"]
+
     async def prepare(self) -> None:
         session_id = self.get_cookie(self.services.cookies.session_name)
         if session_id:
