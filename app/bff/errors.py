@@ -7,9 +7,12 @@
     │   ├── BadReturnUrl         400 the return path would leave this site
     │   ├── LoginFailed          400 this login attempt is over; the user may start another
     │   ├── WrongSid             400 a logout without the session's sid ends nothing
+    │   ├── NotFound             404 there is no such thing, or not for this user
     │   ├── MethodNotAllowed     405 the settings do not forward this method
     │   ├── TooSlow              408 the rest of the request did not arrive
-    │   └── TooLarge             413 the request is larger than we take
+    │   ├── TooLarge             413 the request is larger than we take
+    │   ├── UnsupportedMediaType 415 the body is not of a media type that the handler reads
+    │   └── InvalidBody          422 the body is JSON, and not what the handler's model accepts
     ├── Unauthorized             401 no token that is good right now
     │   ├── NoSession            401 log in
     │   ├── SessionEnded         401 there was a session, the provider ended it: log in
@@ -90,6 +93,10 @@ class WrongSid(BadRequest):
     code, title = "wrong_sid", "You are still signed in"
 
 
+class NotFound(BadRequest):
+    status, code, title = 404, "not_found", "There is nothing at this address"
+
+
 class MethodNotAllowed(BadRequest):
     """`allowed` are the methods that there are (RFC 9110 §15.5.6)."""
 
@@ -106,6 +113,20 @@ class TooSlow(BadRequest):
 
 class TooLarge(BadRequest):
     status, code, title = 413, "too_large", "That is more than we take"
+
+
+class UnsupportedMediaType(BadRequest):
+    status, code, title = 415, "unsupported_media_type", "That is not in a format that we read"
+
+
+class InvalidBody(BadRequest):
+    """`errors` tell where (a JSON Pointer, RFC 6901) and why, and never what was sent."""
+
+    status, code, title = 422, "invalid_body", "What was sent is not valid"
+
+    def __init__(self, detail: str = "", *, errors: Iterable[Mapping[str, str]] = ()) -> None:
+        super().__init__(detail)
+        self.errors = [dict(each) for each in errors]
 
 
 class Unauthorized(AppError):

@@ -19,7 +19,7 @@ from app.bff.backoff import STORE_RETRY_SECONDS
 from app.bff.clients.api import typed_clients
 from app.bff.errors import AppError, LifespanFailed, SettingsError, StoreUnavailable
 from app.bff.handlers.backchannel import BackChannelLogout
-from app.bff.handlers.base import NotFound
+from app.bff.handlers.base import NoRoute
 from app.bff.handlers.events import Events
 from app.bff.handlers.health import Alive, Ready
 from app.bff.handlers.login import Callback, Login, SilentLogin
@@ -105,7 +105,7 @@ class BffApplication(Application):
             [*bff_routes(services), *routes],
             services=services,
             state=state,
-            default_handler_class=NotFound,
+            default_handler_class=NoRoute,
             static_path=str(PROJECT / "static"),
             static_handler_class=Static,
             static_hash_cache=not services.settings.debug,  # else `?v=` is computed once per process

@@ -56,7 +56,7 @@ LIBRARIES = {
     "bson": "sessions.mongo.* doctor.mongo",
     "jinja2": "web.templates services",
     "ua_parser": "web.user_agents",
-    "pydantic": "settings.*",
+    "pydantic": "settings.* web.json_body",
     "pydantic_core": "settings.*",
     "pydantic_settings": "settings.*",
     "dotenv": "settings.*",

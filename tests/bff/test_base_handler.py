@@ -364,6 +364,7 @@ async def test_whoever_is_not_asked_for_may_stay_anonymous(browser: Browser):
     ("name", "status", "code", "retry_after"),
     [
         ("SettingsError", 500, "internal_error", None),
+        ("LifespanFailed", 500, "internal_error", None),
         ("BadRequest", 400, "bad_request", None),
         ("BadReturnUrl", 400, "bad_return_url", None),
         ("LoginFailed", 400, "login_failed", None),
@@ -371,6 +372,9 @@ async def test_whoever_is_not_asked_for_may_stay_anonymous(browser: Browser):
         ("MethodNotAllowed", 405, "method_not_allowed", None),
         ("TooSlow", 408, "too_slow", None),
         ("TooLarge", 413, "too_large", None),
+        ("UnsupportedMediaType", 415, "unsupported_media_type", None),
+        ("InvalidBody", 422, "invalid_body", None),
+        ("NotFound", 404, "not_found", None),
         ("Unauthorized", 401, "no_session", None),
         ("NoSession", 401, "no_session", None),
         ("SessionEnded", 401, "session_ended", None),

@@ -18,6 +18,7 @@ from app.bff.oidc.step_up import AuthenticationRequirements
 from app.bff.paths import LOGOUT_PATH
 from app.bff.sessions.session import Session, Target
 from app.bff.web.cross_origin import arrives_without_strict_cookies, csrf_refusal
+from app.bff.web.json_body import Model, parse_json_body
 
 
 class BaseHandler(WebHandler):
@@ -76,6 +77,17 @@ class BaseHandler(WebHandler):
             "sub": self.session.subject,
             "name": claims.get("name") or claims.get("email") or self.session.subject,
         }
+
+    def json_body(self, model: type[Model]) -> Model:
+        """Return the request's JSON body, validated, as an instance of a pydantic model.
+
+        Raises, and so answers with a problem document: UnsupportedMediaType (415) unless the content
+        type is `application/json` or ends in `+json`; BadRequest (400) if the body is not UTF-8, not
+        JSON (RFC 8259), or has a name twice in an object; InvalidBody (422) if the model does not accept
+        it. The document of a 422 has `errors`, a list of at most 20 `{"pointer": …, "detail": …}`: a JSON
+        Pointer (RFC 6901) and a message without the value. (A validator of yours writes its own message.)
+        """
+        return parse_json_body(self.request.headers.get("Content-Type"), self.request.body, model)
 
     @property
     def logout_url(self) -> str | None:
@@ -170,8 +182,8 @@ class ApiHandler(BaseHandler):
         self.finish(json.dumps(value))
 
 
-class NotFound(BaseHandler):
-    """Whatever has no route: a 404 has our headers and looks, and knows who is signed in."""
+class NoRoute(BaseHandler):
+    """Answers 404 where no route matches, with the headers and the look of any other page."""
 
     keeps_session_alive = False
     retry_for_strict_cookies = False

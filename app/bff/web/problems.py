@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-from app.bff.errors import AppError, InsufficientAuthentication, MethodNotAllowed, Unauthorized
+from app.bff.errors import AppError, InsufficientAuthentication, InvalidBody, MethodNotAllowed, Unauthorized
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -17,6 +17,7 @@ _CODES = {
     405: "method_not_allowed",
     413: "too_large",
     415: "unsupported_media_type",
+    422: "invalid_body",
 }
 
 
@@ -40,6 +41,8 @@ def problem(status: int, error: BaseException | None, *, request_id: str, login_
         document["detail"] = _DETAILS.get(status, title)
     if isinstance(error, Unauthorized) and error.login_helps:
         document["login_url"] = login_url
+    if isinstance(error, InvalidBody):
+        document["errors"] = error.errors
     if isinstance(error, InsufficientAuthentication):
         document |= error.demands
     return document

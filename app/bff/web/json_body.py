@@ -1,0 +1,72 @@
+"""A JSON request body as a pydantic model."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any, NoReturn, TypeVar
+from urllib.parse import quote
+
+from pydantic import BaseModel, ValidationError
+
+from app.bff.errors import BadRequest, InvalidBody, UnsupportedMediaType
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_JSON = re.compile(r"application/(?:[\w.!#$&^-]+\+)?json", re.IGNORECASE | re.ASCII)  # RFC 6839 §3.1
+_MAX_ERRORS = 20
+# Pydantic's own messages of these types quote what was sent.
+_DETAILS = {
+    "union_tag_invalid": "Input has an unknown tag",
+    "uuid_parsing": "Input should be a valid UUID",
+}
+
+
+def parse_json_body(content_type: str | None, body: bytes, model: type[Model]) -> Model:
+    """Return the body as an instance of `model`.
+
+    Raises UnsupportedMediaType (415) unless the media type is JSON, BadRequest (400) for what is not
+    UTF-8, not JSON (RFC 8259), or has the same name twice in an object, which two parsers may read
+    differently (§4), and InvalidBody (422) for what the model does not accept.
+    """
+    if not _JSON.fullmatch((content_type or "").partition(";")[0].strip()):
+        raise UnsupportedMediaType("the body must be application/json")
+    _check_syntax(body)
+    try:
+        return model.model_validate_json(body)  # JSON's own rules: an array may be a tuple, a string a date
+    except ValidationError as error:
+        raise InvalidBody(errors=_described(error)) from None  # the cause would show what was sent
+
+
+def _check_syntax(body: bytes) -> None:
+    try:
+        json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise BadRequest("the body is not JSON, or has a name twice") from None
+
+
+def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    unique = dict(members)
+    if len(unique) < len(members):
+        raise ValueError("a name is there twice")
+    return unique
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _described(error: ValidationError) -> list[dict[str, str]]:
+    """Return where and why, without a value: it may be a secret, and the document is for anybody."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)[:_MAX_ERRORS]
+    return [
+        {"pointer": _pointer(each["loc"]), "detail": _DETAILS.get(each["type"], each["msg"])}
+        for each in found
+    ]
+
+
+def _pointer(location: Iterable[int | str]) -> str:
+    """Return a JSON Pointer in its URI fragment form (RFC 6901 §6), as RFC 9457 §3 has it."""
+    escaped = (str(part).replace("~", "~0").replace("/", "~1") for part in location)
+    return "#" + "".join(f"/{quote(part, safe='~')}" for part in escaped)
