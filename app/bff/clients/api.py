@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial, partialmethod
 from typing import Any, ClassVar, TypeVar
-from weakref import WeakSet
 
 import aiohttp
 from multidict import CIMultiDict
@@ -146,15 +145,18 @@ class TypedClient:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        _typed_clients.add(cls)
+        _typed_clients.append(cls)
 
 
-_typed_clients: WeakSet[type[TypedClient]] = WeakSet()  # weak: a class that is gone is not checked
+_typed_clients: list[type[TypedClient]] = []
 
 
 def typed_clients() -> list[type[TypedClient]]:
-    """Return the typed clients that have a name, however they inherit; one without is a base class."""
-    named = [client for client in _typed_clients if hasattr(client, "name")]
+    """Return the typed clients of modules, however deep they inherit.
+
+    One without a `name` is a base class, and one that a function defines belongs to that function (a test).
+    """
+    named = [cls for cls in _typed_clients if hasattr(cls, "name") and "<locals>" not in cls.__qualname__]
     return sorted(named, key=lambda client: (client.__module__, client.__qualname__))
 
 
