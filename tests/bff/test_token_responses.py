@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from app.bff.errors import AppError, ClientRejected, GrantRefused, ProviderUnavailable
+from app.bff.oidc.http import parse_json_object
 from app.bff.oidc.responses import (
     EndpointResponse,
     check_revoked,
@@ -27,7 +28,8 @@ def received(
     document: Any = None, *, status: int = 200, body: bytes | None = None, **headers: str
 ) -> EndpointResponse:
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
-    return EndpointResponse(status, sent, json.dumps(document).encode() if body is None else body, NOW)
+    content = json.dumps(document).encode() if body is None else body
+    return EndpointResponse(status, sent, parse_json_object(content), NOW)
 
 
 def answer(document: Any = None, **how: Any) -> TokenSet:
@@ -353,12 +355,12 @@ def test_an_exchange_brings_an_access_token_for_its_target(issued):
     ],
 )
 def test_of_another_issued_token_type_it_is_refused(issued):  # RFC 8693 §2.2.1
-    with pytest.raises(ProviderUnavailable, match="no access token"):
+    with pytest.raises(ProviderUnavailable, match="did not issue an access token"):
         exchange({**EXCHANGED, "issued_token_type": issued})
 
 
 def test_the_issued_token_type_is_required():  # RFC 8693 §2.2.1
-    with pytest.raises(ProviderUnavailable, match="no access token"):
+    with pytest.raises(ProviderUnavailable, match="did not issue an access token"):
         exchange(GOOD)
 
 

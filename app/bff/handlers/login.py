@@ -146,10 +146,8 @@ class Callback(SilentLoginMixin, AuthHandler):
 
     async def _redeem_code(self, attempt: LoginAttempt) -> tuple[str, Session]:
         services = self.services
-        announces_iss = (await services.provider.metadata()).announces_iss
-        code = attempt.validate_response(self.params, announces_iss=announces_iss, now=services.clock())
         try:
-            claims, tokens = await services.oidc.sign_in(attempt, code)
+            claims, tokens = await services.oidc.sign_in(attempt, self.params)
         except GrantRefused as error:
             raise LoginFailed("The sign-in service does not know this answer any more.") from error
         except UntrustedToken as error:

@@ -1,18 +1,18 @@
-"""What we ask of the provider: to log somebody in, for tokens, to revoke one, to log somebody out."""
+"""The OpenID Connect client: login, token requests, revocation and logout at one provider."""
 
 from __future__ import annotations
 
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ssl import SSLContext
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
-from app.bff.errors import ClientRejected, LoginFailed, ProviderUnavailable
+from app.bff.errors import LoginFailed, ProviderUnavailable
 from app.bff.oidc.claims import (
     check_id_token,
     check_refreshed_id_token,
@@ -21,7 +21,6 @@ from app.bff.oidc.claims import (
 )
 from app.bff.oidc.dpop import DpopKey, thumbprint
 from app.bff.oidc.endpoints import EndpointClient, Params
-from app.bff.oidc.http import json_object
 from app.bff.oidc.login_attempt import LoginAttempt
 from app.bff.oidc.metadata import Metadata, Provider
 from app.bff.oidc.responses import (
@@ -30,25 +29,25 @@ from app.bff.oidc.responses import (
     parse_exchange_response,
     parse_pushed_response,
     parse_token_response,
+    parse_userinfo_response,
 )
 from app.bff.paths import CALLBACK_PATH, LOGOUT_CALLBACK_PATH
 from app.bff.sessions.session import LOGIN, Target, TokenSet
 from app.bff.settings.models import BffSettings
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
-_MAX_URL = 2000  # longer ones are cut or refused on the way; an id token full of groups gets there
+_MAX_URL = 2000  # longer ones are truncated or refused by proxies; an ID token full of groups gets there
 
 
 class OidcClient:
-    """Our side of the conversation with one provider.
+    """The relying party of one provider.
 
-    Token requests raise GrantRefused if the code or refresh token is dead, ClientRejected if the
-    provider refuses us, and ProviderUnavailable if it does not answer, or not sensibly. With a
-    `dpop_key` tokens are bound to it (RFC 9449), and one that is not is refused.
+    Token requests raise GrantRefused if the code or refresh token is invalid, ClientRejected if the
+    provider rejects this client or its request, and ProviderUnavailable if there is no usable response.
+    With a `dpop_key` tokens are bound to it (RFC 9449); a token of another type is refused.
     """
 
     def __init__(
@@ -72,7 +71,7 @@ class OidcClient:
         await self._endpoints.close()
 
     async def login_url(self, attempt: LoginAttempt, *, login_hint: str | None = None) -> str:
-        """Return where to send the browser for this attempt."""
+        """Return the authorization URL for this attempt."""
         metadata = await self._provider.metadata()
         params = {
             "response_type": "code",
@@ -90,33 +89,35 @@ class OidcClient:
         }
         query = urlencode({name: value for name, value in params.items() if value}, doseq=True)
         if self._settings.par or metadata.requires_pushed_authorization_requests:
-            query = await self._pushed(metadata, query)
+            query = await self._push(metadata, query)
         return _with_query(metadata.authorization_endpoint, query)
 
-    async def _pushed(self, metadata: Metadata, query: str) -> str:
-        """Hand the request over ourselves, and return the query that refers to it (RFC 9126)."""
+    async def _push(self, metadata: Metadata, query: str) -> str:
+        """Push the authorization request, and return the query that refers to it (RFC 9126)."""
         endpoint = metadata.pushed_authorization_request_endpoint
         if endpoint is None:
-            log.error("provider takes no pushed authorization requests: check BFF_PAR")
-            raise ProviderUnavailable("the provider takes no pushed authorization requests")
-        request_uri = await self._post(endpoint, parse_qs(query), parse_pushed_response)
+            log.error("provider has no pushed authorization request endpoint: check BFF_PAR")
+            raise ProviderUnavailable("the provider has no pushed authorization request endpoint")
+        request_uri = await self._endpoints.post(endpoint, parse_qs(query), parse_pushed_response)
         return urlencode({"client_id": self._settings.client_id, "request_uri": request_uri})
 
-    async def sign_in(self, attempt: LoginAttempt, code: str) -> tuple[dict[str, Any], TokenSet]:
-        """Exchange the code; return what we believe about the user, and the tokens.
+    async def sign_in(
+        self, attempt: LoginAttempt, response: Mapping[str, str]
+    ) -> tuple[dict[str, Any], TokenSet]:
+        """Validate the authorization response and redeem its code; return the user's claims, and the tokens.
 
-        Raises UntrustedToken and LoginFailed besides.
+        Raises also LoginFailed for the response, and UntrustedToken for the ID token or userinfo.
         """
-        tokens = await self._request_tokens(
-            {
-                "grant_type": "authorization_code",
-                "code": code,
-                "redirect_uri": self._settings.base_url + CALLBACK_PATH,
-                "code_verifier": attempt.verifier,
-            },
-            LOGIN,
-            attempt.dpop_key,
-        )
+        metadata = await self._provider.metadata()
+        code = attempt.validate_response(response, announces_iss=metadata.announces_iss, now=self._clock())
+        params = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": self._settings.base_url + CALLBACK_PATH,
+            "code_verifier": attempt.verifier,
+        }
+        parse = _parser(parse_token_response, LOGIN, attempt.dpop_key)
+        tokens = await self._endpoints.post(metadata.token_endpoint, params, parse, attempt.dpop_key)
         if tokens.id_token is None:
             raise LoginFailed("The sign-in service did not say who you are.")
         id_token = await self._provider.verify(tokens.id_token)
@@ -128,7 +129,11 @@ class OidcClient:
             access_token=tokens.access_token,
             now=self._clock(),
         )
-        userinfo = await self._userinfo(tokens.access_token, attempt.dpop_key, subject=id_token.claims["sub"])
+        userinfo: Mapping[str, Any] = {}
+        if metadata.userinfo_endpoint:
+            endpoint, token = metadata.userinfo_endpoint, tokens.access_token
+            userinfo = parse_userinfo_response(await self._endpoints.get(endpoint, token, attempt.dpop_key))
+            check_userinfo(userinfo, subject=id_token.claims["sub"])
         return {**without_authentication(userinfo), **id_token.claims}, tokens
 
     async def refresh(
@@ -148,7 +153,7 @@ class OidcClient:
             "subject_token_type": ACCESS_TOKEN,
             **target.params,
         }
-        return await self._request_tokens(params, target, dpop_key, parse=parse_exchange_response)
+        return await self._request_tokens(params, target, dpop_key, parse_exchange_response)
 
     async def client_credentials(self, target: Target, *, dpop_key: DpopKey | None = None) -> TokenSet:
         """Return a token that speaks for this application, not for a user (RFC 6749 §4.4)."""
@@ -157,7 +162,7 @@ class OidcClient:
         )
 
     async def check_refreshed(self, id_token: str, *, earlier: dict[str, Any]) -> None:
-        """Raise UntrustedToken unless a refreshed id token speaks of the same login."""
+        """Raise UntrustedToken unless a refreshed ID token belongs to the same login."""
         check_refreshed_id_token(
             await self._provider.verify(id_token),
             earlier=earlier,
@@ -174,11 +179,11 @@ class OidcClient:
         if endpoint is None:
             return False
         params = {"token": refresh_token, "token_type_hint": "refresh_token"}
-        await self._post(endpoint, params, check_revoked)
+        await self._endpoints.post(endpoint, params, check_revoked)
         return True
 
     async def logout_url(self, *, id_token: str | None, state: str) -> str | None:
-        """Return where the browser ends the provider's session, or None if that cannot be done."""
+        """Return the URL of the end-session request, or None if the provider has no such endpoint."""
         endpoint = (await self._provider.metadata()).end_session_endpoint
         if endpoint is None:
             return None
@@ -191,44 +196,21 @@ class OidcClient:
         hinted = _with_query(endpoint, urlencode({**params, **hint}))
         return hinted if len(hinted) <= _MAX_URL else _with_query(endpoint, urlencode(params))
 
-    async def _userinfo(self, access_token: str, dpop_key: DpopKey | None, *, subject: str) -> dict[str, Any]:
-        endpoint = (await self._provider.metadata()).userinfo_endpoint
-        if endpoint is None:
-            return {}
-        response = await self._endpoints.get(endpoint, access_token, dpop_key=dpop_key)
-        userinfo = json_object(response.status, response.body)
-        check_userinfo(userinfo, subject=subject)
-        return userinfo
-
     async def _request_tokens(
         self,
         params: Params,
         target: Target,
         dpop_key: DpopKey | None,
-        *,
         parse: Callable[..., TokenSet] = parse_token_response,
     ) -> TokenSet:
         endpoint = (await self._provider.metadata()).token_endpoint
-        parse_for_target = functools.partial(
-            parse, target=target, token_type="DPoP" if dpop_key else "Bearer"
-        )
-        return await self._post(endpoint, params, parse_for_target, dpop_key)
+        return await self._endpoints.post(endpoint, params, _parser(parse, target, dpop_key), dpop_key)
 
-    async def _post(
-        self,
-        endpoint: str,
-        params: Params,
-        parse: Callable[[EndpointResponse], T],
-        dpop_key: DpopKey | None = None,
-    ) -> T:
-        try:
-            return await self._endpoints.post(endpoint, params, parse, dpop_key=dpop_key)
-        except ClientRejected as error:
-            log.error(
-                "provider rejects what we ask: check BFF_CLIENT_* and what is registered there",
-                extra={"reason": str(error)},
-            )
-            raise
+
+def _parser(
+    parse: Callable[..., TokenSet], target: Target, dpop_key: DpopKey | None
+) -> Callable[[EndpointResponse], TokenSet]:
+    return functools.partial(parse, target=target, token_type="DPoP" if dpop_key else "Bearer")
 
 
 def _with_query(url: str, query: str) -> str:

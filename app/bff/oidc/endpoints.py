@@ -1,7 +1,8 @@
-"""How we call the provider's endpoints: as ourselves, in bounded time, and not while it fails."""
+"""Calls the provider's endpoints: client authentication, DPoP, a time-out, and a circuit breaker for each."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 
+from app.bff.errors import ClientRejected
 from app.bff.oidc.breaker import Breaker
 from app.bff.oidc.client_auth import PrivateKeyJwt, client_secret_basic, key_from
 from app.bff.oidc.dpop import (
@@ -20,19 +22,20 @@ from app.bff.oidc.dpop import (
     is_token_endpoint_nonce_challenge,
     proof,
 )
-from app.bff.oidc.http import BoundedTransport, translate_http_errors
+from app.bff.oidc.http import BoundedTransport, parse_json_object, translate_http_errors
 from app.bff.oidc.responses import EndpointResponse
 from app.bff.settings.models import BffSettings
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 Params = Mapping[str, str | Sequence[str]]
 
 
 class EndpointClient:
-    """EndpointClient of this application to the provider, over one long-lived HTTP client for all users.
+    """Sends requests to the provider over one long-lived HTTP client, shared by all users.
 
-    Of Authlib's client we use what builds and signs requests; it also remembers "the" token of a
-    single user, which here must never be read.
+    Authlib's client authenticates requests. It also stores "the" token of a single user, which must
+    never be read here.
     """
 
     def __init__(
@@ -64,24 +67,30 @@ class EndpointClient:
         endpoint: str,
         params: Params,
         parse: Callable[[EndpointResponse], T],
-        *,
         dpop_key: DpopKey | None = None,
     ) -> T:
-        """Post a form as ourselves, and return what `parse` makes of the response.
+        """Post a form with client authentication, and return `parse` of the response.
 
-        Raises what `parse` raises; ProviderUnavailable also if there is no response, or if the endpoint
-        is left alone for a while because it has failed too often.
+        Raises what `parse` raises, and logs a ClientRejected among that; ProviderUnavailable also if
+        there is no response, or if the endpoint's circuit breaker is open.
         """
-        with self._breakers[endpoint].request():
-            response = await self._post(endpoint, params, dpop_key)
-            if dpop_key and is_token_endpoint_nonce_challenge(response.status, response.error):
+        try:
+            with self._breakers[endpoint].request():
                 response = await self._post(endpoint, params, dpop_key)
-            return parse(response)
+                if dpop_key and is_token_endpoint_nonce_challenge(response.status, response.error):
+                    response = await self._post(endpoint, params, dpop_key)
+                return parse(response)
+        except ClientRejected as error:
+            log.error(
+                "provider rejected the client: check BFF_CLIENT_* and its registration",
+                extra={"reason": str(error)},
+            )
+            raise
 
     async def get(
-        self, endpoint: str, access_token: str, *, dpop_key: DpopKey | None = None
+        self, endpoint: str, access_token: str, dpop_key: DpopKey | None = None
     ) -> EndpointResponse:
-        """Get what an access token opens; raises ProviderUnavailable if there is no response."""
+        """Get a resource with an access token; raises ProviderUnavailable if there is no response."""
         response = await self._get(endpoint, access_token, dpop_key)
         if dpop_key and is_api_nonce_challenge(response.status, response.headers):
             response = await self._get(endpoint, access_token, dpop_key)
@@ -103,5 +112,8 @@ class EndpointClient:
     async def _send(self, method: str, endpoint: str, **options: Any) -> EndpointResponse:
         async with translate_http_errors(self._timeout_seconds):
             response = await self._http.request(method, endpoint, **options)
-        self._nonces.note(endpoint, response.headers)
-        return EndpointResponse(response.status_code, response.headers, response.content, self._clock())
+        received_at = self._clock()
+        if "DPoP-Nonce" in response.headers:
+            self._nonces.note(endpoint, response.headers)
+        json_object = parse_json_object(response.content)
+        return EndpointResponse(response.status_code, response.headers, json_object, received_at)

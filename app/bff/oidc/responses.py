@@ -1,4 +1,4 @@
-"""What an answer of the provider to our requests means. Pure: an answer in, tokens or an error out."""
+"""Parses responses of the provider's endpoints: tokens, or the error that they mean. Pure."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from functools import cached_property
 from typing import Any
 
 from app.bff.errors import ClientRejected, GrantRefused, ProviderUnavailable
-from app.bff.oidc.http import parse_json_object
 from app.bff.sessions.session import Target, TokenSet
 
-# RFC 6749 §5.2. Only invalid_grant says that this code or refresh token is dead; the others say that
-# we asked wrongly, which is the operator's business and no reason to end a session.
+# RFC 6749 §5.2. Only invalid_grant says that this code or refresh token is invalid; the others reject
+# the client or its request, which is for the operator to mend and no reason to end a session.
 _INVALID_GRANT = "invalid_grant"
 _CLIENT_ERRORS = {
     "invalid_client",
@@ -31,7 +29,7 @@ _RETRYABLE_STATUS = (408, 429)
 _SERVER_ERRORS = ("server_error", "temporarily_unavailable")
 _LONGEST_SECONDS = 3600
 _UNSUPPORTED = "unsupported_token_type"  # RFC 7009 §2.2.1
-_ACCESS_TOKENS = (  # RFC 8693 §3: what we can put on a request
+_ACCESS_TOKENS = (  # RFC 8693 §3: the types that can be sent to an API
     "urn:ietf:params:oauth:token-type:access_token",
     "urn:ietf:params:oauth:token-type:jwt",
 )
@@ -39,17 +37,19 @@ _ACCESS_TOKENS = (  # RFC 8693 §3: what we can put on a request
 
 @dataclass(frozen=True)
 class EndpointResponse:
-    """What an endpoint of the provider has answered, and when (seconds since the epoch)."""
+    """A response of an endpoint.
+
+    `json_object` is None if the body is anything else. `received_at` is in seconds since the epoch.
+    """
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
+    json_object: Mapping[str, Any] | None = field(repr=False)
     received_at: float
 
-    @cached_property
+    @property
     def document(self) -> Mapping[str, Any]:
-        """The JSON object in the body; empty if it is anything else."""
-        return parse_json_object(self.body) or {}
+        return self.json_object or {}
 
     @property
     def error(self) -> Any:
@@ -57,9 +57,9 @@ class EndpointResponse:
 
 
 def parse_token_response(response: EndpointResponse, *, target: Target, token_type: str) -> TokenSet:
-    """Return the tokens in an answer of the token endpoint.
+    """Return the tokens in a token response (RFC 6749 §5.1).
 
-    Raises GrantRefused (the code or refresh token is dead), ClientRejected (the operator must act)
+    Raises GrantRefused (the code or refresh token is invalid), ClientRejected (the operator must act)
     or ProviderUnavailable (try later). Tokens of another type than `token_type` are refused.
     """
     if response.status < 500 and response.error == _INVALID_GRANT:
@@ -70,16 +70,16 @@ def parse_token_response(response: EndpointResponse, *, target: Target, token_ty
 
 
 def parse_exchange_response(response: EndpointResponse, *, target: Target, token_type: str) -> TokenSet:
-    """Return the access token in an answer to a token exchange.
+    """Return the access token in the response to a token exchange (RFC 8693 §2.2).
 
-    Raises as `parse_token_response` does, but never GrantRefused: no refresh token was at stake.
+    Raises as `parse_token_response` does, but never GrantRefused: no refresh token was sent.
     """
     if response.status != 200 or response.error is not None:
         raise _error_response(response)
     tokens = _token_set(response, target, token_type)
     if response.document.get("issued_token_type") not in _ACCESS_TOKENS:  # required, RFC 8693 §2.2.1
-        raise ProviderUnavailable("what the provider gave in exchange is no access token")
-    return replace(tokens, refresh_token=None, id_token=None)  # not those of the user's own session
+        raise ProviderUnavailable("the provider did not issue an access token in exchange")
+    return replace(tokens, refresh_token=None, id_token=None)  # those are not the session's
 
 
 def parse_pushed_response(response: EndpointResponse) -> str:
@@ -90,8 +90,15 @@ def parse_pushed_response(response: EndpointResponse) -> str:
     raise _error_response(response)
 
 
+def parse_userinfo_response(response: EndpointResponse) -> Mapping[str, Any]:
+    """Return the claims of a userinfo response (OIDC Core §5.3.2), or raise ProviderUnavailable."""
+    if response.status != 200 or response.json_object is None:
+        raise ProviderUnavailable(f"the provider answered {response.status} without a JSON object")
+    return response.json_object
+
+
 def check_revoked(response: EndpointResponse) -> None:
-    """Return if a token is revoked. Raises GrantRefused if this provider never revokes such tokens."""
+    """Return if a token is revoked. Raises GrantRefused if tokens of this kind cannot be (RFC 7009)."""
     if response.status in (200, 204):
         return
     if response.status == 400 and response.error == _UNSUPPORTED:
@@ -100,7 +107,7 @@ def check_revoked(response: EndpointResponse) -> None:
 
 
 def _error_response(response: EndpointResponse) -> ProviderUnavailable:
-    """Return the error for an answer that is no success: was it a refusal, or trouble over there?"""
+    """Return the error for a response without success: the client was rejected, or the provider failed."""
     status, error = response.status, response.error
     busy = status in _RETRYABLE_STATUS or error in _SERVER_ERRORS
     if 400 <= status < 500 and isinstance(error, str) and not busy:
@@ -111,7 +118,7 @@ def _error_response(response: EndpointResponse) -> ProviderUnavailable:
 
 
 def retry_after_seconds(headers: Mapping[str, str], *, now: float) -> int | None:
-    """Return the Retry-After of an answer in seconds, at most an hour; None if there is none."""
+    """Return Retry-After in seconds, at most an hour; None without a usable one (RFC 9110 §10.2.3)."""
     value = headers.get("Retry-After", "")
     if value.isascii() and value.isdigit():
         return min(int(value[:9]), _LONGEST_SECONDS)
@@ -128,7 +135,7 @@ def _token_set(response: EndpointResponse, target: Target, token_type: str) -> T
     access_token = _printable(document.get("access_token"))
     if access_token is None:
         raise ProviderUnavailable("the token response has no access token")
-    if str(document.get("token_type", "bearer")).lower() != token_type.lower():  # some write it in lower case
+    if str(document.get("token_type", "bearer")).lower() != token_type.lower():  # RFC 6749 §5.1: in any case
         raise ProviderUnavailable(f"the token response is of another type than {token_type}")
     return TokenSet(
         target=target,
@@ -142,7 +149,7 @@ def _token_set(response: EndpointResponse, target: Target, token_type: str) -> T
 
 
 def _expires_at(expires_in: Any, *, now: float) -> float | None:
-    """Return when `expires_in` seconds are over; None for what is not a number."""
+    """Return `expires_in` as a time in seconds since the epoch; None if it is no number."""
     try:
         seconds = float(expires_in)  # a string at PayPal
     except (TypeError, ValueError, OverflowError):
@@ -151,6 +158,6 @@ def _expires_at(expires_in: Any, *, now: float) -> float | None:
 
 
 def _printable(value: Any) -> str | None:
-    """Return what can stand in a header and a form (RFC 6749 appendix A), else None."""
+    """Return a string that fits a header and a form (RFC 6749 appendix A), else None."""
     fits = isinstance(value, str) and value.isascii() and value.isprintable()
     return value or None if fits else None
