@@ -6,6 +6,7 @@ Nothing is written outside pytest's temporary folder: cookiecutter and cruft get
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,16 @@ def files():
         return {name: path.read_bytes() for name, path in found.items() if not name.startswith(".git/")}
 
     return files
+
+
+@pytest.fixture(scope="session")
+def owned_by():
+    """What an update of a project leaves alone, by the patterns of its pyproject.toml."""
+
+    def owned_by(project):
+        patterns = tomllib.loads((project / "pyproject.toml").read_text())["tool"]["cruft"]["skip"]
+        found = {path for pattern in patterns if pattern != ".git" for path in project.glob(pattern)}
+        in_folders = {path for folder in found for path in folder.rglob("*")}
+        return {path.relative_to(project).as_posix() for path in found | in_folders if path.is_file()}
+
+    return owned_by

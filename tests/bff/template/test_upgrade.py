@@ -1,0 +1,119 @@
+"""`cruft update` renews the engine of a project whose owner has worked in it, and conflicts with nothing."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.bff.template import owner
+from tests.bff.template.rooms import is_engine
+
+ROOT = Path(__file__).parents[3]
+# The first revision whose projects can be updated: from here on the two rooms are told apart by `skip` in
+# pyproject.toml, and the public names of `app.bff` are those that an owner's files use.
+OLDEST = "2fc4a6c"
+COMMENTS = {
+    **dict.fromkeys([".py", ".txt"], "# {}"),
+    **dict.fromkeys([".js", ".ts"], "// {}"),
+    ".css": "/* {} */",
+    ".html": "{{# {} #}}",
+    ".md": "{}",
+}
+
+OWNERS = {
+    "who adds to the demo": (owner.add_orders, owner.rename_words),
+    "who deletes the demo": (owner.delete_demo, owner.add_orders, owner.rename_words),
+}
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory, template, git):
+    """A clone with all revisions; the last is what stands in the working tree now."""
+    if subprocess.run(
+        ["git", "cat-file", "-e", OLDEST], cwd=ROOT, check=False, capture_output=True
+    ).returncode:
+        pytest.skip(f"this clone is shallow: its history does not go back to {OLDEST}")
+    clone = tmp_path_factory.mktemp("history") / "tornado-bff"
+    git("clone", "--quiet", str(ROOT), str(clone), cwd=ROOT)
+    git("checkout", "--quiet", "-B", "today", cwd=clone)
+    git(f"--git-dir={clone}/.git", f"--work-tree={template}", "add", "--all", cwd=template)
+    git("commit", "--quiet", "--allow-empty", "--message=What stands in the working tree", cwd=clone)
+    git("reset", "--quiet", "--hard", cwd=clone)
+    git("checkout", "--quiet", "-b", "every-file", cwd=clone)
+    for file in [path for path in clone.rglob("*") if is_commentable(path.relative_to(clone))]:
+        with file.open("a", encoding="utf-8") as text:
+            text.write(COMMENTS[file.suffix].format("A change of the engine.") + "\n")
+    git("commit", "--quiet", "--all", "--message=A change of every file of the engine", cwd=clone)
+    return clone
+
+
+def is_commentable(path: Path) -> bool:
+    in_project = path.parts[0] in ("app", "templates", "static", "docs", "requirements")
+    return in_project and is_engine(path.as_posix()) and path.suffix in COMMENTS
+
+
+@pytest.fixture(params=OWNERS)
+def worked_in(request, history, tool, git, commit, tmp_path):
+    """A project made at the oldest revision, in which its owner has worked since."""
+    result = tool("cruft", "create", "--no-input", f"--checkout={OLDEST}", history)
+    assert result.returncode == 0, result.stderr
+    project = tmp_path / "my-bff"
+    commit(project)
+    for work in OWNERS[request.param]:
+        work(project)
+    commit(project)
+    return project
+
+
+@pytest.fixture
+def update(tool, git, commit, files):
+    """Update a project to a revision, without a conflict, and return the names of what changed."""
+
+    def update(project: Path, revision: str) -> list[str]:
+        result = tool("cruft", "update", "--skip-apply-ask", f"--checkout={revision}", cwd=project)
+        said = result.stdout + result.stderr + git("status", "--short", cwd=project)
+        commit(project)
+        changed = git("diff", "--name-only", "HEAD~", cwd=project).splitlines()
+
+        assert result.returncode == 0, said
+        assert conflicts(said, files(project)) == []
+        print(f"cruft update --checkout={revision}\n{said}{len(changed)} files changed")
+        return changed
+
+    return update
+
+
+def conflicts(said: str, files: dict[str, bytes]) -> list[str]:
+    marked = [name for name, text in files.items() if b"\n<<<<<<< " in text and b"\n>>>>>>> " in text]
+    rejected = [name for name in files if name.endswith((".rej", ".orig"))]
+    return marked + rejected + re.findall(r".*(?:conflict|\.rej|Failed|^U|^.U).*", said)
+
+
+def run_tests(project: Path) -> None:
+    command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    result = subprocess.run(command, cwd=project, check=False, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    print(result.stdout)
+
+
+def test_an_update_renews_the_engine_alone_and_the_owner_s_tests_stay_green(
+    worked_in, update, files, owned_by
+):
+    before, owned = files(worked_in), owned_by(worked_in)
+
+    update(worked_in, "today")  # over the whole history
+    run_tests(worked_in)
+    today = files(worked_in)
+    changed = update(worked_in, "every-file")
+    run_tests(worked_in)
+    after = files(worked_in)
+
+    assert {name: after[name] for name in owned} == {name: before[name] for name in owned}
+    assert {name for name in today if is_engine(name) and Path(name).suffix in COMMENTS} <= set(changed)
+    assert [name for name in changed if not is_engine(name)] == [".cruft.json"]
+    for name, lines in owner.LINES.items():
+        assert [line for _, line in lines if line not in after[name].decode()] == []
