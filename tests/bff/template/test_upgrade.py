@@ -1,4 +1,7 @@
-"""`cruft update` renews the engine of a project whose owner has worked in it, and conflicts with nothing."""
+"""`cruft update` renews the engine of a project whose owner has worked in it, and conflicts with nothing.
+
+`pytest tests/bff/template/test_upgrade.py -rP` prints what cruft and the tests of the project say.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.bff.template import owner
-from tests.bff.template.rooms import is_engine
+from tests.bff.template.rooms import is_engine, is_shared
 
 ROOT = Path(__file__).parents[3]
 # The first revision whose projects can be updated: from here on the two rooms are told apart by `skip` in
@@ -44,16 +47,19 @@ def history(tmp_path_factory, template, git):
     git("commit", "--quiet", "--allow-empty", "--message=What stands in the working tree", cwd=clone)
     git("reset", "--quiet", "--hard", cwd=clone)
     git("checkout", "--quiet", "-b", "every-file", cwd=clone)
-    for file in [path for path in clone.rglob("*") if is_commentable(path.relative_to(clone))]:
+    for file in [path for path in clone.rglob("*") if in_a_room(path.relative_to(clone))]:
         with file.open("a", encoding="utf-8") as text:
-            text.write(COMMENTS[file.suffix].format("A change of the engine.") + "\n")
-    git("commit", "--quiet", "--all", "--message=A change of every file of the engine", cwd=clone)
+            text.write(COMMENTS[file.suffix].format("A change of the template.") + "\n")
+    git("commit", "--quiet", "--all", "--message=A change of every file in both rooms", cwd=clone)
     return clone
 
 
-def is_commentable(path: Path) -> bool:
-    in_project = path.parts[0] in ("app", "templates", "static", "docs", "requirements")
-    return in_project and is_engine(path.as_posix()) and path.suffix in COMMENTS
+def in_a_room(path: Path) -> bool:
+    """Whether it is a file that is the engine's or the owner's in a project, and takes a comment."""
+    name, [folder, *_] = path.as_posix(), path.parts
+    in_project = folder in ("app", "templates", "static", "docs", "requirements", "tests")
+    only_here = name.startswith("tests/bff/") or is_shared(name)
+    return in_project and not only_here and path.suffix in COMMENTS
 
 
 @pytest.fixture(params=OWNERS)
@@ -108,7 +114,7 @@ def test_an_update_renews_the_engine_alone_and_the_owner_s_tests_stay_green(
     update(worked_in, "today")  # over the whole history
     run_tests(worked_in)
     today = files(worked_in)
-    changed = update(worked_in, "every-file")
+    changed = update(worked_in, "every-file")  # in which the template's own pages have changed, too
     run_tests(worked_in)
     after = files(worked_in)
 
