@@ -144,7 +144,7 @@ def test_caches_in_a_working_checkout_stay_where_they_are(own_template, generate
     (rendered,) = own_template.glob("{{*}}")
     for cache in ("app/__pycache__", "tests/.pytest_cache", "scripts/x.egg-info", rendered / ".ruff_cache"):
         (own_template / cache).mkdir(parents=True)
-        (own_template / cache / "leftover").touch()
+        (own_template / cache / "leftover").write_bytes(b"no text: \x89")
 
     assert not [name for name in files(generate(own_template)) if "leftover" in name]
 
