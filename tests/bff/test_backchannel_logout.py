@@ -215,7 +215,7 @@ async def test_a_refusal_is_an_oauth_error_that_nobody_keeps(app: RunningApp, pr
     assert answer.status_code == 400
     assert answer.headers["Cache-Control"] == "no-store"
     assert answer.headers["Content-Type"] == "application/json"
-    why = "the claim aud is not what it must be"
+    why = "the claim aud is invalid"
     assert answer.json() == {"error": "invalid_request", "error_description": why}
 
 

@@ -38,10 +38,6 @@ class CachedDocument(Generic[T]):
             return self._document
         return await self.refetch()
 
-    def peek(self) -> T | None:
-        """Return the document, whatever its age, without a fetch; None if no fetch has ever succeeded."""
-        return self._document
-
     async def refetch(self) -> T:
         """Fetch now, whatever the age of the document."""
         return await self._flights.do("document", self._refetch)

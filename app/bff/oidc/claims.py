@@ -1,4 +1,4 @@
-"""What we believe: the rules for the claims of a token whose signature is right. Pure."""
+"""Validates the claims of ID tokens and userinfo, once the signature has been verified. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Claims = Mapping[str, Any]
 def check_id_token(
     token: SignedToken, *, issuer: str, client_id: str, nonce: str, access_token: str, now: float
 ) -> None:
-    """Raise UntrustedToken unless the id token was made for this login of ours (OIDC Core §3.1.3.7)."""
+    """Raise UntrustedToken unless the ID token was issued for this login (OIDC Core §3.1.3.7)."""
     claims = token.claims
     check_registered_claims(claims, issuer=issuer, client_id=client_id, now=now)
     require(string_claim(claims, "sub") != "", "sub")
@@ -29,7 +29,7 @@ def check_id_token(
 
 
 def check_refreshed_id_token(token: SignedToken, *, earlier: Claims, client_id: str, now: float) -> None:
-    """Raise UntrustedToken unless it speaks of the same login as `earlier` (OIDC Core §12.2)."""
+    """Raise UntrustedToken unless it belongs to the same login as `earlier` (OIDC Core §12.2)."""
     claims = token.claims
     check_registered_claims(claims, issuer=earlier["iss"], client_id=client_id, now=now)
     require(claims.get("sub") == earlier["sub"], "sub")
@@ -37,12 +37,12 @@ def check_refreshed_id_token(token: SignedToken, *, earlier: Claims, client_id: 
 
 
 def check_userinfo(userinfo: Claims, *, subject: str) -> None:
-    """Raise UntrustedToken unless userinfo is about the id token's subject (OIDC Core §5.3.2)."""
+    """Raise UntrustedToken unless userinfo has the ID token's subject (OIDC Core §5.3.2)."""
     require(userinfo.get("sub") == subject, "sub")
 
 
 def unmet_requirement(requirements: AuthenticationRequirements, claims: Claims, *, now: float) -> str | None:
-    """Return the claim, `acr` or `auth_time`, that does not meet the requirements; None if none does."""
+    """Return the claim, `acr` or `auth_time`, that fails the requirements; None if they are met."""
     if requirements.acr and string_claim(claims, "acr") not in requirements.acr:
         return "acr"
     if requirements.max_age is not None and not _signed_in_since(now - requirements.max_age, claims, now=now):
@@ -53,14 +53,15 @@ def unmet_requirement(requirements: AuthenticationRequirements, claims: Claims, 
 def check_authentication(
     claims: Claims, requirements: AuthenticationRequirements, *, auth_time_floor: float | None, now: float
 ) -> None:
-    """Raise LoginFailed unless somebody has signed in as demanded (OIDC Core §3.1.3.7, rules 12 and 13).
+    """Raise LoginFailed unless the login meets the requirements (OIDC Core §3.1.3.7, rules 12 and 13).
 
-    `auth_time_floor` is when the provider was asked for another login, whoever is signed in there.
+    `auth_time_floor` is the earliest `auth_time` that is accepted, if the claim is there: the start of a
+    login with `prompt=login`.
     """
     unmet = unmet_requirement(requirements, claims, now=now)
     if unmet == "acr":
         raise LoginFailed("This needs another way of signing in, which the sign-in service did not ask for.")
-    has_auth_time = "auth_time" in claims  # it need not say so, unless max_age asks for it (§2)
+    has_auth_time = "auth_time" in claims  # optional, unless max_age was sent (§2)
     old = (
         auth_time_floor is not None
         and has_auth_time
@@ -71,7 +72,7 @@ def check_authentication(
 
 
 def without_authentication(userinfo: Claims) -> dict[str, Any]:
-    """Return `userinfo` without what only an id token may say: how, and when, somebody has signed in."""
+    """Return `userinfo` without acr, amr and auth_time, which are trusted only in an ID token."""
     return {name: value for name, value in userinfo.items() if name not in ("acr", "amr", "auth_time")}
 
 
@@ -85,9 +86,9 @@ _HASHES = {"256": "sha256", "384": "sha384", "512": "sha512", "DSA": "sha512", "
 
 
 def check_registered_claims(claims: Claims, *, issuer: str, client_id: str, now: float) -> None:
-    """Raise UntrustedToken unless a token is the issuer's, for us alone, and good now."""
+    """Raise UntrustedToken unless `iss`, `aud`, `azp` and the times are valid for this client now."""
     require(claims.get("iss") == issuer, "iss")
-    # Another audience beside us is one that we do not know, nor trust.
+    # Another audience beside this client is unknown, so it is not trusted (OIDC Core §3.1.3.7, rule 3).
     require(_audiences(claims) == {client_id}, "aud")
     require(claims.get("azp", client_id) == client_id, "azp")
     require(_number(claims, "exp") > now - LEEWAY_SECONDS, "exp")
@@ -102,13 +103,13 @@ def _audiences(claims: Claims) -> frozenset[str]:
 
 
 def string_claim(claims: Claims, name: str) -> str:
-    """Return a claim that is a text, or "" for one that is missing or anything else."""
+    """Return a claim that is a string, or "" for one that is missing or anything else."""
     value = claims.get(name)
     return value if isinstance(value, str) else ""
 
 
 def _signed_in_since(then: float, claims: Claims, *, now: float) -> bool:
-    """Whether `auth_time` lies between `then` and now, as far as clocks agree."""
+    """Whether `auth_time` lies between `then` and `now`, with LEEWAY_SECONDS on both sides."""
     auth_time = claims.get("auth_time")
     return _is_number(auth_time) and then - LEEWAY_SECONDS <= auth_time < now + LEEWAY_SECONDS
 
@@ -116,7 +117,7 @@ def _signed_in_since(then: float, claims: Claims, *, now: float) -> bool:
 def _number(claims: Claims, name: str) -> float:
     value = claims.get(name)
     require(_is_number(value), name)
-    return cast(float, value)  # as it is: an int of hundreds of digits fits no float
+    return cast(float, value)  # unconverted: an int of hundreds of digits fits no float
 
 
 def _is_number(value: object) -> TypeGuard[float]:
@@ -124,6 +125,6 @@ def _is_number(value: object) -> TypeGuard[float]:
 
 
 def require(holds: bool, claim: str) -> None:
-    """Raise UntrustedToken unless it holds; the message names the claim and never its value."""
+    """Raise UntrustedToken unless `holds`; the message names the claim and never its value."""
     if not holds:
-        raise UntrustedToken(f"the claim {claim} is not what it must be")
+        raise UntrustedToken(f"the claim {claim} is invalid")

@@ -1,4 +1,4 @@
-"""How we prove to the provider who we are, as client authentication methods for Authlib."""
+"""Client authentication methods for Authlib: client_secret_basic and private_key_jwt."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
 def client_secret_basic(client: Any, method: str, uri: str, headers: Any, body: Any) -> Prepared:
-    """Basic, id and secret form-encoded (RFC 6749 §2.3.1); Authlib's own sends them raw."""
+    """HTTP Basic with id and secret form-encoded (RFC 6749 §2.3.1); Authlib's own method sends them raw."""
     pair = f"{quote_plus(client.client_id)}:{quote_plus(client.client_secret)}"
     headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
     return uri, headers, body
 
 
 class PrivateKeyJwt:
-    """An assertion signed with our private key (RFC 7523 §2.2, §3): no secret is ever sent.
+    """An assertion signed with the client's private key (RFC 7523 §2.2, §3); no secret is sent.
 
-    Each one is short-lived, used once, and meant for the issuer alone, so that another provider
-    cannot make use of it. Authlib's own lives for an hour.
+    Each one is used once, expires after ASSERTION_SECONDS, and has the issuer as its only audience, so
+    another provider cannot replay it. Authlib's own method lets it live for an hour.
     """
 
     def __init__(self, key: Key, *, audience: str, clock: Callable[[], float] = time.time) -> None:

@@ -1,4 +1,4 @@
-"""DPoP (RFC 9449): a token that is of use only to whoever has the key. Pure, but for remembering nonces."""
+"""DPoP (RFC 9449): proofs that bind a token to a key. Pure, except for the cache of nonces."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from joserfc import jwk, jws
 
 Headers = Mapping[str, str]
-DpopKey = Mapping[str, str]  # a private JWK, as a session keeps it
+DpopKey = Mapping[str, str]  # a private JWK, as stored in a session
 
 ALGORITHM = "ES256"
 _REFUSAL = "use_dpop_nonce"
@@ -21,12 +21,12 @@ _NONCE_CHALLENGE = re.compile(rf'\berror\s*=\s*"?{_REFUSAL}\b')
 
 
 def new_key() -> dict[str, str]:
-    """Return a private key, as a JWK that can be sealed into a session."""
+    """Return a new private key, as a JWK that can be sealed into a session."""
     return {name: str(value) for name, value in jwk.generate_key("EC", "P-256").as_dict(private=True).items()}
 
 
 def thumbprint(key: DpopKey) -> str:
-    """Return what binds an authorization code to the key as `dpop_jkt` (RFC 9449 §10, RFC 7638)."""
+    """Return the `dpop_jkt` that binds an authorization code to the key (RFC 9449 §10, RFC 7638)."""
     return str(jwk.import_key(dict(key)).thumbprint())
 
 
@@ -43,7 +43,7 @@ def authorization(
 def proof(
     key: DpopKey, method: str, url: str, *, now: float, nonce: str | None, access_token: str | None = None
 ) -> str:
-    """Return a proof for one request (§4.2), with the hash of the access token it is sent with, if any."""
+    """Return a proof for one request (§4.2), with the hash of the access token that it carries, if any."""
     signing_key = jwk.import_key(dict(key))
     public = {name: value for name, value in signing_key.as_dict(private=False).items() if name != "kid"}
     claims = {
@@ -69,18 +69,18 @@ def _hash(access_token: str) -> str:
 
 
 def is_token_endpoint_nonce_challenge(status: int, error: object) -> bool:
-    """Whether a token endpoint asks for the same request with a nonce (§8)."""
+    """Whether a token endpoint demands the request again, with a nonce (§8)."""
     return status in (400, 401) and error == _REFUSAL
 
 
 def is_api_nonce_challenge(status: int, headers: Headers) -> bool:
-    """Whether an API asks for the same request with a nonce (§9)."""
+    """Whether an API demands the request again, with a nonce (§9)."""
     challenges = [value for name, value in headers.items() if name.lower() == "www-authenticate"]
     return status == 401 and any(_NONCE_CHALLENGE.search(challenge) for challenge in challenges)
 
 
 class Nonces:
-    """The newest nonce of every server, which it hands out so that proofs cannot be made in advance."""
+    """The newest nonce of each origin; with it, a proof cannot have been made in advance (§8)."""
 
     def __init__(self) -> None:
         self._newest: dict[str, str] = {}
@@ -89,7 +89,7 @@ class Nonces:
         return self._newest.get(_origin(url))
 
     def note(self, url: str, headers: Headers) -> None:
-        """Remember the nonce of an answer, successful or not (§8.2)."""
+        """Store the nonce of a response, successful or not (§8.2)."""
         nonce = headers.get("DPoP-Nonce")
         if nonce:
             self._newest[_origin(url)] = nonce

@@ -1,4 +1,4 @@
-"""How we talk to the provider: in bounded time, with bounded bodies, over one pool of connections."""
+"""HTTP to the provider: bounded time, bounded bodies, errors as ProviderUnavailable."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class BodyTooLarge(httpx2.HTTPError):
 
 
 class BoundedTransport(httpx2.AsyncHTTPTransport):
-    """A transport whose responses end with an error once they pass MAX_BODY_BYTES.
+    """A transport whose responses fail once their body exceeds MAX_BODY_BYTES.
 
-    Compressed ones are not asked for and not taken: a kilobyte of those can be a megabyte.
+    Compressed responses are refused, since a kilobyte of them may inflate to a megabyte.
     """
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -56,13 +56,13 @@ class _Bounded(httpx2.AsyncByteStream):
 
 @functools.cache
 def tls() -> ssl.SSLContext:
-    """Return one context for all clients: making it blocks for tens of milliseconds."""
+    """Return one context for all clients: creating it blocks for tens of milliseconds."""
     return ssl.create_default_context()
 
 
 @asynccontextmanager
 async def translate_http_errors(timeout_seconds: float) -> AsyncIterator[None]:
-    """Raise ProviderUnavailable for whatever keeps an answer from us, body included."""
+    """Raise ProviderUnavailable for a time-out or any HTTP error, until the body is read."""
     try:
         async with asyncio.timeout(timeout_seconds):
             yield

@@ -1,4 +1,4 @@
-"""Signatures: which keys the provider publishes, and whether one of them signed a token."""
+"""JSON Web Signatures: published keys, verification of tokens, and signing with the client's key."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ Key = jwk.Key
 
 
 class UnknownKey(UntrustedToken):
-    """No published key fits: they may have changed since we looked."""
+    """No published key matches; the keys may have been rotated since they were fetched."""
 
 
 @dataclass(frozen=True)
 class SignedToken:
-    """What a token says, once its signature was found to be right; claims are still unchecked."""
+    """The content of a token with a verified signature; its claims are not validated yet."""
 
     algorithm: str
     type: str | None
@@ -37,7 +37,7 @@ class SignedToken:
 
 
 def parse_jwks(document: dict[str, Any]) -> list[Key]:
-    """Return the keys of a JWK set that can check signatures; what is malformed is left out."""
+    """Return the keys of a JWK set that can verify signatures; malformed ones are skipped."""
     members = document.get("keys")
     found = (_key(member) for member in (members if isinstance(members, list) else []))
     return [key for key in found if key is not None]
@@ -68,13 +68,13 @@ def private_key(data: bytes) -> Key:
 
 
 def sign_jwt(claims: dict[str, Any], key: Key) -> str:
-    """Return the claims as a JWT signed with our private key, under its thumbprint as `kid` (RFC 7638)."""
+    """Return the claims as a JWT signed with a private key; `kid` is its thumbprint (RFC 7638)."""
     header = {"alg": _ALGORITHM_FOR[str(key.as_dict().get("crv", key.key_type))], "kid": key.thumbprint()}
     return jws.serialize_compact(header, json.dumps(claims).encode(), key, algorithms=[header["alg"]])
 
 
 def algorithm_of(token: str, allowed: frozenset[str]) -> str:
-    """Return the `alg` of a token, or raise UntrustedToken; cheap, and before any key is fetched."""
+    """Return the `alg` of a token if it is allowed, or raise UntrustedToken. Needs no key."""
     algorithm = _header(token).get("alg")
     if not isinstance(algorithm, str) or algorithm not in allowed:
         raise UntrustedToken(f"signed with {algorithm!r:.20}, which is not allowed here")
@@ -82,9 +82,9 @@ def algorithm_of(token: str, allowed: frozenset[str]) -> str:
 
 
 def verify_signature(token: str, keys: Sequence[Key], allowed: frozenset[str]) -> SignedToken:
-    """Return the token's content if one of `keys` signed it.
+    """Return the token's content if one of `keys` has signed it with an allowed algorithm.
 
-    Raises UnknownKey if none did, and UntrustedToken if the token is not one at all.
+    Raises UnknownKey if none has, and UntrustedToken if it is no signed token.
     """
     algorithm = algorithm_of(token, allowed)
     header = _header(token)
@@ -95,7 +95,7 @@ def verify_signature(token: str, keys: Sequence[Key], allowed: frozenset[str]) -
         payload = _payload(token, key, registry)
         if payload is not None:
             return SignedToken(algorithm, header.get("typ"), _claims(payload))
-    raise UnknownKey("no key that the provider publishes has signed this")
+    raise UnknownKey("no key that the provider publishes has signed the token")
 
 
 def _header(token: str) -> dict[str, Any]:

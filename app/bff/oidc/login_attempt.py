@@ -1,4 +1,4 @@
-"""A login attempt: what we must remember between sending the browser out and seeing it come back."""
+"""A login attempt: the state between an authorization request and its response, sealed in a cookie."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from app.bff.oidc.step_up import AuthenticationRequirements
 
 ATTEMPT_SECONDS = 600
 
-# What a provider's `error` means to the person in front of the browser; its own text is not shown,
-# because anybody can write one into a link (RFC 6749 §4.1.2.1).
-_REASONS = {
+# The messages for a provider's `error`. Its own description is not shown: a link by a third party can
+# contain any text (RFC 6749 §4.1.2.1).
+_MESSAGES = {
     "access_denied": "Signing in was cancelled.",
     "login_required": "The sign-in service wants you to sign in again.",
     "temporarily_unavailable": "The sign-in service is busy. Please try again in a moment.",
 }
 
 
-# The names of fields in a sealed attempt, where they differ: other releases open it during a rollout.
+# Where the name of a field differs in a sealed attempt; other releases open it during a rolling upgrade.
 _SEALED_NAMES = {"request_params": "asked", "notifies_opener": "reports"}
 _FIELD_NAMES = {sealed: name for name, sealed in _SEALED_NAMES.items()}
 
 
 @dataclass(frozen=True)
 class LoginAttempt:
-    """One browser tab on its way to the provider and back.
+    """One authorization request of one browser tab.
 
     `created_at` is in seconds since the epoch. `replaces` is the ref of the session that this login
-    puts an end to: its cookie does not come along when the provider sends the browser back. Tokens
-    are bound to `dpop_key`, a private JWK, if there is one. `request_params` are the parameters that the
-    provider's answer must live up to. `notifies_opener` says that a silent login ends with a message to the
-    page that waits for it, not at `return_path`.
+    ends: its SameSite=Strict cookie is not sent with the provider's redirect. Tokens are bound to
+    `dpop_key`, a private JWK, if there is one. `request_params` are the parameters that the response must
+    satisfy. With `notifies_opener` a silent login ends with a message to the page that started it,
+    instead of at `return_path`.
     """
 
     state: str = field(repr=False)
@@ -82,19 +82,19 @@ class LoginAttempt:
 
     @property
     def is_silent(self) -> bool:
-        """Whether the provider was asked to show nothing."""
+        """Whether this is a silent login: the provider shows no page."""
         return self.request_params.get("prompt") == "none"
 
     @property
     def auth_time_floor(self) -> float | None:
-        """When the provider was asked for another login, whoever is signed in there; or None."""
+        """The earliest `auth_time` accepted after `prompt=login`; otherwise None."""
         return self.created_at if self.request_params.get("prompt") == "login" else None
 
     def validate_response(self, params: Mapping[str, str], *, announces_iss: bool, now: float) -> str:
-        """Return the authorization code of the provider's answer, or raise LoginFailed.
+        """Return the code of an authorization response, or raise LoginFailed.
 
-        `state` is compared before anything else is believed (RFC 6749 §10.12), then `iss`, which
-        must be there if the provider announces it (RFC 9207 §2.4), and only then is `error` read.
+        `state` is compared before anything else is trusted (RFC 6749 §10.12), then `iss`, which is
+        required if the provider announces it (RFC 9207 §2.4), and only then is `error` read.
         """
         if not hmac.compare_digest(params.get("state", "").encode(), self.state.encode()):
             raise LoginFailed("This answer belongs to another sign-in.")
@@ -109,20 +109,20 @@ class LoginAttempt:
         return params["code"]
 
     def sealed(self, vault: Vault, *, cookie_name: str) -> str:
-        # What has its default is left out: while a new version is rolled out, an older one may open this.
+        # Empty fields are left out, so that an older release opens this during a rolling upgrade.
         content = {_SEALED_NAMES.get(name, name): value for name, value in asdict(self).items() if value}
         return vault.seal_json(content, place=cookie_name)
 
     @classmethod
     def opened(cls, cookie: str, vault: Vault, *, cookie_name: str) -> LoginAttempt:
-        """Return the attempt in a cookie, or raise LoginFailed for one that is not ours."""
+        """Return the attempt in a cookie, or raise LoginFailed if it cannot be opened."""
         try:
             content = vault.open_json(cookie, place=cookie_name)
             return cls(**{_FIELD_NAMES.get(name, name): value for name, value in content.items()})
-        except (Unsealable, TypeError) as error:  # TypeError: another version of ours sealed other fields
+        except (Unsealable, TypeError) as error:  # TypeError: fields of another release
             raise LoginFailed("This browser remembers no such sign-in.") from error
 
 
 def _refused(error: str) -> LoginFailed:
-    words = _REASONS.get(error, "The sign-in service refused.")
-    return LoginFailed(words, reason=error) if re.fullmatch("[a-z_]{1,64}", error) else LoginFailed(words)
+    message = _MESSAGES.get(error, "The sign-in service refused.")
+    return LoginFailed(message, reason=error) if re.fullmatch("[a-z_]{1,64}", error) else LoginFailed(message)

@@ -1,4 +1,4 @@
-"""Logout tokens: which of them we believe (OpenID Connect Back-Channel Logout 1.0). Pure."""
+"""Validates logout tokens (OpenID Connect Back-Channel Logout 1.0). Pure; replays: see ReplayCache."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from app.bff.oidc.claims import LEEWAY_SECONDS, Claims, check_registered_claims,
 from app.bff.oidc.keys import SignedToken
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
-OLDEST_SECONDS = 3600  # whatever `exp` says: for so long at most a token has to be remembered
-_TYPES = ("logout+jwt", "jwt")  # the second one is of providers that do not type their tokens yet
+OLDEST_SECONDS = 3600  # whatever `exp` says; bounds how long the replay cache holds a token
+_TYPES = ("logout+jwt", "jwt")  # `jwt`: providers that do not type their logout tokens
 
 
 @dataclass(frozen=True)
 class LogoutToken:
-    """What the provider wants ended: its session `sid`; if that is None, all that `subject` has.
+    """The sessions to end: those of the provider's session `sid`; if that is None, all of `subject`.
 
-    `key` is what it is remembered by, and tells nothing. From `replay_until` on, seconds since the
-    epoch, its age alone gets it refused.
+    `key` is the token's key in the replay cache, a hash. From `replay_until` on, seconds since the
+    epoch, the token is refused for its age, so the cache may forget it.
     """
 
     subject: str | None = field(repr=False)
@@ -29,9 +29,9 @@ class LogoutToken:
 
 
 def validate(token: SignedToken, *, issuer: str, client_id: str, now: float) -> LogoutToken:
-    """Return what a logout token asks for, or raise UntrustedToken (§2.4, §2.6).
+    """Return the validated token, or raise UntrustedToken (§2.4, §2.6).
 
-    Whether it was used before, only a store can tell.
+    Does not detect a replay: that is for the ReplayCache.
     """
     claims = token.claims
     _check_type(token.type)
@@ -39,17 +39,17 @@ def validate(token: SignedToken, *, issuer: str, client_id: str, now: float) -> 
     require(claims["iat"] > now - OLDEST_SECONDS, "iat")
     require(string_claim(claims, "jti") != "", "jti")
     require(_is_event(claims.get("events")), "events")
-    require("nonce" not in claims, "nonce")  # so that an id token is never taken for one
+    require("nonce" not in claims, "nonce")  # so that an ID token never passes for one (§2.4)
     subject, sid = _name(claims, "sub"), _name(claims, "sid")
     require((subject or sid) is not None, "sub")
     return LogoutToken(subject, sid, _key(issuer, claims["jti"]), _replay_until(claims))
 
 
 def _check_type(value: object) -> None:
-    """A token of another kind never passes for a logout token (RFC 8725 §3.11)."""
+    """Raise UntrustedToken for a token of another type (RFC 8725 §3.11)."""
     known = value is None or (isinstance(value, str) and value.lower().removeprefix("application/") in _TYPES)
     if not known:
-        raise UntrustedToken("the type in its header is not a logout token's")
+        raise UntrustedToken("the header has another type than a logout token's")
 
 
 def _is_event(events: object) -> bool:
@@ -57,7 +57,7 @@ def _is_event(events: object) -> bool:
 
 
 def _name(claims: Claims, claim: str) -> str | None:
-    """Return a name that may be missing, but not be empty."""
+    """Return a claim that may be missing, but not empty."""
     require(claim not in claims or string_claim(claims, claim) != "", claim)
     return claims.get(claim)
 
@@ -68,4 +68,4 @@ def _key(issuer: str, jti: str) -> str:
 
 def _replay_until(claims: Claims) -> float:
     over = min(claims["exp"] + LEEWAY_SECONDS, claims["iat"] + OLDEST_SECONDS)
-    return float(over + LEEWAY_SECONDS)  # for those of us whose clock is late
+    return float(over + LEEWAY_SECONDS)  # for processes whose clock is slow

@@ -1,4 +1,4 @@
-"""What the provider publishes: its metadata and its keys, fetched when needed and kept for a while."""
+"""The provider's metadata and signing keys: fetched when needed, cached, and used to verify tokens."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Metadata:
-    """The members of the discovery document that we use, and no others.
+    """The members of the discovery document that are used, and no others.
 
-    The document comes from outside: passing it on whole would let it switch off TLS verification in
-    the libraries that take options by name.
+    The document is untrusted input: passed on whole, it could switch off TLS verification in libraries
+    that take options by name.
     """
 
     issuer: str
@@ -53,17 +53,17 @@ class Metadata:
 
 
 def discovery_url(issuer: str) -> str:
-    """Return where the metadata of an issuer is (Discovery 1.0 §4)."""
+    """Return the URL of an issuer's metadata (Discovery 1.0 §4)."""
     return issuer.rstrip("/") + "/.well-known/openid-configuration"
 
 
 def metadata_from(document: dict[str, Any], *, issuer: str) -> Metadata:
     """Return the metadata in a discovery document.
 
-    Raises ProviderUnavailable if it is another issuer's (Discovery 1.0 §4.3) or lacks an endpoint.
+    Raises ProviderUnavailable if it names another issuer (Discovery 1.0 §4.3) or lacks an endpoint.
     """
     if document.get("issuer") != issuer:
-        raise ProviderUnavailable("the metadata there belongs to another issuer than BFF_ISSUER")
+        raise ProviderUnavailable("the metadata names another issuer than BFF_ISSUER")
     algorithms = strings(document, "id_token_signing_alg_values_supported")
     return Metadata(
         issuer=issuer,
@@ -97,7 +97,7 @@ def _optional_endpoint(document: dict[str, Any], name: str) -> str | None:
 
 
 def strings(document: Mapping[str, Any], name: str) -> frozenset[str]:
-    """Return the strings in a list of the document; none if it is no list."""
+    """Return the strings in a list of the document; an empty set if it is no list."""
     values = document.get(name)
     return (
         frozenset(value for value in values if isinstance(value, str))
@@ -107,10 +107,12 @@ def strings(document: Mapping[str, Any], name: str) -> frozenset[str]:
 
 
 class Provider:
-    """One OpenID provider, known by its issuer.
+    """One OpenID provider, identified by its issuer.
 
-    Nothing is fetched at start, so the application starts while the provider is down. What was
-    fetched once keeps serving when the provider stops answering.
+    Nothing is fetched at start, so the application starts while the provider is down. Cached documents
+    are served stale while it does not answer.
+
+    `login_page` is the authorization endpoint, or the issuer until metadata is loaded (used for frame-src).
     """
 
     def __init__(
@@ -122,7 +124,7 @@ class Provider:
         keys_cooldown_seconds: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.issuer = issuer
+        self.issuer = self.login_page = issuer
         self._http = http
         self._timeout_seconds = timeout_seconds
         self._cooldown_seconds = keys_cooldown_seconds
@@ -133,33 +135,27 @@ class Provider:
         await self._http.aclose()
 
     async def metadata(self) -> Metadata:
-        """Raises ProviderUnavailable if there never was an answer."""
+        """Return the cached metadata; raises ProviderUnavailable if it was never fetched."""
         return await self._metadata.get()
 
-    @property
-    def login_page(self) -> str:
-        """Where it signs people in; while that is not known, its issuer, mostly the same host."""
-        known = self._metadata.peek()
-        return known.authorization_endpoint if known else self.issuer
-
     async def verify(self, token: str) -> SignedToken:
-        """Return what a token says if a published key signed it, or raise UntrustedToken.
+        """Return the content of a token that a published key has signed, or raise UntrustedToken.
 
-        UnknownKey among them means that it may yet turn out to be right, once keys are fetched again.
+        UnknownKey among them is not final: the token may be valid once the keys are fetched again.
 
-        Keys are fetched again for a signature that none of ours fits, since they may have been
-        rotated; but once per cooldown, or whoever can send us tokens could make us hammer the provider.
+        Keys are refetched for a signature that no cached key matches, since they may have been rotated;
+        but once per cooldown, so that forged tokens cannot cause a flood of requests to the provider.
         """
         allowed = (await self.metadata()).signing_algorithms
         algorithm_of(token, allowed)
-        known = await self._keys.get()
+        cached = await self._keys.get()
         try:
-            return verify_signature(token, known, allowed)
+            return verify_signature(token, cached, allowed)
         except UnknownKey:
             if self._keys.age() < self._cooldown_seconds:
                 raise
             newer = await self._keys.refetch()
-            if newer is known:  # the provider did not answer
+            if newer is cached:  # served stale: the provider did not answer
                 raise
         try:
             return verify_signature(token, newer, allowed)
@@ -167,15 +163,16 @@ class Provider:
             raise UntrustedToken(str(error)) from error
 
     async def _fetch_metadata(self) -> Metadata:
-        found = metadata_from(await self._fetch(discovery_url(self.issuer)), issuer=self.issuer)
-        if not found.announces_pkce:
+        metadata = metadata_from(await self._fetch(discovery_url(self.issuer)), issuer=self.issuer)
+        if not metadata.announces_pkce:
             log.warning("provider does not announce PKCE with S256; state and nonce alone protect logins")
-        return found
+        self.login_page = metadata.authorization_endpoint
+        return metadata
 
     async def _fetch_keys(self) -> list[Key]:
         keys = parse_jwks(await self._fetch((await self.metadata()).jwks_uri))
         if not keys:
-            raise ProviderUnavailable("the provider publishes no key that we can use")
+            raise ProviderUnavailable("the provider publishes no usable key")
         return keys
 
     async def _fetch(self, url: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Self
 
 from app.bff.errors import BadRequest
 
-# The letters of a scope token (RFC 6749 §3.3): a value stands between quotes in a header, and in a list.
+# The characters of a scope token (RFC 6749 §3.3): values are quoted in headers, and lists use spaces.
 _VALUE = r"[\x21\x23-\x5b\x5d-\x7e]+"
 _RULES = {
     "login_hint": (r"[^\x00-\x1f\x7f-\x9f]{1,300}", "one line of up to 300 characters"),
@@ -23,9 +23,9 @@ _RULES = {
 
 @dataclass(frozen=True)
 class AuthenticationRequirements:
-    """How somebody must have signed in: in one of the ways `acr`, at most `max_age` seconds ago.
+    """A login must have one of the authentication context classes `acr`, at most `max_age` seconds ago.
 
-    Raises ValueError for an `acr` or a `max_age` that no provider could be known_params for.
+    Raises ValueError for an `acr` or a `max_age` that cannot be sent to a provider.
     """
 
     acr: tuple[str, ...] = ()
@@ -39,34 +39,33 @@ class AuthenticationRequirements:
 
     @classmethod
     def from_params(cls, params: Mapping[str, str]) -> Self:
-        """Return those among the parameters of a login that the provider's answer must live up to."""
+        """Return the requirements in the parameters of an authorization request."""
         max_age = params.get("max_age")
         return cls(tuple(params.get("acr_values", "").split()), None if max_age is None else int(max_age))
 
     @property
     def params(self) -> dict[str, str | int]:
-        """The parameters of a login that asks for it (OIDC Core §3.1.2.1, RFC 9470 §4)."""
+        """The parameters of an authorization request (OIDC Core §3.1.2.1, RFC 9470 §4)."""
         acr_values: dict[str, str | int] = {"acr_values": " ".join(self.acr)} if self.acr else {}
         return acr_values if self.max_age is None else {**acr_values, "max_age": self.max_age}
 
 
 def login_parameters(params: Mapping[str, str]) -> dict[str, str]:
-    """Return what `params` ask of a login, by the names that the provider knows; or raise BadRequest.
+    """Return the parameters of an authorization request in those of `/bff/login`, or raise BadRequest.
 
-    Whether it knows the prompt is another question.
+    Does not check whether the provider supports the prompt.
     """
-    known = {"login_hint": params.get("hint"), **params}
-    known_params = {name: known.get(name) for name in ("prompt", *_RULES)}
-    present = {name: value for name, value in known_params.items() if value is not None}
-    for name, value in present.items():
+    given = {"login_hint": params.get("hint"), **params}
+    parameters = {name: value for name in ("prompt", *_RULES) if (value := given.get(name)) is not None}
+    for name, value in parameters.items():
         try:
             _check(name, value)
         except ValueError as error:
             raise BadRequest(str(error)) from None
-    return present
+    return parameters
 
 
 def _check(name: str, value: str) -> None:
-    pattern, words = _RULES.get(name, (".*", ""))
+    pattern, description = _RULES.get(name, (".*", ""))
     if not re.fullmatch(pattern, value):
-        raise ValueError(f"{name} must be {words}")
+        raise ValueError(f"{name} must be {description}")
