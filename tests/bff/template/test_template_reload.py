@@ -37,11 +37,11 @@ async def text_of(dev: AppProcess, url: str) -> str:
     return response.text if response else ""
 
 
-async def reloaded(dev: AppProcess, file: str = "") -> str:
-    """The home page, or what it loads: a static file at the URL that the page has for it."""
-    page = await text_of(dev, "/")
-    versioned = re.search(rf'"(/static/{re.escape(file)}\?v=\w+)"', page)
-    return await text_of(dev, versioned[1]) if versioned else page
+async def url_in_page(dev: AppProcess, file: str) -> str:
+    """The URL that the home page has for a static file; the browser keeps what it got there for good."""
+    found = re.search(rf'"(/static/{re.escape(file)}\?v=\w+)"', await text_of(dev, "/"))
+    assert found
+    return found[1]
 
 
 def change(file: Path, old: str, new: str) -> Callable[[], None]:
@@ -62,12 +62,13 @@ def change(file: Path, old: str, new: str) -> Callable[[], None]:
 async def test_a_static_file_has_another_url_as_soon_as_it_changes(
     dev: AppProcess, project: Path, file: str, old: str, new: str
 ):
-    before = await reloaded(dev, file)
+    before = await url_in_page(dev, file)
 
     change(project / "static" / file, old, new)
 
-    assert new not in before
-    assert new in await reloaded(dev, file)
+    after = await url_in_page(dev, file)
+    assert after != before
+    assert new in await text_of(dev, after)
 
 
 async def test_a_script_that_another_one_imports_is_asked_for_each_time(dev: AppProcess, project: Path):
@@ -89,7 +90,7 @@ async def test_a_script_that_another_one_imports_is_asked_for_each_time(dev: App
 async def test_a_template_shows_at_once(dev: AppProcess, project: Path, template: str, old: str):
     change(project / "templates" / template, old, f"{old} Changed {template}")
 
-    assert f"Changed {template}" in await reloaded(dev)
+    assert f"Changed {template}" in await text_of(dev, "/")
 
 
 async def test_python_shows_as_soon_as_the_application_has_restarted(dev: AppProcess, project: Path):
