@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
+
 from app.bff import BffSettings, HttpClientSettings, RemoteApiSettings
+
+# scripts/dev.sh runs the API of the demo, at this address.
+DEMO_API_URL = os.environ.get("DEMO_API_URL", "http://127.0.0.1:8890/api/")
 
 # Clients by name. BFF_HTTP_CLIENTS (JSON, the same shape) adds to them, or replaces one of the same name.
 HTTP_CLIENTS = {
-    "apiClient": HttpClientSettings(base_url="http://127.0.0.1:8890/api/", token="user"),
+    "apiClient": HttpClientSettings(base_url=DEMO_API_URL, token="user"),
 }
 
 # Paths that are forwarded to a named client. BFF_REMOTE_APIS (JSON, the same shape) adds to them, or replaces
 # one of the same path.
-REMOTE_APIS: list[RemoteApiSettings] = []
+REMOTE_APIS = [
+    RemoteApiSettings(path="/api", client="apiClient"),
+]
 
 
 class Settings(BffSettings):

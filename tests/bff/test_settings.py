@@ -366,7 +366,7 @@ def test_a_remote_api_names_a_client_that_there_is(mistakes: Mistakes):
 
 
 def test_a_remote_api_forwards_every_usual_method_unless_the_settings_say_which(load: Load):
-    usual, chosen = load(
+    usual, chosen, *_ = load(
         REMOTE_APIS='[{"path": "/a", "client": "apiClient"},'
         ' {"path": "/b", "client": "apiClient", "methods": ["GET"]}]'
     ).remote_apis

@@ -1,7 +1,7 @@
-"""`python -m app.bff.dev`: the application, and around it everything that it needs from outside.
+"""`python -m app.bff.dev`: the application, an OpenID provider, an API to call and a database.
 
-The provider and the demo API run in this process, the database and the application in processes
-of their own, so that the application can reload itself while everybody stays signed in.
+The provider and the API run in this process, the database and the application in processes of their own:
+when a file changes, the application restarts alone and sessions stay.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import os
 import signal
 import sys
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import httpx2 as httpx
 
@@ -31,6 +32,7 @@ from app.bff.dev.environment import (
 )
 from app.bff.dev.mongod import Mongod, find_mongod
 from app.bff.dev.provider import USERS, Provider
+from app.bff.paths import PROJECT
 
 DRAIN_SECONDS = 15
 MEMORY = "memory:"
@@ -42,14 +44,14 @@ def say(text: str) -> None:
 
 
 async def main() -> int:
-    """Returns the application's exit code, or 0 when somebody has stopped us."""
+    """Return 0 after a signal, or the exit code of an application that does not start."""
     stop = asyncio.Event()
     for number in SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     given = given_settings(Path.cwd())
     first = port_of(given)
     if taken := taken_ports([first] if "BFF_ISSUER" in given else [first, first + 1, first + 2]):
-        say(f"Port {taken[0]} is taken. BFF_PORT chooses another one: BFF_PORT={first + 100} scripts/dev.sh")
+        say(f"Port {taken[0]} is in use. Choose another one: BFF_PORT={first + 100} scripts/dev.sh")
         return 1
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(session_store(given))
@@ -57,15 +59,14 @@ async def main() -> int:
         if "BFF_ISSUER" not in given:
             settings |= await stack.enter_async_context(stand_ins(given))
         missing = {name: value for name, value in settings.items() if name not in given}
-        app = await stack.enter_async_context(application(missing))
         welcome = asyncio.create_task(say_when_healthy(health_url_of(given), banner(given, store)))
         stack.callback(welcome.cancel)
-        return await watch(app, stop)
+        return await supervise(missing, stop, was_healthy=welcome.done)
 
 
 @asynccontextmanager
 async def session_store(given: Mapping[str, str]) -> AsyncIterator[str]:
-    """The first that is there: the one that is set, a mongod, our own memory."""
+    """Yield the session store: the one that is set, else a mongod of our own, else memory."""
     binary = None if "BFF_SESSION_STORE" in given else find_mongod()
     if binary is None:
         yield given.get("BFF_SESSION_STORE", MEMORY)
@@ -79,7 +80,7 @@ async def session_store(given: Mapping[str, str]) -> AsyncIterator[str]:
 
 
 async def started(mongod: Mongod) -> str:
-    """Its address; or memory, since a database that cannot start is no reason not to."""
+    """Return the database's URL, or the memory store if the database does not start."""
     try:
         await asyncio.to_thread(mongod.start)
     except RuntimeError as error:
@@ -90,7 +91,7 @@ async def started(mongod: Mongod) -> str:
 
 @asynccontextmanager
 async def stand_ins(given: Mapping[str, str]) -> AsyncIterator[dict[str, str]]:
-    """The development provider and the demo API, and the settings that point to them."""
+    """Run the development provider and the demo API; yield the settings that point to them."""
     client = dev_client(given)
     provider = Provider([client])
     api = DemoApi(provider)
@@ -105,7 +106,7 @@ async def stand_ins(given: Mapping[str, str]) -> AsyncIterator[dict[str, str]]:
 
 @asynccontextmanager
 async def application(settings: Mapping[str, str]) -> AsyncIterator[Process]:
-    # A session of its own: Ctrl-C is meant for us, who end everything in the right order.
+    # A session of its own: Ctrl-C reaches this process alone, which stops everything in the right order.
     app = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "app", env={**os.environ, **settings}, start_new_session=True
     )
@@ -127,20 +128,40 @@ async def end(app: Process) -> None:
         await app.wait()
 
 
-async def watch(app: Process, stop: asyncio.Event) -> int:
-    """Return when the application has ended, or when it should."""
-    ended = asyncio.create_task(app.wait())
-    stopped = asyncio.create_task(stop.wait())
-    await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    if not ended.done():
-        say("\nStopping …")
-        return 0
-    return exit_code(ended.result())
+async def supervise(settings: Mapping[str, str], stop: asyncio.Event, was_healthy: Callable[[], bool]) -> int:
+    """Run the application until `stop`. After a crash, such as a syntax error, a change starts it again."""
+    while True:
+        async with application(settings) as app:
+            await first_of(app.wait(), stop.wait())
+            if stop.is_set():
+                say("\nStopping …")
+                return 0
+        code = exit_code(app.returncode or 0)
+        if not was_healthy():
+            return code
+        say(f"The application ended with exit code {code}. It starts again when a file in app/ changes.")
+        await first_of(source_changes(), stop.wait())
+
+
+async def first_of(*waits: Coroutine[Any, Any, Any]) -> None:
+    tasks = [asyncio.create_task(wait) for wait in waits]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+
+
+async def source_changes() -> None:
+    before = source_times()
+    while source_times() == before:  # noqa: ASYNC110  the file system sets no event
+        await asyncio.sleep(0.2)
+
+
+def source_times() -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in (PROJECT / "app").rglob("*.py")}
 
 
 def exit_code(returncode: int) -> int:
-    """A process that a signal ended has a negative one; a shell says 128 + signal."""
+    """Return the code as a shell has it: 128 + signal for a process that a signal ended."""
     return returncode if returncode >= 0 else 128 - returncode
 
 
@@ -160,22 +181,22 @@ async def answers(client: httpx.AsyncClient, url: str) -> bool:
 
 def banner(given: Mapping[str, str], store: str) -> str:
     names = " or ".join(user.name for user in USERS.values())
-    who = f"at {given['BFF_ISSUER']}" if "BFF_ISSUER" in given else f"as {names} (no password)"
+    sign_in = f"at {given['BFF_ISSUER']}" if "BFF_ISSUER" in given else f"as {names}, without a password"
     return f"""
   Open      {base_url_of(given)}
-  Sign in   {who}
-  Sessions  {store_in_words(given, store)}
+  Sign in   {sign_in}
+  Sessions  {describe_store(given, store)}
 
-  Stop with Ctrl-C
+  A changed file shows when you reload the page. Stop with Ctrl-C
 """
 
 
-def store_in_words(given: Mapping[str, str], store: str) -> str:
+def describe_store(given: Mapping[str, str], store: str) -> str:
     if store == MEMORY:
-        return "in memory: lost at every restart and reload"
+        return "in memory: lost when the application restarts, as it does when Python code changes"
     if "BFF_SESSION_STORE" in given:
-        return "in the database that BFF_SESSION_STORE names"  # its URL may contain a password
-    return "in a MongoDB of our own: kept when the application reloads, gone when you stop"
+        return "in the database of BFF_SESSION_STORE"  # not shown: the URL may contain a password
+    return "in a temporary MongoDB: they outlive a restart of the application, until you stop"
 
 
 if __name__ == "__main__":

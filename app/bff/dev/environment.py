@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 import secrets
 import socket
@@ -19,10 +18,7 @@ DEFAULT_PORT = 8888
 
 
 def given_settings(folder: Path, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The BFF_ settings that somebody has made, in `.env` or, stronger, in the environment.
-
-    An empty one counts as not made.
-    """
+    """Return the BFF_ settings of `.env` and the environment, which comes first; an empty one is unset."""
     made = {**dotenv_values(folder / ".env"), **environment}
     return {name: value for name, value in made.items() if name.startswith("BFF_") and value}
 
@@ -36,7 +32,7 @@ def port_of(given: Mapping[str, str]) -> int:
 
 def health_url_of(given: Mapping[str, str]) -> str:
     address = given.get("BFF_ADDRESS", "127.0.0.1")
-    everywhere = address in ("0.0.0.0", "::")  # noqa: S104  no place to call
+    everywhere = address in ("0.0.0.0", "::")  # noqa: S104  compared, not bound
     host = "127.0.0.1" if everywhere else address
     return f"http://{host}:{port_of(given)}/healthz"
 
@@ -46,7 +42,7 @@ def base_url_of(given: Mapping[str, str]) -> str:
 
 
 def dev_client(given: Mapping[str, str]) -> Client:
-    """The application, as the development provider knows it."""
+    """Return the application's registration at the development provider."""
     base_url = base_url_of(given)
     return Client(
         given.get("BFF_CLIENT_ID", "app"),
@@ -58,7 +54,7 @@ def dev_client(given: Mapping[str, str]) -> Client:
 
 
 def own_settings(given: Mapping[str, str], store: str) -> dict[str, str]:
-    """What every application needs; the keys live as long as this run."""
+    """Return the settings that every application needs; the encryption key lasts for this run."""
     return {
         "BFF_DEBUG": "true",
         "BFF_PORT": str(port_of(given)),
@@ -69,13 +65,15 @@ def own_settings(given: Mapping[str, str], store: str) -> dict[str, str]:
 
 
 def stand_in_settings(provider: Provider, client: Client, api: DemoApi) -> dict[str, str]:
-    """Where the development provider and the demo API are, and who we are there."""
+    """Return where the development provider and the demo API are, and the client's credentials.
+
+    DEMO_API_URL is for the project's own settings: the engine does not know which client calls that API.
+    """
     return {
         "BFF_ISSUER": provider.issuer,
         "BFF_CLIENT_ID": client.client_id,
         "BFF_CLIENT_SECRET": client.client_secret,
-        "BFF_HTTP_CLIENTS": json.dumps({"apiClient": {"base_url": api.base_url, "token": "user"}}),
-        "BFF_REMOTE_APIS": json.dumps([{"path": "/api", "client": "apiClient"}]),
+        "DEMO_API_URL": api.base_url,
     }
 
 

@@ -252,7 +252,8 @@ class BffSettings(BaseSettings):
         if not isinstance(given, list | tuple):
             return given
         paths = {api.get("path") if isinstance(api, dict) else getattr(api, "path", None) for api in given}
-        return [*(api for api in cls.default_remote_apis if api.path not in paths), *given]
+        # Those given come first: an error names the index that an entry has in the variable.
+        return [*given, *(api for api in cls.default_remote_apis if api.path not in paths)]
 
     @field_validator("remote_apis")
     @classmethod

@@ -98,3 +98,13 @@ async def test_python_shows_as_soon_as_the_application_has_restarted(dev: AppPro
 
     await dev.says("pages.py modified", meanwhile=touch)  # the state that autoreload sees first is no change
     await dev.answers("/", text="Renamed")
+
+
+async def test_after_a_syntax_error_the_next_change_starts_it_again(dev: AppProcess, project: Path):
+    pages = project / "app/handlers/pages.py"
+    mistake = change(pages, "class Home", "clas Home")
+    await dev.says("It starts again when a file", meanwhile=mistake)
+
+    change(pages, "clas Home", "class Home")
+
+    await dev.answers("/")
