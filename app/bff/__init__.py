@@ -1,15 +1,49 @@
-"""A backend-for-frontend: the names that an application uses, and nothing else."""
+"""A backend-for-frontend: the public interface, and nothing else.
+
+An application imports from here only (its tests also from `app.bff.testing`); everything else in this
+package may change with any update. docs/bff/ is the manual.
+
+- Handlers: `BaseHandler` for pages, `ApiHandler` for JavaScript, `SocketHandler` for WebSockets,
+  `authenticated`, `url`
+- What they have: `Session`, `Services`
+- APIs: `TypedClient`, `ApiClient`, `API_ERRORS`
+- Settings: `BffSettings`, `HttpClientSettings`, `RemoteApiSettings`
+- Errors: `AppError` and its subclasses
+- Start: `run`
+- Functions: `local_path`, `login_url`, `claim_entries`, `session_entries`
+"""
 
 from tornado.web import url
 
 from app.bff.cli import run
-from app.bff.clients.registry import API_ERRORS, ApiClient, TypedClient
-from app.bff.errors import AppError, BadRequest, Forbidden, NoSession, Unauthorized
+from app.bff.clients.api import API_ERRORS, ApiClient, TypedClient
+from app.bff.errors import (
+    ApiTimeout,
+    ApiUnreachable,
+    AppError,
+    BadRequest,
+    BadReturnUrl,
+    Forbidden,
+    ForeignOrigin,
+    InsufficientAuthentication,
+    InvalidBody,
+    NoSession,
+    NotFound,
+    ReauthenticationRequired,
+    SessionEnded,
+    SettingsError,
+    StoreUnavailable,
+    TokenUnavailable,
+    Unauthorized,
+    UnknownClient,
+    UnsupportedMediaType,
+)
 from app.bff.handlers.base import ApiHandler, BaseHandler, authenticated
 from app.bff.handlers.session import claim_entries, session_entries
 from app.bff.handlers.socket import SocketHandler
 from app.bff.handlers.web import login_url
 from app.bff.services import Services
+from app.bff.sessions.session import Session
 from app.bff.settings.models import BffSettings, HttpClientSettings, RemoteApiSettings
 from app.bff.web.return_paths import local_path
 
@@ -17,18 +51,33 @@ __all__ = [
     "API_ERRORS",
     "ApiClient",
     "ApiHandler",
+    "ApiTimeout",
+    "ApiUnreachable",
     "AppError",
     "BadRequest",
+    "BadReturnUrl",
     "BaseHandler",
     "BffSettings",
     "Forbidden",
+    "ForeignOrigin",
     "HttpClientSettings",
+    "InsufficientAuthentication",
+    "InvalidBody",
     "NoSession",
+    "NotFound",
+    "ReauthenticationRequired",
     "RemoteApiSettings",
     "Services",
+    "Session",
+    "SessionEnded",
+    "SettingsError",
     "SocketHandler",
+    "StoreUnavailable",
+    "TokenUnavailable",
     "TypedClient",
     "Unauthorized",
+    "UnknownClient",
+    "UnsupportedMediaType",
     "authenticated",
     "claim_entries",
     "local_path",

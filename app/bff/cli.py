@@ -36,7 +36,48 @@ _SID = "sessions that belong to this session of the provider; --sid=SID if it be
 
 
 def run(settings_class: type[BffSettings], routes: Routes, lifespan: Lifespan = no_lifespan) -> int:
-    """Serve, or run the command that the command line names; return the exit code."""
+    """Serve the application, or run the command that the command line names; return the exit code.
+
+    `routes` are Tornado's (`url(…)`, or tuples); the engine's own routes come first. `lifespan` is an
+    asynchronous context manager, entered in each worker process before its first request and left when
+    its last request is answered. What it yields is `self.state` in every handler. What it raises ends the
+    process with one line on stderr (the log has the traceback), as does a task group in it that fails.
+
+    Exit code 0: stopped by SIGTERM or SIGINT; 1: the port is taken, or the lifespan failed; 2: the settings
+    are wrong, with a line for each mistake, also those that the lifespan raises as SettingsError.
+
+    Example::
+
+        import asyncio
+        from collections.abc import AsyncIterator
+        from contextlib import asynccontextmanager
+
+        class Prices:
+            def __init__(self) -> None:
+                self.current: dict[str, int] = {}
+
+            async def keep_current(self) -> None:
+                while True:
+                    self.current = {"tulips": 3}
+                    await asyncio.sleep(60)
+
+        @asynccontextmanager
+        async def lifespan(services: Services) -> AsyncIterator[Prices]:
+            prices = Prices()
+            async with asyncio.TaskGroup() as jobs:
+                job = jobs.create_task(prices.keep_current())
+                yield prices  # self.state
+                job.cancel()
+
+        class ShowPrices(ApiHandler):
+            def get(self) -> None:
+                self.finish_json(self.state.current)
+
+        ROUTES = [url("/prices", ShowPrices)]
+
+        if __name__ == "__main__":
+            raise SystemExit(run(BffSettings, ROUTES, lifespan))
+    """
     args = command_line().parse_args()
     try:
         settings = load_settings(settings_class)

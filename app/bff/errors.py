@@ -1,40 +1,40 @@
-"""Every error this application raises on purpose, named for what the caller can do.
+"""The tree of errors: every exception that is raised on purpose, named for what its receiver can do.
 
     AppError
     ├── SettingsError                the process must not start
     ├── LifespanFailed               the application's lifespan raised: the process stops
-    ├── BadRequest               400 ask differently
+    ├── BadRequest               400 the request is wrong: repeating it does not help
     │   ├── BadReturnUrl         400 the return path would leave this site
     │   ├── LoginFailed          400 this login attempt is over; the user may start another
-    │   ├── WrongSid             400 a logout without the session's sid ends nothing
+    │   ├── WrongSid             400 a logout request without the session's `sid`
     │   ├── NotFound             404 there is no such thing, or not for this user
     │   ├── MethodNotAllowed     405 the settings do not forward this method
-    │   ├── TooSlow              408 the rest of the request did not arrive
-    │   ├── TooLarge             413 the request is larger than we take
+    │   ├── TooSlow              408 the rest of the request did not arrive in time
+    │   ├── TooLarge             413 the request exceeds a size limit
     │   ├── UnsupportedMediaType 415 the body is not of a media type that the handler reads
     │   └── InvalidBody          422 the body is JSON, and not what the handler's model accepts
-    ├── Unauthorized             401 no token that is good right now
+    ├── Unauthorized             401 no session, or no valid access token
     │   ├── NoSession            401 log in
-    │   ├── SessionEnded         401 there was a session, the provider ended it: log in
+    │   ├── SessionEnded         401 the provider ended the session: log in
     │   ├── ReauthenticationRequired  401 the session cannot get another token: log in
-    │   ├── InsufficientAuthentication  401 log in again, in another way or just now
-    │   └── TokenUnavailable     401 the session is fine, the provider is not: try later
-    ├── Forbidden                403 not allowed, logging in does not help
-    │   └── CsrfRejected         403 not sent by our own pages
-    ├── ApiRefused           4xx/5xx the API did not take the WebSocket
+    │   ├── InsufficientAuthentication  401 log in again, in another way or more recently
+    │   └── TokenUnavailable     401 the provider does not answer, the session stays: try later
+    ├── Forbidden                403 not allowed; logging in does not help
+    │   └── CsrfRejected         403 not sent by a page of this origin
+    ├── ApiRefused           4xx/5xx the API refused the WebSocket handshake
     ├── ApiUnreachable           502 the API did not answer
     ├── ApiTimeout               504 the API took too long
-    ├── StoreUnavailable         503 the session store did not answer; the session may be fine
-    ├── ProviderUnavailable      503 the provider did not answer, or not sensibly: try later
-    │   └── ClientRejected       503 the provider refuses *us*: the operator must act
-    ├── GrantRefused                 `invalid_grant`: this code or refresh token is dead
-    ├── UntrustedToken               a signed token we do not believe
+    ├── StoreUnavailable         503 the session store did not answer; the session may exist
+    ├── ProviderUnavailable      503 the provider did not answer, or not with a valid response: try later
+    │   └── ClientRejected       503 the provider refuses the client: the operator must act
+    ├── GrantRefused                 `invalid_grant`: the code or refresh token is not valid any more
+    ├── UntrustedToken               a token whose signature or claims are not valid
     └── UsageError               500 a mistake in this application's code
-        ├── UnknownClient        500 no HTTP client has that name
-        └── ForeignOrigin        500 a client was asked to call another origin than its own
+        ├── UnknownClient        500 the settings have no HTTP client of that name
+        └── ForeignOrigin        500 a client was given a URL of another origin than its own
 
 `code` is for programs and never changes, `title` and `detail` are for people. None of them may
-contain a token, code, cookie or session id: they end up in answers and in logs.
+contain a token, code, cookie or session id: responses and log lines show them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,21 @@ from collections.abc import Iterable, Mapping
 
 
 class AppError(Exception):
-    """The parent of all; `status`, `code` and `title` are what a browser gets to see."""
+    """The base class of all errors; a handler that raises one is answered with its `status`.
+
+    The response shows `code`, `title` and `detail` (by default the title), in an error page or a problem
+    document (RFC 9457); for status 500 only the log has the detail. `retry_after_seconds` is sent as
+    `Retry-After` (RFC 9110 §10.2.3). Subclass it, or one of its subclasses, for errors of your own.
+
+    Example::
+
+        class OutOfStock(AppError):
+            status, code, title = 409, "out_of_stock", "There are none left"
+
+        class Buy(ApiHandler):
+            def post(self) -> None:
+                raise OutOfStock("The next delivery is on Monday.", retry_after_seconds=3600)
+    """
 
     status = 500
     code = "internal_error"
@@ -56,7 +70,21 @@ class AppError(Exception):
 
 
 class SettingsError(AppError):
-    """One or more settings are wrong; the message has a line for each."""
+    """Settings are wrong: the process does not start (exit code 2), and stderr has a line for each mistake.
+
+    Raise it in your `lifespan` for what only a connection can tell. A `mistake` must not show a secret.
+
+    Example::
+
+        from collections.abc import AsyncIterator
+        from contextlib import asynccontextmanager
+
+        @asynccontextmanager
+        async def lifespan(services: Services) -> AsyncIterator[None]:
+            if not services.settings.https and not services.settings.debug:
+                raise SettingsError("BFF_BASE_URL: must be https")
+            yield
+    """
 
     def __init__(self, *mistakes: str) -> None:
         super().__init__("\n".join(["The settings are wrong:", *(f"  {mistake}" for mistake in mistakes)]))
@@ -72,10 +100,22 @@ class LifespanFailed(AppError):
 
 
 class BadRequest(AppError):
+    """400: the request is wrong, and repeating it does not help. `detail` says why.
+
+    Example::
+
+        class Search(ApiHandler):
+            def get(self) -> None:
+                if "q" not in self.params:
+                    raise BadRequest("q is missing")
+    """
+
     status, code, title = 400, "bad_request", "That request makes no sense to us"
 
 
 class BadReturnUrl(BadRequest):
+    """400: a return path that is not a path of this site (open redirect, CWE-601)."""
+
     code, title = "bad_return_url", "The address to return to is not on this site"
 
 
@@ -90,15 +130,30 @@ class LoginFailed(BadRequest):
 
 
 class WrongSid(BadRequest):
+    """400: a logout request without the `sid` of the session (CSRF), which therefore stays."""
+
     code, title = "wrong_sid", "You are still signed in"
 
 
 class NotFound(BadRequest):
+    """404: there is no such thing, or not for this user.
+
+    Example::
+
+        ORDERS = {"17": "tulips"}
+
+        class Order(ApiHandler):
+            def get(self, order_id: str) -> None:
+                if order_id not in ORDERS:
+                    raise NotFound(f"There is no order {order_id}.")
+                self.finish_json(ORDERS[order_id])
+    """
+
     status, code, title = 404, "not_found", "There is nothing at this address"
 
 
 class MethodNotAllowed(BadRequest):
-    """`allowed` are the methods that there are (RFC 9110 §15.5.6)."""
+    """405: `allowed` are the methods that the resource has, for the `Allow` header (RFC 9110 §15.5.6)."""
 
     status, code, title = 405, "method_not_allowed", "What is at this address cannot be used in this way"
 
@@ -108,19 +163,25 @@ class MethodNotAllowed(BadRequest):
 
 
 class TooSlow(BadRequest):
+    """408: the request's body stalled for too long (RFC 9110 §15.5.9)."""
+
     status, code, title = 408, "too_slow", "Your request did not arrive in time"
 
 
 class TooLarge(BadRequest):
+    """413: the request's body exceeds the limit (RFC 9110 §15.5.14)."""
+
     status, code, title = 413, "too_large", "That is more than we take"
 
 
 class UnsupportedMediaType(BadRequest):
+    """415: the body is not of a media type that the handler reads (RFC 9110 §15.5.16)."""
+
     status, code, title = 415, "unsupported_media_type", "That is not in a format that we read"
 
 
 class InvalidBody(BadRequest):
-    """`errors` tell where (a JSON Pointer, RFC 6901) and why, and never what was sent."""
+    """422: the body is JSON and not valid. `errors` have `pointer` (RFC 6901) and `detail`, but no value."""
 
     status, code, title = 422, "invalid_body", "What was sent is not valid"
 
@@ -130,26 +191,46 @@ class InvalidBody(BadRequest):
 
 
 class Unauthorized(AppError):
-    """No valid token can be had. `login_helps` says whether signing in would change that."""
+    """401: there is no session, or no valid access token. Catch it for all reasons alike.
+
+    Its subclasses tell them apart. Where `login_helps` the problem document has a `login_url`.
+
+    Example::
+
+        class Suggestions(ApiHandler):
+            async def get(self) -> None:
+                try:
+                    async with self.create_client("apiClient").get("todos") as response:
+                        self.finish_json(await response.json())
+                except Unauthorized:
+                    self.finish_json([])
+    """
 
     status, code, title = 401, "no_session", "Please sign in"
     login_helps = True
 
 
 class NoSession(Unauthorized):
-    pass
+    """401: nobody is signed in, or the session is over. The user has to sign in."""
 
 
 class SessionEnded(Unauthorized):
+    """401: the provider has refused the refresh token (RFC 6749 §5.2); the session is over."""
+
     code, title = "session_ended", "Your session has ended"
 
 
 class ReauthenticationRequired(Unauthorized):
+    """401: the session stays, and cannot get another access token. The user has to sign in again."""
+
     code, title = "reauthentication_required", "Please sign in again"
 
 
 class InsufficientAuthentication(Unauthorized):
-    """`demands` are the parameters of a login that would be enough (RFC 9470 §3)."""
+    """401: the login of this session was not of the kind, or not as recent, as required (RFC 9470 §3).
+
+    `demands` are the parameters of a login that is: `acr_values`, `max_age` in seconds.
+    """
 
     code, title = "insufficient_user_authentication", "Please sign in again to go on"
 
@@ -159,19 +240,36 @@ class InsufficientAuthentication(Unauthorized):
 
 
 class TokenUnavailable(Unauthorized):
+    """401: the provider does not answer, so no token is valid now; the session stays. Try again later."""
+
     code, title = "provider_unavailable", "The sign-in service is not answering"
     login_helps = False
 
 
 class Forbidden(AppError):
+    """403: the user may not do this, and signing in does not change that.
+
+    Example::
+
+        class Admin(ApiHandler):
+            @authenticated
+            async def get(self) -> None:
+                if "admin" not in self.require_session().claims.get("roles", []):
+                    raise Forbidden("This is for administrators.")
+    """
+
     status, code, title = 403, "forbidden", "You may not do that"
 
 
 class CsrfRejected(Forbidden):
+    """403: the request was not sent by a page of this origin (RFC 10017 §6.1.3.3)."""
+
     code, title = "csrf_rejected", "That request did not come from this site"
 
 
 class ApiRefused(AppError):
+    """The API has refused the WebSocket handshake with `status`."""
+
     status, code, title = 502, "api_refused", "A service behind this site said no"
 
     def __init__(self, detail: str = "", *, status: int = 502) -> None:
@@ -180,14 +278,20 @@ class ApiRefused(AppError):
 
 
 class ApiUnreachable(AppError):
+    """502: an API could not be reached, or broke the connection off. One of `API_ERRORS` becomes this."""
+
     status, code, title = 502, "api_unreachable", "A service behind this site is not answering"
 
 
 class ApiTimeout(AppError):
+    """504: an API took longer than `timeout_seconds`. A TimeoutError that a handler raises becomes this."""
+
     status, code, title = 504, "api_timeout", "A service behind this site took too long"
 
 
 class StoreUnavailable(AppError):
+    """503: the session store does not answer; whether the session exists is unknown. Try again later."""
+
     status, code, title = 503, "store_unavailable", "We cannot look up your session right now"
 
     def __init__(self, detail: str = "", *, retry_after_seconds: int = 5) -> None:
@@ -207,24 +311,24 @@ class ProviderUnavailable(AppError):
 
 
 class ClientRejected(ProviderUnavailable):
-    """`invalid_client` and its like: our client id, secret or registration is wrong."""
+    """503: `invalid_client` and the like (RFC 6749 §5.2): client id, secret or registration is wrong."""
 
 
 class GrantRefused(AppError):
-    """`invalid_grant` (RFC 6749 §5.2): trying again with the same code or token cannot help."""
+    """`invalid_grant` (RFC 6749 §5.2): a retry with the same code or refresh token is refused again."""
 
 
 class UntrustedToken(AppError):
-    """A signature or a claim is not what it must be."""
+    """A token's signature or claims are not valid."""
 
 
 class UsageError(AppError):
-    pass
+    """500: a mistake in the application's code."""
 
 
 class UnknownClient(UsageError):
-    pass
+    """500: the settings have no HTTP client of that name; the message, in the log, lists those they have."""
 
 
 class ForeignOrigin(UsageError):
-    pass
+    """500: a client was given a URL of another origin than its `base_url`; nothing was sent."""

@@ -1,4 +1,4 @@
-"""Everything that lives as long as the process: built, opened and closed here."""
+"""The objects that live as long as the process: built, opened and closed here."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from app.bff.tokens.user import UserTokens
 from app.bff.web.cookies import CookiePolicy
 from app.bff.web.templates import page_environment
 
-_TOUCH_AFTER_SECONDS = 60  # the idle time is written at most once a minute, not on every request
+_TOUCH_AFTER_SECONDS = 60  # the start of the idle time is written at most once a minute
 
 
 class InFlightRequests:
@@ -74,7 +74,43 @@ class InFlightRequests:
 
 @dataclass(frozen=True)
 class Services:
-    """What handlers use. `clock` is seconds since the epoch, and the only one they look at."""
+    """What lives as long as the process: `self.services` in a handler, the argument of your `lifespan`.
+
+    An application uses `settings` (an instance of its own class), `clock()` (seconds since the epoch),
+    `clients.create(client, session)` and `tokens.for_session(ref)`; the rest is the engine's.
+
+    A job that calls an API for a user keeps the `ref` of the session: it opens nothing in a browser, and
+    `tokens.for_session` returns the access token for it, refreshed if need be, until the session ends:
+    then it raises NoSession. Other kinds of Unauthorized mean what they mean in `get_user_access_token`.
+
+    Example::
+
+        import asyncio
+        from collections.abc import AsyncIterator
+        from contextlib import asynccontextmanager
+        from functools import partial
+
+        async def export(services: Services, queue: asyncio.Queue[str]) -> None:
+            while True:
+                try:
+                    token = await services.tokens.for_session(await queue.get())
+                except NoSession:
+                    continue  # signed out since
+                print(len(token))  # call the API with it
+
+        @asynccontextmanager
+        async def lifespan(services: Services) -> AsyncIterator[asyncio.Queue[str]]:
+            queue: asyncio.Queue[str] = asyncio.Queue()
+            job = asyncio.create_task(export(services, queue))
+            yield queue  # self.state
+            job.cancel()
+
+        class Export(ApiHandler):
+            @authenticated
+            async def post(self) -> None:
+                await self.state.put(self.require_session().ref)
+                self.set_status(202)
+    """
 
     settings: BffSettings
     clock: Callable[[], float]
@@ -95,7 +131,7 @@ class Services:
     in_flight_requests: InFlightRequests = field(default_factory=InFlightRequests)
 
     async def load_session(self, session_id: str | None, *, keep_alive: bool = True) -> Session | None:
-        """Return the session that a cookie opens; looking at it keeps it alive, as a rule."""
+        """Return the session that a cookie opens, or None; `keep_alive` restarts its idle time."""
         session = await self.sessions.get(session_ref(session_id)) if session_id else None
         now = self.clock()
         if session is None or not keep_alive or now < session.renewed_at + _TOUCH_AFTER_SECONDS:
@@ -112,9 +148,9 @@ class Services:
 async def running_services(
     settings: BffSettings, *, clock: Callable[[], float] = time.time
 ) -> AsyncIterator[Services]:
-    """Build all services inside the running loop, and close them in the opposite order.
+    """Build all services inside the running loop, and close them in reverse order.
 
-    Neither the provider nor the database is needed to start: what fails is logged, and recovers.
+    The start needs neither the provider nor the database: both are connected to when they are there.
     """
     services = _built(settings, clock)
     async with AsyncExitStack() as closing:
@@ -163,7 +199,7 @@ def _built(settings: BffSettings, clock: Callable[[], float]) -> Services:
 
 
 def _lease_seconds(settings: BffSettings) -> float:
-    """Longer than a refresh can take: metadata, token, again with a nonce, keys; and one write."""
+    """Return more than a refresh can take: metadata, token, token with a nonce, keys; and one write."""
     return 4 * settings.provider_timeout_seconds + 10
 
 

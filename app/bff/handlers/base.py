@@ -22,10 +22,24 @@ from app.bff.web.json_body import Model, parse_json_body
 
 
 class BaseHandler(WebHandler):
-    """A handler that knows the session: extend it for pages.
+    """A Tornado `RequestHandler` with the session of the browser: the base class of your pages.
 
-    `self.session` is the session of the browser, or None. A handler that overrides `prepare` must
-    await this one's.
+    `session` is the browser's `Session`, or None; it follows each refresh of its tokens. `services` are
+    the engine's `Services`, `state` is what your `lifespan` has yielded. An `AppError` that is raised is
+    answered with its status: for a navigation as an error page (NoSession redirects to the login), for
+    `fetch()` as a problem document (RFC 9457). Every response has the engine's security headers. A
+    state-changing request from another origin is refused with 403 (Origin, Sec-Fetch-Site).
+
+    Class attributes to override: `keeps_session_alive` (False: a request does not extend the idle
+    time), `framed_by_same_site` (True: pages of this site may show it in a frame). An override of
+    `prepare` must await this one's.
+
+    Example::
+
+        class Profile(BaseHandler):
+            @authenticated
+            async def get(self) -> None:
+                self.render_page("profile.html", claims=self.require_session().claims)
     """
 
     session: Session | None = None
@@ -34,7 +48,7 @@ class BaseHandler(WebHandler):
 
     @property
     def state(self) -> Any:
-        """What the application's `lifespan` has yielded: the same object in every handler."""
+        """What the application's `lifespan` has yielded: the same object in every handler of a process."""
         return self.settings["state"]
 
     async def prepare(self) -> None:
@@ -52,24 +66,25 @@ class BaseHandler(WebHandler):
         )
 
     def navigate_same_site(self, path: str) -> None:
-        """Answer with a tiny page of our own that goes to `path`.
+        """Answer with a page that navigates to `path` by itself.
 
-        What a page of this site starts is same-site, so `SameSite=Strict` cookies come along; with a
-        redirect they would not, and a person who followed a link would look signed out.
+        A navigation that a page of this site starts is same-site, so `SameSite=Strict` cookies are sent
+        with it; with a redirect they would not be, and a user who followed a link would look signed out.
         """
         self.render_page("bff/moving_on.html", target=path)
 
     def check_csrf(self) -> None:
-        """Raise CsrfRejected unless one of our own pages has sent this request by JavaScript."""
+        """Raise CsrfRejected (403) unless JavaScript of this origin has sent the request: `X-CSRF: 1`."""
         refusal = csrf_refusal(self.request.headers)
         if refusal:
             raise CsrfRejected(refusal)
 
     def clear_session_cookie(self) -> None:
-        """Let the browser forget its session, which is over."""
+        """Delete the session cookie in the browser."""
         self.clear_cookie(self.services.cookies.session_name, **self.services.cookies.session_attributes())
 
     def get_current_user(self) -> dict[str, Any] | None:
+        """Return what `self.current_user` is: `sub` and `name` of the signed-in user, or None."""
         if self.session is None:
             return None
         claims = self.session.claims
@@ -86,11 +101,26 @@ class BaseHandler(WebHandler):
         JSON (RFC 8259), or has a name twice in an object; InvalidBody (422) if the model does not accept
         it. The document of a 422 has `errors`, a list of at most 20 `{"pointer": …, "detail": …}`: a JSON
         Pointer (RFC 6901) and a message without the value. (A validator of yours writes its own message.)
+
+        Example::
+
+            from pydantic import BaseModel, Field
+
+            class NewOrder(BaseModel):
+                article: str
+                quantity: int = Field(gt=0)
+
+            class Orders(ApiHandler):
+                @authenticated
+                async def post(self) -> None:
+                    order = self.json_body(NewOrder)
+                    self.finish_json({"ordered": order.quantity})
         """
         return parse_json_body(self.request.headers.get("Content-Type"), self.request.body, model)
 
     @property
     def logout_url(self) -> str | None:
+        """The path of a link that signs this browser out, or None without a session."""
         if self.session is None:
             return None
         return f"{LOGOUT_PATH}?{urlencode({'sid': self.session.sid})}"
@@ -103,10 +133,22 @@ class BaseHandler(WebHandler):
     async def get_user_access_token(
         self, *, force_renewal: bool = False, scope: str | None = None, resource: str | None = None
     ) -> str:
-        """Return the user's access token, good right now; it is refreshed when it is about to expire.
+        """Return the user's access token, valid now; one that is about to expire is refreshed first.
 
-        With `scope` or `resource` (RFC 8707), it is one for just that. Raises Unauthorized, which is
-        answered with 401 and a code, when none can be had. `force_renewal` gets another one even so.
+        With `scope` or `resource` (RFC 8707) it is a token for that alone. `force_renewal` returns
+        another token than the session has, even if that is valid. Concurrent calls cause one refresh.
+
+        Raises a kind of Unauthorized, answered with 401: NoSession, nobody is signed in; SessionEnded, the
+        provider has refused the refresh token and the session is over; ReauthenticationRequired, the
+        session cannot get another token; TokenUnavailable, the provider does not answer: the session
+        stays, try later. Raises ValueError for a `resource` that is not an absolute URI.
+
+        Example::
+
+            class Report(ApiHandler):
+                async def get(self) -> None:
+                    token = await self.get_user_access_token(resource="https://orders.example.com")
+                    self.finish_json({"length": len(token)})  # never send a token to a browser
         """
         session, target = self.require_session(), Target(scope, resource)
         known = session.tokens_for(target) if force_renewal else None
@@ -115,14 +157,33 @@ class BaseHandler(WebHandler):
         return tokens.access_token
 
     async def get_client_access_token(self, name: str) -> str:
-        """Return this application's own token (client credentials) for the named client.
+        """Return this application's own access token (RFC 6749 §4.4) for the named client.
 
-        Raises UnknownClient, or TokenUnavailable when the provider does not answer.
+        All users share it; it is renewed when it is about to expire. Raises UnknownClient, or
+        TokenUnavailable (401) if the provider does not answer or refuses.
+
+        Example::
+
+            class Stock(ApiHandler):
+                async def get(self) -> None:
+                    token = await self.get_client_access_token("apiClient")
+                    self.finish_json({"length": len(token)})
         """
         return await self.services.clients.application_token(name)
 
     async def revoke_user_refresh_token(self) -> None:
-        """Revoke the user's refresh token: now, or as soon as the provider answers."""
+        """Revoke the user's refresh token (RFC 7009): now, or later if the provider does not answer.
+
+        The session stays until its access token expires; then ReauthenticationRequired is raised.
+        Raises NoSession, or StoreUnavailable (503).
+
+        Example::
+
+            class Unlink(ApiHandler):
+                async def delete(self) -> None:
+                    await self.revoke_user_refresh_token()
+                    self.set_status(204)
+        """
         await self.services.tokens.revoke(self.require_session())
 
     @overload
@@ -130,27 +191,39 @@ class BaseHandler(WebHandler):
     @overload
     def create_client(self, client: type[Typed]) -> Typed: ...
     def create_client(self, client: str | type[Typed]) -> ApiClient | Typed:
-        """Return an HTTP client by name, or a TypedClient by class, that carries the right token.
+        """Return the named HTTP client, or a `TypedClient`, for the session of this request.
 
-        Raises UnknownClient, which names those that there are.
+        Its requests carry the token that the settings of the client name; a refresh that one client
+        causes serves all of this handler. Raises UnknownClient (500), which lists the names in the
+        settings. What its requests raise is in `ApiClient`.
+
+        Example::
+
+            class Todos(ApiHandler):
+                async def get(self) -> None:
+                    async with self.create_client("apiClient").get("todos") as response:
+                        self.finish_json(await response.json())
         """
         return self.services.clients.create(client, self)
 
     def require_authentication(self, demands: AuthenticationRequirements) -> None:
-        """Raise NoSession, or InsufficientAuthentication (RFC 9470), unless somebody has signed in so."""
+        """Raise NoSession, or InsufficientAuthentication (RFC 9470), unless the session meets them."""
         self.login_requirements = demands
         short = unmet_requirement(demands, self.require_session().claims, now=self.services.clock())
         if short:
             raise InsufficientAuthentication(_SHORT[short], demands=demands.params)
 
     def require_session(self) -> Session:
-        """Return the session of the browser, or raise NoSession."""
+        """Return the session of the browser, or raise NoSession (401)."""
         if self.session is None:
             raise NoSession("nobody is signed in")
         return self.session
 
     async def own_sessions(self) -> list[Session]:
-        """Return all sessions of the signed-in user, in this browser and in others, the oldest first."""
+        """Return all sessions of the signed-in user, in this browser and in others, the oldest first.
+
+        Raises NoSession (401), or StoreUnavailable (503).
+        """
         session = self.require_session()
         return await self.services.sessions.of_user(session.issuer, session.subject)
 
@@ -162,14 +235,26 @@ _SHORT = {
 
 
 class ApiHandler(BaseHandler):
-    """A handler for your pages' JavaScript: wants `X-CSRF: 1`, and never answers with a page."""
+    """A `BaseHandler` for your pages' JavaScript: requires `X-CSRF: 1`, and answers errors as JSON.
+
+    The header cannot be sent from another origin without CORS, which is off: a request without it is
+    refused with 403 `csrf_rejected`. An error is a problem document (RFC 9457) with `code`, `title`,
+    `detail` and, where signing in helps, `login_url`; there are no redirects and no error pages.
+
+    Example::
+
+        class Me(ApiHandler):
+            @authenticated
+            async def get(self) -> None:
+                self.finish_json({"subject": self.require_session().subject})
+    """
 
     renders_html = False
     retry_for_strict_cookies = False
 
     @property
     def login_url(self) -> str:
-        """The page knows where it wants to come back to, the API it calls does not."""
+        """Without a return path: the page adds its own."""
         return login_url(None, self.login_requirements)
 
     async def prepare(self) -> None:
@@ -177,7 +262,7 @@ class ApiHandler(BaseHandler):
         await super().prepare()
 
     def finish_json(self, value: Any) -> None:
-        """Answer with any JSON value; Tornado's own `finish` takes objects only."""
+        """Finish the response with any JSON value; Tornado's own `finish` takes objects only."""
         self.set_header("Content-Type", "application/json")
         self.finish(json.dumps(value))
 
@@ -209,10 +294,20 @@ def authenticated(
 def authenticated(
     method: Method | None = None, /, *, acr: str | Sequence[str] = (), max_age: int | None = None
 ) -> Guarded | Callable[[Method], Guarded]:
-    """Let only signed-in users in: 401 for a `fetch()`, the way to the login page for a person.
+    """Decorate a handler's method so that it requires a session, else raises NoSession.
 
-    With `acr`, only those who have signed in in one of these ways; with `max_age`, not longer ago than
-    so many seconds, and a minute. Everybody else is asked to sign in again, and comes back (RFC 9470).
+    With `acr` the session must have been opened by a login of one of these authentication contexts, with
+    `max_age` at most so many seconds ago (and 60 s of clock skew), else InsufficientAuthentication
+    (RFC 9470) is raised. Both are 401 for `fetch()`; a navigation goes to the login, with these
+    parameters, and comes back. Raises ValueError, at import, for an `acr` or `max_age` that cannot be
+    requested.
+
+    Example::
+
+        class Payments(ApiHandler):
+            @authenticated(acr="mfa", max_age=300)
+            async def post(self) -> None:
+                self.set_status(204)
     """
     demands = AuthenticationRequirements((acr,) if isinstance(acr, str) else tuple(acr), max_age)
 

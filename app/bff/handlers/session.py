@@ -84,7 +84,19 @@ def user_entries(session: Session, *, logout_url: str, now: float) -> list[Entry
 
 
 def session_entries(sessions: Sequence[Session], *, current: Session) -> list[Entry]:
-    """Return what a user may see of their sessions: the current one, then the one last used, and so on."""
+    """Return what users may see of their sessions: first `current`, then the others, last used first.
+
+    Each entry has `id` (opens nothing; `DELETE /bff/sessions/{id}` ends the session), `device`, `current`,
+    and `created_at`, `last_used_at`, `expires_at` in seconds since the epoch.
+
+    Example::
+
+        class Devices(ApiHandler):
+            @authenticated
+            async def get(self) -> None:
+                sessions = await self.own_sessions()
+                self.finish_json(session_entries(sessions, current=self.require_session()))
+    """
     return [
         {
             "id": session.public_id,
@@ -99,7 +111,15 @@ def session_entries(sessions: Sequence[Session], *, current: Session) -> list[En
 
 
 def claim_entries(claims: Mapping[str, Any]) -> Iterator[Entry]:
-    """Yield the claims about the user: an array as repeated entries, an object as JSON text."""
+    """Yield the claims about the user: an array as repeated entries, an object as JSON text.
+
+    Claims about the ID token itself (`iss`, `aud`, `exp` …) are left out.
+
+    >>> list(claim_entries({"sub": "alice", "iss": "https://idp.example.com"}))
+    [{'type': 'sub', 'value': 'alice'}]
+    >>> list(claim_entries({"roles": ["admin", "sales"]}))
+    [{'type': 'roles', 'value': 'admin'}, {'type': 'roles', 'value': 'sales'}]
+    """
     for name, value in claims.items():
         if name not in _TOKEN_CLAIMS:
             for member in value if isinstance(value, list) else [value]:

@@ -32,7 +32,13 @@ class SocketHandler(BaseHandler, WebSocketHandler):
 
     The handshake wants our Origin, and a session unless `wants_session` is False. When that has been
     ended the socket is closed with 4401. The session is also looked at every `look_again_seconds`,
-    which does not keep it alive. Whoever overrides `prepare`, `get` or `close` must call this one's.
+    which does not keep it alive. An override of `prepare`, `get` or `close` must call this one's.
+
+    Example::
+
+        class Echo(SocketHandler):
+            async def on_message(self, message: str | bytes) -> None:
+                await self.write_message(message, binary=isinstance(message, bytes))
     """
 
     renders_html = False

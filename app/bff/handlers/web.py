@@ -37,6 +37,7 @@ from app.bff.web.return_paths import local_path
 
 log = logging.getLogger(__name__)
 
+_NO_REQUIREMENTS = AuthenticationRequirements()
 CLIENT_CLOSED_REQUEST = 499  # a status for the log only, as nginx has it
 
 
@@ -198,8 +199,14 @@ def log_access(services: Services, request: HTTPServerRequest, status: int, seco
     log.handle(RequestRecord(log.name, "request answered", fields))
 
 
-def login_url(return_path: str | None, requirements: AuthenticationRequirements) -> str:
-    """Return where a login starts that leads to `return_path` and brings what is demanded."""
+def login_url(return_path: str | None, requirements: AuthenticationRequirements = _NO_REQUIREMENTS) -> str:
+    """Return the path that starts a login, which then leads to `return_path` (None: to "/").
+
+    `requirements` are those of a handler, `self.login_requirements` (RFC 9470 §4).
+
+    >>> login_url("/orders?page=2")
+    '/bff/login?returnUrl=%2Forders%3Fpage%3D2'
+    """
     return_params = {"returnUrl": return_path} if return_path else {}
     query = urlencode({**return_params, **requirements.params})
     return f"{LOGIN_PATH}?{query}" if query else LOGIN_PATH

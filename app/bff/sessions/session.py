@@ -121,6 +121,17 @@ class Session:
     we made up where it has none. `tokens` are those of the login, `others` are access tokens for
     other targets. `dpop_key`, a private JWK, is what they are bound to. `device` says in words which
     browser it is. `version` counts the writes of tokens.
+
+    A handler has it as `self.session`. `claims` are those of the ID token and of userinfo, `ref` is what a
+    background job may keep: it opens nothing in a browser.
+
+    Example::
+
+        class Name(ApiHandler):
+            @authenticated
+            async def get(self) -> None:
+                session = self.require_session()
+                self.finish_json([session.subject, session.claims.get("name"), session.expires_at])
     """
 
     ref: str

@@ -43,6 +43,15 @@ class HttpClientSettings(BaseModel):
     `scope` and `resource` (RFC 8707) narrow the token; for the user's own token they are also requested
     at login. `timeout_seconds` limits one request, `max_connections` those open at a time. `headers` are
     sent with every request and never logged.
+
+    Raises pydantic's ValidationError, for a `base_url` that is not absolute among others.
+
+    Example::
+
+        HTTP_CLIENTS = {
+            "orders": HttpClientSettings(base_url="https://orders.example.com/v1/", token="user"),
+            "prices": HttpClientSettings(base_url="https://prices.example.com/", headers={"X-Api-Key": "…"}),
+        }
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -90,6 +99,10 @@ class RemoteApiSettings(BaseModel):
 
     `methods` are those forwarded (others: 405). `timeout_seconds` is how long the API may take to begin its
     response (504; default: the client's). `max_body_bytes` limits a request body (413).
+
+    Example::
+
+        REMOTE_APIS = [RemoteApiSettings(path="/api/orders", client="orders", methods={"GET", "POST"})]
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -119,7 +132,22 @@ def _project_name() -> str:
 class BffSettings(BaseSettings):
     """The engine's settings, from BFF_… variables and `.env`; docs/bff/settings.md explains each.
 
-    Subclass it to add your own. A validator that compares two fields belongs to the later one.
+    A field of your subclass is read from BFF_ and its name, in capitals. The start of the process lists all
+    mistakes at once and refuses BFF_ variables that no field has. Values are immutable.
+
+    The class attributes `default_http_clients`, `default_remote_apis` and `page_layout` (the template that
+    the engine's pages extend) are no settings: they are defined in code.
+
+    Example::
+
+        from pydantic import Field, SecretStr
+
+        class Settings(BffSettings):
+            default_http_clients = {"orders": HttpClientSettings(base_url="https://orders.example.com/")}
+            page_layout = "base.html"
+
+            page_size: int = Field(default=20, gt=0)  # BFF_PAGE_SIZE
+            database_password: SecretStr = SecretStr("")  # not shown in a repr or a log line
     """
 
     model_config = SettingsConfigDict(

@@ -1,0 +1,292 @@
+"""The public interface, `from app.bff import …`: documented, with examples that pass mypy and run.
+
+An example is an indented block after `Example::` in the docstring of a public name or of one of its public
+methods, or a doctest (`>>>`). It may use every public name without importing it.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import doctest
+import inspect
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from textwrap import dedent
+from types import ModuleType
+from typing import Any
+
+import pytest
+from jinja2 import ChoiceLoader, DictLoader
+
+import app.bff
+from app.bff.dev.api import DemoApi
+from app.bff.dev.provider import Provider
+from app.bff.errors import SettingsError
+from tests.bff.harness import Browser, Clock, RunningApp, make_settings, running_app
+from tests.bff.websocket_clients import open_websocket
+
+ROOT = Path(__file__).parents[2]
+PUBLIC = {name: getattr(app.bff, name) for name in app.bff.__all__}
+NOT_DOCUMENTED_HERE = {"API_ERRORS", "url"}  # a tuple has no docstring, and Tornado documents its own
+ERRORS = {name for name, value in PUBLIC.items() if inspect.isclass(value) and issubclass(value, Exception)}
+
+_EXAMPLE = re.compile(r"^( *)Example::\n((?:\n|\1 +.*(?:\n|$))+)", re.MULTILINE)
+
+
+# What is public
+
+
+def names_imported_from_the_engine(file: Path) -> Iterator[str]:
+    """`app.bff.Name` for each name, and the module for `import …`."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("app.bff"):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith("app.bff"))
+
+
+def files_of_the_owner() -> list[Path]:
+    """The Python files outside the folders named `bff`."""
+    files = [*(ROOT / "app").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    return [file for file in files if "bff" not in file.relative_to(ROOT).parts]
+
+
+def test_outside_the_engine_only_public_names_are_imported_from_it():
+    public = {f"app.bff.{name}" for name in app.bff.__all__}
+    for file in files_of_the_owner():
+        own = {
+            name
+            for name in names_imported_from_the_engine(file)
+            if not (file.is_relative_to(ROOT / "tests") and name.startswith("app.bff.testing"))
+        }
+        assert own <= public, file
+
+
+def test_the_list_of_public_names_is_what_is_imported():
+    imports = [
+        node for node in ast.parse(inspect.getsource(app.bff)).body if isinstance(node, ast.ImportFrom)
+    ]
+
+    assert sorted(alias.name for node in imports for alias in node.names) == sorted(app.bff.__all__)
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC.keys() - NOT_DOCUMENTED_HERE))
+def test_a_public_name_has_a_docstring_of_its_own(name: str):
+    value = PUBLIC[name]
+    assert value.__doc__
+    assert not (inspect.isclass(value) and value.__doc__ == value.__base__.__doc__)
+    assert (name in ERRORS) or list(examples_of(name, value)), f"{name} has no example"
+
+
+# The examples
+
+
+@dataclass(frozen=True)
+class Example:
+    """`name` is `Class`, `Class.method` or `function`; a doctest is a source for mypy only."""
+
+    name: str
+    source: str
+    is_doctest: bool = False
+
+    @property
+    def module(self) -> str:
+        return f"example_{self.name.replace('.', '_').lower()}" + ("_doctest" if self.is_doctest else "")
+
+
+def examples_of(name: str, value: Any) -> Iterator[Example]:
+    docstring = inspect.cleandoc(value.__doc__ or "")
+    for match in _EXAMPLE.finditer(docstring):
+        yield Example(name, dedent(match[2]).strip() + "\n")
+    if lines := doctest.DocTestParser().get_examples(docstring):
+        yield Example(name, "".join(line.source for line in lines), is_doctest=True)
+    if inspect.isclass(value) and value.__module__.startswith("app.bff."):
+        for method, function in vars(value).items():
+            if not method.startswith("_") and inspect.isfunction(function):
+                yield from examples_of(f"{name}.{method}", function)
+
+
+EXAMPLES = {
+    example.module: example
+    for name, value in PUBLIC.items()
+    if name not in NOT_DOCUMENTED_HERE
+    for example in examples_of(name, value)
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Each example as a module, in which the public names are known."""
+    folder = tmp_path_factory.mktemp("examples")
+    for module, example in EXAMPLES.items():
+        (folder / f"{module}.py").write_text(f"from app.bff import *\n\n{example.source}")
+    return folder
+
+
+def imported(folder: Path, name: str) -> ModuleType:
+    module = EXAMPLES[f"example_{name.replace('.', '_').lower()}"].module
+    spec = spec_from_file_location(module, folder / f"{module}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    example = module_from_spec(spec)
+    spec.loader.exec_module(example)
+    return example
+
+
+def test_mypy_accepts_every_example(folder: Path):
+    files = [str(folder / f"{module}.py") for module in EXAMPLES]
+    strict = ["--strict", "--config-file", str(ROOT / "mypy.ini"), "--cache-dir", str(ROOT / ".mypy_cache")]
+    checked = subprocess.run(
+        [sys.executable, "-m", "mypy", *strict, *files], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.parametrize("name", [example.name for example in EXAMPLES.values() if example.is_doctest])
+def test_a_doctest_shows_what_is_returned(name: str):
+    value = PUBLIC[name]
+    [found] = doctest.DocTestFinder(recurse=False).find(value, name, globs=dict(PUBLIC))
+
+    assert doctest.DocTestRunner().run(found).failed == 0
+
+
+# Handlers that run: which one, with which request, and what is answered to alice
+
+HANDLERS: list[tuple[str, str, str, dict[str, Any], int, Any]] = [
+    ("BaseHandler", "Profile", "GET", {}, 200, "Alice Adams"),
+    ("BaseHandler.get_user_access_token", "Report", "GET", {}, 200, "length"),
+    ("BaseHandler.get_client_access_token", "Stock", "GET", {}, 200, "length"),
+    ("BaseHandler.revoke_user_refresh_token", "Unlink", "DELETE", {}, 204, ""),
+    ("BaseHandler.create_client", "Todos", "GET", {}, 200, "Sign in"),
+    (
+        "BaseHandler.json_body",
+        "Orders",
+        "POST",
+        {"json": {"article": "x", "quantity": 3}},
+        200,
+        '"ordered": 3',
+    ),
+    ("BaseHandler.json_body", "Orders", "POST", {"json": {"article": "x", "quantity": 0}}, 422, "#/quantity"),
+    ("ApiHandler", "Me", "GET", {}, 200, '"subject": "alice"'),
+    ("ApiClient", "Todos", "GET", {}, 200, "Sign in"),
+    ("TypedClient", "Titles", "GET", {}, 200, "Sign in"),
+    ("authenticated", "Payments", "POST", {}, 401, "insufficient_user_authentication"),
+    ("session_entries", "Devices", "GET", {}, 200, '"current": true'),
+    ("Session", "Name", "GET", {}, 200, '"Alice Adams"'),
+    ("AppError", "Buy", "POST", {}, 409, "out_of_stock"),
+    ("BadRequest", "Search", "GET", {}, 400, "q is missing"),
+    ("Unauthorized", "Suggestions", "GET", {}, 200, "Sign in"),
+    ("Forbidden", "Admin", "GET", {}, 403, "for administrators"),
+]
+
+
+@pytest.fixture
+async def app_with_templates(app: RunningApp) -> RunningApp:
+    loader = app.services.pages.loader
+    assert loader is not None
+    app.services.pages.loader = ChoiceLoader([loader, DictLoader({"profile.html": "{{ claims.name }}"})])
+    return app
+
+
+@pytest.mark.parametrize(("name", "handler", "method", "options", "status", "text"), HANDLERS)
+async def test_a_handler_answers(
+    app_with_templates: RunningApp,
+    browser: Browser,
+    folder: Path,
+    name: str,
+    handler: str,
+    method: str,
+    options: dict[str, Any],
+    status: int,
+    text: str,
+):
+    example = imported(folder, name)
+    app_with_templates.tornado.add_handlers(".*", [("/example", getattr(example, handler))])
+    await browser.login("alice")
+    response = await browser.fetch("/example", method, **options)
+
+    assert response.status_code == status, response.text
+    assert text in response.text
+
+
+async def test_a_handler_with_a_path_argument_answers(app: RunningApp, browser: Browser, folder: Path):
+    app.tornado.add_handlers(".*", [("/orders/(.*)", imported(folder, "NotFound").Order)])
+
+    assert (await browser.fetch("/orders/17")).json() == "tulips"
+    assert (await browser.fetch("/orders/18")).json()["detail"] == "There is no order 18."
+
+
+async def test_a_socket_answers(app: RunningApp, browser: Browser, folder: Path):
+    app.tornado.add_handlers(".*", [("/echo", imported(folder, "SocketHandler").Echo)])
+    await browser.login("alice")
+    async with open_websocket(browser, "/echo") as socket:
+        await socket.send_str("Hello")
+
+        assert await socket.receive_str() == "Hello"
+
+
+async def test_what_the_lifespan_of_run_yields_is_seen_by_its_handler(
+    provider: Provider, api: DemoApi, clock: Clock, folder: Path
+):
+    example = imported(folder, "run")
+    async with running_app(provider, api, clock=clock) as app, example.lifespan(app.services) as state:
+        await asyncio.sleep(0)  # the job runs for the first time
+        app.tornado.settings["state"] = state
+        app.tornado.add_handlers(".*", example.ROUTES)
+        browser = Browser(app)
+
+        assert (await browser.fetch("/prices")).json() == {"tulips": 3}
+        await browser.http.aclose()
+
+
+async def test_a_job_gets_the_token_of_a_user_by_the_ref_of_the_session(
+    app: RunningApp, browser: Browser, folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    example = imported(folder, "Services")
+    async with example.lifespan(app.services) as queue:
+        app.tornado.settings["state"] = queue
+        app.tornado.add_handlers(".*", [("/export", example.Export)])
+        await browser.login("alice")
+        queue.put_nowait("the ref of a session that is over")
+
+        assert (await browser.fetch("/export", "POST")).status_code == 202
+        async with asyncio.timeout(5):
+            while not (printed := capsys.readouterr().out):  # noqa: ASYNC110  waits for no time to pass
+                await asyncio.sleep(0)
+
+    session = await app.session_of(browser)
+    assert session is not None
+    assert int(printed) == len(session.tokens.access_token)
+
+
+async def test_a_lifespan_may_refuse_settings(app: RunningApp, folder: Path):
+    with pytest.raises(SettingsError, match="BFF_BASE_URL: must be https"):
+        async with imported(folder, "SettingsError").lifespan(app.services):
+            pass
+
+
+def test_settings_of_an_example_are_read(folder: Path):
+    clients = imported(folder, "HttpClientSettings").HTTP_CLIENTS
+    remote_apis = imported(folder, "RemoteApiSettings").REMOTE_APIS
+    settings = make_settings(http_clients=clients, remote_apis=remote_apis)
+    own = imported(folder, "BffSettings").Settings
+
+    assert settings.http_clients["orders"].token == "user"
+    assert settings.remote_apis[0].methods == {"GET", "POST"}
+    assert own.model_fields["page_size"].default == 20
+    assert list(own.default_http_clients) == ["orders"]
+
+
+def test_every_example_is_run():
+    source = Path(__file__).read_text()
+    elsewhere = {name for name in PUBLIC if f'imported(folder, "{name}")' in source}
+    run = elsewhere | {row[0] for row in HANDLERS}
+
+    assert {example.name for example in EXAMPLES.values() if not example.is_doctest} == run
