@@ -229,14 +229,14 @@ class ReauthenticationRequired(Unauthorized):
 class InsufficientAuthentication(Unauthorized):
     """401: the login of this session was not of the kind, or not as recent, as required (RFC 9470 §3).
 
-    `demands` are the parameters of a login that is: `acr_values`, `max_age` in seconds.
+    `login_parameters` are those of a login that is: `acr_values`, `max_age` in seconds.
     """
 
     code, title = "insufficient_user_authentication", "Please sign in again to go on"
 
-    def __init__(self, detail: str = "", *, demands: Mapping[str, str | int] | None = None) -> None:
+    def __init__(self, detail: str = "", *, login_parameters: Mapping[str, str | int] | None = None) -> None:
         super().__init__(detail)
-        self.demands = dict(demands or {})
+        self.login_parameters = dict(login_parameters or {})
 
 
 class TokenUnavailable(Unauthorized):

@@ -15,6 +15,7 @@ from tornado.httputil import HTTPServerRequest
 from tornado.routing import Matcher, Router, Rule
 from tornado.web import Application, RequestHandler, url
 
+from app.bff import paths
 from app.bff.backoff import STORE_RETRY_SECONDS
 from app.bff.clients.api import typed_clients
 from app.bff.errors import AppError, LifespanFailed, SettingsError, StoreUnavailable
@@ -27,7 +28,6 @@ from app.bff.handlers.logout import Logout, LogoutCallback
 from app.bff.handlers.session import OneSession, Sessions, User
 from app.bff.handlers.static import Static
 from app.bff.handlers.web import log_access
-from app.bff.paths import PROJECT
 from app.bff.proxy.forward_auth import ForwardAuthRouter
 from app.bff.proxy.remote_api import RemoteApiRouter
 from app.bff.proxy.rules import opens_websocket, route_for
@@ -59,22 +59,22 @@ def bff_routes(services: Services) -> list[Any]:
     return [
         # WebSockets to APIs; for all other requests to them see `fast_path_routers`
         Rule(WebSocketToRemoteApi(services.settings.remote_apis), RemoteSocket),
-        # navigations between the browser, us and the provider
-        url(r"/bff/login", Login),
-        url(r"/bff/silent-login", SilentLogin),
-        url(r"/bff/callback", Callback),
-        url(r"/bff/logout", Logout),
-        url(r"/bff/logout/callback", LogoutCallback),
+        # navigations between the browser, this server and the provider
+        url(paths.LOGIN_PATH, Login),
+        url(paths.SILENT_LOGIN_PATH, SilentLogin),
+        url(paths.CALLBACK_PATH, Callback),
+        url(paths.LOGOUT_PATH, Logout),
+        url(paths.LOGOUT_CALLBACK_PATH, LogoutCallback),
         # data for pages: each requires `X-CSRF: 1`
-        url(r"/bff/user", User),
-        url(r"/bff/sessions", Sessions),
-        url(r"/bff/sessions/(\w+)", OneSession),
-        url(r"/bff/events", Events),
+        url(paths.USER_PATH, User),
+        url(paths.SESSIONS_PATH, Sessions),
+        url(rf"{paths.SESSIONS_PATH}/(\w+)", OneSession),
+        url(paths.EVENTS_PATH, Events),
         # called by the provider
-        url(r"/bff/backchannel", BackChannelLogout),
+        url(paths.BACKCHANNEL_PATH, BackChannelLogout),
         # load balancers and operators
-        url(r"/healthz", Alive),
-        url(r"/readyz", Ready),
+        url(paths.ALIVE_PATH, Alive),
+        url(paths.READY_PATH, Ready),
     ]
 
 
@@ -106,7 +106,7 @@ class BffApplication(Application):
             services=services,
             state=state,
             default_handler_class=NoRoute,
-            static_path=str(PROJECT / "static"),
+            static_path=str(paths.PROJECT / "static"),
             static_handler_class=Static,
             static_hash_cache=not services.settings.debug,  # else `?v=` is computed once per process
             cross_origin_protection=True,
@@ -124,6 +124,7 @@ class BffApplication(Application):
 
 
 def make_app(services: Services, routes: Routes, state: Any = None) -> BffApplication:
+    """Return the application; `state` is what its lifespan has yielded."""
     return BffApplication(services, routes, state)
 
 
@@ -192,7 +193,7 @@ async def _serve(
     ]
     try:
         await stop.wait()
-    finally:  # also when a task group of the lifespan has cancelled us
+    finally:  # also when a task group of the lifespan cancels this task
         services.stopping.set()
         for task in in_background:
             task.cancel()

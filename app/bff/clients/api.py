@@ -189,7 +189,7 @@ def typed_clients() -> list[type[TypedClient]]:
     return sorted(named, key=lambda client: (client.__module__, client.__qualname__))
 
 
-_NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")  # aiohttp would, by itself
+_NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")  # aiohttp's default headers
 # What a call of an API raises, besides an AppError: it could not be reached, or took too long.
 API_ERRORS = (aiohttp.ClientError, TimeoutError)
 Typed = TypeVar("Typed", bound=TypedClient)
@@ -197,7 +197,7 @@ Typed = TypeVar("Typed", bound=TypedClient)
 
 @dataclass(frozen=True)
 class Pool:
-    """The connections of one named client, shared by all users."""
+    """The connection pool of one named client, shared by all users."""
 
     settings: HttpClientSettings
     base_url: URL
@@ -233,8 +233,9 @@ def _session(
     )
 
 
-def _target(wanted: HttpClientSettings) -> Target:
-    target = Target(wanted.scope, wanted.resource, wanted.audience, exchanged=wanted.token == "exchange")
+def _target(settings: HttpClientSettings) -> Target:
+    exchanged = settings.token == "exchange"
+    target = Target(settings.scope, settings.resource, settings.audience, exchanged=exchanged)
     return LOGIN if target == LOGIN else target
 
 

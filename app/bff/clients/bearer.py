@@ -1,4 +1,4 @@
-"""Puts an access token on the requests of an HTTP client."""
+"""Presents access tokens to APIs: Bearer (RFC 6750), or DPoP-bound (RFC 9449)."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ class Credential:
     dpop_key: DpopKey | None = field(default=None, repr=False)
 
     def headers(self, method: str, url: URL | str, *, now: float, nonce: str | None) -> dict[str, str]:
-        """Return what a request must carry to present it."""
-        named = str(url) if self.dpop_key else ""  # in the proof only
-        return authorization(self.access_token, self.dpop_key, method, named, now=now, nonce=nonce)
+        """Return the headers that present it: `Authorization`, and `DPoP` for a bound token."""
+        proven_url = str(url) if self.dpop_key else ""  # only a proof names it
+        return authorization(self.access_token, self.dpop_key, method, proven_url, now=now, nonce=nonce)
 
 
 class TokenSource(Protocol):
-    """Anything that can return an access token that is good right now."""
+    """Anything that returns an access token that is valid now."""
 
     async def __call__(self, *, rejected: str | None = None) -> Credential | None:
         """Return a token other than `rejected`, or None if requests go without; else raise Unauthorized."""
 
 
-Send = Callable[[Mapping[str, str]], Awaitable[ClientResponse]]  # with these headers added, or changed
+Send = Callable[[Mapping[str, str]], Awaitable[ClientResponse]]  # with these headers set
 
 
 class Bearer:
-    """Presents the access token of a source to the APIs at one origin; as an aiohttp client middleware, too.
+    """Presents the access tokens of a source to one origin; an instance is an aiohttp client middleware.
 
-    One 401 is answered with one renewed token and one more try (RFC 6750 §3.1); a second 401 goes to
-    the caller. A body that was streamed cannot be sent twice, so such a request is never repeated.
+    After a 401 the token is renewed and the request sent once more (RFC 6750 §3.1); a second 401 goes to
+    the caller. A streamed body cannot be sent twice, so such a request is not repeated.
     """
 
     def __init__(
@@ -67,13 +67,13 @@ class Bearer:
     def proof(
         self, credential: Credential, method: str, url: URL | str, nonce: str | None = None
     ) -> dict[str, str]:
-        """Return the headers that present the credential in one request that is sent right now."""
+        """Return the headers that present the credential in one request, sent now (a proof has a time)."""
         return credential.headers(method, url, now=self._clock(), nonce=nonce)
 
     async def __call__(
         self, request: ClientRequest, send: ClientHandlerType, *, credential: Credential | None = None
     ) -> ClientResponse:
-        if request.url.origin() != self._origin:  # a redirect led elsewhere: what is secret stays here
+        if request.url.origin() != self._origin:  # redirected to another origin: no secret goes there
             for name in self._private_headers:
                 request.headers.pop(name, None)
             return await send(request)
@@ -90,7 +90,7 @@ class Bearer:
     async def present(
         self, method: str, url: URL, send: Send, *, replayable: bool, credential: Credential | None = None
     ) -> ClientResponse:
-        """Send a request to our origin with `credential`, or with what the source gives now.
+        """Send a request to the origin with `credential`, by default what the source returns now.
 
         `replayable` tells whether its body can be sent twice.
         """
@@ -107,7 +107,7 @@ class Bearer:
     async def _send_with(
         self, credential: Credential, method: str, url: URL, send: Send, *, replayable: bool
     ) -> ClientResponse:
-        """Send, and once more if the API wants a nonce of its own in the proof."""
+        """Send, and once more if the API requires a nonce in the proof (RFC 9449 §9)."""
         if credential.dpop_key is None:
             return await send(self.proof(credential, method, url))
         response = await self._send_with_proof(credential, method, url, send)
@@ -126,7 +126,7 @@ class Bearer:
 
 
 async def refuse_redirect(request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
-    """An aiohttp client middleware for a WebSocket: what it was opened to is what it ends up at."""
+    """An aiohttp client middleware for WebSocket handshakes: a redirect is an error."""
     response = await send(request)
     if 300 <= response.status < 400:
         response.close()

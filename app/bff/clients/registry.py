@@ -1,4 +1,4 @@
-"""HTTP clients for APIs, known by name: they carry the right token by themselves."""
+"""The registry of named HTTP clients, and the source of the token that each presents."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ log = logging.getLogger(__name__)
 
 
 class HttpClientFactory:
-    """Makes clients by name, over one pool of connections per name that all users share.
+    """Creates clients by name, over one connection pool per name that all users share.
 
-    The pools keep no cookies: one user's must never reach another's request.
+    The pools store no cookies: those of one user must not be sent for another.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class HttpClientFactory:
                 log.warning("client sends tokens in the clear", extra={"client": name})
 
     def check(self, typed: Iterable[type[TypedClient]]) -> None:
-        """Raise SettingsError, with a line for each typed client whose name the settings do not have."""
+        """Raise SettingsError with a line for each typed client whose name the settings lack."""
         unknown = [client for client in typed if client.name not in self._pools]
         if unknown:
             mistakes = (f"{client.__name__}.name: {self._unknown(client.name)}" for client in unknown)
@@ -77,7 +77,7 @@ class HttpClientFactory:
         return self._pool(name).settings.timeout_seconds
 
     async def application_token(self, name: str) -> str:
-        """Return the token of our own that the named client carries, or would if it carried ours."""
+        """Return the application's own token (client credentials) for the target of the named client."""
         return await self._application.get(self._pool(name).target)
 
     def _pool(self, name: str) -> Pool:
@@ -93,7 +93,7 @@ class HttpClientFactory:
     def _source(self, pool: Pool, holder: SessionHolder) -> TokenSource:
         kind = pool.settings.token
         if kind == "client" or (kind == "user_or_client" and holder.session is None):
-            return _OwnToken(self._application, pool.target)
+            return _ApplicationToken(self._application, pool.target)
         if kind == "none" or (kind == "user_or_none" and holder.session is None):
             return _no_token
         return _UserToken(self._users, holder, pool.target)
@@ -123,7 +123,7 @@ class _UserToken:
 
 
 @dataclass
-class _OwnToken:
+class _ApplicationToken:
     application: ApplicationTokens
     target: Target
 

@@ -1,4 +1,4 @@
-"""BaseHandler, which your pages extend, and ApiHandler, which answers your pages' JavaScript."""
+"""BaseHandler for pages, ApiHandler for their JavaScript, and `authenticated`."""
 
 from __future__ import annotations
 
@@ -206,12 +206,12 @@ class BaseHandler(WebHandler):
         """
         return self.services.clients.create(client, self)
 
-    def require_authentication(self, demands: AuthenticationRequirements) -> None:
+    def require_authentication(self, requirements: AuthenticationRequirements) -> None:
         """Raise NoSession, or InsufficientAuthentication (RFC 9470), unless the session meets them."""
-        self.login_requirements = demands
-        short = unmet_requirement(demands, self.require_session().claims, now=self.services.clock())
-        if short:
-            raise InsufficientAuthentication(_SHORT[short], demands=demands.params)
+        self.login_requirements = requirements
+        unmet = unmet_requirement(requirements, self.require_session().claims, now=self.services.clock())
+        if unmet:
+            raise InsufficientAuthentication(_UNMET[unmet], login_parameters=requirements.params)
 
     def require_session(self) -> Session:
         """Return the session of the browser, or raise NoSession (401)."""
@@ -228,7 +228,7 @@ class BaseHandler(WebHandler):
         return await self.services.sessions.of_user(session.issuer, session.subject)
 
 
-_SHORT = {
+_UNMET = {
     "acr": "This needs another way of signing in than the one that you have used.",
     "auth_time": "For this you must have signed in a short time ago.",
 }
@@ -278,7 +278,7 @@ class NoRoute(BaseHandler):
         raise HTTPError(404)
 
     def check_trusted_origin(self, origin: str) -> bool:
-        return True  # nothing happens here that another site could want
+        return True  # a 404 changes no state
 
 
 Method = Callable[..., Awaitable[None] | None]
@@ -309,12 +309,12 @@ def authenticated(
             async def post(self) -> None:
                 self.set_status(204)
     """
-    demands = AuthenticationRequirements((acr,) if isinstance(acr, str) else tuple(acr), max_age)
+    requirements = AuthenticationRequirements((acr,) if isinstance(acr, str) else tuple(acr), max_age)
 
     def guarded(method: Method) -> Guarded:
         @functools.wraps(method)
         async def wrapper(self: BaseHandler, *args: Any, **kwargs: Any) -> None:
-            self.require_authentication(demands)
+            self.require_authentication(requirements)
             result = method(self, *args, **kwargs)
             if result is not None:
                 await result

@@ -44,7 +44,7 @@ def problem(status: int, error: BaseException | None, *, request_id: str, login_
     if isinstance(error, InvalidBody):
         document["errors"] = error.errors
     if isinstance(error, InsufficientAuthentication):
-        document |= error.demands
+        document |= error.login_parameters
     return document
 
 
@@ -56,8 +56,8 @@ def error_headers(error: BaseException | None) -> list[tuple[str, str]]:
     if isinstance(error, MethodNotAllowed):
         headers.append(("Allow", ", ".join(error.allowed)))
     if isinstance(error, InsufficientAuthentication):
-        demands = "".join(f', {name}="{value}"' for name, value in error.demands.items())
-        headers.append(("WWW-Authenticate", f'Bearer error="{error.code}"{demands}'))  # RFC 9470 §3
+        parameters = "".join(f', {name}="{value}"' for name, value in error.login_parameters.items())
+        headers.append(("WWW-Authenticate", f'Bearer error="{error.code}"{parameters}'))  # RFC 9470 §3
     return headers
 
 
