@@ -77,26 +77,26 @@ def worked_in(request, history, tool, git, commit, tmp_path):
 
 @pytest.fixture
 def update(tool, git, commit, files):
-    """Update a project to a revision, without a conflict, and return the names of what changed."""
+    """Update a project to a revision, and return the conflicts and the names of what changed."""
 
-    def update(project: Path, revision: str) -> list[str]:
+    def update(project: Path, revision: str) -> tuple[list[str], list[str]]:
         result = tool("cruft", "update", "--skip-apply-ask", f"--checkout={revision}", cwd=project)
-        said = result.stdout + result.stderr + git("status", "--short", cwd=project)
+        status = git("status", "--short", cwd=project)
+        print(f"cruft update --checkout={revision}\n{result.stdout}{result.stderr}{status}")
+        assert result.returncode == 0
         commit(project)
         changed = git("diff", "--name-only", "HEAD~", cwd=project).splitlines()
-
-        assert result.returncode == 0, said
-        assert conflicts(said, files(project)) == []
-        print(f"cruft update --checkout={revision}\n{said}{len(changed)} files changed")
-        return changed
+        return conflicts(result.stdout + result.stderr, status, files(project)), changed
 
     return update
 
 
-def conflicts(said: str, files: dict[str, bytes]) -> list[str]:
+def conflicts(said: str, status: str, files: dict[str, bytes]) -> list[str]:
+    """What cruft leaves to a person: its exit code is 0 all the same."""
+    unmerged = re.findall(r"(?m)^(?:U.|.U|AA|DD) (.+)$", status)
     marked = [name for name, text in files.items() if b"\n<<<<<<< " in text and b"\n>>>>>>> " in text]
     rejected = [name for name in files if name.endswith((".rej", ".orig"))]
-    return marked + rejected + re.findall(r".*(?:conflict|\.rej|Failed|^U|^.U).*", said)
+    return [*unmerged, *marked, *rejected, *re.findall(r".*(?:conflict|\.rej|Failed).*", said)]
 
 
 def run_tests(project: Path) -> None:
@@ -111,15 +111,30 @@ def test_an_update_renews_the_engine_alone_and_the_owner_s_tests_stay_green(
 ):
     before, owned = files(worked_in), owned_by(worked_in)
 
-    update(worked_in, "today")  # over the whole history
+    over_history, _ = update(worked_in, "today")
     run_tests(worked_in)
     today = files(worked_in)
-    changed = update(worked_in, "every-file")  # in which the template's own pages have changed, too
+    over_every_file, changed = update(worked_in, "every-file")  # the template's own pages, too
     run_tests(worked_in)
     after = files(worked_in)
 
+    assert (over_history, over_every_file) == ([], [])
     assert {name: after[name] for name in owned} == {name: before[name] for name in owned}
     assert {name for name in today if is_engine(name) and Path(name).suffix in COMMENTS} <= set(changed)
     assert [name for name in changed if not is_engine(name)] == [".cruft.json"]
     for name, lines in owner.LINES.items():
         assert [line for _, line in lines if line not in after[name].decode()] == []
+
+
+def test_a_change_of_the_owner_s_in_a_file_of_the_engine_is_a_conflict(
+    history, tool, commit, tmp_path, update
+):
+    tool("cruft", "create", "--no-input", "--checkout=today", history)
+    project = tmp_path / "my-bff"
+    with (project / "app/bff/paths.py").open("a") as engine:
+        engine.write("# A change of the owner's.\n")
+    commit(project)
+
+    found, _ = update(project, "every-file")
+
+    assert "app/bff/paths.py" in found
