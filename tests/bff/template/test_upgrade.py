@@ -131,6 +131,7 @@ def test_a_change_of_the_owner_s_in_a_file_of_the_engine_is_a_conflict(
 ):
     tool("cruft", "create", "--no-input", "--checkout=today", history)
     project = tmp_path / "my-bff"
+    commit(project)
     with (project / "app/bff/paths.py").open("a") as engine:
         engine.write("# A change of the owner's.\n")
     commit(project)
