@@ -24,7 +24,7 @@ from tests.bff.harness import wait_until
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ROOT = Path(__file__).parents[2]
-BFF, README = ROOT / "static/bff/bff.js", ROOT / "README.md"
+BFF, MANUAL = ROOT / "static/bff/bff.js", ROOT / "docs/bff/front-end.md"
 PAGE = """<!doctype html>
 <script type="module">import * as bff from "/bff.js"; Object.assign(window, {bff});</script>"""
 PROBLEM = {"Content-Type": "application/problem+json"}
@@ -160,7 +160,7 @@ async def test_it_is_small_and_stands_alone():
 
     assert len(source) < 4000
     assert b"import " not in source
-    assert f" {len(source):,} bytes" in README.read_text()
+    assert f" {len(source):,} bytes" in MANUAL.read_text()
 
 
 # user()
