@@ -1,6 +1,7 @@
 """The manual is true: its settings, files, links and examples are those of the code.
 
-`template/test_examples.py` checks and runs the Python examples, `template/test_tutorial.py` follows the tutorial.
+`template/test_examples.py` checks and runs the Python examples, `template/test_tutorial.py` follows
+the tutorial.
 """
 
 from __future__ import annotations
