@@ -1,4 +1,4 @@
-"""Look-ups gathered into batches: under load one question to the database answers many requests."""
+"""Batches look-ups by key: under load one database query serves many requests (as in DataLoader)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ T = TypeVar("T")
 
 
 class BatchLoader(Generic[T]):
-    """Looks things up by their key, with at most one look-up under way.
+    """Looks values up by their key, with at most one query at a time.
 
-    Keys asked for meanwhile go with the next one. So nobody joins a look-up that has begun before:
-    whoever asks after a write was acknowledged sees what was written. A caller that goes away takes
-    nothing from the others.
+    Keys requested during a query wait for the next query, so a read issued after an acknowledged write
+    sees that write. A cancelled caller does not affect the others.
     """
 
     def __init__(self, look_up: Callable[[Sequence[str]], Awaitable[Mapping[str, T]]]) -> None:
@@ -24,7 +23,7 @@ class BatchLoader(Generic[T]):
         self._worker: asyncio.Task[None] | None = None
 
     async def get(self, key: str) -> T | None:
-        """Return what is there under the key, or None; raises what the look-up raises."""
+        """Return the value of the key, or None; raises what `look_up` raises."""
         future: asyncio.Future[T | None] = asyncio.get_running_loop().create_future()
         self._pending.setdefault(key, []).append(future)
         if self._worker is None:
@@ -36,10 +35,10 @@ class BatchLoader(Generic[T]):
             batch, self._pending = self._pending, {}
             try:
                 found = await self._look_up(list(batch))
-            except Exception as error:  # it belongs to those who asked, and none of them is this task
+            except Exception as error:  # it is raised in the callers
                 for future in _unfinished(chain(*batch.values())):
                     future.set_exception(error)
-                    future.exception()  # seen, also when its caller leaves right now
+                    future.exception()  # marks it retrieved, also when its caller is cancelled
             else:
                 for key, futures in batch.items():
                     for future in _unfinished(futures):

@@ -1,4 +1,4 @@
-"""Seals and opens bytes with a ring of keys: the first key seals, every key opens."""
+"""Authenticated encryption with a key ring: the first key seals, every key opens."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _NONCE_BYTES = 12
 
 
 class Unsealable(Exception):
-    """No key of the ring opens this, or it was sealed for another place."""
+    """No key of the ring opens the bytes, they were modified, or they were sealed for another place."""
 
 
 class _Key:
-    """One key of the ring, split by purpose (RFC 5869) so that no key does two jobs."""
+    """One key of the ring, derived by purpose (HKDF, RFC 5869): encryption and tags use different keys."""
 
     def __init__(self, secret: bytes) -> None:
         self.id = hashlib.sha256(b"id" + secret).digest()[:_KEY_ID_BYTES]
@@ -39,10 +39,10 @@ def _derived(secret: bytes, purpose: bytes) -> bytes:
 
 
 class Vault:
-    """Authenticated encryption bound to a place.
+    """AES-256-GCM with a place as associated data.
 
-    `place` says where the sealed bytes belong (a record, a cookie). Bytes sealed for one place do
-    not open in another, so swapping two rows of a database gains nothing.
+    `place` names where the sealed bytes belong (a record, a cookie). Bytes sealed for one place do not
+    open in another, so an attacker gains nothing by swapping two records of the database.
     """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
@@ -50,7 +50,7 @@ class Vault:
 
     @property
     def key_ids(self) -> list[bytes]:
-        """What every sealed thing begins with: the id of the key that has sealed it, in the ring's order."""
+        """The ids of the keys, in the order of the ring. Sealed bytes begin with the id of their key."""
         return [key.id for key in self._ring]
 
     def seal(self, data: bytes, *, place: str) -> bytes:
@@ -59,7 +59,7 @@ class Vault:
         return key.id + nonce + key.cipher.encrypt(nonce, data, key.id + place.encode())
 
     def open(self, sealed: bytes, *, place: str) -> bytes:
-        """Return what was sealed, or raise Unsealable."""
+        """Return the sealed content, or raise Unsealable."""
         key_id, nonce = sealed[:_KEY_ID_BYTES], sealed[_KEY_ID_BYTES : _KEY_ID_BYTES + _NONCE_BYTES]
         body = sealed[_KEY_ID_BYTES + _NONCE_BYTES :]
         key = next((key for key in self._ring if key.id == key_id), None)
@@ -68,25 +68,25 @@ class Vault:
         try:
             return key.cipher.decrypt(nonce, body, key_id + place.encode())
         except (InvalidTag, ValueError) as error:
-            raise Unsealable("changed, cut short, or from another place") from error
+            raise Unsealable("modified, truncated, or from another place") from error
 
     def seal_json(self, value: Any, *, place: str) -> str:
-        """Return `value` sealed, in letters that a cookie may hold."""
+        """Return `value` as JSON, sealed and base64url-encoded, which fits a cookie."""
         return base64.urlsafe_b64encode(
             self.seal(json.dumps(value, ensure_ascii=False).encode(), place=place)
         ).decode()
 
     def open_json(self, text: str, *, place: str) -> Any:
-        """Return what was sealed, or raise Unsealable."""
+        """Return the sealed content, or raise Unsealable."""
         try:
             return json.loads(self.open(base64.urlsafe_b64decode(text.encode()), place=place))
         except ValueError as error:
-            raise Unsealable("not something that was sealed here") from error
+            raise Unsealable("not sealed JSON") from error
 
     def tag(self, value: str) -> str:
-        """Return a keyed hash of `value`: equal values can be found, but not read or guessed."""
+        """Return a keyed hash (HMAC-SHA256) of `value`, to search for it without storing it."""
         return self.tags(value)[0]
 
     def tags(self, value: str) -> list[str]:
-        """Return the hash of `value` under each key of the ring, for a search."""
+        """Return the hash of `value` under each key of the ring, to search for it."""
         return [hmac.new(key.tag_key, value.encode(), hashlib.sha256).hexdigest() for key in self._ring]

@@ -1,4 +1,4 @@
-"""One task per key, however many callers: whoever asks while it runs waits for the same one."""
+"""Single flight: concurrent calls with the same key share one task (as golang.org/x/sync/singleflight)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ T = TypeVar("T")
 class SingleFlight(Generic[T]):
     """Runs at most one task per key at a time.
 
-    A task belongs to no caller: a browser that goes away cancels its own waiting and never the
-    work, so a refresh is not cut off between the provider's answer and our write.
+    A task belongs to no caller: a disconnected browser cancels its own wait and never the task, so a
+    refresh is not cancelled between the provider's response and the write to the store.
     """
 
     def __init__(self) -> None:
@@ -35,9 +35,9 @@ class SingleFlight(Generic[T]):
     def _done(self, key: Hashable, task: asyncio.Task[T]) -> None:
         del self._tasks[key]
         if not task.cancelled():
-            task.exception()  # seen, also when every caller has left: no "never retrieved" in the log
+            task.exception()  # marks it retrieved, also when every caller was cancelled
 
     async def drain(self) -> None:
-        """Wait until nothing is under way, for a shutdown that loses nothing."""
+        """Wait until no task runs, at shutdown."""
         while self._tasks:
             await asyncio.wait(list(self._tasks.values()))

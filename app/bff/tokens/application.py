@@ -1,4 +1,4 @@
-"""Access tokens that speak for this application itself (client credentials), good right now."""
+"""Valid access tokens of the application itself (client credentials grant, RFC 6749 §4.4)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class ApplicationTokens:
-    """Hands out tokens of our own: one per target, shared by everybody in this process."""
+    """Returns the application's own access tokens: one per target, shared by all callers in this process."""
 
     def __init__(
         self,
@@ -40,10 +40,10 @@ class ApplicationTokens:
         return (await self.tokens(target, rejected=rejected)).access_token
 
     async def tokens(self, target: Target, *, rejected: str | None = None) -> TokenSet:
-        """Return an access token that is good right now and is not `rejected`.
+        """Return a valid access token that is not `rejected`.
 
-        Raises TokenUnavailable if the provider does not answer, or refuses; a token that is inside the
-        margin but alive is returned even then, and nobody waits while it is being renewed.
+        Raises TokenUnavailable if the provider does not answer or rejects the request, unless the
+        current token has not expired. Early in its margin a token is renewed in the background.
         """
         request = TokenRequest(self._margin_seconds, self._clock, target, rejected)
         return request.fresh(self) or await self._refreshed(request)
@@ -64,9 +64,9 @@ class ApplicationTokens:
         try:
             tokens = await self._client.client_credentials(target, dpop_key=self.dpop_key)
         except (GrantRefused, ProviderUnavailable) as error:
-            log.warning("no token of our own", extra={"reason": str(error)})
+            log.warning("application token not obtained", extra={"reason": str(error)})
             raise TokenUnavailable(
-                "no token of our own", retry_after_seconds=error.retry_after_seconds
+                "the application has no access token", retry_after_seconds=error.retry_after_seconds
             ) from error
         self._tokens[target] = tokens
         return tokens

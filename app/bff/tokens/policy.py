@@ -1,4 +1,4 @@
-"""Which access token a caller can use. Pure: what there is, and what time it is."""
+"""When an access token may be used, and when it has to be renewed. Pure."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from typing import Protocol
 from app.bff.errors import AppError
 from app.bff.sessions.session import LOGIN, Target, TokenSet
 
-_USABLE_SHARE = 3 / 4  # of the margin; in what is left of it, the token might die on its way to the API
+# Fraction of the margin in which callers do not wait for the refresh; later it could expire in transit.
+_USABLE_SHARE = 3 / 4
 
 
 class TokenHolder(Protocol):
-    """A session, or this application itself."""
+    """A session, or the application with its own tokens."""
 
     def tokens_for(self, target: Target) -> TokenSet | None: ...
 
 
 @dataclass
 class TokenRequest:
-    """An access token for `target`, other than `rejected`, which an API has just refused."""
+    """A request for an access token for `target`, other than `rejected`, which an API has refused."""
 
     margin_seconds: float
     clock: Callable[[], float]
@@ -28,15 +29,15 @@ class TokenRequest:
     rejected: str | None = field(default=None, repr=False)
 
     def fresh(self, holder: TokenHolder) -> TokenSet | None:
-        """Return the token if there is no need to renew it."""
+        """Return the token if it is outside the margin: it need not be renewed."""
         return self._outside(self.margin_seconds, holder)
 
     def usable_while_renewing(self, holder: TokenHolder) -> TokenSet | None:
-        """Return the token if it will do while it is being renewed: inside the margin, but early."""
+        """Return a token that may be used while a background refresh runs: early in the margin."""
         return self._outside(self.margin_seconds, holder, share=1 - _USABLE_SHARE)
 
     def unexpired(self, holder: TokenHolder) -> TokenSet | None:
-        """Return the token if it has not expired: good enough when there is nothing better."""
+        """Return the token if it has not expired: the fallback when it cannot be renewed."""
         return self._outside(0, holder)
 
     def unexpired_or_raise(self, holder: TokenHolder, otherwise: AppError) -> TokenSet:

@@ -1,4 +1,4 @@
-"""New tokens for a session: under a lease, and saved before anybody uses them."""
+"""Refreshes a session's tokens under a cross-process lease; persists the result before returning it."""
 
 from __future__ import annotations
 
@@ -36,12 +36,15 @@ log = logging.getLogger(__name__)
 
 
 class Refresher:
-    """Gets new tokens for sessions, for one target at a time per session among all processes.
+    """Requests new tokens for sessions, one request at a time per session among all processes.
 
-    Whatever the target, it is the one refresh token of the session that is used. So in a process the
-    targets take turns, and a process takes the session's lease; the others wait, and read what it has
-    written. A holder that dies is succeeded when its lease ends; should it come back late, the
-    session's `version` keeps it from overwriting anything.
+    All targets of a session share its one refresh token. Within a process a lock per session serialises
+    them; among processes the session's lease does, and the others poll for what its holder writes. If the
+    holder dies, its lease expires and another process takes over. A late write is rejected by `version`
+    (fencing).
+
+    While the store is down, new tokens are served from memory and saved as soon as it answers: with
+    rotation the old refresh token is invalid, and the new one exists nowhere else.
     """
 
     def __init__(
@@ -60,14 +63,16 @@ class Refresher:
         self._lease_seconds = lease_seconds
         self._pauses = pauses
         self._clock = clock
-        self._owner = secrets.token_hex(8)  # the same for all: a lease whose answer was lost is ours still
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._owner = secrets.token_hex(
+            8
+        )  # one per process: a lease can be acquired again if the answer was lost
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._unsaved: dict[str, Session] = {}
         self._saving = SingleFlight[None]()
 
     async def renew(self, ref: str, request: TokenRequest) -> TokenSet:
-        """Return the tokens of a `request`, getting new ones if nobody else does; raises Unauthorized."""
-        async with self._turns.setdefault(ref, asyncio.Lock()):
+        """Return tokens that satisfy the request, new ones if necessary; raises Unauthorized."""
+        async with self._locks.setdefault(ref, asyncio.Lock()):
             return await self._renew(ref, request)
 
     async def _renew(self, ref: str, request: TokenRequest) -> TokenSet:
@@ -76,20 +81,20 @@ class Refresher:
                 return request.unexpired_or_raise(
                     self._unsaved[ref], StoreUnavailable("the session is not saved yet")
                 )
-            # Read again: the session that the caller saw may have been refreshed, or ended, since.
+            # Read again: the caller's copy may be outdated, since another process refreshes and deletes, too.
             session = await self._current(ref)
             if self._satisfied_or_hopeless(session, request):
                 return request.unexpired_or_raise(session, _reauthentication_required())
             leased = await self._sessions.lease(ref, owner=self._owner, seconds=self._lease_seconds)
             if leased is not None:
                 return await self._renew_leased(leased, request)
-            if tokens := request.unexpired(session):  # somebody else is refreshing: nobody needs to wait
+            if tokens := request.unexpired(session):  # another process refreshes: do not wait for it
                 return tokens
             await asyncio.sleep(pause)
-        raise AssertionError("pauses never end")
+        raise AssertionError("the iterator of pauses is infinite")
 
     async def drain(self) -> None:
-        """Wait until everything that was refreshed is saved."""
+        """Wait until all refreshed sessions are saved."""
         await self._saving.drain()
 
     async def _current(self, ref: str) -> Session:
@@ -99,14 +104,14 @@ class Refresher:
         return session
 
     def _satisfied_or_hopeless(self, session: Session, request: TokenRequest) -> bool:
-        """Whether the session has the token, or there is no way to get it."""
+        """Whether the session has the token, or cannot get it."""
         can_refresh = request.target.exchanged or session.tokens.refresh_token is not None
         # BFF_ISSUER was changed: no token of the old provider is sent to the new one.
         other_issuer = session.issuer != self._client.issuer
         return request.fresh(session) is not None or not can_refresh or other_issuer
 
     async def _renew_leased(self, session: Session, request: TokenRequest) -> TokenSet:
-        if self._satisfied_or_hopeless(session, request):  # since we looked
+        if self._satisfied_or_hopeless(session, request):  # changed before the lease was acquired
             await self._release(session)
             return request.unexpired_or_raise(session, _reauthentication_required())
         try:
@@ -128,7 +133,7 @@ class Refresher:
         return await self._client.refresh(refresh_token, target=target, dpop_key=session.dpop_key)
 
     async def _release(self, session: Session) -> None:
-        with contextlib.suppress(StoreUnavailable):  # then it ends by itself
+        with contextlib.suppress(StoreUnavailable):  # then it expires
             await self._sessions.release(session.ref, owner=self._owner)
 
     async def _save(self, session: Session, newer: TokenSet, request: TokenRequest) -> TokenSet:
@@ -146,12 +151,12 @@ class Refresher:
         return newer
 
     async def _try_save(self, changed: Session) -> bool:
-        """Save under our lease; or without, if it has run out: `version` says whether ours is newer."""
+        """Save under the lease; if that has expired, without: `version` rejects a late write."""
         under_lease = await self._sessions.save(changed, lease=self._owner)
         return under_lease is not None or await self._sessions.save(changed) is not None
 
     async def _save_eventually(self, changed: Session, request: TokenRequest) -> None:
-        """Try until the store answers: the old refresh token is used up, this is the only one there is."""
+        """Retry until the store answers, or until the session expires."""
         for pause in self._pauses():
             await asyncio.sleep(pause)
             try:
@@ -170,32 +175,32 @@ class Refresher:
             return newer
         try:
             await self._client.check_refreshed(newer.id_token, earlier=dict(session.claims))
-        except (ProviderUnavailable, UnknownKey) as error:  # cannot be checked: the one we have will do
-            log.warning("refreshed id token not used", extra=_log_fields(session, error))
+        except (ProviderUnavailable, UnknownKey) as error:  # not verifiable now: keep the earlier one
+            log.warning("refreshed ID token ignored", extra=_log_fields(session, error))
             return replace(newer, id_token=None)
         except UntrustedToken as error:
-            log.error("refreshed id token refused", extra=_log_fields(session, error))
+            log.error("refreshed ID token rejected", extra=_log_fields(session, error))
             for tokens in (session.tokens, newer):
                 await self._revocation.revoke_all(replace(session, tokens=tokens))
             await self._sessions.delete(session.ref, reason=Reason.PROVIDER)
-            raise SessionEnded("the provider answered for somebody else") from error
+            raise SessionEnded("the refreshed ID token belongs to another login") from error
         return newer
 
     async def _lost_race(self, changed: Session, request: TokenRequest) -> TokenSet:
-        """Somebody wrote or ended the session while we refreshed; or it was we, and the answer was lost."""
+        """Return what another process has written, or this one, if the answer to its save was lost."""
         current = await self._sessions.get(changed.ref)
         if current is None or current.tokens.refresh_token is None:
-            await self._revocation.revoke_all(changed)  # after a logout nothing new may live on
+            await self._revocation.revoke_all(changed)  # no token may outlive a logout
         if current is None:
             raise NoSession("the session is over")
         return request.unexpired_or_raise(current, _reauthentication_required())
 
     async def _grant_rejected(self, session: Session, request: TokenRequest) -> TokenSet:
-        """After `invalid_grant`: one more look, since another process may have used the token first."""
+        """End the session after `invalid_grant`, unless another process has used the token first."""
         current = await self._sessions.get(session.ref)
         if current is not None and (tokens := request.fresh(current)):
             return tokens
-        log.warning("refresh refused, session ended", extra={"session": session_log_id(session.ref)})
+        log.warning("refresh token rejected, session ended", extra={"session": session_log_id(session.ref)})
         await self._sessions.delete(session.ref, reason=Reason.PROVIDER)
         raise SessionEnded("the provider has ended this session")
 

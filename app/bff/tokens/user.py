@@ -1,4 +1,4 @@
-"""A user's access token that is good right now: one refresh per session, however many callers."""
+"""Valid access tokens of users: one refresh per session, however many callers."""
 
 from __future__ import annotations
 
@@ -33,14 +33,15 @@ class SessionHolder(Protocol):
 
 
 class UserTokens:
-    """Hands out a user's access token, renewing it when it is about to expire.
+    """Returns a user's access token, and renews it before it expires.
 
-    Ten requests that find the same expired token cause one refresh: the first starts a task, all ten
-    wait for it, and the task belongs to none of them. While the token is alive nobody waits at all.
+    Concurrent requests that find the same expired token share one refresh: it runs in a task of its
+    own, which the cancellation of a request does not stop. A token that is still valid for most of its
+    margin is returned at once while the refresh runs in the background.
 
-    `get`, `tokens` and `for_session` raise, and all of it means 401 for the caller: NoSession; SessionEnded,
-    the provider refused the refresh token; ReauthenticationRequired, there is none; TokenUnavailable,
-    the provider did not answer: the session stays, try later.
+    `get`, `tokens` and `for_session` raise errors that are all 401 for the caller: NoSession;
+    SessionEnded, the provider rejected the refresh token; ReauthenticationRequired, there is none;
+    TokenUnavailable, the provider did not answer: the session stays, try later.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class UserTokens:
         self._revocation = revocation
         self._refresher = Refresher(sessions, client, revocation, lease_seconds=lease_seconds, clock=clock)
         self._flights = SingleFlight[TokenSet]()
-        self._revocations = SingleFlight[bool]()  # to revoke a refresh token
+        self._revocations = SingleFlight[bool]()  # by the id of a Pending
 
     async def get(self, session: Session, *, target: Target = LOGIN, rejected: str | None = None) -> str:
         """Return the access token of `tokens`."""
@@ -73,23 +74,23 @@ class UserTokens:
         rejected: str | None = None,
         holder: SessionHolder | None = None,
     ) -> TokenSet:
-        """Return an access token for `target` that is good right now and is not `rejected`.
+        """Return tokens with a valid access token for `target` that is not `rejected`.
 
-        `rejected` is a token that an API has just refused. A token that somebody else has got
-        meanwhile will do: a hundred refused requests cause one refresh, not a hundred.
+        `rejected` is a token that an API has just answered with 401. If another caller has renewed it
+        meanwhile, that result is returned: a hundred rejected requests cause one refresh.
         The session of `holder` follows a refresh, also one that ends in the background.
         """
         request = TokenRequest(self._margin_seconds, self._clock, target, rejected)
         tokens = request.fresh(session) or await self._refreshed(session, request, holder)
-        if tokens.access_token == rejected:  # joined a flight that was looking for any fresh token
+        if tokens.access_token == rejected:  # joined a flight that accepts any fresh token
             tokens = await self._refreshed(session, request, holder)
         return tokens
 
     async def for_session(self, ref: str, *, scope: str | None = None, resource: str | None = None) -> str:
-        """Return the user's access token, good right now, for work outside a request.
+        """Return a valid access token of the user, for work outside a request.
 
-        `ref` is the `ref` of a session. It opens nothing in a browser, so a job queue may keep it. It
-        does not keep the session alive either: once that is over, by time or by logout, NoSession is raised.
+        `ref` is the `ref` of a session. It opens no session in a browser, so a job queue may store it. Its
+        use does not extend the session: once that has expired or ended, NoSession is raised.
         """
         session = await self._sessions.get(ref)
         if session is None:
@@ -97,26 +98,28 @@ class UserTokens:
         return await self.get(session, target=Target(scope, resource))
 
     async def revoke(self, session: Session) -> None:
-        """Revoke the session's refresh token by hand; the access token lives on until it expires.
+        """Revoke the session's refresh token; its access token stays valid until it expires.
 
-        The session is without it at once. If the provider does not answer it is revoked later.
+        The session loses it at once. If the provider does not answer, revocation is retried later.
         """
         current = await self._sessions.get(session.ref)
         if current is None:
             return
         queued = await self._revocation.enqueue(current)
-        # Out of the session first: a refresh with it now would be refused, and end the session.
+        # Removed from the session first: a refresh with a revoked token would end the session.
         without = replace(current, tokens=replace(current.tokens, refresh_token=None))
-        if queued and await self._sessions.save(without) is None:  # refreshed meanwhile: there is another one
+        if (
+            queued and await self._sessions.save(without) is None
+        ):  # refreshed meanwhile: revoke the new one, too
             await self.revoke(session)
         for pending in queued:
             await self._revocation.attempt(pending)
 
     async def end(self, ref: str, reason: Reason, *, revoke: bool = True) -> None:
-        """End a session: it is gone for every process, then its refresh token is revoked.
+        """Delete a session, for every process at once, then revoke its refresh token.
 
-        A provider that takes its time is asked in the background. Do not `revoke` where another
-        session may live on the same grant: to many providers, that is all logins of one browser.
+        Revocation goes on in the background if it takes longer than a second. Do not `revoke` where
+        another session may share the grant: with many providers all logins of one browser do.
         """
         session = await self._sessions.get(ref)
         if session is None:
@@ -138,14 +141,14 @@ class UserTokens:
             await asyncio.wait(attempts, timeout=_REVOCATION_WAIT_SECONDS)
 
     async def drain(self) -> None:
-        """Wait for the refreshes that are under way, so that a shutdown loses no rotated token."""
+        """Wait for refreshes and revocations in flight, so that a shutdown loses no rotated token."""
         try:
             async with asyncio.timeout(_DRAIN_SECONDS):
                 await self._flights.drain()
                 await self._refresher.drain()
                 await self._revocations.drain()
         except TimeoutError:
-            log.error("stopped before every refreshed session could be saved")
+            log.error("stopped with refreshed sessions unsaved")
 
     async def _refreshed(
         self, session: Session, request: TokenRequest, holder: SessionHolder | None
@@ -165,7 +168,7 @@ class UserTokens:
             holder.session = holder.session.updated_by(refresh.result(), now=self._clock())
 
     async def _renew(self, ref: str, request: TokenRequest) -> TokenSet:
-        if request.target.exchanged:  # for the user's own token, so that has to be good first
+        if request.target.exchanged:  # the subject token of the exchange is renewed first
             own = TokenRequest(self._margin_seconds, self._clock)
             await self._flights.do((ref, LOGIN), lambda: self._refresher.renew(ref, own))
         return await self._refresher.renew(ref, request)
