@@ -160,7 +160,7 @@ async def test_a_record_with_the_content_of_another_does_not_open(
     await records.update_one({"_id": mine.ref}, {"$set": {"sealed": stolen["sealed"]}})
 
     assert await store.get(mine.ref) is None
-    assert "session could not be opened" in caplog.messages
+    assert "session could not be decrypted" in caplog.messages
     assert await records.find_one({"_id": mine.ref}) is not None
 
 
@@ -182,7 +182,9 @@ async def test_with_a_wrong_key_nothing_opens_and_nothing_is_deleted(
     await store_with(KEY).create(session)
 
     assert await store_with(OTHER_KEY).get(session.ref) is None
-    assert ("session could not be opened", logging.ERROR) in [(r.message, r.levelno) for r in caplog.records]
+    assert ("session could not be decrypted", logging.ERROR) in [
+        (r.message, r.levelno) for r in caplog.records
+    ]
     assert await store_with(KEY).get(session.ref) == session
 
 

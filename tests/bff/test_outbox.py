@@ -349,7 +349,7 @@ async def test_a_record_with_the_content_of_another_does_not_open(
     await records.update_one({"_id": mine.id}, {"$set": {"sealed": stolen["sealed"]}})
 
     assert [await claimed(outbox, clock) for _ in range(2)] == ["theirs", None]
-    assert caplog.messages == ["revocation could not be opened"]
+    assert caplog.messages == ["revocation could not be decrypted"]
 
 
 @pytest.mark.parametrize("sealed", [b"", b"short", b"x" * 500], ids=["nothing", "too short", "nonsense"])
@@ -400,7 +400,7 @@ async def test_what_does_not_open_comes_by_once_however_long_that_takes(
     await an_entry(await outbox_with(KEY), clock)
 
     assert await claimed(outbox, clock, seconds=30) is None
-    assert caplog.messages == ["revocation could not be opened"]
+    assert caplog.messages == ["revocation could not be decrypted"]
 
 
 async def test_an_old_key_that_is_second_in_the_ring_still_opens(outbox_with: Open, clock: Clock):

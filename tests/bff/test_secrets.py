@@ -414,7 +414,7 @@ async def test_nothing_leaks_from_a_record_that_cannot_be_opened(
         response = await browser.get("/account", Cookie=f"bff={session_id}")
 
     assert response.status_code == 302
-    assert "session could not be opened" in witness.logs.getvalue()
+    assert "session could not be decrypted" in witness.logs.getvalue()
     assert not witness.leaks()
 
 

@@ -58,14 +58,11 @@ class OidcClient:
         tls: SSLContext,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self.issuer = provider.issuer
         self._settings = settings
         self._provider = provider
         self._clock = clock
         self._endpoints = EndpointClient(settings, tls=tls, clock=clock)
-
-    @property
-    def issuer(self) -> str:
-        return self._provider.issuer
 
     async def close(self) -> None:
         await self._endpoints.close()

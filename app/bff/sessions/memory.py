@@ -1,4 +1,4 @@
-"""Everything that a store keeps, in this process alone: for development, gone at every restart."""
+"""All stores in the memory of this process: for development; lost at every restart."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from app.bff.sessions.session import Reason, Session
 
 
 class MemorySessions:
-    """A SessionStore in a dictionary, and the SessionEndSource of it."""
+    """A SessionStore in a dictionary, and its SessionEndSource."""
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._sessions: dict[str, Session] = {}
-        self._leases: dict[str, tuple[str, float]] = {}  # owner, and until when
-        self._ended: dict[str, tuple[Reason, float]] = {}  # why, and until when that is known
-        self._followers: set[asyncio.Queue[Mapping[str, Reason]]] = set()
+        self._leases: dict[str, tuple[str, float]] = {}  # owner, and when it expires
+        self._ended: dict[str, tuple[Reason, float]] = {}  # tombstones: reason, and when it is purged
+        self._watchers: set[asyncio.Queue[Mapping[str, Reason]]] = set()
 
     async def open(self) -> None:
         pass
@@ -37,7 +37,7 @@ class MemorySessions:
         pass
 
     async def create(self, session: Session) -> None:
-        self._clear_away()
+        self._purge()
         self._sessions[session.ref] = session
 
     async def get(self, ref: str) -> Session | None:
@@ -84,11 +84,11 @@ class MemorySessions:
 
     async def delete(self, ref: str, *, reason: Reason) -> Session | None:
         session = await self.get(ref)
-        self._forget(ref)
+        self._remove(ref)
         if session is not None:
             self._ended[ref] = reason, self._clock() + TOMBSTONE_SECONDS
-            for follower in self._followers:
-                follower.put_nowait({ref: reason})
+            for watcher in self._watchers:
+                watcher.put_nowait({ref: reason})
         return session
 
     async def reasons(self, refs: Collection[str]) -> Mapping[str, Reason]:
@@ -97,13 +97,13 @@ class MemorySessions:
 
     async def watch(self) -> AsyncGenerator[Mapping[str, Reason]]:
         ended = asyncio.Queue[Mapping[str, Reason]]()
-        self._followers.add(ended)
+        self._watchers.add(ended)
         try:
             yield {}
             while True:
                 yield await _next(ended)
         finally:
-            self._followers.remove(ended)
+            self._watchers.remove(ended)
 
     async def of_user(self, issuer: str, subject: str) -> list[Session]:
         return [
@@ -124,16 +124,16 @@ class MemorySessions:
                 yield session
 
     async def reencrypt(self) -> ReencryptResult:
-        return ReencryptResult()  # nothing is sealed here
+        return ReencryptResult()  # nothing is encrypted in memory
 
-    def _forget(self, ref: str) -> None:
+    def _remove(self, ref: str) -> None:
         self._sessions.pop(ref, None)
         self._leases.pop(ref, None)
 
-    def _clear_away(self) -> None:
+    def _purge(self) -> None:
         now = self._clock()
         for ref in [ref for ref, session in self._sessions.items() if session.expires_at <= now]:
-            self._forget(ref)
+            self._remove(ref)
         self._ended = {ref: known for ref, known in self._ended.items() if now < known[1]}
 
 
@@ -150,19 +150,19 @@ class MemoryOutbox:
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._waiting: dict[str, tuple[float, Pending]] = {}  # when it is due, and what
+        self._waiting: dict[str, tuple[float, Pending]] = {}  # when it is due, and the entry
 
     async def open(self) -> None:
         pass
 
     async def put(self, issuer: str, refresh_token: str, *, due_at: float, expires_at: float) -> Pending:
-        self._clear_away()
+        self._purge()
         pending = new_pending(issuer, refresh_token, expires_at=expires_at)
         self._waiting[pending.id] = due_at, pending
         return pending
 
     async def claim(self, *, until: float) -> Pending | None:
-        self._clear_away()
+        self._purge()
         now = self._clock()
         due = [(due_at, pending) for due_at, pending in self._waiting.values() if due_at <= now]
         if not due:
@@ -183,17 +183,17 @@ class MemoryOutbox:
     async def reencrypt(self) -> ReencryptResult:
         return ReencryptResult()
 
-    def _clear_away(self) -> None:
+    def _purge(self) -> None:
         now = self._clock()
         self._waiting = {id_: entry for id_, entry in self._waiting.items() if now < entry[1].expires_at}
 
 
 class MemoryReplayCache:
-    """ReplayCache in a dictionary."""
+    """A ReplayCache in a dictionary."""
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._used: dict[str, float] = {}  # until when
+        self._used: dict[str, float] = {}  # when the key expires
 
     async def open(self) -> None:
         pass

@@ -1,4 +1,4 @@
-"""The session: our record for one browser, and the tokens in it."""
+"""The session of one browser, its tokens, and the rules for its lifetime and number. Pure."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ _WARNING_SECONDS = 120
 
 
 class Reason(StrEnum):
-    """Why a session has ended; pages and logs show it."""
+    """Why a session has ended; shown on pages and in logs."""
 
-    SIGNED_OUT = "signed_out"  # in its own browser
-    SIGNED_OUT_ELSEWHERE = "signed_out_elsewhere"  # by its user, in another one
-    RENEWED = "renewed"  # by a login of its user in its browser: nobody else has to know
-    SIGNED_IN_AGAIN = "signed_in_again"  # by somebody else, in its browser
+    SIGNED_OUT = "signed_out"  # by its user, in its own browser
+    SIGNED_OUT_ELSEWHERE = "signed_out_elsewhere"  # by its user, in another browser
+    RENEWED = "renewed"  # replaced by a login of the same user in the same browser; not reported to pages
+    SIGNED_IN_AGAIN = "signed_in_again"  # replaced by a login of another user in the same browser
     TOO_MANY = "too_many_sessions"
-    PROVIDER = "provider"  # signed out there, or its refresh token is dead
+    PROVIDER = "provider"  # back-channel logout, or the provider rejected the refresh token
     OPERATOR = "operator"
     EXPIRED = "expired"
 
 
 def new_session_id() -> str:
-    """Return what stands in the browser's cookie, and nowhere else."""
+    """Return a random session id for the browser's cookie; the server does not store it."""
     return secrets.token_urlsafe(_ID_BYTES)
 
 
 def session_ref(session_id: str) -> str:
-    """Return what the server keeps instead of the session id: a dump of it opens no session."""
+    """Return the hash under which the server stores a session: a database dump opens no session."""
     return hashlib.sha256(session_id.encode()).hexdigest()
 
 
@@ -44,9 +44,8 @@ def session_ref(session_id: str) -> str:
 class Target:
     """What an access token is for: scope, resource (RFC 8707), audience (RFC 8693).
 
-    LOGIN, the empty one, is what was asked for at login. `exchanged` tells a token that was got in
-    exchange for the user's own from one that a refresh has brought. Raises ValueError for a resource
-    that is none.
+    LOGIN (all fields empty) is the token from login. `exchanged` marks tokens from a token exchange
+    (RFC 8693). Raises ValueError for an invalid resource.
     """
 
     scope: str | None = None
@@ -60,7 +59,7 @@ class Target:
 
     @property
     def params(self) -> dict[str, str]:
-        """What a token request says of it."""
+        """The parameters of a token request for this target."""
         params = {"scope": self.scope, "resource": self.resource, "audience": self.audience}
         return {name: value for name, value in params.items() if value}
 
@@ -72,8 +71,8 @@ LOGIN = Target()
 class TokenSet:
     """Tokens from one token response, for `target`.
 
-    `received_at` and `expires_at` are seconds since the epoch. `expires_at` is None when the
-    provider did not say: then only an API's 401 tells that the access token is over.
+    `received_at` and `expires_at` are seconds since the epoch. `expires_at` is None without
+    `expires_in` in the response: then the access token is renewed only after a 401 from an API.
     """
 
     access_token: str = field(repr=False)
@@ -88,15 +87,14 @@ class TokenSet:
         return self.expires_at is None or now < self.expires_at
 
     def margin(self, seconds: float) -> float:
-        """Return how long before its end to renew the access token: `seconds`, or less.
+        """Return how many seconds before it expires to renew the access token: at most `seconds`.
 
-        Never more than a tenth of its lifetime: a token that lives for a minute would otherwise be
-        renewed at every call.
+        At most a tenth of its lifetime: otherwise a token of a minute would be renewed at every call.
         """
         return min(seconds, (self.expires_at - self.received_at) / 10) if self.expires_at is not None else 0
 
     def updated_by(self, newer: TokenSet) -> TokenSet:
-        """Return `newer`; a refresh or id token that it leaves out is kept (RFC 6749 §6)."""
+        """Return `newer`; a refresh token, ID token or scope that it lacks stays (RFC 6749 §6)."""
         return replace(
             newer,
             refresh_token=newer.refresh_token or self.refresh_token,
@@ -105,7 +103,7 @@ class TokenSet:
         )
 
     def lasting_part(self, newer: TokenSet) -> TokenSet:
-        """Return this one with what `newer`, for another target, brings for the whole session."""
+        """Return this one with the refresh and ID token of `newer`, which is for another target."""
         return replace(
             self,
             refresh_token=newer.refresh_token or self.refresh_token,
@@ -117,13 +115,13 @@ class TokenSet:
 class Session:
     """One signed-in browser.
 
-    All times are seconds since the epoch. `sid` is the provider's name for its own session, or one
-    we made up where it has none. `tokens` are those of the login, `others` are access tokens for
-    other targets. `dpop_key`, a private JWK, is what they are bound to. `device` says in words which
-    browser it is. `version` counts the writes of tokens.
+    All times are seconds since the epoch. `sid` is the provider's id of its own session, or a random one
+    if the provider sends none. `tokens` are those for LOGIN, `others` are access tokens for other
+    targets; all are bound to `dpop_key`, a private JWK, if there is one. `device` describes the browser.
+    `version` counts writes of tokens (fencing).
 
-    A handler has it as `self.session`. `claims` are those of the ID token and of userinfo, `ref` is what a
-    background job may keep: it opens nothing in a browser.
+    A handler has it as `self.session`. `claims` are those of the ID token and of userinfo. A background
+    job may store `ref`: it opens no session in a browser.
 
     Example::
 
@@ -151,7 +149,7 @@ class Session:
 
     @property
     def public_id(self) -> str:
-        """A name for the session that its user may see: nothing can be found or opened with it."""
+        """An id of the session that its user may see; it opens and finds nothing."""
         return hashlib.sha256(b"public " + self.ref.encode()).hexdigest()[:_PUBLIC_ID_LETTERS]
 
     def tokens_for(self, target: Target) -> TokenSet | None:
@@ -160,7 +158,7 @@ class Session:
         return next((tokens for tokens in self.others if tokens.target == target), None)
 
     def updated_by(self, newer: TokenSet, *, now: float) -> Session:
-        """Return the session after a token response. Of access tokens, only what is over is lost."""
+        """Return the session after a token response; expired access tokens are dropped."""
         others = tuple(
             other for other in self.others if other.target != newer.target and other.is_alive(now=now)
         )
@@ -172,18 +170,18 @@ class Session:
 
 @dataclass(frozen=True)
 class Lifetime:
-    """How long a session lasts: without a request, and at the most."""
+    """The idle and the absolute time-out of sessions."""
 
     idle_seconds: int
     absolute_seconds: int
 
     def end(self, *, created_at: float, now: float) -> float:
-        """Return when a session ends that was last used `now`."""
+        """Return when a session expires that was used `now`, in seconds since the epoch."""
         return min(now + self.idle_seconds, created_at + self.absolute_seconds)
 
     @property
     def warning_seconds(self) -> float:
-        """How long before the end its user is warned: never for more than a tenth of the idle time."""
+        """How long before it expires its user is warned: at most a tenth of the idle time-out."""
         return min(_WARNING_SECONDS, self.idle_seconds / 10)
 
 

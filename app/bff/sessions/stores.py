@@ -1,4 +1,4 @@
-"""All that is kept outside of requests, in one place or in another: the settings choose it."""
+"""Builds the stores that BFF_SESSION_STORE names. To replace MongoDB, begin here."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Stores:
 
 
 def open_stores(settings: BffSettings, vault: Vault, *, clock: Callable[[], float]) -> Stores:
-    """Raises SettingsError if the driver does not understand BFF_SESSION_STORE."""
+    """Return the stores; raises SettingsError if the driver cannot parse BFF_SESSION_STORE."""
     if settings.session_store == "memory:":
-        log.warning("sessions are kept in memory: they end when this process does")
+        log.warning("sessions are stored in memory: they end with this process")
         sessions = MemorySessions(clock=clock)
         return Stores(sessions, sessions, MemoryOutbox(clock=clock), MemoryReplayCache(clock=clock))
     client = connect(settings.session_store, driver=settings.mongodb_driver)

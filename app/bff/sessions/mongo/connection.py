@@ -1,4 +1,4 @@
-"""What all our collections in MongoDB have in common: the client, how they write, how they fail."""
+"""Connection to MongoDB: the client, write and read concerns, time-outs, and errors as StoreUnavailable."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _WRITES = WriteConcern(w="majority", j=True, wtimeout=TIMEOUT_SECONDS * 1000)
 def connect(uri: str, *, driver: str) -> Any:
     """Return the client of the chosen driver. Call it inside the running loop, after any fork.
 
-    Raises SettingsError for a URI that makes no sense to it. The two differ in nothing that we use,
-    but for `close`: see `disconnect`.
+    Raises SettingsError for an invalid URI. Both drivers have the same interface here, except for
+    `close`: see `disconnect`.
     """
     options: dict[str, Any] = {"tz_aware": True, "timeoutMS": TIMEOUT_SECONDS * 1000}
     try:
         return _client(uri, driver, options)
-    except (InvalidURI, ValueError):  # not quoted: it may show a piece of the password
-        mistake = "BFF_SESSION_STORE: the driver does not understand it; is the password percent-encoded?"
-        raise SettingsError(mistake) from None
+    except (InvalidURI, ValueError):  # not quoted: it may contain part of the password
+        message = "BFF_SESSION_STORE: the driver cannot parse it; is the password percent-encoded?"
+        raise SettingsError(message) from None
 
 
 def _client(uri: str, driver: str, options: dict[str, Any]) -> Any:
@@ -58,7 +58,7 @@ def collection(client: Any, name: str) -> Any:
     return client.get_default_database("bff").get_collection(
         name,
         write_concern=_WRITES,
-        read_preference=ReadPreference.PRIMARY,  # a secondary may still have a session that was ended
+        read_preference=ReadPreference.PRIMARY,  # a secondary may lag, and still have a deleted session
     )
 
 
@@ -68,10 +68,10 @@ def date(seconds: float) -> datetime:
 
 @asynccontextmanager
 async def translate_driver_errors() -> AsyncIterator[None]:
-    """Turn whatever the driver raises into StoreUnavailable.
+    """Raise StoreUnavailable for any error of the driver, and after TIMEOUT_SECONDS.
 
-    The driver's own time-out comes first; but it does not count the wait for one of Motor's few
-    threads, all of which are taken while a dead database is being waited for.
+    The driver's own time-out does not include the wait for one of Motor's few threads, all of which are
+    busy while the database does not answer.
     """
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS + 1):
@@ -82,10 +82,10 @@ async def translate_driver_errors() -> AsyncIterator[None]:
 
 
 async def uncancelled(work: Coroutine[Any, Any, T]) -> T:
-    """Return the result of an operation that is never cancelled on its way; whoever awaits it may be.
+    """Return the result of an operation that runs to its end even if its caller is cancelled.
 
-    With Python 3.11 PyMongo may not notice that it was cancelled (github.com/python/cpython/issues/86296),
-    and a cursor that is being opened or asked stays open in the database for ten minutes.
+    With Python 3.11 PyMongo may miss a cancellation (github.com/python/cpython/issues/86296), and a
+    cursor that is being opened or read stays open in the database for ten minutes.
     """
     task = asyncio.create_task(work)
     try:

@@ -1,4 +1,4 @@
-"""Which sessions in MongoDB are over, and why; a replica set tells by itself."""
+"""Ends of sessions in MongoDB: tombstones, and the change stream of a replica set."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from app.bff.sessions.session import Reason
 
 _STANDALONE = 40573  # "The $changeStream stage is only supported on replica sets"
 
-# Nobody but `tombstone` replaces a record; it is deleted when its time is over, or by hand.
+# A record is replaced by its tombstone only, and deleted by the TTL index or by hand.
 _END_CHANGES = [{"$match": {"operationType": {"$in": ["replace", "delete"]}}}]
 _REASONS = {reason.value: reason for reason in Reason}
 
 
 def tombstone(reason: Reason, *, now: float) -> dict[str, Any]:
-    """Return what takes the place of a session's record when it is ended, for as long as its reason is kept.
+    """Return the tombstone that replaces the record of a deleted session for TOMBSTONE_SECONDS.
 
-    It has no `expires_at`, so to whoever looks for a session it is not there.
+    It has no `expires_at`, so no query for live sessions matches it.
     """
     return {"ended": reason.value, "forget_at": date(now + TOMBSTONE_SECONDS)}
 
 
 def reason_in(record: Mapping[str, Any] | None, *, now: float) -> Reason | None:
-    """Return why a session is over, from what its record has become, or None while it lives."""
+    """Return why a session is over, by its record or tombstone; None while it is live."""
     if record is not None and "ended" in record:
-        return _REASONS.get(record["ended"], Reason.EXPIRED)  # a newer version of us may know others
+        return _REASONS.get(record["ended"], Reason.EXPIRED)  # a newer release may write other reasons
     lives = record is not None and now < record["expires_at"].timestamp()
     return None if lives else Reason.EXPIRED
 
 
 class MongoSessionEndSource:
-    """The SessionEndSource of MongoSessions. The client belongs to whoever made it."""
+    """The SessionEndSource of MongoSessions. Does not close the client."""
 
     def __init__(self, client: Any, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -67,7 +67,7 @@ class MongoSessionEndSource:
                 yield self._end_in(change) if change else {}
 
     async def _open_stream(self, closing: AsyncExitStack) -> Any | None:
-        """Return an open change stream, or None if this database has none."""
+        """Return an open change stream, or None if this database supports none."""
         async with translate_driver_errors():
             try:
                 watching = self._sessions.watch(_END_CHANGES, max_await_time_ms=HEARTBEAT_SECONDS * 1000)

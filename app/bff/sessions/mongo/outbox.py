@@ -1,4 +1,4 @@
-"""The outbox in MongoDB, sealed: what has to be revoked survives a crash of ours and of the database."""
+"""The outbox in MongoDB: sealed refresh tokens to revoke, which survive a crash of any process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class MongoOutbox:
-    """An Outbox in the collection `revocations`. The client belongs to whoever made it."""
+    """An Outbox in the collection `revocations`. Does not close the client."""
 
     def __init__(self, client: Any, vault: Vault, *, clock: Callable[[], float] = time.time) -> None:
         self._vault = vault
@@ -29,7 +29,7 @@ class MongoOutbox:
         self._revocations = collection(client, "revocations")
 
     async def open(self) -> None:
-        """Make the indexes. The TTL index only clears away: `claim` checks `expires_at` itself."""
+        """Create the indexes. The TTL index only purges; `claim` checks `expires_at` itself."""
         async with translate_driver_errors():
             await self._revocations.create_index("expires_at", expireAfterSeconds=0)
             await self._revocations.create_index("due_at")
@@ -48,9 +48,9 @@ class MongoOutbox:
         return pending
 
     async def claim(self, *, until: float) -> Pending | None:
-        now = date(self._clock())  # looked at once, so that what does not open comes by once
+        now = date(self._clock())  # read once, so that an undecryptable entry is claimed once
         while record := await self._claimed(now, date(until)):
-            if pending := self._opened(record):
+            if pending := self._decrypted_or_none(record):
                 return pending
         return None
 
@@ -84,13 +84,13 @@ class MongoOutbox:
     def _content(self, record: dict[str, Any]) -> bytes:
         return self._vault.open(bytes(record["sealed"]), place=_place(record["_id"]))
 
-    def _opened(self, record: dict[str, Any]) -> Pending | None:
+    def _decrypted_or_none(self, record: dict[str, Any]) -> Pending | None:
         try:
             content = json.loads(self._content(record))
         except Unsealable as error:
-            # Never deleted: with the right key ring on this process it may well open again.
+            # Not deleted: with the right key ring it can be decrypted again.
             log.error(
-                "revocation could not be opened", extra={"revocation": record["_id"], "reason": str(error)}
+                "revocation could not be decrypted", extra={"revocation": record["_id"], "reason": str(error)}
             )
             return None
         return Pending(

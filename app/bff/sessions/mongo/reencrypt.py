@@ -18,7 +18,7 @@ Record = dict[str, Any]
 
 
 def sealed_by(key_id: bytes) -> dict[str, Any]:
-    """The condition for sealed bytes that begin so: their bits are compared, and no record travels."""
+    """Return the condition for sealed bytes that begin with this key id; the server compares bits."""
     others = bytes(byte ^ 0xFF for byte in key_id)
     return {"$bitsAllSet": Binary(key_id), "$bitsAllClear": Binary(others)}
 
@@ -26,11 +26,10 @@ def sealed_by(key_id: bytes) -> dict[str, Any]:
 async def reencrypt(
     records: Any, vault: Vault, reencrypted: Callable[[Record], Record], *, now: float
 ) -> ReencryptResult:
-    """Go once through the living records that the first key has not sealed.
+    """Make one pass over the live records that another key than the first has encrypted.
 
-    `reencrypted` returns the members that take the place of those in a record, or raises Unsealable. They
-    are written only if what is sealed is still the same, byte for byte: what somebody else has
-    written meanwhile is newer, and sealed by them.
+    `reencrypted` returns the fields that replace those of a record, or raises Unsealable. They are
+    written only if the sealed bytes have not changed (optimistic locking): a concurrent write is newer.
     """
     older = {"$type": "binData", "$not": sealed_by(vault.key_ids[0])}
     found = records.find({"sealed": older, "expires_at": {"$gt": date(now)}}, {"sealed": 1})
@@ -52,7 +51,7 @@ async def _write_batch(
     if not writes:
         return ReencryptResult(undecryptable=len(batch))
     async with translate_driver_errors():
-        # `version` stays: it counts new tokens, and a refresh under way has still to be saved.
+        # `version` stays, so that a refresh in flight can still be saved.
         written = (await records.bulk_write(writes, ordered=False)).matched_count
     return ReencryptResult(written, len(writes) - written, len(batch) - len(writes))
 

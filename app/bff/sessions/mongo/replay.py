@@ -1,4 +1,4 @@
-"""Logout tokens that were seen, in MongoDB: every process knows of them."""
+"""The replay cache in MongoDB: used logout tokens, shared by all processes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from app.bff.sessions.mongo.connection import collection, date, translate_driver
 
 
 class MongoReplayCache:
-    """ReplayCache in the collection `logout_tokens`. The client belongs to whoever made it."""
+    """A ReplayCache in the collection `logout_tokens`. Does not close the client."""
 
     def __init__(self, client: Any, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._used = collection(client, "logout_tokens")
 
     async def open(self) -> None:
-        """Make the index. It only clears away: `has` checks `expires_at` itself."""
+        """Create the index. It only purges; `has` checks `expires_at` itself."""
         async with translate_driver_errors():
             await self._used.create_index("expires_at", expireAfterSeconds=0)
 

@@ -1,4 +1,4 @@
-"""Sessions in MongoDB, sealed, through Motor or through PyMongo's own asyncio client."""
+"""Sessions in MongoDB, sealed; with Motor or PyMongo's asyncio client."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from app.bff.telemetry.logs import session_log_id
 
 log = logging.getLogger(__name__)
 
-_SESSION_FIELDS = ("sealed", "version", "renewed_at", "expires_at")  # of a record: what a session is made of
-_DECRYPTED_CACHE_SIZE = 256  # sessions, the last that were looked at
+_SESSION_FIELDS = ("sealed", "version", "renewed_at", "expires_at")  # of a record
+_DECRYPTED_CACHE_SIZE = 256  # sessions, the most recently used
 
 
 class MongoSessions:
-    """A SessionStore in the collection `sessions`; see the README for the shape of a record."""
+    """A SessionStore in the collection `sessions`; the manual describes the fields of a record."""
 
     def __init__(self, client: Any, vault: Vault, *, clock: Callable[[], float] = time.time) -> None:
         self._client = client
@@ -38,11 +38,12 @@ class MongoSessions:
         self._clock = clock
         self._sessions = collection(client, "sessions")
         self._reads = BatchLoader(self._look_up)
-        # The record is read each time; what opens to the same as last time is not opened again.
-        self._session = functools.lru_cache(maxsize=_DECRYPTED_CACHE_SIZE)(self._unsealed)
+        # Decryption is memoised by ciphertext; the record itself is always read. Up to 256 decrypted
+        # sessions stay in memory, also after logout.
+        self._decrypt = functools.lru_cache(maxsize=_DECRYPTED_CACHE_SIZE)(self._decrypted)
 
     async def open(self) -> None:
-        """Make the indexes. Those of time only clear away: every read checks `expires_at` itself."""
+        """Create the indexes. TTL indexes only purge; every read checks `expires_at` itself."""
         async with translate_driver_errors():
             await self._sessions.create_index("expires_at", expireAfterSeconds=0)
             await self._sessions.create_index("forget_at", expireAfterSeconds=0)
@@ -69,7 +70,7 @@ class MongoSessions:
             await self._sessions.insert_one(record)
 
     async def get(self, ref: str) -> Session | None:
-        return self._opened(await self._reads.get(ref))
+        return self._decrypted_or_none(await self._reads.get(ref))
 
     async def _look_up(self, refs: Sequence[str]) -> dict[str, dict[str, Any]]:
         async with translate_driver_errors():
@@ -107,7 +108,7 @@ class MongoSessions:
             record = await self._sessions.find_one_and_update(
                 expected, change, return_document=ReturnDocument.AFTER
             )
-        return self._opened(record)
+        return self._decrypted_or_none(record)
 
     async def touch(self, ref: str, *, renewed_at: float, expires_at: float) -> None:
         times = {"renewed_at": date(renewed_at), "expires_at": date(expires_at)}
@@ -118,7 +119,7 @@ class MongoSessions:
         replacement = tombstone(reason, now=self._clock())
         async with translate_driver_errors():
             record = await self._sessions.find_one_and_replace(self._live_by_id(ref), replacement)
-        return self._opened(record)
+        return self._decrypted_or_none(record)
 
     async def of_user(self, issuer: str, subject: str) -> list[Session]:
         return await self._found("user", f"{issuer} {subject}")
@@ -130,7 +131,7 @@ class MongoSessions:
         query = {tag: {"$in": self._vault.tags(value)}, **self._live()}
         async with translate_driver_errors():
             records = await self._sessions.find(query).sort("created_at", 1).to_list(None)
-        return [session for record in records if (session := self._opened(record))]
+        return [session for record in records if (session := self._decrypted_or_none(record))]
 
     async def every(self) -> AsyncIterator[Session]:
         records = self._sessions.find(self._live())
@@ -139,7 +140,7 @@ class MongoSessions:
                 record = await anext(records, None)
             if record is None:
                 return
-            if session := self._opened(record):
+            if session := self._decrypted_or_none(record):
                 yield session
 
     async def reencrypt(self) -> ReencryptResult:
@@ -152,7 +153,7 @@ class MongoSessions:
         return {"expires_at": {"$gt": date(self._clock())}}
 
     def _sealed(self, session: Session, content: bytes) -> dict[str, Any]:
-        """What depends on the key ring; written anew with every save, so that old keys fall out of use."""
+        """The fields that depend on the key ring; every save rewrites them with the first key."""
         return {
             "user": self._vault.tag(f"{session.issuer} {session.subject}"),
             "sid": self._vault.tag(f"{session.issuer} {session.sid}"),
@@ -160,15 +161,15 @@ class MongoSessions:
         }
 
     def _reencrypted(self, record: dict[str, Any]) -> dict[str, Any]:
-        """The same content, also what a newer version of us has written into it."""
+        """The same content, including fields that only a newer release knows."""
         content = self._vault.open(bytes(record["sealed"]), place=_place(record["_id"]))
         return self._sealed(from_bytes(content), content)
 
-    def _opened(self, record: dict[str, Any] | None) -> Session | None:
+    def _decrypted_or_none(self, record: dict[str, Any] | None) -> Session | None:
         if record is None:
             return None
         try:
-            return self._session(
+            return self._decrypt(
                 record["_id"],
                 bytes(record["sealed"]),
                 record["version"],
@@ -176,14 +177,14 @@ class MongoSessions:
                 record["expires_at"],
             )
         except Unsealable as error:
-            # Never deleted: with the right key ring on this process it may well open again.
+            # Not deleted: with the right key ring it can be decrypted again.
             log.error(
-                "session could not be opened",
+                "session could not be decrypted",
                 extra={"session": session_log_id(record["_id"]), "reason": str(error)},
             )
             return None
 
-    def _unsealed(
+    def _decrypted(
         self, ref: str, sealed: bytes, version: int, renewed_at: datetime, expires_at: datetime
     ) -> Session:
         return from_bytes(
@@ -199,7 +200,7 @@ def to_bytes(session: Session) -> bytes:
 
 
 def from_bytes(data: bytes, **current: Any) -> Session:
-    """Return the session in `data`, with the `current` fields that a record keeps outside the seal."""
+    """Return the session in `data`, with the `current` values of the fields that are not sealed."""
     content = _known(Session, json.loads(data))
     content["tokens"] = _token_set(content["tokens"])
     content["others"] = tuple(_token_set(member) for member in content.get("others", ()))
@@ -214,7 +215,7 @@ def _token_set(content: dict[str, Any]) -> TokenSet:
 
 
 def _known(shape: Any, content: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what a newer version of us has written: during a deploy both are at work."""
+    """Drop fields that only a newer release knows: during a rolling upgrade both run."""
     names = _names(shape)
     return {name: value for name, value in content.items() if name in names}
 
