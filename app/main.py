@@ -18,8 +18,8 @@ ROUTES = [
 
 @asynccontextmanager
 async def lifespan(services: Services) -> AsyncIterator[None]:
-    """Open here what lives as long as the process, such as a database pool, and close it after `yield`.
+    """Open what lives as long as the process, such as a database pool or a job; close it after `yield`.
 
-    What you yield is `self.state` in every handler.
+    What you yield is `self.state` in every handler. What you raise stops the start.
     """
     yield None

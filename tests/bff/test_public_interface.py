@@ -106,10 +106,17 @@ def examples_of(name: str, value: Any) -> Iterator[Example]:
         yield Example(name, dedent(match[2]).strip() + "\n")
     if lines := doctest.DocTestParser().get_examples(docstring):
         yield Example(name, "".join(line.source for line in lines), is_doctest=True)
-    if inspect.isclass(value) and value.__module__.startswith("app.bff."):
-        for method, function in vars(value).items():
-            if not method.startswith("_") and inspect.isfunction(function):
-                yield from examples_of(f"{name}.{method}", function)
+    if inspect.isclass(value):
+        for method, function in methods_of(value).items():
+            yield from examples_of(f"{name}.{method}", function)
+
+
+def methods_of(public: type) -> dict[str, Any]:
+    """The public methods that a public class defines, or inherits from a class of the engine that is not."""
+    bases = [base for base in public.__mro__ if base is public or base not in PUBLIC.values()]
+    own = [base for base in bases if base.__module__.startswith("app.bff.")]
+    found = {name: value for base in own for name, value in vars(base).items() if not name.startswith("_")}
+    return {name: value for name, value in found.items() if inspect.isfunction(value)}
 
 
 EXAMPLES = {
@@ -117,6 +124,7 @@ EXAMPLES = {
     for name, value in PUBLIC.items()
     if name not in NOT_DOCUMENTED_HERE
     for example in examples_of(name, value)
+    if not example.name.startswith(("ApiHandler.", "SocketHandler."))  # those of BaseHandler, inherited
 }
 
 
@@ -159,8 +167,10 @@ def test_a_doctest_shows_what_is_returned(name: str):
 
 # Handlers that run: which one, with which request, and what is answered to alice
 
+TEMPLATES = {"profile.html": "{{ claims.name }}", "cart.html": "{{ cart_size }} things, {{ app_name }}"}
 HANDLERS: list[tuple[str, str, str, dict[str, Any], int, Any]] = [
     ("BaseHandler", "Profile", "GET", {}, 200, "Alice Adams"),
+    ("BaseHandler.page_context", "Cart", "GET", {}, 200, "3 things, Tornado BFF"),
     ("BaseHandler.get_user_access_token", "Report", "GET", {}, 200, "length"),
     ("BaseHandler.get_client_access_token", "Stock", "GET", {}, 200, "length"),
     ("BaseHandler.revoke_user_refresh_token", "Unlink", "DELETE", {}, 204, ""),
@@ -191,7 +201,7 @@ HANDLERS: list[tuple[str, str, str, dict[str, Any], int, Any]] = [
 async def app_with_templates(app: RunningApp) -> RunningApp:
     loader = app.services.pages.loader
     assert loader is not None
-    app.services.pages.loader = ChoiceLoader([loader, DictLoader({"profile.html": "{{ claims.name }}"})])
+    app.services.pages.loader = ChoiceLoader([loader, DictLoader(TEMPLATES)])
     return app
 
 

@@ -18,7 +18,7 @@ from app.bff.oidc.step_up import AuthenticationRequirements
 from app.bff.paths import LOGOUT_PATH
 from app.bff.sessions.session import Session, Target
 from app.bff.web.cross_origin import arrives_without_strict_cookies, csrf_refusal
-from app.bff.web.json_body import Model, parse_json_body
+from app.bff.web.json_body import MAX_BYTES, Model, parse_json_body
 
 
 class BaseHandler(WebHandler):
@@ -93,14 +93,15 @@ class BaseHandler(WebHandler):
             "name": claims.get("name") or claims.get("email") or self.session.subject,
         }
 
-    def json_body(self, model: type[Model]) -> Model:
+    def json_body(self, model: type[Model], *, max_bytes: int = MAX_BYTES) -> Model:
         """Return the request's JSON body, validated, as an instance of a pydantic model.
 
         Raises, and so answers with a problem document: UnsupportedMediaType (415) unless the content
-        type is `application/json` or ends in `+json`; BadRequest (400) if the body is not UTF-8, not
-        JSON (RFC 8259), or has a name twice in an object; InvalidBody (422) if the model does not accept
-        it. The document of a 422 has `errors`, a list of at most 20 `{"pointer": …, "detail": …}`: a JSON
-        Pointer (RFC 6901) and a message without the value. (A validator of yours writes its own message.)
+        type is `application/json` or ends in `+json`; TooLarge (413) beyond `max_bytes`; BadRequest (400)
+        if the body is not UTF-8, not JSON (RFC 8259), or has a name twice in an object; InvalidBody (422)
+        if the model does not accept it. The document of a 422 has `errors`, a list of at most 20
+        `{"pointer": …, "detail": …}`: a JSON Pointer (RFC 6901) and a message without the value. (A
+        validator of yours writes its own message.)
 
         Example::
 
@@ -116,7 +117,8 @@ class BaseHandler(WebHandler):
                     order = self.json_body(NewOrder)
                     self.finish_json({"ordered": order.quantity})
         """
-        return parse_json_body(self.request.headers.get("Content-Type"), self.request.body, model)
+        content_type = self.request.headers.get("Content-Type")
+        return parse_json_body(content_type, self.request.body, model, max_bytes=max_bytes)
 
     @property
     def logout_url(self) -> str | None:

@@ -67,7 +67,7 @@ class WebHandler(RequestHandler):
 
     @cached_property
     def params(self) -> dict[str, str]:
-        """The query parameters as they were sent. Raises BadRequest if one is there twice."""
+        """The query parameters, verbatim: names to values. Raises BadRequest (400) for a repeated one."""
         return single_values(self.request.query_arguments)
 
     def set_default_headers(self) -> None:
@@ -145,18 +145,32 @@ class WebHandler(RequestHandler):
 
     @property
     def login_url(self) -> str:
-        """Where a person signs in and then comes back to this page."""
+        """The path that starts a login, which then returns to this page."""
         return login_url(self.current_path, self.login_requirements)
 
     @property
     def current_path(self) -> str:
+        """Path and query of this request, or "/" if that is not a path a login may return to."""
         try:
             return local_path(self.request.uri)
         except BadReturnUrl:
             return "/"
 
     def page_context(self) -> dict[str, Any]:
-        """What every template may use."""
+        """Return what every template may use; override it to add what your layout shows.
+
+        Example::
+
+            from typing import Any
+
+            class ShopPage(BaseHandler):
+                def page_context(self) -> dict[str, Any]:
+                    return {**super().page_context(), "cart_size": 3}
+
+            class Cart(ShopPage):
+                def get(self) -> None:
+                    self.render_page("cart.html")
+        """
         return {
             "app_name": self.services.settings.app_name,
             "layout": self.services.settings.page_layout,
@@ -170,7 +184,10 @@ class WebHandler(RequestHandler):
         }
 
     def render_page(self, template: str, **context: Any) -> None:
-        """Answer with a Jinja2 template."""
+        """Finish the response with a Jinja2 template of `templates/`; values are escaped in it.
+
+        It may use `context` and `page_context()`. Raises jinja2.TemplateNotFound (500).
+        """
         page = self.services.pages.get_template(template)
         self.finish(page.render({**self.page_context(), **context}))
 
