@@ -42,7 +42,7 @@ def is_link_text(path):
     return path.is_file() and path.stat().st_size < 100 and path.read_bytes().startswith(b"../")
 
 
-def remove_what_is_not_the_project():
+def remove_template_only_files():
     """Remove the caches of a working checkout, and what the template alone needs."""
     for pattern in ("__pycache__", "*.egg-info", ".pytest_cache", ".mypy_cache", ".ruff_cache"):
         in_folders = [found for path in COPIES for found in path.rglob(pattern)]
@@ -85,8 +85,8 @@ def make_git_repository():
         subprocess.run([git, "init", "--quiet"], check=False)
 
 
-def say_what_comes_next():
-    """The way to a logged-in page; on stderr, because `cruft diff` writes a patch to stdout."""
+def print_next_steps():
+    """Print the way to a signed-in page; on stderr, because `cruft diff` writes a patch to stdout."""
     steps = [f"cd {Path.cwd().name}"]
     if ANSWERS["issuer"] != "development provider":
         steps += ["(fill in BFF_CLIENT_ID and BFF_CLIENT_SECRET in .env)"]
@@ -97,8 +97,8 @@ def say_what_comes_next():
 
 replace_link_texts()
 refuse_the_name_of_a_requirement()
-remove_what_is_not_the_project()
+remove_template_only_files()
 make_scripts_executable()
 make_env()
 make_git_repository()
-say_what_comes_next()
+print_next_steps()

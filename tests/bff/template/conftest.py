@@ -17,7 +17,7 @@ IDENTITY = ("-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "
 
 
 def run(*command, cwd, env=(), **options):
-    """The result of a command that sees no outer git repository and nobody's settings."""
+    """The result of a command that sees no outer git repository and no configuration of the user."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     clean |= {"HOME": str(cwd), "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", **dict(env)}
     options |= {"capture_output": True, "text": True, "encoding": "utf-8"}

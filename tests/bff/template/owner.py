@@ -113,7 +113,7 @@ FILES = {
             assert (await alice.fetch("/shop/tea")).json() == {"stock": 3}
             assert api.requests[-1].user == "alice"
         ''',
-    "docs/orders.md": "# How orders are kept\n",
+    "docs/orders.md": "# How orders are stored\n",
 }
 OWN_PAGES = {
     "app/handlers/__init__.py": "",

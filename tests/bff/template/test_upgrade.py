@@ -16,8 +16,8 @@ from tests.bff.template import owner
 from tests.bff.template.rooms import is_engine, is_shared
 
 ROOT = Path(__file__).parents[3]
-# The first revision whose projects can be updated: from here on the two rooms are told apart by `skip` in
-# pyproject.toml, and the public names of `app.bff` are those that an owner's files use.
+# The first revision whose projects can be updated: from here on `skip` in pyproject.toml names
+# the owner's room, and the public names of `app.bff` are those that an owner's files use.
 OLDEST = "0cd6f61"
 COMMENTS = {
     **dict.fromkeys([".py", ".txt"], "# {}"),
