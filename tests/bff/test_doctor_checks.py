@@ -289,6 +289,9 @@ def test_it_is_told_what_mongodb_is(server: Server, found: str):
         ("mongodb://bff:hunter2@one:1,two:2/bff?w=1", "one:1,two:2"),
         ("mongodb+srv://bff:p%40ss@cluster.example?authSource=admin", "cluster.example"),
         ("mongodb://one/bff?appName=me@home", "one"),
+        ("mongodb://bff:123/secret@one/bff", ""),
+        ("mongodb://bff:123?secret@one/bff", ""),
+        ("mongodb://bff:123@secret@one/bff", ""),
     ],
 )
 def test_of_a_uri_only_the_hosts_are_printed(uri: str, hosts: str):

@@ -80,9 +80,15 @@ async def probe_mongo(settings: BffSettings, *, clock: Callable[[], float]) -> M
 
 
 def hosts_of(uri: str) -> str:
-    """Return the host list of a MongoDB URI, without credentials and options."""
-    authority = uri.partition("://")[2].partition("/")[0].partition("?")[0]
-    return authority.rpartition("@")[2]
+    """Return the host list of a MongoDB URI, without credentials and options.
+
+    Empty for a password with an unencoded `/`, `?` or `@`, part of which would pass for a host.
+    """
+    before_options, _, options = uri.partition("://")[2].partition("?")
+    authority, _, database = before_options.partition("/")
+    credentials, _, hosts = authority.rpartition("@")
+    first_option = options.partition("=")[0]
+    return "" if "@" in credentials + database + first_option else hosts
 
 
 async def _probe(client: Any, vault: Vault, hosts: str, clock: Callable[[], float]) -> MongoProbe:
