@@ -13,7 +13,7 @@ from typing import Any
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerRequest
 from tornado.routing import Matcher, Router, Rule
-from tornado.web import Application, RequestHandler, url
+from tornado.web import Application, url
 
 from app.bff import paths
 from app.bff.backoff import STORE_RETRY_SECONDS
@@ -27,7 +27,7 @@ from app.bff.handlers.login import Callback, Login, SilentLogin
 from app.bff.handlers.logout import Logout, LogoutCallback
 from app.bff.handlers.session import OneSession, Sessions, User
 from app.bff.handlers.static import Static
-from app.bff.handlers.web import log_access
+from app.bff.handlers.web import log_handler
 from app.bff.proxy.forward_auth import ForwardAuthRouter
 from app.bff.proxy.remote_api import RemoteApiRouter
 from app.bff.proxy.rules import opens_websocket, route_for
@@ -105,6 +105,7 @@ class BffApplication(Application):
             [*bff_routes(services), *routes],
             services=services,
             state=state,
+            log_function=log_handler,
             default_handler_class=NoRoute,
             static_path=str(paths.PROJECT / "static"),
             static_handler_class=Static,
@@ -118,9 +119,6 @@ class BffApplication(Application):
             if delegate := router.find_handler(request):
                 return delegate
         return super().find_handler(request, **kwargs)
-
-    def log_request(self, handler: RequestHandler) -> None:
-        log_access(self._services, handler.request, handler.get_status(), handler.request.request_time())
 
 
 def make_app(services: Services, routes: Routes, state: Any = None) -> BffApplication:

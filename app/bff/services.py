@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from ssl import SSLContext
 
 import jinja2
@@ -28,7 +29,6 @@ from app.bff.tokens.application import ApplicationTokens
 from app.bff.tokens.revocation import Revocation
 from app.bff.tokens.user import UserTokens
 from app.bff.web.cookies import CookiePolicy
-from app.bff.web.templates import page_environment
 
 _TOUCH_AFTER_SECONDS = 60  # the start of the idle time is written at most once a minute
 
@@ -211,3 +211,17 @@ def _provider(settings: BffSettings, context: SSLContext, clock: Callable[[], fl
         keys_cooldown_seconds=settings.provider_keys_cooldown_seconds,
         clock=clock,
     )
+
+
+def page_environment(folder: Path, *, debug: bool) -> jinja2.Environment:
+    """Return the Jinja2 environment of the pages: autoescaping is on, an undefined name is an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        auto_reload=debug,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False}  # shown to users
+    return environment

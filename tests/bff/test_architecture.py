@@ -54,7 +54,7 @@ LIBRARIES = {
     "motor": "sessions.mongo.*",
     "pymongo": "sessions.mongo.* doctor.mongo",
     "bson": "sessions.mongo.* doctor.mongo",
-    "jinja2": "web.templates services",
+    "jinja2": "services",
     "ua_parser": "web.user_agents",
     "pydantic": "settings.* web.json_body",
     "pydantic_core": "settings.*",

@@ -29,7 +29,7 @@ def test_all_names_differ():
 
 @pytest.mark.parametrize(("setting", "written"), [("strict", "Strict"), ("lax", "Lax")])
 def test_the_session_cookie_is_for_the_server_only_and_as_strict_as_the_settings_say(setting, written):
-    assert CookiePolicy(https=True, samesite=setting).session_attributes() == {
+    assert CookiePolicy(https=True, samesite=setting).session_attributes == {
         "path": "/",
         "httponly": True,
         "secure": True,
@@ -38,7 +38,7 @@ def test_the_session_cookie_is_for_the_server_only_and_as_strict_as_the_settings
 
 
 def test_cookies_that_come_back_from_the_provider_are_lax_whatever_the_settings_say():
-    assert STRICT.login_cookie_attributes() == {
+    assert STRICT.login_cookie_attributes == {
         "path": "/",
         "httponly": True,
         "secure": True,
@@ -46,13 +46,13 @@ def test_cookies_that_come_back_from_the_provider_are_lax_whatever_the_settings_
     }
 
 
-@pytest.mark.parametrize("attributes", [PLAIN.session_attributes(), PLAIN.login_cookie_attributes()])
+@pytest.mark.parametrize("attributes", [PLAIN.session_attributes, PLAIN.login_cookie_attributes])
 def test_on_http_no_cookie_is_secure_because_browsers_would_not_send_it(attributes):
     assert attributes["secure"] is False
 
 
 def test_no_cookie_names_a_domain():
-    assert "domain" not in {**STRICT.session_attributes(), **STRICT.login_cookie_attributes()}
+    assert "domain" not in {**STRICT.session_attributes, **STRICT.login_cookie_attributes}
 
 
 def test_each_login_attempt_has_a_cookie_of_its_own():

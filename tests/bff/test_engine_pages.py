@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.bff.paths import PROJECT
-from app.bff.web.templates import page_environment
+from app.bff.services import page_environment
 from tests.bff.harness import Browser
 
 ENGINE_FILES = sorted([*PROJECT.glob("templates/bff/*"), *PROJECT.glob("static/bff/*")])

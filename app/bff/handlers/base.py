@@ -81,7 +81,7 @@ class BaseHandler(WebHandler):
 
     def clear_session_cookie(self) -> None:
         """Delete the session cookie in the browser."""
-        self.clear_cookie(self.services.cookies.session_name, **self.services.cookies.session_attributes())
+        self.clear_cookie(self.services.cookies.session_name, **self.services.cookies.session_attributes)
 
     def get_current_user(self) -> dict[str, Any] | None:
         """Return what `self.current_user` is: `sub` and `name` of the signed-in user, or None."""
@@ -126,9 +126,6 @@ class BaseHandler(WebHandler):
         if self.session is None:
             return None
         return f"{LOGOUT_PATH}?{urlencode({'sid': self.session.sid})}"
-
-    def page_context(self) -> dict[str, Any]:
-        return {**super().page_context(), "user": self.current_user, "logout_url": self.logout_url}
 
     # Tokens and APIs.
 

@@ -1,17 +1,25 @@
-"""Login: the navigations out to the provider, and back."""
+"""Login: the redirect to the provider, the callback, and the silent variant of both."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import secrets
-from collections.abc import Set
 from contextlib import suppress
 from functools import cached_property
+from typing import Any
 
-from app.bff.errors import BadRequest, GrantRefused, LoginFailed, StoreUnavailable, UntrustedToken
-from app.bff.handlers.auth import AuthHandler
-from app.bff.handlers.silent import SilentLoginMixin
+from app.bff.errors import (
+    AppError,
+    BadRequest,
+    GrantRefused,
+    LoginFailed,
+    StoreUnavailable,
+    UntrustedToken,
+    WrongSid,
+)
+from app.bff.handlers.base import BaseHandler
+from app.bff.handlers.web import exception_from
 from app.bff.oidc.claims import check_authentication, string_claim
 from app.bff.oidc.dpop import new_key
 from app.bff.oidc.login_attempt import ATTEMPT_SECONDS, LoginAttempt
@@ -27,8 +35,58 @@ log = logging.getLogger(__name__)
 _PROMPTS = frozenset({"none", "login", "consent", "select_account"})  # OIDC Core §3.1.2.1
 
 
-class Login(SilentLoginMixin, AuthHandler):
-    """Starts a login attempt; several may be under way, one in each tab."""
+class AuthHandler(BaseHandler):
+    """Base of the login and logout handlers. A login that an error page offers returns to `return_path`."""
+
+    return_path: str | None = "/"  # the handler's own URL is no place to return to
+    referrer_policy = "no-referrer"  # these URLs carry codes and sids
+
+    def try_again_url(self, status_code: int, error: BaseException | None) -> str | None:
+        return None if isinstance(error, WrongSid) else self.login_url
+
+
+class LoginStep(AuthHandler):
+    """The redirect or the callback of a login, which may be silent: `prompt=none`.
+
+    A silent login runs in a frame or popup of a page of this site. It never shows an error page: it ends
+    with a `postMessage` to that page, or at `silent_path`. So its responses may be framed by this site
+    and keep `window.opener`.
+    """
+
+    silent_path: str | None = None  # where a silent login ends; None: with the message
+
+    @property
+    def is_silent(self) -> bool:
+        return self.framed_by_same_site
+
+    def set_silent(self, silent: bool, *, path: str | None = None) -> None:
+        silent, self.silent_path = silent and self.request.method == "GET", path
+        if silent != self.framed_by_same_site:
+            self.framed_by_same_site = silent
+            self.set_default_headers()  # they depend on it
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        if not self.is_silent:
+            super().write_error(status_code, **kwargs)
+            return
+        self.set_status(200)
+        self.end_silently(error=_message_code(exception_from(kwargs)))
+
+    def end_silently(self, *, error: str | None = None) -> None:
+        """Answer with the message, in Duende.BFF's format, or with a page that navigates to `silent_path`."""
+        if self.silent_path is not None:
+            self.navigate_same_site(self.silent_path)
+            return
+        message = {"source": "bff-silent-login", "isLoggedIn": error is None}
+        self.render_page(
+            "bff/silent_login.html",
+            message={**message, "error": error} if error else message,
+            origin=self.services.settings.base_url,
+        )
+
+
+class Login(LoginStep):
+    """Starts a login attempt. Several may be pending in one browser, one in each tab."""
 
     async def prepare(self) -> None:
         self.set_silent(self._requests_silent_login(), path=self._requested_return_path())
@@ -55,7 +113,7 @@ class Login(SilentLoginMixin, AuthHandler):
         self.redirect(url)
 
     def _requests_silent_login(self) -> bool:
-        # As it was sent: whatever is wrong with the other parameters, no page may be shown.
+        # Read from the raw query: no page may be shown, even if the other parameters are invalid.
         return set(self.request.query_arguments.get("prompt", [])) == {b"none"}
 
     def _requested_return_path(self) -> str | None:
@@ -72,36 +130,36 @@ class Login(SilentLoginMixin, AuthHandler):
     def _set_attempt_cookie(self, attempt: LoginAttempt) -> None:
         cookies = self.services.cookies
         for name in cookies.oldest_attempts(self.request.cookies):
-            self.clear_cookie(name, **cookies.login_cookie_attributes())
+            self.clear_cookie(name, **cookies.login_cookie_attributes)
         name = cookies.login_name(attempt.state, attempt.created_at)
         self.set_cookie(
             name,
             attempt.sealed(self.services.vault, cookie_name=name),
             max_age=ATTEMPT_SECONDS,
-            **cookies.login_cookie_attributes(),
+            **cookies.login_cookie_attributes,
         )
 
 
 class SilentLogin(Login):
-    """Duende.BFF's older name for `/bff/login?prompt=none`; it always ends with the message."""
+    """Duende.BFF's older route for `/bff/login?prompt=none`; it always ends with the message."""
 
     @cached_property
     def params(self) -> dict[str, str]:
-        sent = {name: value for name, value in super().params.items() if name != "returnUrl"}
-        return {**sent, "prompt": "none"}
+        params = {name: value for name, value in super().params.items() if name != "returnUrl"}
+        return {**params, "prompt": "none"}
 
     def _requests_silent_login(self) -> bool:
         return True
 
 
-class Callback(SilentLoginMixin, AuthHandler):
-    """Ends a login attempt: the provider has sent the browser back."""
+class Callback(LoginStep):
+    """Completes a login attempt: the provider has redirected the browser back."""
 
     retry_for_strict_cookies = False
     attempt: LoginAttempt | None = None
 
     async def prepare(self) -> None:
-        self.set_silent(is_in_frame(self.request.headers))  # until we know what was attempted
+        self.set_silent(is_in_frame(self.request.headers))  # until the attempt is read
         self.attempt = attempt = self._read_attempt() if self.request.method == "GET" else None
         if attempt is not None:
             self.return_path, self.login_requirements = attempt.return_path, attempt.requirements
@@ -110,26 +168,26 @@ class Callback(SilentLoginMixin, AuthHandler):
 
     async def get(self) -> None:
         if self.attempt is None:
-            self._without_attempt()
+            self._answer_without_attempt()
             return
-        self._clear_attempt_cookie()
+        cookies = self.services.cookies
+        self.clear_cookie(self._attempt_cookie or "", **cookies.login_cookie_attributes)  # single use
         session_id, session = await self._redeem_code(self.attempt)
         await self._start_session(self.attempt, session)
-        cookies = self.services.cookies
-        self.set_cookie(cookies.session_name, session_id, **cookies.session_attributes())
+        self.set_cookie(cookies.session_name, session_id, **cookies.session_attributes)
         if self.is_silent:
             self.end_silently()
         else:
-            self.navigate_same_site(self.return_path)
+            self.navigate_same_site(self.attempt.return_path)
 
-    def _without_attempt(self) -> None:
+    def _answer_without_attempt(self) -> None:
         if self.session is None or self.is_silent:
             raise LoginFailed(
                 "This browser remembers no such sign-in: it took too long, or it is done already."
             )
-        self.redirect("/")  # a repeated or bookmarked callback, and nothing left to do
+        self.redirect("/")  # a repeated or bookmarked callback of a signed-in user
 
-    @property
+    @cached_property
     def _attempt_cookie(self) -> str | None:
         return self.services.cookies.login_name_of(self.params.get("state", ""), self.request.cookies)
 
@@ -140,11 +198,8 @@ class Callback(SilentLoginMixin, AuthHandler):
             return None
         return LoginAttempt.opened(self.get_cookie(name) or "", self.services.vault, cookie_name=name)
 
-    def _clear_attempt_cookie(self) -> None:
-        """An answer counts once."""
-        self.clear_cookie(self._attempt_cookie or "", **self.services.cookies.login_cookie_attributes())
-
     async def _redeem_code(self, attempt: LoginAttempt) -> tuple[str, Session]:
+        """Return a new session id, and the session, which is not stored yet; or raise LoginFailed."""
         services = self.services
         try:
             claims, tokens = await services.oidc.sign_in(attempt, self.params)
@@ -153,40 +208,53 @@ class Callback(SilentLoginMixin, AuthHandler):
         except UntrustedToken as error:
             log.error("login refused", extra={"reason": str(error)})
             raise LoginFailed("The answer of the sign-in service could not be trusted.") from error
-        now = services.clock()
-        session_id = new_session_id()
+        sid = string_claim(claims, "sid") or secrets.token_urlsafe(16)
+        device = describe_user_agent(self.request.headers.get("User-Agent", ""))
+        session_id, now = new_session_id(), services.clock()
         return session_id, Session(
             ref=session_ref(session_id),
             issuer=attempt.issuer,
             subject=claims["sub"],
-            sid=string_claim(claims, "sid") or secrets.token_urlsafe(16),
+            sid=sid,
             session_state=self.params.get("session_state"),
             claims=claims,
             tokens=tokens,
             dpop_key=attempt.dpop_key,
-            device=describe_user_agent(self.request.headers.get("User-Agent", "")),
+            device=device,
             created_at=now,
             renewed_at=now,
             expires_at=services.lifetime.end(created_at=now, now=now),
         )
 
     async def _start_session(self, attempt: LoginAttempt, session: Session) -> None:
-        now = self.services.clock()
+        replaced = {ref for ref in (attempt.replaces, self.session and self.session.ref) if ref}
         try:
             check_authentication(
-                session.claims, attempt.requirements, auth_time_floor=attempt.auth_time_floor, now=now
+                session.claims,
+                self.login_requirements,
+                auth_time_floor=attempt.auth_time_floor,
+                now=self.services.clock(),
             )
-            await self._replace_session(attempt, session)
+            await self._store(session, replaced)
         except (LoginFailed, StoreUnavailable):
-            await self._discard_session(attempt, session)
+            if not replaced:  # otherwise the replaced session may live on the same grant
+                await self.services.revocation.revoke_best_effort(session)
             raise
         log.info("session started", extra={"session": session_log_id(session.ref)})
 
-    async def _replace_session(self, attempt: LoginAttempt, session: Session) -> None:
-        await self.services.sessions.create(session)
-        await self._enforce_session_limit(session, self._replaced_refs(attempt))
-        for ref in self._replaced_refs(attempt):
-            await self._end_replaced(ref, session)
+    async def _store(self, session: Session, replaced: set[str]) -> None:
+        """Store the session and end those that it replaces; after an error it is not stored."""
+        try:
+            await self.services.sessions.create(session)
+            if self.services.settings.max_sessions_per_user:
+                await self._enforce_session_limit(session, replaced)
+            for ref in replaced:
+                await self._end_replaced(ref, session)
+        except StoreUnavailable:
+            # Its id was never sent to a browser, so no reason is shown: it counts as one that ran out.
+            with suppress(StoreUnavailable):
+                await self.services.sessions.delete(session.ref, reason=Reason.EXPIRED)
+            raise
 
     async def _end_replaced(self, ref: str, session: Session) -> None:
         earlier, end = await self.services.sessions.get(ref), self.services.tokens.end
@@ -195,29 +263,22 @@ class Callback(SilentLoginMixin, AuthHandler):
         else:
             await end(ref, Reason.SIGNED_IN_AGAIN)
 
-    async def _enforce_session_limit(self, session: Session, replaced: Set[str]) -> None:
-        settings = self.services.settings
-        if not settings.max_sessions_per_user:
-            return
+    async def _enforce_session_limit(self, session: Session, replaced: set[str]) -> None:
+        settings, end = self.services.settings, self.services.tokens.end
         of_user = await self.services.sessions.of_user(session.issuer, session.subject)
         remaining = [other for other in of_user if other.ref not in replaced]
-        surplus = excess_sessions(settings.max_sessions_per_user, remaining, settings.too_many_sessions)
-        end = self.services.tokens.end
-        await asyncio.gather(
-            *(end(other.ref, Reason.TOO_MANY) for other in surplus if other.ref != session.ref)
-        )
-        if session.ref in [other.ref for other in surplus]:
+        excess = excess_sessions(settings.max_sessions_per_user, remaining, settings.too_many_sessions)
+        others = [other.ref for other in excess if other.ref != session.ref]
+        await asyncio.gather(*(end(ref, Reason.TOO_MANY) for ref in others))
+        if len(others) < len(excess):
+            with suppress(StoreUnavailable):
+                await end(session.ref, Reason.TOO_MANY, revoke=False)
             raise LoginFailed(
                 "You are signed in in too many other places. Please sign out in one of them first."
             )
 
-    async def _discard_session(self, attempt: LoginAttempt, session: Session) -> None:
-        """Revoke what nobody will ever use, unless an earlier session may live on the same grant."""
-        with suppress(StoreUnavailable):
-            await self.services.tokens.end(session.ref, Reason.TOO_MANY, revoke=False)
-        if not self._replaced_refs(attempt):
-            await self.services.revocation.revoke_best_effort(session)
 
-    def _replaced_refs(self, attempt: LoginAttempt) -> set[str]:
-        """Return the refs of the sessions that this login puts an end to."""
-        return {ref for ref in (attempt.replaces, self.session and self.session.ref) if ref}
+def _message_code(error: BaseException | None) -> str:
+    if isinstance(error, LoginFailed):
+        return error.reason
+    return error.code if isinstance(error, AppError) else AppError.code

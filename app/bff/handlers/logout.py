@@ -8,7 +8,7 @@ import secrets
 
 from app.bff.crypto import Unsealable
 from app.bff.errors import ProviderUnavailable, WrongSid
-from app.bff.handlers.auth import AuthHandler
+from app.bff.handlers.login import AuthHandler
 from app.bff.oidc.login_attempt import ATTEMPT_SECONDS
 from app.bff.paths import LOGOUT_PATH
 from app.bff.sessions.session import Reason
@@ -26,7 +26,7 @@ class LogoutHandler(AuthHandler):
             name,
             self.services.vault.seal_json(saved, place=name),
             max_age=ATTEMPT_SECONDS,
-            **self.services.cookies.login_cookie_attributes(),
+            **self.services.cookies.login_cookie_attributes,
         )
 
     def read_logout_cookie(self) -> dict[str, str]:
@@ -119,7 +119,7 @@ class LogoutCallback(LogoutHandler):
 
     def get(self) -> None:
         saved, cookies = self.read_logout_cookie(), self.services.cookies
-        self.clear_cookie(cookies.logout_name, **cookies.login_cookie_attributes())
+        self.clear_cookie(cookies.logout_name, **cookies.login_cookie_attributes)
         state_matches = hmac.compare_digest(
             saved.get("state", "").encode(), self.params.get("state", "").encode()
         )

@@ -6,9 +6,10 @@ import json
 import logging
 import secrets
 from asyncio import Future
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from types import TracebackType
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlencode
 
 from tornado.httputil import HTTPServerRequest
@@ -17,6 +18,7 @@ from tornado.web import Application, HTTPError, RequestHandler
 from app.bff.clients.registry import as_app_error
 from app.bff.errors import (
     AppError,
+    BadRequest,
     BadReturnUrl,
     CsrfRejected,
     InsufficientAuthentication,
@@ -32,7 +34,6 @@ from app.bff.web.cross_origin import is_navigation
 from app.bff.web.forwarded import client_address
 from app.bff.web.headers import security_headers
 from app.bff.web.problems import CONTENT_TYPE, error_headers, problem
-from app.bff.web.query import single_values
 from app.bff.web.return_paths import local_path
 
 log = logging.getLogger(__name__)
@@ -45,17 +46,16 @@ class WebHandler(RequestHandler):
     """Services, security headers, errors and pages; all that a handler without a session needs."""
 
     renders_html = True
-    framed_by_same_site = False  # whether a page of this site may show the answer in a frame
-    login_requirements = AuthenticationRequirements()  # of the logins that it redirects to (RFC 9470)
+    framed_by_same_site = False  # whether a page of this site may show the response in a frame
+    referrer_policy = "same-origin"
+    login_requirements = _NO_REQUIREMENTS  # added to this handler's login URL (RFC 9470)
+    return_path: str | None = None  # where that login returns to; None: to the URL of this request
 
     def __init__(self, application: Application, request: HTTPServerRequest, **kwargs: Any) -> None:
-        super().__init__(application, request, **kwargs)
+        self.services: Services = application.settings["services"]
+        super().__init__(application, request, **kwargs)  # calls set_default_headers
         self.services.in_flight_requests.begin(self)
         logs.request_id.set(self.request_id)
-
-    @property
-    def services(self) -> Services:
-        return cast(Services, self.settings["services"])
 
     @cached_property
     def request_id(self) -> str:
@@ -79,6 +79,7 @@ class WebHandler(RequestHandler):
         )
         for name, value in headers.items():
             self.set_header(name, value)
+        self.set_header("Referrer-Policy", self.referrer_policy)
         self.set_header("X-Request-Id", self.request_id)
         self.clear_header("Server")
 
@@ -146,7 +147,11 @@ class WebHandler(RequestHandler):
     @property
     def login_url(self) -> str:
         """The path that starts a login, which then returns to this page."""
-        return login_url(self.current_path, self.login_requirements)
+        return login_url(self.return_path or self.current_path, self.login_requirements)
+
+    @property
+    def logout_url(self) -> str | None:
+        return None
 
     @property
     def current_path(self) -> str:
@@ -174,9 +179,9 @@ class WebHandler(RequestHandler):
         return {
             "app_name": self.services.settings.app_name,
             "layout": self.services.settings.page_layout,
-            "user": None,
+            "user": self.current_user,
             "login_url": self.login_url,
-            "logout_url": None,
+            "logout_url": self.logout_url,
             "csp_nonce": self.csp_nonce,
             "request_id": self.request_id,
             "static_url": self.static_url,
@@ -199,6 +204,12 @@ def log_failure(path: str, error: BaseException | None) -> None:
         log.info("request refused", extra={"path": path, "status": error.status_code})
     else:
         log.error("request failed", extra={"path": path}, exc_info=error)
+
+
+def log_handler(handler: RequestHandler) -> None:
+    """Write the access log of a handler; Tornado calls it as its `log_function`."""
+    request = handler.request
+    log_access(handler.settings["services"], request, handler.get_status(), request.request_time())
 
 
 def log_access(services: Services, request: HTTPServerRequest, status: int, seconds: float) -> None:
@@ -231,3 +242,20 @@ def login_url(return_path: str | None, requirements: AuthenticationRequirements 
 
 def exception_from(kwargs: dict[str, Any]) -> BaseException | None:
     return as_app_error(kwargs.get("exc_info", (None, None, None))[1])
+
+
+def single_values(arguments: Mapping[str, Sequence[bytes]]) -> dict[str, str]:
+    """Return query or form parameters, or raise BadRequest for a repeated one.
+
+    Two parsers of one URL may each use another of its values (RFC 6749 §3.1).
+    """
+    return {name: _only_value(name, values) for name, values in arguments.items()}
+
+
+def _only_value(name: str, values: Sequence[bytes]) -> str:
+    if len(values) != 1:
+        raise BadRequest(f"the parameter {name[:40]!r} is there more than once")
+    try:
+        return values[0].decode()
+    except UnicodeDecodeError:
+        raise BadRequest(f"the parameter {name[:40]!r} is not text") from None

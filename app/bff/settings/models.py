@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -295,7 +296,7 @@ class BffSettings(BaseSettings):
                 raise ValueError(f"no HTTP client named {api.client!r}; there are: {known}")
         return apis
 
-    @property
+    @cached_property
     def https(self) -> bool:
         return self.base_url.startswith("https:")
 

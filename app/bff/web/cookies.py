@@ -1,10 +1,11 @@
-"""The names and attributes of our cookies, and what a browser's Cookie header says."""
+"""Names and attributes of the session, login and logout cookies."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 MAX_LOGIN_ATTEMPTS = 5
@@ -21,11 +22,11 @@ class CookiePolicy:
     https: bool
     samesite: str
 
-    @property
+    @cached_property
     def session_name(self) -> str:
         return self._prefixed("bff")
 
-    @property
+    @cached_property
     def logout_name(self) -> str:
         return self._prefixed("bff-logout")
 
@@ -42,11 +43,13 @@ class CookiePolicy:
         """Return the oldest attempts that must go before another one starts."""
         return self._login_names(names)[: -(MAX_LOGIN_ATTEMPTS - 1)]
 
+    @cached_property
     def session_attributes(self) -> dict[str, Any]:
         return {**self._shared(), "samesite": self.samesite.capitalize()}
 
+    @cached_property
     def login_cookie_attributes(self) -> dict[str, Any]:
-        """For cookies that must come along when the provider sends the browser back: Lax."""
+        """For cookies that the callback needs: Lax, since the provider makes that a cross-site navigation."""
         return {**self._shared(), "samesite": "Lax"}
 
     def _shared(self) -> dict[str, Any]:
@@ -55,7 +58,7 @@ class CookiePolicy:
     def _prefixed(self, name: str) -> str:
         return f"__Host-{name}" if self.https else name
 
-    @property
+    @cached_property
     def _login_prefix(self) -> str:
         return self._prefixed("bff-login-")
 
