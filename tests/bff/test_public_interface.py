@@ -186,6 +186,7 @@ HANDLERS: list[tuple[str, str, str, dict[str, Any], int, Any]] = [
     ("BaseHandler.json_body", "Orders", "POST", {"json": {"article": "x", "quantity": 0}}, 422, "#/quantity"),
     ("ApiHandler", "Me", "GET", {}, 200, '"subject": "alice"'),
     ("ApiClient", "Todos", "GET", {}, 200, "Sign in"),
+    ("ApiClient.websocket", "Greeting", "GET", {}, 200, "Hello"),
     ("TypedClient", "Titles", "GET", {}, 200, "Sign in"),
     ("authenticated", "Payments", "POST", {}, 401, "insufficient_user_authentication"),
     ("session_entries", "Devices", "GET", {}, 200, '"current": true'),

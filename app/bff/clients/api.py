@@ -47,9 +47,10 @@ class ApiClient:
     def __init__(self, pool: Pool, source: TokenSource, clock: Callable[[], float]) -> None:
         self.fixed_headers = pool.fixed_headers
         self._http = pool.http
-        self._untouched = pool.raw_http
+        self._raw_http = pool.raw_http
         self._settings = pool.settings
         self._base_url = pool.base_url
+        self._source = source
         self._bearer = Bearer(
             source,
             pool.base_url.origin(),
@@ -64,7 +65,7 @@ class ApiClient:
         Raises ForeignOrigin for an absolute URL of another origin, and Unauthorized if there is no token:
         the request is then not sent.
         """
-        return self._http.request(method, self._inside(url), middlewares=(self._bearer,), **options)
+        return self._http.request(method, self._resolve(url), middlewares=(self._bearer,), **options)
 
     async def forward(
         self,
@@ -81,11 +82,11 @@ class ApiClient:
         decompressed; and there is no time limit. (Without redirects no middleware is needed, which would
         cost 12 % more.) `path` must not leave the base URL by `..`; see `proxy.rules.upstream_path`.
         """
-        url = self.below(path)
+        url = self.url_for(path)
 
         def send(proof: Mapping[str, str]) -> Awaitable[aiohttp.ClientResponse]:
             headers.update(proof)
-            return self._untouched.request(method, url, headers=headers, data=data, allow_redirects=False)
+            return self._raw_http.request(method, url, headers=headers, data=data, allow_redirects=False)
 
         replayable = data is None or isinstance(data, bytes)
         return await self._bearer.present(method, url, send, replayable=replayable, credential=credential)
@@ -95,14 +96,14 @@ class ApiClient:
 
         Passed on to `forward` or `websocket`, it keeps a refresh out of the request's time limit.
         """
-        return await self._bearer.credential()
+        return await self._source()
 
     def proof(self, credential: Credential, method: str, path: str) -> dict[str, str]:
         """Return the headers with which a reverse proxy may send a request to an encoded path."""
-        url = self.below(path) if credential.dpop_key else ""
+        url = self.url_for(path) if credential.dpop_key else ""
         return self._bearer.proof(credential, method, url)
 
-    def below(self, path: str) -> URL:
+    def url_for(self, path: str) -> URL:
         return URL(f"{self._base_url}{path}", encoded=True)
 
     get = partialmethod(request, "GET")
@@ -125,7 +126,15 @@ class ApiClient:
         """Open a WebSocket; its handshake carries the token. The options are those of aiohttp's `ws_connect`.
 
         It has a connection of its own: in the pool, a hundred open sockets would leave none for requests.
-        `timeout_seconds` is that of the handshake. Raises what `request` does, and WSServerHandshakeError.
+        `timeout_seconds` is that of the handshake. Raises what `request` does, or aiohttp's handshake error.
+
+        Example::
+
+            class Greeting(ApiHandler):
+                async def get(self) -> None:
+                    async with self.create_client("apiClient").websocket("socket") as socket:
+                        await socket.send_str("Hello")
+                        self.finish_json(await socket.receive_str())
         """
         bearer = partial(self._bearer, credential=credential)
         middlewares = (refuse_redirect, bearer)  # ws_connect itself takes none, only a session does
@@ -136,11 +145,11 @@ class ApiClient:
                 middlewares=middlewares,
                 skip_auto_headers=_NOT_ADDED,
             ) as http,
-            http.ws_connect(self._inside(url), **options) as socket,
+            http.ws_connect(self._resolve(url), **options) as socket,
         ):
             yield socket
 
-    def _inside(self, url: str | URL) -> URL:
+    def _resolve(self, url: str | URL) -> URL:
         target = self._base_url.join(URL(url) if isinstance(url, str) else url)
         if target.origin() != self._base_url.origin():
             raise ForeignOrigin(f"this client calls {self._base_url.origin()} only")

@@ -60,10 +60,6 @@ class Bearer:
         self._clock = clock
         self._private_headers = ("Authorization", "DPoP", *private_headers)
 
-    async def credential(self) -> Credential | None:
-        """Return what the source gives now, None if requests go without; raises Unauthorized."""
-        return await self._source()
-
     def proof(
         self, credential: Credential, method: str, url: URL | str, nonce: str | None = None
     ) -> dict[str, str]:

@@ -71,7 +71,7 @@ class RemoteSocket(SocketHandler):
         headers = upstream_headers(self.request.headers.get_all(), fixed=client.fixed_headers)
         credential = await client.credential()  # a refresh is not counted as the API's time
         socket = client.websocket(
-            client.below(path),
+            client.url_for(path),
             timeout_seconds=self.api.timeout_seconds,
             credential=credential,
             headers=headers,
