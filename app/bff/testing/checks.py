@@ -21,11 +21,11 @@ import re
 import traceback
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import httpx2
 from tornado.httpclient import HTTPClientError, HTTPRequest
-from tornado.websocket import websocket_connect
+from tornado.websocket import WebSocketError, websocket_connect
 
 from app.bff.testing.application import RunningApp
 from app.bff.testing.browsers import FETCH, NAVIGATION, Browser
@@ -40,28 +40,32 @@ SECURITY_HEADERS = (
     "Cross-Origin-Opener-Policy",
     "Cross-Origin-Resource-Policy",
 )
-HINT = "does its `prepare` await super().prepare()?"
 ANOTHER_ORIGIN = "https://another.example"
-_TIMEOUT_SECONDS = 10
 _READ_BYTES = 1_000_000  # at most so much of an answer is searched for tokens
 _TOKEN = re.compile(r"\b(?:at|rt)-[\w-]{43}")  # as the development provider makes them
 _OWN_CLIENT = ("httpx2", "httpcore2")  # loggers of the browser that sends the requests
 
 
 async def check_routes(
-    app: RunningApp, *, examples: Mapping[str, str] | None = None, ignore: Collection[str] = ()
+    app: RunningApp,
+    *,
+    examples: Mapping[str, str] | None = None,
+    ignore: Collection[str] = (),
+    timeout_seconds: float = 10,
 ) -> None:
     """Raise AssertionError, with a line for each rule that a route breaks.
 
     `examples` gives a path for a regular expression (`{r"/orders/(\\d+)": "/orders/17"}`) where the one that
-    is made up does not do; `ignore` has the regular expressions of routes that are left out.
+    is made up does not do; `ignore` has the regular expressions of routes that are left out. An answer that
+    takes longer than `timeout_seconds` breaks a rule, too.
     """
     __tracebackhide__ = True
     routes = [route for route in routes_in(app.routes, examples or {}) if route.pattern not in ignore]
     async with Browser(app.base_url) as anonymous, Browser(app.base_url) as alice:
-        await alice.login("alice")
-        problems = [problem async for problem in _problems(app, routes, anonymous, alice)]
-    assert not problems, "\n".join(["Routes break rules:", *(f"  - {problem}" for problem in problems)])
+        walk = _Walk(app, anonymous, alice, timeout_seconds)
+        problems = [f"{route}: {problem}" for route in routes async for problem in walk.problems_of(route)]
+    lines = [f"  - {problem}" for problem in dict.fromkeys(problems)]
+    assert not lines, "\n".join(["Routes break rules:", *lines])
 
 
 @dataclass
@@ -71,89 +75,90 @@ class Answer:
     status: int
     headers: httpx2.Headers
     text: str
-    log: list[logging.LogRecord] = field(default_factory=list)
+    log: list[logging.LogRecord]
 
 
-async def _problems(
-    app: RunningApp, routes: list[Route], anonymous: Browser, alice: Browser
-) -> AsyncIterator[str]:
-    for route in routes:
+@dataclass
+class _Walk:
+    """Requests the routes, as two browsers: one that is signed in, and one that is not."""
+
+    app: RunningApp
+    anonymous: Browser
+    alice: Browser
+    timeout_seconds: float
+
+    async def problems_of(self, route: Route) -> AsyncIterator[str]:
         if route.path is None:
-            yield f'{route}: no example path was found; pass one: examples={{r"{route.pattern}": "/…"}}'
-        elif route.is_socket:
-            for who in (anonymous, alice):
-                async for problem in _socket_problems(app, route, who, signed_in=who is alice):
-                    yield f"{route}: {problem}"
-        else:
-            for method in route.methods:
-                async for problem in _method_problems(app, route, method, anonymous, alice):
-                    yield f"{method} {route}: {problem}"
+            yield f'no path is known that it matches: pass one, examples={{r"{route.pattern}": "/…"}}'
+            return
+        for method in route.methods:
+            for browser in (self.anonymous, self.alice):
+                try:
+                    async for problem in self._problems_of(route, method, browser):
+                        yield f"{method} {problem}"
+                except TimeoutError:
+                    yield f"{method} is not answered within {self.timeout_seconds} s"
+                except (httpx2.TransportError, WebSocketError, OSError) as error:
+                    yield f"{method} is not answered: {type(error).__name__} {error}"
 
-
-async def _method_problems(
-    app: RunningApp, route: Route, method: str, anonymous: Browser, alice: Browser
-) -> AsyncIterator[str]:
-    if route.is_data:
-        answer = await _request(alice, route, method, csrf=False)
-        if answer.status != 403:
-            yield f"answers {answer.status} without {CSRF_HEADER}; {HINT}"
-    for who in (anonymous, alice):
-        try:
-            answer = await _request(who, route, method)
-        except TimeoutError:
-            yield f"does not answer within {_TIMEOUT_SECONDS} s"
-            continue
-        for problem in _answer_problems(route, answer, signed_in=who is alice):
+    async def _problems_of(self, route: Route, method: str, browser: Browser) -> AsyncIterator[str]:
+        if browser is self.alice and await self.app.session_of(self.alice) is None:  # a route may end it
+            await self.alice.login("alice")
+        secrets = await self._secrets(browser)
+        request = self._shake_hands if route.is_socket else self._request
+        if route.is_data or route.is_socket:
+            foreign = await request(browser, route, method, ours=False)
+            if foreign.status != 403:
+                yield _not_refused(route, foreign.status)
+        answer = await request(browser, route, method, ours=True)
+        for problem in _problems_in(route, answer, signed_in=browser is self.alice):
             yield problem
-        for problem in _leaks(answer, await _secrets(app, who)):
+        for problem in _leaks(answer, secrets):
             yield problem
 
+    async def _secrets(self, browser: Browser) -> dict[str, str]:
+        """What neither an answer nor the log may contain, by what it is called."""
+        session = await self.app.session_of(browser)
+        if session is None:
+            return {}
+        secrets = {
+            "the access token": session.tokens.access_token,
+            "the refresh token": session.tokens.refresh_token,
+            "the ID token": session.tokens.id_token,
+            "the session id": browser.cookie(self.app.services.cookies.session_name),
+        }
+        return {kind: value for kind, value in secrets.items() if value}
 
-def _answer_problems(route: Route, answer: Answer, *, signed_in: bool) -> Iterator[str]:
-    if answer.status == 500 and not signed_in:
-        yield f"answers a browser that is not signed in with 500{_reason(answer.log)}"
-    missing = [name for name in SECURITY_HEADERS if name not in answer.headers]
-    if missing and not 300 <= answer.status < 400:
-        yield f"lacks the security headers {', '.join(missing)}; does the handler extend BaseHandler?"
+    async def _request(self, browser: Browser, route: Route, method: str, *, ours: bool) -> Answer:
+        """Request the route as its page does, or without X-CSRF; read as much as is searched."""
+        own = {CSRF_HEADER: CSRF_VALUE} if ours else {}
+        headers = {**FETCH, **own} if route.is_data else {**NAVIGATION, "Sec-Fetch-Site": "same-origin"}
+        with _log() as records:
+            async with (
+                asyncio.timeout(self.timeout_seconds),
+                browser.http.stream(method, route.path or "", headers=headers) as response,
+            ):
+                return Answer(response.status_code, response.headers, await _text(response), records)
+
+    async def _shake_hands(self, browser: Browser, route: Route, method: str, *, ours: bool) -> Answer:
+        """Open the socket, as a page of this origin or of another one, and close it."""
+        cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in browser.http.cookies.jar)
+        headers = {"Origin": self.app.base_url if ours else ANOTHER_ORIGIN, "Cookie": cookies}
+        url = f"{self.app.base_url.replace('http', 'ws', 1)}{route.path}"
+        with _log() as records:
+            async with asyncio.timeout(self.timeout_seconds):
+                status = await _handshake(HTTPRequest(url, headers=headers))
+        return Answer(status, httpx2.Headers(), "", records)
 
 
-def _leaks(answer: Answer, secrets: Mapping[str, str]) -> Iterator[str]:
-    headers = "\n".join(f"{name}: {value}" for name, value in answer.headers.items() if name != "set-cookie")
-    for where, text in {
-        "body": answer.text,
-        "headers": headers,
-        "log": "\n".join(map(_as_text, answer.log)),
-    }.items():
-        found = [kind for kind, value in secrets.items() if value in text]
-        if found or _TOKEN.search(text):
-            yield f"a secret shows up in its {where}: {', '.join(found) or 'a token'}"
-
-
-async def _secrets(app: RunningApp, browser: Browser) -> dict[str, str]:
-    """What neither an answer nor the log may contain, by what it is called."""
-    session = await app.session_of(browser)
-    if session is None:
-        return {}
-    tokens = session.tokens
-    secrets = {
-        "the access token": tokens.access_token,
-        "the refresh token": tokens.refresh_token,
-        "the ID token": tokens.id_token,
-        "the session id": browser.cookie(app.services.cookies.session_name),
-    }
-    return {kind: value for kind, value in secrets.items() if value}
-
-
-async def _request(browser: Browser, route: Route, method: str, *, csrf: bool = True) -> Answer:
-    """Request the route as its page would, and read as much as is searched."""
-    own = {CSRF_HEADER: CSRF_VALUE} if csrf else {}
-    headers = {**FETCH, **own} if route.is_data else {**NAVIGATION, "Sec-Fetch-Site": "same-origin"}
-    with _log() as records:
-        async with (
-            asyncio.timeout(_TIMEOUT_SECONDS),
-            browser.http.stream(method, route.path or "", headers=headers) as response,
-        ):
-            return Answer(response.status_code, response.headers, await _text(response), records)
+async def _handshake(request: HTTPRequest) -> int:
+    """Return the status of the answer."""
+    try:
+        socket = await websocket_connect(request)
+    except HTTPClientError as error:
+        return error.code
+    socket.close()
+    return 101
 
 
 async def _text(response: httpx2.Response) -> str:
@@ -168,34 +173,26 @@ async def _text(response: httpx2.Response) -> str:
     return body.decode(errors="replace")
 
 
-async def _socket_problems(
-    app: RunningApp, route: Route, browser: Browser, *, signed_in: bool
-) -> AsyncIterator[str]:
-    with _log() as records:
-        foreign = await _handshake(app, route, browser, ANOTHER_ORIGIN)
-        own = await _handshake(app, route, browser, app.base_url)
-    if foreign != 403:
-        yield f"answers the handshake of another origin with {foreign}; {HINT}"
-    if own == 500 and not signed_in:
-        yield f"answers a browser that is not signed in with 500{_reason(records)}"
-    answer = Answer(own, httpx2.Headers(), "", records)
-    for problem in _leaks(answer, await _secrets(app, browser)):
-        yield problem
+def _not_refused(route: Route, status: int) -> str:
+    sent = "a page of another origin" if route.is_socket else f"a request without {CSRF_HEADER}: {CSRF_VALUE}"
+    return f"answers {sent} with {status}; does its `prepare` await super().prepare()?"
 
 
-async def _handshake(app: RunningApp, route: Route, browser: Browser, origin: str) -> int:
-    """Open the socket and close it; return the status of the handshake."""
-    cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in browser.http.cookies.jar)
-    url = f"{app.base_url.replace('http', 'ws', 1)}{route.path}"
-    request = HTTPRequest(
-        url, headers={"Origin": origin, "Cookie": cookies}, request_timeout=_TIMEOUT_SECONDS
-    )
-    try:
-        socket = await websocket_connect(request)
-    except HTTPClientError as error:
-        return error.code
-    socket.close()
-    return 101
+def _problems_in(route: Route, answer: Answer, *, signed_in: bool) -> Iterator[str]:
+    if answer.status == 500 and not signed_in:
+        yield f"answers a browser that is not signed in with 500{_reason(answer.log)}"
+    missing = [name for name in SECURITY_HEADERS if name not in answer.headers]
+    if missing and not route.is_socket and not 300 <= answer.status < 400:
+        yield f"lacks the security headers {', '.join(missing)}; does the handler extend BaseHandler?"
+
+
+def _leaks(answer: Answer, secrets: Mapping[str, str]) -> Iterator[str]:
+    headers = "\n".join(f"{name}: {value}" for name, value in answer.headers.items() if name != "set-cookie")
+    log = "\n".join(map(_as_text, answer.log))
+    for where, text in (("body", answer.text), ("headers", headers), ("log", log)):
+        found = [kind for kind, value in secrets.items() if value in text]
+        if found or _TOKEN.search(text):
+            yield f"shows {' and '.join(found) or 'a token'} in its {where}"
 
 
 def _reason(records: list[logging.LogRecord]) -> str:

@@ -36,7 +36,9 @@ class Route:
 
     @property
     def methods(self) -> list[str]:
-        """Those that the handler has."""
+        """Those that the handler has; of a socket, the one that opens it."""
+        if self.is_socket:
+            return ["GET"]
         return [name for name in METHODS if getattr(self.handler, name.lower()) is not _NOT_IMPLEMENTED]
 
     def __str__(self) -> str:
