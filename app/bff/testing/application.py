@@ -7,8 +7,9 @@ import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
+from socket import socket
 from typing import Any
 
 import pytest
@@ -17,9 +18,9 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application
 
-from app.bff.clients.registry import TypedClient
+from app.bff.clients.api import typed_clients
 from app.bff.dev.provider import Client, Provider
-from app.bff.paths import CALLBACK_PATH, LOGOUT_CALLBACK_PATH
+from app.bff.paths import BACKCHANNEL_PATH, CALLBACK_PATH, LOGOUT_CALLBACK_PATH
 from app.bff.server import MAX_BODY_BYTES, Lifespan, Routes, make_app, no_lifespan
 from app.bff.services import Services, running_services
 from app.bff.sessions.session import Session, session_ref
@@ -128,16 +129,31 @@ async def running_app(
     parts: ApplicationParts, provider: Provider, api: StandInApi, *, clock: Clock, **chosen: Any
 ) -> AsyncIterator[RunningApp]:
     """Serve the application on a free port, until the block is left. `chosen` are settings, by field name."""
-    [socket] = bind_sockets(0, "127.0.0.1")
-    base_url = f"http://localhost:{socket.getsockname()[1]}"
+    [listener] = bind_sockets(0, "127.0.0.1")
+    base_url = f"http://localhost:{listener.getsockname()[1]}"
+    with closing(listener):
+        settings = settings_for(parts.settings_class, api, required_settings(base_url, provider), chosen)
+        async with (
+            running_services(settings, clock=clock) as services,
+            _entered(parts, services) as state,
+        ):
+            tornado = make_app(services, parts.routes, state)
+            async with _served(tornado, listener):
+                yield RunningApp(base_url, parts.routes, services, tornado)
+            services.stopping.set()
+
+
+def required_settings(base_url: str, provider: Provider) -> dict[str, Any]:
+    """Register the application at the provider; return the settings without which it does not start."""
     client = Client(
         CLIENT_ID,
         secrets.token_urlsafe(32),
         redirect_uris=(base_url + CALLBACK_PATH,),
         post_logout_redirect_uris=(base_url + LOGOUT_CALLBACK_PATH,),
+        backchannel_logout_uri=base_url + BACKCHANNEL_PATH,
     )
     provider.clients[CLIENT_ID] = client
-    required = {
+    return {
         "base_url": base_url,
         "issuer": provider.issuer,
         "client_id": client.client_id,
@@ -146,16 +162,25 @@ async def running_app(
         "encryption_keys": [os.urandom(32)],
         "session_store": "memory:",
     }
-    settings = settings_for(parts.settings_class, api, required, chosen)
-    async with running_services(settings, clock=clock) as services:
-        services.clients.check(TypedClient.__subclasses__())
-        async with parts.lifespan(services) as state:
-            tornado = make_app(services, parts.routes, state)
-            server = HTTPServer(tornado, max_body_size=MAX_BODY_BYTES)
-            server.add_sockets([socket])
-            try:
-                yield RunningApp(base_url, parts.routes, services, tornado)
-            finally:
-                services.stopping.set()
-                server.stop()
-                await server.close_all_connections()
+
+
+@asynccontextmanager
+async def _entered(parts: ApplicationParts, services: Services) -> AsyncIterator[Any]:
+    """What the start does, too: check the typed clients, those of the tests aside, and enter the lifespan."""
+    package = parts.settings_class.__module__.partition(".")[0]
+    services.clients.check(
+        client for client in typed_clients() if client.__module__.partition(".")[0] == package
+    )
+    async with parts.lifespan(services) as state:
+        yield state
+
+
+@asynccontextmanager
+async def _served(tornado: Application, listener: socket) -> AsyncIterator[None]:
+    server = HTTPServer(tornado, max_body_size=MAX_BODY_BYTES)
+    server.add_sockets([listener])
+    try:
+        yield
+    finally:
+        server.stop()
+        await server.close_all_connections()

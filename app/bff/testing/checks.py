@@ -65,7 +65,8 @@ async def check_routes(
         walk = _Walk(app, anonymous, alice, timeout_seconds)
         problems = [f"{route}: {problem}" for route in routes async for problem in walk.problems_of(route)]
     lines = [f"  - {problem}" for problem in dict.fromkeys(problems)]
-    assert not lines, "\n".join(["Routes break rules:", *lines])
+    if lines:
+        raise AssertionError("\n".join(["Routes break rules:", *lines]))
 
 
 @dataclass
