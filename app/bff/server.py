@@ -206,7 +206,7 @@ async def _warm_up(services: Services) -> None:
     try:
         await services.provider.metadata()
     except AppError as error:
-        log.warning("provider is not there yet", extra={"reason": str(error)})
+        log.warning("provider metadata not available yet", extra={"reason": str(error)})
     while True:
         try:
             await services.sessions.open()
@@ -222,4 +222,4 @@ async def _drain(services: Services) -> None:
         async with asyncio.timeout(_DRAIN_SECONDS):
             await services.in_flight_requests.drained()
     except TimeoutError:
-        log.warning("stopped with requests unanswered", extra={"requests": len(services.in_flight_requests)})
+        log.warning("stopped with requests in flight", extra={"requests": len(services.in_flight_requests)})
