@@ -72,7 +72,7 @@ async def test_a_password_that_breaks_the_address_of_the_store_is_not_shown(
     async with running_process("app", tmp_path, **app_settings(**broken)) as app:
         assert await app.exits() == 2
 
-    assert "  BFF_SESSION_STORE: the driver does not understand it" in app.stderr
+    assert "  BFF_SESSION_STORE: the driver cannot parse it" in app.stderr
     assert "ter2" not in app.stderr
 
 
