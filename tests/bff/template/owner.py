@@ -35,12 +35,15 @@ FILES = {
 
         from app.bff import ApiHandler, BaseHandler, SocketHandler, authenticated
         from app.clients.orders import OrdersClient
+        from app.settings import Settings
 
 
         class OrdersPage(BaseHandler):
             @authenticated
             async def get(self) -> None:
-                orders = await self.create_client(OrdersClient).all(self.services.settings.page_size)
+                settings = self.services.settings
+                assert isinstance(settings, Settings)
+                orders = await self.create_client(OrdersClient).all(settings.page_size)
                 self.render_page("orders.html", orders=orders, jobs=self.state.runs)
 
             @authenticated
@@ -144,7 +147,7 @@ OWN_PAGES = {
 LINES = {
     "app/main.py": [
         ("from app.bff import ", "from app.handlers.orders import OrdersData, OrdersPage, OrdersSocket"),
-        ("from app.bff import ", "from app.jobs import Jobs, running_jobs"),
+        ("from app.handlers.pages import ", "from app.jobs import Jobs, running_jobs"),
         ("ROUTES = [", '    url(r"/orders(?:/.*)?", OrdersPage),'),
         ("ROUTES = [", '    url(r"/data/orders", OrdersData),'),
         ("ROUTES = [", '    url(r"/socket/orders", OrdersSocket),'),
@@ -154,7 +157,7 @@ LINES = {
             "HTTP_CLIENTS = {",
             '    "orders": HttpClientSettings(base_url="http://127.0.0.1:9/", token="user"),',
         ),
-        ("class Settings(", "    page_size: int = 20"),
+        ("    page_layout", "    page_size: int = 20"),
     ],
     "requirements/app.txt": [("# ", "tomli-w>=1")],
     "requirements/dev.txt": [("# ", "hypothesis>=6")],
@@ -170,8 +173,8 @@ REPLACED = {
     ],
     "app/settings.py": [
         (
-            "REMOTE_APIS: list[RemoteApiSettings] = []",
-            'REMOTE_APIS = [RemoteApiSettings(path="/shop", client="orders")]',
+            "default_remote_apis = REMOTE_APIS",
+            'default_remote_apis = (*REMOTE_APIS, RemoteApiSettings(path="/shop", client="orders"))',
         ),
     ],
     "pyproject.toml": [('version = "0.1.0"', 'version = "1.2.3"')],
