@@ -1,4 +1,4 @@
-"""ApplicationTokens: the tokens that speak for this application, and how often the provider is asked."""
+"""ApplicationTokens: tokens of the client credentials grant, and how often they are requested."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def requests(provider: Provider) -> int:
     return provider.counts["token:client_credentials"]
 
 
-async def test_a_token_speaks_for_the_application_and_for_no_user(
+async def test_a_token_is_issued_to_the_application_and_to_no_user(
     tokens: ApplicationTokens, provider: Provider
 ):
     token = provider.access_token(await tokens.get(ORDERS))
@@ -38,7 +38,7 @@ async def test_a_token_speaks_for_the_application_and_for_no_user(
     assert (token.client_id, token.sub, token.scope) == (CLIENT_ID, None, "orders.read")
 
 
-async def test_scope_and_resource_are_asked_for(tokens: ApplicationTokens, provider: Provider):
+async def test_scope_and_resource_are_requested(tokens: ApplicationTokens, provider: Provider):
     await tokens.get(ORDERS)
 
     assert provider.last_request["token"] == {"grant_type": "client_credentials", **ORDERS.params}
@@ -59,17 +59,17 @@ async def test_five_hundred_callers_at_once_cause_one_request(tokens: Applicatio
     assert requests(provider) == 1
 
 
-async def test_a_token_is_kept_for_its_scope_and_resource(tokens: ApplicationTokens, provider: Provider):
-    wanted = [ORDERS, replace(ORDERS, scope="orders.write"), replace(ORDERS, resource=None)]
+async def test_a_token_is_cached_per_scope_and_resource(tokens: ApplicationTokens, provider: Provider):
+    targets = [ORDERS, replace(ORDERS, scope="orders.write"), replace(ORDERS, resource=None)]
 
-    first = [await tokens.get(each) for each in wanted]
-    again = [await tokens.get(each) for each in wanted]
+    first = [await tokens.get(each) for each in targets]
+    again = [await tokens.get(each) for each in targets]
 
     assert first == again
     assert len(set(first)) == requests(provider) == 3
 
 
-async def test_a_token_is_renewed_before_it_expires_and_nobody_waits_for_it(
+async def test_a_token_is_renewed_before_it_expires_and_callers_do_not_wait(
     tokens: ApplicationTokens, provider: Provider, clock: Clock
 ):
     first = await tokens.get(ORDERS)
@@ -82,7 +82,7 @@ async def test_a_token_is_renewed_before_it_expires_and_nobody_waits_for_it(
     assert requests(provider) == 2
 
 
-async def test_a_hundred_refused_requests_cause_one_renewal(tokens: ApplicationTokens, provider: Provider):
+async def test_a_hundred_rejected_requests_cause_one_renewal(tokens: ApplicationTokens, provider: Provider):
     refused = await tokens.get(ORDERS)
 
     renewed = await asyncio.gather(*(tokens.get(ORDERS, rejected=refused) for _ in range(100)))
@@ -132,7 +132,7 @@ async def test_a_token_that_is_still_valid_is_used_while_the_provider_is_down(
         await tokens.get(ORDERS)
 
 
-async def test_a_refused_token_is_not_returned_although_the_provider_is_down(
+async def test_a_rejected_token_is_not_returned_although_the_provider_is_down(
     tokens: ApplicationTokens, provider: Provider
 ):
     refused = await tokens.get(ORDERS)
@@ -142,7 +142,7 @@ async def test_a_refused_token_is_not_returned_although_the_provider_is_down(
         await tokens.get(ORDERS, rejected=refused)
 
 
-async def test_how_long_to_wait_is_passed_on(tokens: ApplicationTokens, provider: Provider):
+async def test_retry_after_is_passed_on(tokens: ApplicationTokens, provider: Provider):
     provider.fails["token"] = Failure(429, headers={"Retry-After": "17"})
 
     with pytest.raises(TokenUnavailable) as caught:
@@ -150,7 +150,9 @@ async def test_how_long_to_wait_is_passed_on(tokens: ApplicationTokens, provider
     assert caught.value.retry_after_seconds == 17
 
 
-async def test_a_provider_that_does_not_listen_makes_no_token(tokens: ApplicationTokens, provider: Provider):
+async def test_there_is_no_token_when_the_provider_refuses_connections(
+    tokens: ApplicationTokens, provider: Provider
+):
     await provider.stop()
 
     with pytest.raises(TokenUnavailable):

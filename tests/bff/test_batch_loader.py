@@ -1,4 +1,4 @@
-"""BatchLoader: at most one look-up under way, and everybody gets what was there when they asked."""
+"""BatchLoader: at most one query at a time, and each caller reads what was there when it called."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Library:
 
     def __init__(self) -> None:
         self.shelf = {"a": "A", "b": "B", "c": "C"}
-        self.asked: list[list[str]] = []
+        self.queries: list[list[str]] = []
         self.closed = asyncio.Event()
         self.closed.set()
 
     async def look_up(self, keys: Sequence[str]) -> dict[str, str]:
-        self.asked.append(sorted(keys))
+        self.queries.append(sorted(keys))
         found = {key: self.shelf[key] for key in keys if key in self.shelf}
         await self.closed.wait()
         if "burning" in keys:
@@ -40,18 +40,18 @@ def batches(library: Library) -> BatchLoader[str]:
 
 
 async def while_busy(library: Library, batches: BatchLoader[str]) -> asyncio.Task[str | None]:
-    """Somebody asks for `a`, and the answer takes its time."""
+    """A caller requests `a`, and the query takes its time."""
     library.closed.clear()
     first = asyncio.create_task(batches.get("a"))
-    await wait_until(lambda: library.asked)
+    await wait_until(lambda: library.queries)
     return first
 
 
-async def test_what_is_there_is_found_and_what_is_not_is_none(batches: BatchLoader[str]):
+async def test_a_known_key_is_found_and_an_unknown_one_is_none(batches: BatchLoader[str]):
     assert await asyncio.gather(*map(batches.get, "abx")) == ["A", "B", None]
 
 
-async def test_keys_asked_for_while_a_look_up_is_under_way_go_with_the_next_one(
+async def test_keys_requested_during_a_query_wait_for_the_next_one(
     library: Library, batches: BatchLoader[str]
 ):
     first = await while_busy(library, batches)
@@ -61,10 +61,10 @@ async def test_keys_asked_for_while_a_look_up_is_under_way_go_with_the_next_one(
 
     assert await first == "A"
     assert await asyncio.gather(*others) == ["B", "C"] * 3
-    assert library.asked == [["a"], ["b", "c"]]
+    assert library.queries == [["a"], ["b", "c"]]
 
 
-async def test_whoever_asks_after_a_write_sees_what_was_written(library: Library, batches: BatchLoader[str]):
+async def test_a_read_after_a_write_sees_the_write(library: Library, batches: BatchLoader[str]):
     first = await while_busy(library, batches)
     library.shelf["a"] = "newer"
     second = asyncio.create_task(batches.get("a"))
@@ -74,9 +74,7 @@ async def test_whoever_asks_after_a_write_sees_what_was_written(library: Library
     assert (await first, await second) == ("A", "newer")
 
 
-async def test_a_caller_that_goes_away_takes_nothing_from_the_others(
-    library: Library, batches: BatchLoader[str]
-):
+async def test_a_cancelled_caller_does_not_affect_the_others(library: Library, batches: BatchLoader[str]):
     first = await while_busy(library, batches)
     same = asyncio.create_task(batches.get("b"))
     leaving = asyncio.create_task(batches.get("b"))
@@ -88,7 +86,7 @@ async def test_a_caller_that_goes_away_takes_nothing_from_the_others(
     assert await same == "B"
 
 
-async def test_an_error_goes_to_those_whose_look_up_it_was_and_to_nobody_else(
+async def test_an_error_is_raised_in_the_callers_of_its_query_only(
     library: Library, batches: BatchLoader[str]
 ):
     first = await while_busy(library, batches)
@@ -103,7 +101,7 @@ async def test_an_error_goes_to_those_whose_look_up_it_was_and_to_nobody_else(
     assert await batches.get("b") == "B"
 
 
-async def test_an_error_that_nobody_waits_for_any_more_is_not_reported_as_forgotten(
+async def test_an_error_without_a_waiting_caller_is_not_reported_as_never_retrieved(
     library: Library, batches: BatchLoader[str]
 ):
     first = await while_busy(library, batches)
@@ -113,5 +111,5 @@ async def test_an_error_that_nobody_waits_for_any_more_is_not_reported_as_forgot
     library.closed.set()
 
     assert await first == "A"
-    await wait_until(lambda: ["burning"] in library.asked)
+    await wait_until(lambda: ["burning"] in library.queries)
     assert await batches.get("b") == "B"

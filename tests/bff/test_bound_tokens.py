@@ -87,7 +87,7 @@ async def test_a_token_that_is_not_bound_is_refused_at_a_refresh_and_the_session
     assert await key_of(app, provider, session)
 
 
-async def test_a_session_from_before_keeps_its_tokens(
+async def test_a_session_from_before_dpop_keeps_its_tokens(
     provider: Provider, api: DemoApi, clock: Clock, app: RunningApp
 ):
     async with running_app(provider, api, clock=clock) as before, new_browser(before) as browser:
@@ -111,10 +111,10 @@ async def test_a_named_client_proves_its_key(
         async with app.services.clients.create(name, session).post("echo?a=b", data=b"body") as response:
             assert response.status == 200
 
-    assert api.counts["echo"] == (2 if nonce is None else 3)  # asked for the nonce once, and remembered it
+    assert api.counts["echo"] == (2 if nonce is None else 3)  # a challenge once, then the cached nonce
 
 
-async def test_a_remote_api_is_called_with_a_proof_of_ours_and_not_of_the_browsers(
+async def test_a_remote_api_gets_a_proof_of_the_session_and_not_of_the_browser(
     browser: Browser, session: Session, api: DemoApi
 ):
     response = await browser.fetch("/api/echo", headers={"DPoP": "of the browser"})
@@ -125,15 +125,15 @@ async def test_a_remote_api_is_called_with_a_proof_of_ours_and_not_of_the_browse
     assert ("dpop", "of the browser") not in headers
 
 
-async def test_the_api_tells_the_browser_no_nonce(browser: Browser, session: Session, api: DemoApi):
+async def test_a_nonce_of_the_api_is_not_passed_to_the_browser(
+    browser: Browser, session: Session, api: DemoApi
+):
     api.dpop_nonce = "newest"
 
     assert "DPoP-Nonce" not in (await browser.fetch("/api/echo")).headers
 
 
-async def test_a_body_that_was_streamed_is_not_sent_twice_for_a_nonce(
-    app: RunningApp, session: Session, api: DemoApi
-):
+async def test_a_streamed_body_is_not_sent_twice_for_a_nonce(app: RunningApp, session: Session, api: DemoApi):
     async def chunks() -> AsyncIterator[bytes]:
         yield b"once"
 
@@ -143,7 +143,7 @@ async def test_a_body_that_was_streamed_is_not_sent_twice_for_a_nonce(
     assert api.counts["echo"] == 1
 
 
-async def test_a_refused_token_is_renewed_once_with_the_same_key(
+async def test_a_rejected_token_is_renewed_once_with_the_same_key(
     app: RunningApp, session: Session, api: DemoApi
 ):
     api.rejects.add(session.tokens.access_token)
@@ -167,7 +167,7 @@ async def test_a_redirect_to_elsewhere_takes_no_proof_along(
 # The provider's own nonces
 
 
-async def test_its_nonce_is_sent_from_then_on(
+async def test_the_providers_nonce_is_sent_from_then_on(
     app: RunningApp, browser: Browser, provider: Provider, clock: Clock
 ):
     provider.dpop_nonce = "first"
@@ -176,7 +176,7 @@ async def test_its_nonce_is_sent_from_then_on(
     clock.advance(LIFETIME)
     await app.services.tokens.get(session)
 
-    assert provider.counts["token:authorization_code"] == 1  # /par has told us already
+    assert provider.counts["token:authorization_code"] == 1  # the nonce came with the response of /par
     assert provider.counts["token:refresh_token"] == 2
     assert provider.is_active((await app.session_of(browser)).tokens.refresh_token)
 
@@ -184,7 +184,7 @@ async def test_its_nonce_is_sent_from_then_on(
 # Pushed authorization requests
 
 
-async def test_the_browser_carries_a_reference_and_nothing_else(browser: Browser, provider: Provider):
+async def test_the_browser_carries_a_request_uri_and_nothing_else(browser: Browser, provider: Provider):
     out = query_params(await browser.start_login("/account"))
 
     assert set(out) == {"client_id", "request_uri"}
@@ -198,7 +198,7 @@ async def test_each_login_pushes_a_request_of_its_own(browser: Browser, provider
     assert first["request_uri"] != second["request_uri"]
 
 
-async def test_a_provider_that_requires_it_is_obeyed_whatever_the_settings_say(
+async def test_a_provider_that_requires_par_gets_it_whatever_the_setting(
     provider: Provider, api: DemoApi, clock: Clock
 ):
     provider.requires_par = True
@@ -227,7 +227,7 @@ async def test_a_login_cannot_start_when_the_provider_answers(
     assert int(response.headers["Retry-After"]) in (5, 7)
 
 
-async def test_a_setting_that_the_provider_cannot_meet_is_loud(
+async def test_par_without_an_endpoint_is_logged_as_an_error(
     provider: Provider, api: DemoApi, clock: Clock, caplog: pytest.LogCaptureFixture
 ):
     provider.overrides["metadata"] = {"pushed_authorization_request_endpoint": None}

@@ -73,10 +73,10 @@ def refused(breaker: Breaker) -> int | None:
     return refusal.value.retry_after_seconds
 
 
-# While all is well, nothing is in anybody's way.
+# Closed.
 
 
-def test_requests_pass_side_by_side_while_the_provider_is_healthy(breaker: Breaker):
+def test_requests_pass_concurrently_while_closed(breaker: Breaker):
     with ExitStack() as requests:
         for _ in range(100):
             requests.enter_context(breaker.request())
@@ -90,27 +90,27 @@ def test_two_failures_in_a_row_change_nothing(breaker: Breaker):
         pass
 
 
-def test_three_failures_in_a_row_begin_a_pause_of_a_second(breaker: Breaker):
+def test_three_failures_in_a_row_open_it_for_a_second(breaker: Breaker):
     failures(breaker, 3)
 
     assert refused(breaker) == 1
 
 
-def test_a_success_in_between_begins_the_count_again(breaker: Breaker):
+def test_a_success_resets_the_count_of_failures(breaker: Breaker):
     for _ in range(5):
         failures(breaker, 2)
         success(breaker)
 
 
 @pytest.mark.parametrize("answer", ANSWERS, ids=lambda error: type(error).__name__)
-def test_a_refusal_is_an_answer_and_begins_the_count_again_too(breaker: Breaker, answer: AppError):
+def test_a_refusal_counts_as_success(breaker: Breaker, answer: AppError):
     for _ in range(5):
         failures(breaker, 2)
         failure(breaker, answer)
 
 
 @pytest.mark.parametrize("error", [KeyError("ours"), asyncio.CancelledError()], ids=["a bug", "cancelled"])
-def test_what_says_nothing_of_the_provider_is_neither_failure_nor_success(breaker, error):
+def test_another_exception_is_neither_failure_nor_success(breaker, error):
     failures(breaker, 2)
     failure(breaker, error)
     failure(breaker, error)
@@ -126,7 +126,7 @@ def test_what_says_nothing_of_the_provider_is_neither_failure_nor_success(breake
 
 
 @pytest.mark.parametrize(
-    ("failed", "wanted", "seconds"),
+    ("failed", "retry_after", "seconds"),
     [
         pytest.param(1, None, 0, id="one failure"),
         pytest.param(2, None, 0, id="two failures"),
@@ -139,16 +139,16 @@ def test_what_says_nothing_of_the_provider_is_neither_failure_nor_success(breake
         pytest.param(1, 0, 0, id="Retry-After of nothing"),
         pytest.param(3, 0, 1, id="Retry-After of nothing, too often"),
         pytest.param(1, 60, 60, id="Retry-After of a minute"),
-        pytest.param(1, 3600, 60, id="Retry-After of an hour: nobody could sign in"),
+        pytest.param(1, 3600, 60, id="Retry-After of an hour, capped"),
         pytest.param(8, 5, 30, id="Retry-After that is shorter than our own pause"),
         pytest.param(8, 45, 45, id="Retry-After that is longer"),
     ],
 )
-def test_the_pause_after(failed, wanted, seconds):
-    assert breaker_seconds(failed, wanted) == seconds
+def test_the_pause_after(failed, retry_after, seconds):
+    assert breaker_seconds(failed, retry_after) == seconds
 
 
-def test_every_failed_probe_makes_the_next_pause_longer_up_to_half_a_minute(breaker: Breaker, clock: Clock):
+def test_every_failed_probe_doubles_the_pause_up_to_half_a_minute(breaker: Breaker, clock: Clock):
     pauses = []
     failures(breaker, 3)
     for _ in range(8):
@@ -159,7 +159,7 @@ def test_every_failed_probe_makes_the_next_pause_longer_up_to_half_a_minute(brea
     assert pauses == [1, 2, 4, 8, 16, 30, 30, 30]
 
 
-def test_a_provider_that_says_when_to_come_back_is_left_alone_at_once(breaker: Breaker, clock: Clock):
+def test_retry_after_opens_it_at_once(breaker: Breaker, clock: Clock):
     failure(breaker, busy(17))
 
     assert refused(breaker) == 17
@@ -167,13 +167,13 @@ def test_a_provider_that_says_when_to_come_back_is_left_alone_at_once(breaker: B
     success(breaker)
 
 
-def test_but_never_for_more_than_a_minute(breaker: Breaker):
+def test_retry_after_opens_it_for_a_minute_at_most(breaker: Breaker):
     failure(breaker, busy(3600))
 
     assert refused(breaker) == 60
 
 
-def test_a_provider_that_does_not_say_is_not_left_alone_for_the_seconds_that_we_tell_a_browser(breaker):
+def test_the_default_retry_after_for_browsers_does_not_open_it(breaker):
     error = ProviderUnavailable("the provider took too long")
     assert error.retry_after_seconds == 5
 
@@ -183,14 +183,14 @@ def test_a_provider_that_does_not_say_is_not_left_alone_for_the_seconds_that_we_
 
 
 @pytest.mark.parametrize(("passed", "left"), [(0, 17), (0.2, 17), (1, 16), (16.5, 1), (16.999, 1)])
-def test_a_refusal_says_when_the_pause_is_over_in_whole_seconds(breaker, clock, passed, left):
+def test_the_error_while_open_has_the_rest_of_the_pause_in_whole_seconds(breaker, clock, passed, left):
     failure(breaker, busy(17))
     clock.advance(passed)
 
     assert refused(breaker) == left
 
 
-def test_refusals_do_not_make_a_pause_longer(paused: Breaker, clock: Clock):
+def test_requests_while_open_do_not_extend_the_pause(paused: Breaker, clock: Clock):
     for _ in range(100):
         refused(paused)
     clock.advance(1)
@@ -198,7 +198,7 @@ def test_refusals_do_not_make_a_pause_longer(paused: Breaker, clock: Clock):
     success(paused)
 
 
-def test_the_last_moment_of_a_pause_belongs_to_it_and_the_next_does_not(paused: Breaker, clock: Clock):
+def test_the_last_moment_of_a_pause_is_open_and_the_next_is_half_open(paused: Breaker, clock: Clock):
     clock.advance(0.99)
     refused(paused)
     clock.advance(0.01)
@@ -207,7 +207,7 @@ def test_the_last_moment_of_a_pause_belongs_to_it_and_the_next_does_not(paused: 
 
 
 @pytest.mark.parametrize("seconds", [61, 3600, 10**9])
-def test_a_clock_that_is_set_back_does_not_make_a_pause_longer(paused: Breaker, clock: Clock, seconds):
+def test_a_clock_that_is_set_back_does_not_extend_a_pause(paused: Breaker, clock: Clock, seconds):
     clock.advance(-seconds)
 
     with paused.request():
@@ -217,19 +217,19 @@ def test_a_clock_that_is_set_back_does_not_make_a_pause_longer(paused: Breaker, 
 # After a pause: one at a time.
 
 
-def test_only_one_request_tries_while_the_others_are_refused(probing: Breaker):
+def test_half_open_passes_one_probe_and_refuses_the_others(probing: Breaker):
     with probing.request():
         assert refused(probing) == 1
         assert refused(probing) == 1
 
 
-def test_even_if_it_takes_long(probing: Breaker, clock: Clock):
+def test_half_open_passes_one_probe_even_if_it_takes_long(probing: Breaker, clock: Clock):
     with probing.request():
         clock.advance(1000)
         assert refused(probing) == 1
 
 
-def test_a_probe_that_succeeds_lets_everybody_through(probing: Breaker):
+def test_a_successful_probe_closes_it(probing: Breaker):
     success(probing)
 
     with probing.request(), probing.request():
@@ -237,14 +237,14 @@ def test_a_probe_that_succeeds_lets_everybody_through(probing: Breaker):
 
 
 @pytest.mark.parametrize("answer", ANSWERS, ids=lambda error: type(error).__name__)
-def test_a_probe_that_is_refused_has_found_the_provider_well(probing: Breaker, answer: AppError):
+def test_a_probe_with_a_refusal_closes_it(probing: Breaker, answer: AppError):
     failure(probing, answer)
 
     with probing.request(), probing.request():
         pass
 
 
-def test_after_a_success_it_takes_three_failures_again(probing: Breaker):
+def test_once_closed_it_takes_three_failures_to_open_again(probing: Breaker):
     success(probing)
     failures(probing, 2)
     success(probing)
@@ -253,7 +253,7 @@ def test_after_a_success_it_takes_three_failures_again(probing: Breaker):
     assert refused(probing) == 1
 
 
-def test_a_probe_that_fails_begins_a_longer_pause_and_after_it_another_may_try(probing, clock):
+def test_a_failed_probe_begins_a_longer_pause_followed_by_another_probe(probing, clock):
     failure(probing)
 
     assert refused(probing) == 2
@@ -261,7 +261,7 @@ def test_a_probe_that_fails_begins_a_longer_pause_and_after_it_another_may_try(p
     success(probing)
 
 
-def test_so_does_one_after_a_pause_that_the_provider_asked_for(breaker: Breaker, clock: Clock):
+def test_a_failed_probe_after_retry_after_begins_a_longer_pause(breaker: Breaker, clock: Clock):
     failure(breaker, busy(17))
     clock.advance(17)
     failure(breaker)
@@ -269,13 +269,13 @@ def test_so_does_one_after_a_pause_that_the_provider_asked_for(breaker: Breaker,
     assert refused(breaker) == 1
 
 
-def test_a_probe_may_be_told_when_to_come_back(probing: Breaker):
+def test_a_probe_may_get_a_retry_after(probing: Breaker):
     failure(probing, busy(45))
 
     assert refused(probing) == 45
 
 
-async def test_a_probe_that_is_cancelled_leaves_the_way_free_for_the_next(probing: Breaker):
+async def test_a_cancelled_probe_lets_the_next_one_through(probing: Breaker):
     async def request() -> None:
         with probing.request():
             await asyncio.Event().wait()
@@ -290,7 +290,7 @@ async def test_a_probe_that_is_cancelled_leaves_the_way_free_for_the_next(probin
         refused(probing)
 
 
-def test_a_probe_that_fails_for_a_reason_of_ours_leaves_the_way_free_too(probing: Breaker):
+def test_a_probe_with_another_exception_lets_the_next_one_through(probing: Breaker):
     failure(probing, KeyError("ours"))
 
     with probing.request():
@@ -300,7 +300,7 @@ def test_a_probe_that_fails_for_a_reason_of_ours_leaves_the_way_free_too(probing
 # Requests that were under way when the pause began.
 
 
-def test_a_late_failure_is_no_news(breaker: Breaker, clock: Clock):
+def test_a_late_failure_of_an_earlier_request_is_ignored(breaker: Breaker, clock: Clock):
     with late(breaker, ProviderUnavailable()):
         failures(breaker, 3)
         clock.advance(0.9)
@@ -321,7 +321,7 @@ def test_a_late_failure_does_not_let_a_second_probe_through(breaker: Breaker, cl
         refused(breaker)
 
 
-def test_it_is_none_after_a_probe_has_succeeded_either(breaker: Breaker, clock: Clock):
+def test_a_late_failure_after_recovery_is_ignored(breaker: Breaker, clock: Clock):
     with ExitStack() as requests:
         for _ in range(3):
             requests.enter_context(late(breaker, ProviderUnavailable()))
@@ -333,7 +333,7 @@ def test_it_is_none_after_a_probe_has_succeeded_either(breaker: Breaker, clock: 
 
 
 @pytest.mark.parametrize("answer", [None, *ANSWERS], ids=lambda error: type(error).__name__)
-def test_a_late_answer_opens_again(breaker: Breaker, answer: AppError | None):
+def test_a_late_success_closes_it(breaker: Breaker, answer: AppError | None):
     with late(breaker, answer):
         failures(breaker, 3)
         refused(breaker)
@@ -342,7 +342,7 @@ def test_a_late_answer_opens_again(breaker: Breaker, answer: AppError | None):
         pass
 
 
-def test_after_a_late_answer_a_probe_that_fails_begins_no_pause(breaker: Breaker, clock: Clock):
+def test_after_a_late_success_a_failed_probe_begins_no_pause(breaker: Breaker, clock: Clock):
     early = ExitStack()
     early.enter_context(breaker.request())
     failures(breaker, 3)
@@ -354,5 +354,5 @@ def test_after_a_late_answer_a_probe_that_fails_begins_no_pause(breaker: Breaker
     success(breaker)
 
 
-def test_one_endpoint_that_fails_says_nothing_about_another(paused: Breaker, clock: Clock):
+def test_each_endpoint_has_its_own_breaker(paused: Breaker, clock: Clock):
     success(Breaker(clock=clock))

@@ -1,4 +1,4 @@
-"""How we prove to the provider who we are."""
+"""Client authentication at the provider: client_secret_basic and private_key_jwt."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_parameter_that_is_there_twice_stays_there_twice():  # RFC 8707 §2, R
 
 
 @pytest.mark.parametrize(("kind", "algorithm"), [("RSA", "PS256"), ("EC", "ES256"), ("OKP", "Ed25519")])
-def test_the_kind_of_key_says_how_it_signs(kind: str, algorithm: str):
+def test_the_type_of_key_decides_the_algorithm(kind: str, algorithm: str):
     key = jwk.generate_key(kind, KINDS[kind])
     assertion = an_assertion(PrivateKeyJwt(key, audience=ISSUER))
 

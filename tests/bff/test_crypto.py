@@ -1,4 +1,4 @@
-"""The vault: what is sealed opens unchanged, with a key of the ring, in the place it was sealed for."""
+"""The vault: sealed bytes open with a key of the ring, in the place that they were sealed for."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ OLD, NEW = os.urandom(32), os.urandom(32)
 PLACE = "session/alice"
 
 
-def test_what_was_sealed_opens_unchanged():
+def test_sealed_bytes_open_unchanged():
     vault = Vault([NEW])
 
     assert vault.open(vault.seal(b"refresh token", place=PLACE), place=PLACE) == b"refresh token"
 
 
-def test_a_sealed_thing_does_not_show_what_is_in_it():
+def test_sealed_bytes_do_not_show_their_content():
     assert b"refresh token" not in Vault([NEW]).seal(b"refresh token", place=PLACE)
 
 
-def test_the_same_thing_is_never_sealed_alike():
+def test_the_same_content_is_never_sealed_to_the_same_bytes():
     vault = Vault([NEW])
 
     assert len({vault.seal(b"same", place=PLACE) for _ in range(100)}) == 100
@@ -45,14 +45,14 @@ def test_a_new_key_in_front_seals_and_the_old_one_still_opens():
     assert Vault([NEW]).open(sealed_after, place=PLACE) == b"new"
 
 
-def test_a_key_that_left_the_ring_opens_nothing_more():
+def test_a_key_that_was_removed_from_the_ring_opens_nothing():
     sealed = Vault([OLD]).seal(b"old", place=PLACE)
 
     with pytest.raises(Unsealable, match="not in the ring"):
         Vault([NEW]).open(sealed, place=PLACE)
 
 
-def test_cut_short_anywhere_it_does_not_open():
+def test_truncated_bytes_do_not_open():
     vault = Vault([NEW])
     sealed = vault.seal(b"tokens", place=PLACE)
 
@@ -61,7 +61,7 @@ def test_cut_short_anywhere_it_does_not_open():
             vault.open(sealed[:length], place=PLACE)
 
 
-def test_with_any_byte_changed_it_does_not_open():
+def test_modified_bytes_do_not_open():
     vault = Vault([NEW])
     sealed = vault.seal(b"tokens", place=PLACE)
 
@@ -72,7 +72,7 @@ def test_with_any_byte_changed_it_does_not_open():
             vault.open(bytes(changed), place=PLACE)
 
 
-def test_json_comes_back_from_letters_that_a_cookie_may_hold():
+def test_sealed_json_fits_a_cookie_and_opens_unchanged():
     vault = Vault([NEW])
     text = vault.seal_json({"name": "Zoë", "age": 7}, place="cookie")
 
@@ -97,7 +97,7 @@ def test_garbage_in_a_cookie_is_unsealable_and_no_other_error(cookie):
         Vault([NEW]).open_json(cookie, place="cookie")
 
 
-def test_a_cut_cookie_does_not_open():
+def test_a_truncated_cookie_does_not_open():
     vault = Vault([NEW])
     text = vault.seal_json({"state": "s"}, place="cookie")
 
@@ -124,7 +124,7 @@ def test_a_tag_cannot_be_computed_without_the_key():
     assert Vault([NEW]).tag("alice") != Vault([OLD]).tag("alice")
 
 
-def test_every_sealed_thing_begins_with_the_id_of_the_key_that_sealed_it():
+def test_sealed_bytes_begin_with_the_id_of_their_key():
     [new, old] = Vault([NEW, OLD]).key_ids
 
     assert Vault([NEW]).seal(b"new", place=PLACE).startswith(new)

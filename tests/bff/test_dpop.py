@@ -1,4 +1,4 @@
-"""DPoP (RFC 9449): what a proof says, which key it shows, and when a server wants a nonce in it."""
+"""DPoP (RFC 9449): the content of a proof, the key that it shows, and demands for a nonce."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_key_id_is_not_shown(key):
     assert set(header_of(a_proof({**key, "kid": "k-1"}))["jwk"]) == PUBLIC_MEMBERS
 
 
-def test_a_proof_without_token_and_nonce_says_no_more_than_it_must(key):
+def test_a_proof_without_token_and_nonce_has_the_required_claims_only(key):
     claims = claims_of(a_proof(key))
 
     assert claims.pop("jti")
@@ -154,7 +154,7 @@ def test_ath_is_the_one_in_rfc_9449_section_7_1(key):
     assert claims_of(a_proof(key, access_token=token))["ath"] == "fUHyO2r2Z3DZ53EsNrWBb0xWXoaNy59IiKCAqksmQEo"
 
 
-def test_ath_is_in_the_letters_that_a_url_may_hold_and_without_padding(key):
+def test_ath_is_base64url_without_padding(key):
     hashes = [claims_of(a_proof(key, access_token=f"at-{number}"))["ath"] for number in range(30)]
 
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{43}", ath) for ath in hashes)
@@ -173,7 +173,7 @@ def test_the_private_half_is_nowhere_in_the_proof(key):
 
 
 @pytest.mark.parametrize("nonce", ["n-1", 'with "quotes"', "z" * 10_000])
-def test_a_nonce_is_repeated_as_the_server_gave_it(key, nonce):
+def test_a_nonce_is_repeated_unchanged(key, nonce):
     assert claims_of(a_proof(key, nonce=nonce))["nonce"] == nonce
 
 
@@ -212,7 +212,7 @@ def test_with_a_key_it_comes_with_a_proof_for_this_token_and_this_request(key):
         pytest.param(400, {"use_dpop_nonce": 1}, False, id="an object"),
     ],
 )
-def test_a_token_endpoint_wants_a_nonce(status, error, wants):
+def test_a_token_endpoint_demands_a_nonce(status, error, wants):
     assert is_token_endpoint_nonce_challenge(status, error) is wants
 
 
@@ -233,7 +233,7 @@ def test_a_token_endpoint_wants_a_nonce(status, error, wants):
         pytest.param(200, 'DPoP error="use_dpop_nonce"', False, id="200"),
     ],
 )
-def test_an_api_wants_a_nonce(status, challenge, wants):
+def test_an_api_demands_a_nonce(status, challenge, wants):
     assert is_api_nonce_challenge(status, {"WWW-Authenticate": challenge} if challenge else {}) is wants
 
 
@@ -261,25 +261,25 @@ def nonces() -> Nonces:
     return nonces
 
 
-def test_before_a_server_has_given_one_there_is_none():
+def test_there_is_no_nonce_before_the_first_response():
     assert Nonces().of(URL) is None
 
 
-def test_the_newest_counts(nonces: Nonces):
+def test_the_newest_nonce_is_used(nonces: Nonces):
     nonces.note(URL, {"DPoP-Nonce": "n-2"})
 
     assert nonces.of(URL) == "n-2"
 
 
 @pytest.mark.parametrize("headers", [{}, {"DPoP-Nonce": ""}], ids=["none", "an empty one"])
-def test_an_answer_without_one_changes_nothing(nonces: Nonces, headers):
+def test_a_response_without_a_nonce_changes_nothing(nonces: Nonces, headers):
     nonces.note(URL, headers)
 
     assert nonces.of(URL) == "n-1"
 
 
 @pytest.mark.parametrize("path", ["/par", "/token?x=1", "/", "", "/token#x"])
-def test_it_is_for_all_addresses_of_the_server(nonces: Nonces, path):
+def test_a_nonce_is_used_for_all_urls_of_an_origin(nonces: Nonces, path):
     assert nonces.of("https://provider.example" + path) == "n-1"
 
 
@@ -288,11 +288,11 @@ def test_it_is_for_all_addresses_of_the_server(nonces: Nonces, path):
     ["http://provider.example/token", "https://provider.example:8443/token", "https://api.example/token"],
     ids=["scheme", "port", "host"],
 )
-def test_it_is_not_for_a_server_with_another(nonces: Nonces, url):
+def test_a_nonce_is_not_used_for_an_origin_with_another(nonces: Nonces, url):
     assert nonces.of(url) is None
     nonces.note(url, {"DPoP-Nonce": "n-2"})
     assert (nonces.of(url), nonces.of(URL)) == ("n-2", "n-1")
 
 
-def test_two_keepers_of_nonces_know_nothing_of_each_other(nonces: Nonces):
+def test_two_caches_of_nonces_are_independent(nonces: Nonces):
     assert Nonces().of(URL) is None

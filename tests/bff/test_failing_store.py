@@ -1,4 +1,4 @@
-"""A store that fails in the middle: no refreshed token is lost, nobody waits in vain or is signed out."""
+"""A store that fails midway: no refreshed token is lost, no caller waits in vain or loses the session."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ async def saved(store: FailingSessions, session: Session) -> str:
 # Saving
 
 
-async def test_callers_are_served_from_memory_until_the_store_has_what_was_refreshed(
+async def test_refreshed_tokens_are_served_from_memory_until_they_are_saved(
     users: UserTokens, session: Session, store: FailingSessions, provider: Provider
 ):
     store.refuses["save"] = ALWAYS
@@ -99,7 +99,7 @@ async def test_callers_are_served_from_memory_until_the_store_has_what_was_refre
     assert refreshes(provider) == 1
 
 
-async def test_a_save_whose_answer_was_lost_is_recognised_as_our_own(
+async def test_a_save_whose_answer_was_lost_is_recognised(
     users: UserTokens, session: Session, store: FailingSessions, provider: Provider
 ):
     store.loses["save"] = 1
@@ -110,7 +110,7 @@ async def test_a_save_whose_answer_was_lost_is_recognised_as_our_own(
     assert (refreshes(provider), provider.counts["revoke"]) == (1, 0)
 
 
-async def test_a_used_up_refresh_token_is_not_sent_again_however_long_the_store_is_away(
+async def test_a_used_refresh_token_is_not_sent_again_however_long_the_store_is_down(
     users: UserTokens, session: Session, store: FailingSessions, provider: Provider, clock: Clock
 ):
     store.refuses["save"] = ALWAYS
@@ -125,7 +125,7 @@ async def test_a_used_up_refresh_token_is_not_sent_again_however_long_the_store_
     assert refreshes(provider) == 2
 
 
-async def test_what_was_refreshed_is_saved_also_when_somebody_has_taken_our_lease_meanwhile(
+async def test_refreshed_tokens_are_saved_also_after_the_lease_has_passed_on(
     users: UserTokens, session: Session, store: FailingSessions, clock: Clock
 ):
     store.refuses["save"] = ALWAYS
@@ -138,7 +138,7 @@ async def test_what_was_refreshed_is_saved_also_when_somebody_has_taken_our_leas
     assert await saved(store, session) == token
 
 
-async def test_a_logout_while_the_store_fails_revokes_what_was_refreshed(
+async def test_a_logout_while_the_store_fails_revokes_the_refreshed_token(
     users: UserTokens, session: Session, store: FailingSessions, provider: Provider
 ):
     store.refuses["save"] = 1
@@ -154,7 +154,7 @@ async def test_a_logout_while_the_store_fails_revokes_what_was_refreshed(
 # Leases
 
 
-async def test_a_lease_whose_answer_was_lost_holds_nobody_up(
+async def test_a_lease_whose_answer_was_lost_blocks_no_caller(
     users: UserTokens, session: Session, store: FailingSessions, provider: Provider
 ):
     store.loses["lease"] = 1
@@ -165,7 +165,7 @@ async def test_a_lease_whose_answer_was_lost_holds_nobody_up(
         assert provider.is_active(await users.get(session))
 
 
-async def test_a_release_that_failed_holds_nobody_up(
+async def test_a_failed_release_blocks_no_caller(
     users: UserTokens, session: Session, store: FailingSessions, provider: Provider, clock: Clock
 ):
     provider.fails["token"] = Failure(503)
@@ -178,7 +178,9 @@ async def test_a_release_that_failed_holds_nobody_up(
         assert provider.is_active(await users.get(session))
 
 
-async def test_a_living_token_is_used_when_the_store_fails(app: RunningApp, session: Session, clock: Clock):
+async def test_an_unexpired_token_is_used_when_the_store_fails(
+    app: RunningApp, session: Session, clock: Clock
+):
     clock.advance(LIFETIME - 1)
     store = FailingSessions(clock)
     await store.create(session)
@@ -191,7 +193,7 @@ async def test_a_living_token_is_used_when_the_store_fails(app: RunningApp, sess
 # Requests
 
 
-async def test_a_session_whose_idle_time_cannot_be_written_is_a_session_all_the_same(
+async def test_a_session_that_cannot_be_touched_is_still_served(
     app: RunningApp, browser: Browser, store: FailingSessions
 ):
     store.refuses["touch"] = 1
@@ -202,7 +204,7 @@ async def test_a_session_whose_idle_time_cannot_be_written_is_a_session_all_the_
     assert found.ref == session_ref(cookie)
 
 
-async def test_a_login_that_cannot_be_kept_leaves_no_living_token_at_the_provider(
+async def test_a_login_that_cannot_be_stored_leaves_no_valid_token_at_the_provider(
     app: RunningApp, browser: Browser, provider: Provider, clock: Clock
 ):
     full = FailingSessions(clock)

@@ -1,4 +1,4 @@
-"""A database that fails over while people refresh, sign in and sign out: 503 for a moment, nothing lost."""
+"""A database that fails over during refreshes, logins and logouts: 503 for a moment, nothing lost."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class WatchedLedger(Ledger):
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What somebody was answered, and when they had asked."""
+class Observed:
+    """A response to a user, and when its request was sent."""
 
     who: str
-    asked_at: float
+    sent_at: float
     answered_at: float
     response: httpx2.Response
 
@@ -58,13 +58,13 @@ class Traffic:
     """Residents stay signed in and call an API all the time, visitors come and go."""
 
     def __init__(self, app: RunningApp, provider: Provider) -> None:
-        self.seen: list[Seen] = []
+        self.observed: list[Observed] = []
         self.ended: list[str] = []  # cookies of sessions that were signed out of
         self._app = app
         self._provider = provider
         self._residents = [Browser(app) for _ in range(RESIDENTS)]
         self._visitors = [Browser(app) for _ in range(VISITORS)]
-        self._signed_in: set[Browser] = set()  # who was told so, and has not asked for anything else since
+        self._signed_in: set[Browser] = set()  # signed in, and no request since
         self._over = False
 
     @asynccontextmanager
@@ -104,9 +104,9 @@ class Traffic:
         return [cookie for cookie in self.ended if await sessions.get(session_ref(cookie))]
 
     def _content_since(self, moment: float) -> set[str]:
-        recent = [seen for seen in self.seen if seen.asked_at > moment]
-        moment = max((seen.answered_at for seen in recent if not seen.fine), default=moment)
-        return {seen.who for seen in recent if seen.who.startswith("resident") and seen.asked_at > moment}
+        recent = [each for each in self.observed if each.sent_at > moment]
+        moment = max((each.answered_at for each in recent if not each.fine), default=moment)
+        return {each.who for each in recent if each.who.startswith("resident") and each.sent_at > moment}
 
     async def _is_signed_in(self, browser: Browser) -> bool:
         answer = await browser.fetch("/api/echo")
@@ -147,9 +147,9 @@ class Traffic:
         self.ended.append(str(cookie))
 
     async def _note(self, who: str, asking: Awaitable[httpx2.Response]) -> httpx2.Response:
-        asked_at = time.monotonic()
+        sent_at = time.monotonic()
         response = await asking
-        self.seen.append(Seen(who, asked_at, time.monotonic(), response))
+        self.observed.append(Observed(who, sent_at, time.monotonic(), response))
         return response
 
 
@@ -210,7 +210,7 @@ async def refreshing(traffic: Traffic, provider: Provider, api: DemoApi) -> Asyn
     held.set()
 
 
-async def test_when_the_primary_steps_down_and_is_killed_nobody_is_signed_out_and_no_logout_undone(
+async def test_a_stepdown_and_a_kill_of_the_primary_sign_no_user_out_and_undo_no_logout(
     traffic: Traffic, replica_set: ReplicaSet, provider: Provider, api: DemoApi, ledger: WatchedLedger
 ):
     async with traffic.flowing():
@@ -224,6 +224,6 @@ async def test_when_the_primary_steps_down_and_is_killed_nobody_is_signed_out_an
         await traffic.is_fine_again()
         await eventually(lambda: len(traffic.ended) > VISITORS)
 
-    assert {seen.response.status_code for seen in traffic.seen} == {200, 302, 503}
-    assert all("Retry-After" in seen.response.headers for seen in traffic.seen if not seen.fine)
+    assert {each.response.status_code for each in traffic.observed} == {200, 302, 503}
+    assert all("Retry-After" in each.response.headers for each in traffic.observed if not each.fine)
     assert (await traffic.signed_out(), await traffic.came_back(), ledger.reused) == ([], [], 0)

@@ -1,4 +1,4 @@
-"""Keys and signatures: a token is believed if a published key signed it, with an algorithm we allow."""
+"""Keys and signatures: a token is accepted if a published key has signed it with an allowed algorithm."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def signed(key: Key, algorithm: str, payload: bytes = json.dumps(CLAIMS).encode(
 
 
 def unsigned(header: Any, signature: bytes = b"") -> str:
-    """A token that nobody signed; `header` is JSON, or bytes as they are."""
+    """A token without a signature; `header` is JSON, or bytes as they are."""
     first = header if isinstance(header, bytes) else json.dumps(header).encode()
     parts = (first, json.dumps(CLAIMS).encode(), signature)
     return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
@@ -58,7 +58,7 @@ def unsigned(header: Any, signature: bytes = b"") -> str:
         pytest.param(ED, "EdDSA", marks=pytest.mark.filterwarnings("ignore:EdDSA is deprecated")),
     ],
 )
-def test_what_a_published_key_signed_is_believed(key: Key, algorithm: str):
+def test_a_signature_by_a_published_key_is_accepted(key: Key, algorithm: str):
     token = verify_signature(signed(key, algorithm, kid=key.kid, typ="JWT"), PUBLISHED, ALGORITHMS)
 
     assert (token.algorithm, token.type, token.claims) == (algorithm, "JWT", CLAIMS)
@@ -74,7 +74,7 @@ def test_a_key_without_kid_is_tried_for_every_token():
     assert verify_signature(signed(EC, "ES256", kid="any"), keys, ALGORITHMS).claims == CLAIMS
 
 
-def test_of_two_keys_with_the_same_kid_either_may_have_signed():
+def test_of_two_keys_with_the_same_kid_either_may_verify():
     keys = parse_jwks({"keys": [public(STRANGERS), public(EC)]})
 
     assert verify_signature(signed(EC, "ES256", kid="ec"), keys, ALGORITHMS).claims == CLAIMS
@@ -88,7 +88,7 @@ def test_of_two_keys_with_the_same_kid_either_may_have_signed():
         pytest.param(signed(EC, "ES256", kid="other"), id="a published key, under another name"),
         pytest.param(signed(EC, "ES256", kid="rsa"), id="a published key, under the name of another one"),
         pytest.param(unsigned({"alg": "ES256", "kid": ["ec"]}, b"x" * 64), id="a list of names"),
-        pytest.param(unsigned({"alg": "RS256", "kid": "rsa"}), id="nobody"),
+        pytest.param(unsigned({"alg": "RS256", "kid": "rsa"}), id="missing"),
         pytest.param(
             unsigned({"alg": "ES256", "kid": "rsa"}, b"x" * 64), id="an algorithm that is not the key's"
         ),
@@ -100,7 +100,7 @@ def test_the_key_is_unknown_and_may_be_new_when_the_signer_is(token: str):
         verify_signature(token, PUBLISHED, ALGORITHMS)
 
 
-def test_a_changed_content_does_not_fit_the_signature():
+def test_changed_content_does_not_match_the_signature():
     header, _, signature = signed(EC, "ES256").split(".")
     payload = base64.urlsafe_b64encode(b'{"sub":"mallory"}').rstrip(b"=").decode()
 
@@ -139,7 +139,7 @@ def test_a_token_is_refused_before_any_key_is_needed_when_its_algorithm_is(token
         verify_signature(token, PUBLISHED, ALGORITHMS)
 
 
-def test_an_algorithm_that_the_provider_does_not_announce_is_refused_although_the_signature_is_right():
+def test_an_algorithm_that_the_provider_does_not_announce_is_refused_despite_a_valid_signature():
     with pytest.raises(UntrustedToken, match="not allowed"):
         verify_signature(signed(RSA, "PS256"), PUBLISHED, frozenset({"RS256"}))
 
@@ -166,13 +166,13 @@ def test_only_asymmetric_algorithms_are_ever_allowed():
         pytest.param("x" * 1_000_000, id="a million letters"),
     ],
 )
-def test_what_is_no_signed_token_is_refused_with_no_other_error(token: str):
+def test_a_malformed_token_raises_untrusted_token_and_nothing_else(token: str):
     with pytest.raises(UntrustedToken, match="not a signed token"):
         verify_signature(token, PUBLISHED, ALGORITHMS)
 
 
 @pytest.mark.parametrize("payload", [b"[1]", b"null", b"7", b"alice", b"\xff", b""])
-def test_a_signed_content_that_is_no_json_object_is_refused(payload: bytes):
+def test_signed_content_that_is_no_json_object_is_refused(payload: bytes):
     with pytest.raises(UntrustedToken):
         verify_signature(signed(EC, "ES256", payload), PUBLISHED, ALGORITHMS)
 
@@ -193,7 +193,7 @@ def test_a_signed_content_that_is_no_json_object_is_refused(payload: bytes):
         pytest.param(OctKey.import_key(b"s" * 64).as_dict(private=True), id="a shared secret"),
     ],
 )
-def test_one_key_is_left_out_and_the_others_still_count_when_it_is(member: Any):
+def test_a_key_is_skipped_and_the_others_stay_usable_when_it_is(member: Any):
     keys = parse_jwks({"keys": [member, public(RSA)]})
 
     assert [key.kid for key in keys] == ["rsa"]
@@ -209,7 +209,7 @@ def test_a_document_without_a_list_of_keys_has_none(document):
 @pytest.mark.parametrize(
     "changed", [{"alg": "RS512"}, {"key_ops": ["encrypt"]}], ids=["algorithm", "purpose"]
 )
-def test_a_key_does_not_check_signatures_of_another(changed):
+def test_a_key_does_not_verify_signatures_of_another(changed):
     keys = parse_jwks({"keys": [public(RSA, **changed)]})
 
     with pytest.raises(UnknownKey):

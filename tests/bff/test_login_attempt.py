@@ -1,4 +1,4 @@
-"""Login attempts: what is remembered while a browser is away, and what is believed when it is back."""
+"""Login attempts: the secrets of a request, validation of its response, and the sealed cookie."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_verifier_is_one_of_rfc_7636(attempt: LoginAttempt):
     assert re.fullmatch(r"[A-Za-z0-9._~-]{43,128}", attempt.verifier)
 
 
-def test_the_right_answer_gives_the_code(attempt: LoginAttempt):
+def test_a_valid_response_gives_the_code(attempt: LoginAttempt):
     assert code(attempt, right_answer(attempt)) == "c-1"
 
 
@@ -53,7 +53,7 @@ def test_a_provider_that_does_not_announce_iss_may_leave_it_out(attempt: LoginAt
     assert code(attempt, {"state": attempt.state, "code": "c-1"}, announces_iss=False) == "c-1"
 
 
-def test_an_answer_at_the_last_second_counts(attempt: LoginAttempt):
+def test_a_response_in_the_last_second_is_accepted(attempt: LoginAttempt):
     assert code(attempt, right_answer(attempt), age=ATTEMPT_SECONDS) == "c-1"
 
 
@@ -74,7 +74,7 @@ def test_an_answer_at_the_last_second_counts(attempt: LoginAttempt):
         pytest.param({"code": ""}, "incomplete", id="an empty code"),
     ],
 )
-def test_an_answer_is_refused_when_it_is_for_or_has(attempt: LoginAttempt, changed, reason):
+def test_a_response_is_refused_when_it_is_for_or_has(attempt: LoginAttempt, changed, reason):
     with pytest.raises(LoginFailed, match=reason):
         code(attempt, {**right_answer(attempt), **changed})
 
@@ -82,7 +82,7 @@ def test_an_answer_is_refused_when_it_is_for_or_has(attempt: LoginAttempt, chang
 @pytest.mark.parametrize(
     ("missing", "reason"), [("state", "another sign-in"), ("iss", "not from our"), ("code", "incomplete")]
 )
-def test_an_answer_is_refused_without(attempt: LoginAttempt, missing, reason):
+def test_a_response_is_refused_without(attempt: LoginAttempt, missing, reason):
     params = right_answer(attempt)
     del params[missing]
 
@@ -90,12 +90,12 @@ def test_an_answer_is_refused_without(attempt: LoginAttempt, missing, reason):
         code(attempt, params)
 
 
-def test_iss_is_compared_when_it_is_there_even_if_it_is_not_announced(attempt: LoginAttempt):
+def test_iss_is_compared_when_present_even_if_not_announced(attempt: LoginAttempt):
     with pytest.raises(LoginFailed, match="not from our"):
         code(attempt, {**right_answer(attempt), "iss": "https://other.example"}, announces_iss=False)
 
 
-def test_an_answer_after_ten_minutes_is_refused(attempt: LoginAttempt):
+def test_a_response_after_ten_minutes_is_refused(attempt: LoginAttempt):
     with pytest.raises(LoginFailed, match="too long"):
         code(attempt, right_answer(attempt), age=ATTEMPT_SECONDS + 1)
 
@@ -110,7 +110,7 @@ def test_an_answer_after_ten_minutes_is_refused(attempt: LoginAttempt):
         pytest.param(("state", "age", "iss", "error"), "incomplete", id="and the code last"),
     ],
 )
-def test_of_an_answer_in_which_all_is_wrong_is_believed(attempt: LoginAttempt, right, reason):
+def test_of_a_response_with_several_errors_the_first_check_decides(attempt: LoginAttempt, right, reason):
     params = {
         "state": attempt.state if "state" in right else "another",
         "iss": ISSUER if "iss" in right else "https://other.example",
@@ -121,7 +121,7 @@ def test_of_an_answer_in_which_all_is_wrong_is_believed(attempt: LoginAttempt, r
         code(attempt, params, age=0 if "age" in right else ATTEMPT_SECONDS + 1)
 
 
-def test_no_refusal_repeats_what_was_sent(attempt: LoginAttempt):
+def test_no_error_message_repeats_the_parameters(attempt: LoginAttempt):
     params = {"state": "recognisable", "iss": "recognisable", "error": "recognisable", "code": "recognisable"}
 
     for right in ({}, {"state": attempt.state}, {"state": attempt.state, "iss": ISSUER}):
@@ -149,15 +149,13 @@ def test_it_does_not_open_with_another_key(attempt: LoginAttempt):
 
 
 @pytest.mark.parametrize("cookie", ["", "x", "A" * 500, '{"state": "s"}', "\udce4"])
-def test_a_cookie_that_is_not_ours_is_no_attempt(cookie):
+def test_a_cookie_that_was_not_sealed_with_the_key_is_no_attempt(cookie):
     with pytest.raises(LoginFailed, match="remembers no such sign-in"):
         LoginAttempt.opened(cookie, VAULT, cookie_name=COOKIE)
 
 
 @pytest.mark.parametrize("changed", [{"added_later": 1}, {"state": None}], ids=["more", "fewer"])
-def test_an_attempt_that_another_version_of_ours_sealed_is_over_if_it_had_other_fields(
-    attempt: LoginAttempt, changed
-):
+def test_an_attempt_with_unknown_fields_of_another_release_is_refused(attempt: LoginAttempt, changed):
     fields = {**dataclasses.asdict(attempt), **changed}
     sealed = VAULT.seal_json(
         {name: value for name, value in fields.items() if value is not None}, place=COOKIE
@@ -167,7 +165,7 @@ def test_an_attempt_that_another_version_of_ours_sealed_is_over_if_it_had_other_
         LoginAttempt.opened(sealed, VAULT, cookie_name=COOKIE)
 
 
-def test_the_key_that_the_tokens_will_be_bound_to_comes_back_with_the_browser():  # RFC 9449 §10
+def test_the_dpop_key_is_sealed_in_the_attempt():  # RFC 9449 §10
     attempt = LoginAttempt.start(return_path="/", issuer=ISSUER, replaces=None, now=NOW, dpop_key=new_key())
     opened = LoginAttempt.opened(attempt.sealed(VAULT, cookie_name=COOKIE), VAULT, cookie_name=COOKIE)
 
@@ -179,7 +177,7 @@ def test_without_dpop_there_is_no_key(attempt: LoginAttempt):
     assert attempt.dpop_key is None
 
 
-def test_an_attempt_that_a_version_without_dpop_has_sealed_still_opens(attempt: LoginAttempt):
+def test_an_attempt_of_a_release_without_dpop_opens(attempt: LoginAttempt):
     fields = dataclasses.asdict(attempt)
     del fields["dpop_key"]
     sealed = VAULT.seal_json(fields, place=COOKIE)
@@ -187,7 +185,7 @@ def test_an_attempt_that_a_version_without_dpop_has_sealed_still_opens(attempt: 
     assert LoginAttempt.opened(sealed, VAULT, cookie_name=COOKIE) == attempt
 
 
-def test_an_attempt_without_wishes_opens_in_a_version_that_knows_of_none(attempt: LoginAttempt):
+def test_an_attempt_without_parameters_opens_in_a_release_that_knows_none(attempt: LoginAttempt):
     sealed = VAULT.open_json(attempt.sealed(VAULT, cookie_name=COOKIE), place=COOKIE)
 
     assert not {"asked", "reports"} & set(sealed)
@@ -201,7 +199,7 @@ def test_the_names_in_a_sealed_attempt_are_those_of_earlier_releases(attempt: Lo
     assert not {"request_params", "notifies_opener"} & set(sealed)
 
 
-def test_an_attempt_that_an_earlier_release_has_sealed_opens_with_its_parameters(attempt: LoginAttempt):
+def test_an_attempt_of_an_earlier_release_opens_with_its_parameters(attempt: LoginAttempt):
     fields = {name: value for name, value in dataclasses.asdict(attempt).items() if value}
     sealed = VAULT.seal_json({**fields, "asked": {"max_age": "60"}, "reports": True}, place=COOKIE)
 

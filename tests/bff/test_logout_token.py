@@ -1,4 +1,4 @@
-"""Logout tokens: which we believe, rule by rule; the claims they share with id tokens are in test_claims."""
+"""Logout tokens: validation rule by rule; the claims they share with ID tokens are in test_claims."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GOOD: dict[str, Any] = {
 MISSING = object()
 
 
-def believe(changed: dict[str, Any], *, type_: Any = "logout+jwt") -> LogoutToken:
+def validated(changed: dict[str, Any], *, type_: Any = "logout+jwt") -> LogoutToken:
     claims = {name: value for name, value in {**GOOD, **changed}.items() if value is not MISSING}
     return validate(SignedToken("RS256", type_, claims), issuer=ISSUER, client_id="app", now=NOW)
 
@@ -35,7 +35,7 @@ def believe(changed: dict[str, Any], *, type_: Any = "logout+jwt") -> LogoutToke
     "type_", ["logout+jwt", "LOGOUT+JWT", "application/logout+jwt", "JWT", "jwt", "application/jwt", None]
 )
 def test_a_logout_token_may_have_the_type(type_):
-    assert believe({}, type_=type_).subject == "alice"
+    assert validated({}, type_=type_).subject == "alice"
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_a_logout_token_may_have_the_type(type_):
 )
 def test_a_token_is_refused_that_has_the_type(type_):
     with pytest.raises(UntrustedToken, match="type"):
-        believe({}, type_=type_)
+        validated({}, type_=type_)
 
 
 @pytest.mark.parametrize(
@@ -54,8 +54,8 @@ def test_a_token_is_refused_that_has_the_type(type_):
         pytest.param({"sid": MISSING}, "alice", None, id="a user alone"),
     ],
 )
-def test_it_says_what_is_to_be_ended(changed, subject, sid):
-    logout = believe(changed)
+def test_it_names_the_sessions_to_end(changed, subject, sid):
+    logout = validated(changed)
 
     assert (logout.subject, logout.sid) == (subject, sid)
 
@@ -64,7 +64,9 @@ def test_it_says_what_is_to_be_ended(changed, subject, sid):
     "changed",
     [
         pytest.param({"aud": ["app"]}, id="has its one audience in a list"),
-        pytest.param({"events": {EVENT: {"why": "idle"}, "urn:other": 1}}, id="tells more about the event"),
+        pytest.param(
+            {"events": {EVENT: {"why": "idle"}, "urn:other": 1}}, id="has further members of the event"
+        ),
         pytest.param({"iat": NOW - OLDEST_SECONDS + 1}, id="is almost an hour old"),
         pytest.param({"iat": NOW + LEEWAY_SECONDS - 1}, id="comes from a clock that is a little fast"),
         pytest.param({"exp": NOW - LEEWAY_SECONDS + 1}, id="expired less than a minute ago"),
@@ -72,8 +74,8 @@ def test_it_says_what_is_to_be_ended(changed, subject, sid):
         pytest.param({"unknown": 1}, id="says more than we know"),
     ],
 )
-def test_it_is_believed_when_it(changed):
-    assert believe(changed).sid == "sid-1"
+def test_it_is_accepted_when_it(changed):
+    assert validated(changed).sid == "sid-1"
 
 
 @pytest.mark.parametrize(
@@ -81,9 +83,9 @@ def test_it_is_believed_when_it(changed):
     [
         pytest.param({"iss": "https://other.example"}, "iss", id="another issuer's"),
         pytest.param({"iss": ISSUER + "/"}, "iss", id="of an issuer with one slash more"),
-        pytest.param({"aud": "other"}, "aud", id="meant for somebody else"),
-        pytest.param({"aud": ["app", "other"]}, "aud", id="meant for somebody else too"),
-        pytest.param({"aud": MISSING}, "aud", id="meant for nobody"),
+        pytest.param({"aud": "other"}, "aud", id="meant for another client"),
+        pytest.param({"aud": ["app", "other"]}, "aud", id="meant for another client too"),
+        pytest.param({"aud": MISSING}, "aud", id="without an audience"),
         pytest.param({"iat": MISSING}, "iat", id="issued at no time"),
         pytest.param({"iat": str(NOW)}, "iat", id="issued at a text"),
         pytest.param({"iat": True}, "iat", id="issued at true"),
@@ -105,7 +107,7 @@ def test_it_is_believed_when_it(changed):
         pytest.param({"events": {EVENT: []}}, "events", id="about an event that is a list"),
         pytest.param({"nonce": "n-1"}, "nonce", id="with a nonce"),
         pytest.param({"nonce": None}, "nonce", id="with a nonce that is null"),
-        pytest.param({"sub": MISSING, "sid": MISSING}, "sub", id="about nobody"),
+        pytest.param({"sub": MISSING, "sid": MISSING}, "sub", id="without a subject"),
         pytest.param({"sub": "", "sid": MISSING}, "sub", id="about an empty name"),
         pytest.param({"sub": 7}, "sub", id="about a number"),
         pytest.param({"sub": None}, "sub", id="about null"),
@@ -115,23 +117,23 @@ def test_it_is_believed_when_it(changed):
 )
 def test_it_is_refused_when_it_is(changed, claim):
     with pytest.raises(UntrustedToken, match=f"the claim {claim} "):
-        believe(changed)
+        validated(changed)
 
 
 def test_an_id_token_is_no_logout_token():
     with pytest.raises(UntrustedToken):
-        believe({"events": MISSING, "jti": MISSING, "nonce": "n-1"}, type_="JWT")
+        validated({"events": MISSING, "jti": MISSING, "nonce": "n-1"}, type_="JWT")
 
 
 # Remembering
 
 
-def test_its_key_is_its_own_and_does_not_tell_the_id():
-    keys = {believe({"jti": jti}).key for jti in ("jti-1", "jti-2")}
+def test_its_replay_key_is_unique_and_hides_the_jti():
+    keys = {validated({"jti": jti}).key for jti in ("jti-1", "jti-2")}
 
     assert len(keys) == 2
     assert "jti" not in "".join(keys)
-    assert believe({"jti": "jti-1", "sub": "bob"}).key in keys
+    assert validated({"jti": "jti-1", "sub": "bob"}).key in keys
 
 
 @pytest.mark.parametrize(
@@ -143,9 +145,9 @@ def test_its_key_is_its_own_and_does_not_tell_the_id():
         ({"exp": float("inf"), "iat": NOW - 10}, OLDEST_SECONDS - 10),
     ],
 )
-def test_it_is_remembered_for_as_long_as_any_clock_of_ours_might_believe_it(changed, seconds):
-    assert believe(changed).replay_until == NOW + seconds + LEEWAY_SECONDS
+def test_it_is_remembered_for_as_long_as_any_process_might_accept_it(changed, seconds):
+    assert validated(changed).replay_until == NOW + seconds + LEEWAY_SECONDS
 
 
 def test_neither_user_nor_session_shows_in_its_repr():
-    assert not {"alice", "sid-1"} & set(repr(believe({})).replace("'", " ").split())
+    assert not {"alice", "sid-1"} & set(repr(validated({})).replace("'", " ").split())

@@ -1,4 +1,4 @@
-"""Metadata: what we take from a provider's discovery document, and what we do not."""
+"""Metadata: which members of a discovery document are used, and which documents are refused."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def metadata(**changed: Any) -> Metadata:
     return metadata_from({**LEAST, **changed}, issuer=ISSUER)
 
 
-def test_a_provider_that_publishes_the_least_is_enough():
+def test_the_required_metadata_alone_is_enough():
     found = metadata()
 
     assert (found.token_endpoint, found.jwks_uri) == (f"{ISSUER}/token", f"{ISSUER}/jwks")
@@ -100,11 +100,11 @@ def test_an_optional_endpoint_that_is_empty_is_missing(name, nothing):
 @pytest.mark.parametrize(
     "url", ["http://localhost:1/token", "http://127.0.0.1:1/token", "http://[::1]:1/token"]
 )
-def test_an_endpoint_on_this_machine_may_be_in_the_clear(url):
+def test_an_endpoint_on_loopback_may_use_http(url):
     assert metadata(token_endpoint=url).token_endpoint == url
 
 
-def test_a_provider_that_is_itself_in_the_clear_may_have_endpoints_that_are():
+def test_an_issuer_with_http_may_have_endpoints_with_http():
     issuer = "http://provider.test"
     document = {name: url.replace(ISSUER, issuer) for name, url in LEAST.items()}
 
@@ -133,7 +133,7 @@ def test_the_issuer_in_callbacks_is_announced_by_true_and_nothing_else(announced
 
 
 @pytest.mark.parametrize("name", OPTIONAL)
-def test_an_optional_endpoint_is_taken_as_it_is_written(name):
+def test_an_optional_endpoint_is_used_unchanged(name):
     assert getattr(metadata(**{name: f"{ISSUER}/x?y=1"}), name) == f"{ISSUER}/x?y=1"
 
 
@@ -153,11 +153,11 @@ def test_pkce_is_announced_by_s256_in_a_list(methods, counts):
     assert metadata(code_challenge_methods_supported=methods).announces_pkce is counts
 
 
-def test_the_prompts_that_the_provider_knows_are_kept():
+def test_the_supported_prompts_are_read():
     assert metadata(prompt_values_supported=["none", "create", 7]).prompts == {"none", "create"}
 
 
-def test_nothing_else_in_the_document_gets_through():
+def test_no_other_member_of_the_document_is_used():
     found = dataclasses.asdict(metadata(verify=False, timeout=None, proxy="http://evil.example"))
 
     assert not {"verify", "timeout", "proxy"} & set(found)

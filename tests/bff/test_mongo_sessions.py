@@ -1,4 +1,4 @@
-"""Sessions in MongoDB: what a stolen database shows, and what a wrong key or a dead server does."""
+"""Sessions in MongoDB: a stolen database, a wrong key, leases by its clock, and a dead server."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def store(store_with: Open) -> MongoSessions:
 
 @pytest.fixture
 async def records(mongod: Mongod) -> AsyncIterator[Any]:
-    """The collection, as somebody sees it who has the database and no key."""
+    """The collection, as seen with the database and without a key."""
     client = connect(f"{mongod.uri}/{DATABASE}", driver="pymongo")
     yield client.get_default_database().get_collection("sessions")
     await client.close()
@@ -175,7 +175,7 @@ async def test_a_record_that_was_tampered_with_does_not_open(
     assert await store.get(session.ref) is None
 
 
-async def test_with_a_wrong_key_nothing_opens_and_nothing_is_deleted(
+async def test_with_a_wrong_key_nothing_is_decrypted_and_nothing_is_deleted(
     store_with: Open, clock: Clock, caplog: pytest.LogCaptureFixture
 ):
     session = a_session(clock)
@@ -188,7 +188,7 @@ async def test_with_a_wrong_key_nothing_opens_and_nothing_is_deleted(
     assert await store_with(KEY).get(session.ref) == session
 
 
-async def test_what_does_not_open_is_logged_without_what_finds_it(
+async def test_an_undecryptable_session_is_logged_without_its_ref(
     store_with: Open, clock: Clock, caplog: pytest.LogCaptureFixture
 ):
     session = a_session(clock)
@@ -203,7 +203,7 @@ async def test_what_does_not_open_is_logged_without_what_finds_it(
 # Key rotation
 
 
-async def test_an_old_key_that_is_second_in_the_ring_still_opens(store_with: Open, clock: Clock):
+async def test_an_old_key_in_second_place_still_opens(store_with: Open, clock: Clock):
     session = a_session(clock)
     await store_with(OTHER_KEY).create(session)
 
@@ -219,7 +219,7 @@ async def test_a_session_is_found_by_user_and_sid_under_an_old_key_too(store_wit
     assert session in await store.of_sid(session.issuer, session.sid)
 
 
-async def test_saving_seals_with_the_first_key_so_that_the_old_one_can_go(store_with: Open, clock: Clock):
+async def test_saving_encrypts_with_the_first_key(store_with: Open, clock: Clock):
     session = a_session(clock)
     await store_with(OTHER_KEY).create(session)
     saved = await store_with(KEY, OTHER_KEY).save(session)
@@ -290,14 +290,14 @@ async def test_a_lease_of_an_earlier_release_counts_by_the_clock_of_the_database
 # The database
 
 
-async def test_mongodb_clears_away_what_has_expired(store: MongoSessions, records: Any):
+async def test_mongodb_purges_expired_records(store: MongoSessions, records: Any):
     await store.open()
 
     indexes = await records.index_information()
     assert indexes["expires_at_1"]["expireAfterSeconds"] == 0
 
 
-async def test_a_ref_that_is_taken_is_not_written_over(store: MongoSessions, clock: Clock):
+async def test_an_existing_ref_is_not_overwritten(store: MongoSessions, clock: Clock):
     session = a_session(clock)
     await store.create(session)
 
@@ -307,7 +307,7 @@ async def test_a_ref_that_is_taken_is_not_written_over(store: MongoSessions, clo
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-async def test_without_a_database_in_the_address_it_is_bff(mongod: Mongod, clock: Clock, driver: str):
+async def test_the_default_database_is_bff(mongod: Mongod, clock: Clock, driver: str):
     client = connect(mongod.uri, driver=driver)
     store = MongoSessions(client, Vault([KEY]), clock=clock)
     session = a_session(clock)
@@ -320,7 +320,7 @@ async def test_without_a_database_in_the_address_it_is_bff(mongod: Mongod, clock
 # A database that is down
 
 
-def everything_asked_of(store: MongoSessions, session: Session) -> list[Any]:
+def every_operation_of(store: MongoSessions, session: Session) -> list[Any]:
     return [
         store.open(),
         store.ping(),
@@ -343,23 +343,25 @@ async def test_a_database_that_is_down_or_hangs_raises_store_unavailable_in_time
     clock: Clock, hanging_port: int
 ):
     """All at once, since it takes as long as the time-out; Motor has fewer threads than this asks for."""
-    uris = [f"mongodb://127.0.0.1:{port}/x" for port in (1, hanging_port)]  # nobody listens on port 1
+    uris = [f"mongodb://127.0.0.1:{port}/x" for port in (1, hanging_port)]  # no server listens on port 1
     clients = [connect(uri, driver=driver) for uri in uris for driver in DRIVERS]
     stores = [MongoSessions(client, Vault([KEY]), clock=clock) for client in clients]
 
     async with asyncio.timeout(TIMEOUT_SECONDS + 3):
-        asked = [question for store in stores for question in everything_asked_of(store, a_session(clock))]
+        operations = [
+            operation for store in stores for operation in every_operation_of(store, a_session(clock))
+        ]
         for ended in (MongoSessionEndSource(client, clock=clock) for client in clients):
-            asked += [ended.reasons(["any"]), anext(ended.watch())]
-        answers = await asyncio.gather(*asked, return_exceptions=True)
+            operations += [ended.reasons(["any"]), anext(ended.watch())]
+        results = await asyncio.gather(*operations, return_exceptions=True)
 
-    assert [type(answer) for answer in answers] == [StoreUnavailable] * len(asked)
+    assert [type(result) for result in results] == [StoreUnavailable] * len(operations)
     for store in stores:
         await store.close()
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-async def test_a_store_closes_without_a_warning_and_says_then_that_it_is_closed(
+async def test_a_store_closes_without_a_warning_and_raises_afterwards(
     mongod: Mongod, clock: Clock, driver: str
 ):
     store = MongoSessions(connect(f"{mongod.uri}/{DATABASE}", driver=driver), Vault([KEY]), clock=clock)

@@ -51,7 +51,7 @@ async def connected(uri: str, driver: str) -> AsyncIterator[Any]:
 
 @pytest.fixture
 async def records(mongod: Mongod) -> AsyncIterator[Any]:
-    """The collection, as somebody sees it who has the database and no key."""
+    """The collection, as seen with the database and without a key."""
     async with connected(f"{mongod.uri}/{DATABASE}", "pymongo") as client:
         records = client.get_default_database().get_collection("revocations")
         await records.delete_many({})
@@ -107,21 +107,21 @@ async def test_nothing_is_due_in_an_empty_outbox(outbox: Outbox, clock: Clock):
     assert await claimed(outbox, clock) is None
 
 
-async def test_what_was_put_is_claimed_as_it_was_put(outbox: Outbox, clock: Clock):
+async def test_an_entry_is_claimed_unchanged(outbox: Outbox, clock: Clock):
     pending = await outbox.put(ISSUER, "rt-1", due_at=clock(), expires_at=clock() + 3600)
 
     assert replace(pending, id="") == Pending("", ISSUER, "rt-1", clock() + 3600, tries=0)
     assert await outbox.claim(until=clock() + 30) == replace(pending, tries=1)
 
 
-async def test_an_id_is_new_each_time_and_tells_nothing(outbox: Outbox, clock: Clock):
+async def test_an_id_is_random_and_contains_nothing_of_the_token(outbox: Outbox, clock: Clock):
     ids = {(await an_entry(outbox, clock)).id for _ in range(10)}
 
     assert len(ids) == 10
     assert {len(id_) for id_ in ids} == {32}
 
 
-async def test_a_refresh_token_is_not_shown_where_the_entry_is(outbox: Outbox, clock: Clock):
+async def test_a_refresh_token_shows_in_no_repr(outbox: Outbox, clock: Clock):
     assert "rt-in-plain" not in repr(await an_entry(outbox, clock))
 
 
@@ -137,7 +137,7 @@ async def test_nothing_is_claimed_before_it_is_due(outbox: Outbox, clock: Clock)
     assert await claimed(outbox, clock) == "rt-1"
 
 
-async def test_what_has_been_due_for_longest_comes_first(outbox: Outbox, clock: Clock):
+async def test_the_entry_that_is_due_for_longest_comes_first(outbox: Outbox, clock: Clock):
     for token, due in (("second", -20), ("not yet", 1), ("third", -10), ("first", -30)):
         await an_entry(outbox, clock, token, due=due)
 
@@ -146,7 +146,7 @@ async def test_what_has_been_due_for_longest_comes_first(outbox: Outbox, clock: 
     assert order == ["first", "second", "third", None]
 
 
-async def test_what_is_over_is_not_claimed(outbox: Outbox, clock: Clock):
+async def test_an_expired_entry_is_not_claimed(outbox: Outbox, clock: Clock):
     await an_entry(outbox, clock, "rt-1", lasts=3600)
     await an_entry(outbox, clock, "rt-2", lasts=3601)
 
@@ -158,7 +158,7 @@ async def test_what_is_over_is_not_claimed(outbox: Outbox, clock: Clock):
 # Claiming
 
 
-async def test_what_is_claimed_is_nobody_elses_until_its_time_has_come(outbox: Outbox, clock: Clock):
+async def test_a_claim_is_exclusive_until_its_time_has_passed(outbox: Outbox, clock: Clock):
     await an_entry(outbox, clock, "rt-1")
     await claimed(outbox, clock, seconds=30)
 
@@ -179,7 +179,7 @@ async def test_each_claim_counts_as_a_try(outbox: Outbox, clock: Clock):
     assert tries == [1, 2, 3]
 
 
-async def test_what_was_claimed_goes_behind_what_is_still_due(outbox: Outbox, clock: Clock):
+async def test_a_claimed_entry_goes_behind_those_that_are_due(outbox: Outbox, clock: Clock):
     await an_entry(outbox, clock, "first", due=-20)
     await claimed(outbox, clock, seconds=30)
     await an_entry(outbox, clock, "second", due=10)
@@ -188,7 +188,7 @@ async def test_what_was_claimed_goes_behind_what_is_still_due(outbox: Outbox, cl
     assert [await claimed(outbox, clock) for _ in range(2)] == ["second", "first"]
 
 
-async def test_a_claim_does_not_make_it_last_longer(outbox: Outbox, clock: Clock):
+async def test_a_claim_does_not_extend_the_expiry(outbox: Outbox, clock: Clock):
     await an_entry(outbox, clock, lasts=60)
     await claimed(outbox, clock, seconds=60)
 
@@ -208,7 +208,7 @@ async def test_of_many_claims_at_once_each_gets_another_entry_or_none(outbox: Ou
 # Postponing
 
 
-async def test_what_was_postponed_comes_back_when_it_is_due_again(outbox: Outbox, clock: Clock):
+async def test_a_postponed_entry_is_claimed_when_it_is_due_again(outbox: Outbox, clock: Clock):
     await an_entry(outbox, clock)
     pending = await outbox.claim(until=clock() + 30)
 
@@ -220,7 +220,7 @@ async def test_what_was_postponed_comes_back_when_it_is_due_again(outbox: Outbox
     assert await outbox.claim(until=clock() + 30) == replace(pending, tries=2)
 
 
-async def test_a_claim_can_be_given_up_before_its_time(outbox: Outbox, clock: Clock):
+async def test_postponing_ends_a_claim_early(outbox: Outbox, clock: Clock):
     pending = await an_entry(outbox, clock, "rt-1")
     await claimed(outbox, clock, seconds=30)
 
@@ -238,7 +238,7 @@ async def test_postponing_one_leaves_the_others(outbox: Outbox, clock: Clock):
     assert [await claimed(outbox, clock) for _ in range(2)] == ["other", None]
 
 
-async def test_postponing_does_not_bring_back_what_is_gone(outbox: Outbox, clock: Clock):
+async def test_postponing_does_not_restore_a_removed_entry(outbox: Outbox, clock: Clock):
     pending = await an_entry(outbox, clock)
     await outbox.remove(pending.id)
 
@@ -250,7 +250,7 @@ async def test_postponing_does_not_bring_back_what_is_gone(outbox: Outbox, clock
 # Removing
 
 
-async def test_what_was_removed_is_never_claimed_again(outbox: Outbox, clock: Clock):
+async def test_a_removed_entry_is_never_claimed_again(outbox: Outbox, clock: Clock):
     pending = await an_entry(outbox, clock)
     await claimed(outbox, clock, seconds=30)
 
@@ -288,7 +288,7 @@ async def test_opening_twice_is_harmless(outbox: Outbox, clock: Clock):
 
 
 @pytest.mark.parametrize("using_it", [an_entry, claimed])
-async def test_memory_forgets_what_is_over_as_soon_as_it_is_used(clock: Clock, using_it: Callable[..., Any]):
+async def test_memory_purges_expired_entries_at_each_use(clock: Clock, using_it: Callable[..., Any]):
     outbox = MemoryOutbox(clock=clock)
     still_there = weakref.ref(await an_entry(outbox, clock, lasts=60))
     assert still_there() is not None
@@ -302,9 +302,7 @@ async def test_memory_forgets_what_is_over_as_soon_as_it_is_used(clock: Clock, u
 # What a stolen database shows
 
 
-async def test_a_record_shows_neither_the_token_nor_whose_it_is(
-    outbox_with: Open, records: Any, clock: Clock
-):
+async def test_a_record_shows_neither_the_token_nor_its_issuer(outbox_with: Open, records: Any, clock: Clock):
     outbox = await outbox_with(KEY)
     pending = await an_entry(outbox, clock, "rt-in-plain")
     await outbox.claim(until=clock() + 30)
@@ -363,7 +361,7 @@ async def test_a_record_that_was_tampered_with_does_not_open(
     assert await claimed(outbox, clock) is None
 
 
-async def test_what_a_wrong_key_does_not_open_is_not_in_the_way_of_others(outbox_with: Open, clock: Clock):
+async def test_an_undecryptable_entry_does_not_block_others(outbox_with: Open, clock: Clock):
     for _ in range(3):
         await an_entry(await outbox_with(OTHER_KEY), clock, "not ours", due=-60)
     outbox = await outbox_with(KEY)
@@ -372,7 +370,7 @@ async def test_what_a_wrong_key_does_not_open_is_not_in_the_way_of_others(outbox
     assert [await claimed(outbox, clock) for _ in range(2)] == ["ours", None]
 
 
-async def test_what_does_not_open_is_kept_for_the_process_that_has_its_key(outbox_with: Open, clock: Clock):
+async def test_an_undecryptable_entry_stays_for_the_process_with_its_key(outbox_with: Open, clock: Clock):
     right, wrong = await outbox_with(KEY), await outbox_with(OTHER_KEY)
     await an_entry(right, clock, "rt-1")
 
@@ -381,7 +379,7 @@ async def test_what_does_not_open_is_kept_for_the_process_that_has_its_key(outbo
     assert await claimed(right, clock) == "rt-1"
 
 
-async def test_what_does_not_open_is_logged_at_error_by_its_id(
+async def test_an_undecryptable_entry_is_logged_as_an_error_with_its_id(
     outbox_with: Open, clock: Clock, caplog: pytest.LogCaptureFixture
 ):
     pending = await an_entry(await outbox_with(KEY), clock)
@@ -392,7 +390,7 @@ async def test_what_does_not_open_is_logged_at_error_by_its_id(
     assert logged.reason == "sealed with a key that is not in the ring"
 
 
-async def test_what_does_not_open_comes_by_once_however_long_that_takes(
+async def test_an_undecryptable_entry_is_claimed_once_per_call_however_long_that_takes(
     outbox_with: Open, clock: Clock, caplog: pytest.LogCaptureFixture
 ):
     minutes = itertools.count(clock(), 60)  # each look at the clock is a minute after the last
@@ -403,7 +401,7 @@ async def test_what_does_not_open_comes_by_once_however_long_that_takes(
     assert caplog.messages == ["revocation could not be decrypted"]
 
 
-async def test_an_old_key_that_is_second_in_the_ring_still_opens(outbox_with: Open, clock: Clock):
+async def test_an_old_key_in_second_place_still_opens(outbox_with: Open, clock: Clock):
     await an_entry(await outbox_with(OTHER_KEY), clock, "rt-1")
 
     assert await claimed(await outbox_with(KEY, OTHER_KEY), clock) == "rt-1"
@@ -412,7 +410,7 @@ async def test_an_old_key_that_is_second_in_the_ring_still_opens(outbox_with: Op
 # The database
 
 
-async def test_mongodb_clears_away_what_is_over_and_finds_what_is_due(outbox_with: Open, records: Any):
+async def test_mongodb_has_indexes_for_expiry_and_due_time(outbox_with: Open, records: Any):
     await records.drop_indexes()
     await outbox_with(KEY)
 
@@ -421,7 +419,7 @@ async def test_mongodb_clears_away_what_is_over_and_finds_what_is_due(outbox_wit
     assert "expireAfterSeconds" not in indexes["due_at_1"]
 
 
-async def test_postponing_what_is_gone_leaves_no_record(outbox_with: Open, records: Any, clock: Clock):
+async def test_postponing_a_removed_entry_creates_no_record(outbox_with: Open, records: Any, clock: Clock):
     await (await outbox_with(KEY)).postpone("0" * 32, due_at=clock())
 
     assert await records.count_documents({}) == 0
@@ -440,9 +438,7 @@ async def test_of_the_claims_of_two_processes_at_once_each_gets_another_entry_or
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-async def test_what_was_put_is_still_there_after_the_database_was_killed(
-    tmp_path: Path, clock: Clock, driver: str
-):
+async def test_an_entry_survives_a_kill_of_the_database(tmp_path: Path, clock: Clock, driver: str):
     with Mongod(find_mongod(), tmp_path) as mongod:
         async with connected(mongod.uri, driver) as client:
             pid = (await client.admin.command("serverStatus"))["pid"]
@@ -457,7 +453,7 @@ async def test_what_was_put_is_still_there_after_the_database_was_killed(
 # A database that is down
 
 
-def everything_asked_of(outbox: Outbox, clock: Clock) -> list[Any]:
+def every_operation_of(outbox: Outbox, clock: Clock) -> list[Any]:
     return [
         outbox.open(),
         outbox.put(ISSUER, "rt-in-plain", due_at=clock(), expires_at=clock() + 60),
@@ -471,14 +467,14 @@ async def test_a_database_that_is_down_or_hangs_raises_store_unavailable_in_time
     """All at once, since it takes as long as the time-out."""
     async with AsyncExitStack() as stack:
         hanging = stack.enter_context(socket.create_server(("127.0.0.1", 0)))  # and never says a word
-        ports = (1, hanging.getsockname()[1])  # nobody listens on port 1
+        ports = (1, hanging.getsockname()[1])  # no server listens on port 1
         uris = [f"mongodb://127.0.0.1:{port}/x" for port in ports]
         connections = [connected(uri, driver) for uri in uris for driver in DRIVERS]
         clients = [await stack.enter_async_context(connection) for connection in connections]
 
         async with asyncio.timeout(TIMEOUT_SECONDS + 3):
             outboxes = [MongoOutbox(client, Vault([KEY]), clock=clock) for client in clients]
-            asked = [question for outbox in outboxes for question in everything_asked_of(outbox, clock)]
-            answers = await asyncio.gather(*asked, return_exceptions=True)
+            operations = [operation for outbox in outboxes for operation in every_operation_of(outbox, clock)]
+            results = await asyncio.gather(*operations, return_exceptions=True)
 
-        assert [type(answer) for answer in answers] == [StoreUnavailable] * len(asked)
+        assert [type(result) for result in results] == [StoreUnavailable] * len(operations)

@@ -1,4 +1,4 @@
-"""What the provider publishes: how often it is asked, what is believed, and what serves when it is down."""
+"""Provider: how often metadata and keys are fetched, which tokens verify, and what is served stale."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def a_signed_token(provider: Provider) -> str:
 # Metadata
 
 
-async def test_the_metadata_says_where_to_ask(known: OpenIdProvider, provider: Provider):
+async def test_the_metadata_has_the_endpoints(known: OpenIdProvider, provider: Provider):
     metadata = await known.metadata()
 
     assert metadata.issuer == provider.issuer
@@ -62,7 +62,7 @@ async def test_the_metadata_says_where_to_ask(known: OpenIdProvider, provider: P
     assert metadata.end_session_endpoint == f"{provider.issuer}/logout"
 
 
-async def test_nothing_is_asked_before_it_is_needed(known: OpenIdProvider, provider: Provider):
+async def test_nothing_is_fetched_before_it_is_needed(known: OpenIdProvider, provider: Provider):
     assert provider.counts == {}
 
 
@@ -73,7 +73,7 @@ async def test_a_hundred_callers_at_once_cause_one_fetch(known: OpenIdProvider, 
     assert provider.counts["metadata"] == 1
 
 
-async def test_metadata_is_kept_for_an_hour_and_then_asked_for_again(
+async def test_metadata_is_cached_for_an_hour_and_then_fetched_again(
     known: OpenIdProvider, provider: Provider, clock: Clock
 ):
     await known.metadata()
@@ -86,7 +86,7 @@ async def test_metadata_is_kept_for_an_hour_and_then_asked_for_again(
     assert (await known.metadata()).token_endpoint == f"{provider.issuer}/moved"
 
 
-async def test_the_last_good_copy_serves_while_the_provider_is_down(
+async def test_stale_metadata_is_served_while_the_provider_is_down(
     known: OpenIdProvider, provider: Provider, clock: Clock
 ):
     before = await known.metadata()
@@ -96,7 +96,7 @@ async def test_the_last_good_copy_serves_while_the_provider_is_down(
     assert await known.metadata() == before
 
 
-async def test_a_provider_that_failed_is_left_alone_for_half_a_minute(
+async def test_after_a_failure_metadata_is_not_fetched_for_half_a_minute(
     known: OpenIdProvider, provider: Provider, clock: Clock
 ):
     await known.metadata()
@@ -123,18 +123,18 @@ async def test_a_provider_that_is_down_at_first_is_found_when_it_is_back(
     assert (await known.metadata()).issuer == provider.issuer
 
 
-async def test_a_provider_that_does_not_listen_is_unavailable(known: OpenIdProvider, provider: Provider):
+async def test_a_provider_that_refuses_connections_is_unavailable(known: OpenIdProvider, provider: Provider):
     await provider.stop()
 
     with pytest.raises(ProviderUnavailable):
         await known.metadata()
 
 
-async def test_a_caller_that_leaves_does_not_take_the_others_fetch_away(
+async def test_a_cancelled_caller_does_not_cancel_the_fetch_of_the_others(
     known: OpenIdProvider, provider: Provider
 ):
     callers = [asyncio.create_task(known.metadata()) for _ in range(10)]
-    await asyncio.sleep(0)  # all have asked
+    await asyncio.sleep(0)  # all have called
     callers[0].cancel()
 
     answers = await asyncio.gather(*callers, return_exceptions=True)
@@ -200,7 +200,7 @@ async def test_a_provider_that_is_too_slow_is_unavailable(
             await impatient.metadata()
 
 
-# What is believed
+# Verification
 
 
 async def test_the_metadata_of_another_issuer_is_refused(known: OpenIdProvider, provider: Provider):
@@ -237,16 +237,14 @@ async def test_a_metadata_document_cannot_switch_anything_off(
     assert (await known.verify(a_signed_token(provider))).claims["sub"] == "alice"
 
 
-async def test_metadata_without_an_endpoint_that_we_need_is_refused(
-    known: OpenIdProvider, provider: Provider
-):
+async def test_metadata_without_a_required_endpoint_is_refused(known: OpenIdProvider, provider: Provider):
     provider.overrides["metadata"] = {"token_endpoint": None}
 
     with pytest.raises(ProviderUnavailable, match="token_endpoint"):
         await known.metadata()
 
 
-async def test_an_endpoint_that_we_can_do_without_may_be_missing(known: OpenIdProvider, provider: Provider):
+async def test_an_optional_endpoint_may_be_missing(known: OpenIdProvider, provider: Provider):
     names = ("userinfo_endpoint", "revocation_endpoint", "end_session_endpoint")
     provider.overrides["metadata"] = dict.fromkeys(names)
 
@@ -268,7 +266,7 @@ async def test_a_provider_that_does_not_announce_pkce_is_used_with_a_warning(
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256"])
-async def test_what_the_provider_signed_is_believed(
+async def test_a_token_signed_by_the_provider_is_accepted(
     known: OpenIdProvider, provider: Provider, algorithm: str
 ):
     provider.signing_alg = algorithm
@@ -344,7 +342,7 @@ async def test_malformed_keys_do_not_hide_the_good_one(known: OpenIdProvider, pr
     assert (await known.verify(a_signed_token(provider))).claims["sub"] == "alice"
 
 
-async def test_a_key_set_with_no_key_that_we_can_use_does_not_replace_the_good_one(
+async def test_a_key_set_without_a_usable_key_does_not_replace_the_cached_one(
     known: OpenIdProvider, provider: Provider, clock: Clock
 ):
     await known.verify(a_signed_token(provider))
@@ -355,7 +353,7 @@ async def test_a_key_set_with_no_key_that_we_can_use_does_not_replace_the_good_o
     assert provider.counts["jwks"] == 2
 
 
-async def test_the_last_good_keys_serve_while_the_provider_is_down(
+async def test_stale_keys_are_served_while_the_provider_is_down(
     known: OpenIdProvider, provider: Provider, clock: Clock
 ):
     token = a_signed_token(provider)
@@ -366,7 +364,7 @@ async def test_the_last_good_keys_serve_while_the_provider_is_down(
     assert (await known.verify(token)).claims["sub"] == "alice"
 
 
-async def test_without_any_key_a_token_is_neither_believed_nor_refused(
+async def test_without_any_key_a_token_is_neither_accepted_nor_refused(
     known: OpenIdProvider, provider: Provider
 ):
     provider.fails["jwks"] = Failure(503)

@@ -1,4 +1,4 @@
-"""Sealing reencrypted: old keys fall out of use, and nothing that anybody writes meanwhile is lost."""
+"""Re-encryption: old keys fall out of use, and no concurrent write is lost."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Database:
     def __init__(self, client: Any, records: Any, clock: Clock) -> None:
         self._client = client
         self._clock = clock
-        self.records = records  # the sessions, as somebody sees them who has no key
+        self.records = records  # the sessions, as seen without a key
 
     def sessions(self, *keys: bytes) -> MongoSessions:
         return MongoSessions(self._client, Vault(keys), clock=self._clock)
@@ -82,7 +82,7 @@ def a_session(clock: Clock, **changed: Any) -> Session:
     return Session(**{**right, **changed})
 
 
-async def test_in_memory_nothing_is_sealed(clock: Clock):
+async def test_in_memory_nothing_is_encrypted(clock: Clock):
     assert await MemorySessions(clock=clock).reencrypt() == ReencryptResult()
     assert await MemoryOutbox(clock=clock).reencrypt() == ReencryptResult()
 
@@ -90,7 +90,7 @@ async def test_in_memory_nothing_is_sealed(clock: Clock):
 # The old key can go
 
 
-async def test_a_session_that_is_reencrypted_opens_and_is_found_without_the_old_key(database: Database):
+async def test_a_reencrypted_session_opens_and_is_found_without_the_old_key(database: Database):
     session = await database.with_session(OLD)
 
     assert await database.sessions(NEW, OLD).reencrypt() == ReencryptResult(done=1)
@@ -101,9 +101,7 @@ async def test_a_session_that_is_reencrypted_opens_and_is_found_without_the_old_
     assert await with_the_new_one.of_sid(ISSUER, "sid-1") == [session]
 
 
-async def test_a_token_that_waits_for_its_revocation_opens_without_the_old_key(
-    database: Database, clock: Clock
-):
+async def test_a_reencrypted_revocation_opens_without_the_old_key(database: Database, clock: Clock):
     await database.outbox(OLD).put(ISSUER, "rt-1", due_at=clock(), expires_at=clock() + 60)
 
     assert await database.outbox(NEW, OLD).reencrypt() == ReencryptResult(done=1)
@@ -112,7 +110,7 @@ async def test_a_token_that_waits_for_its_revocation_opens_without_the_old_key(
     assert (claimed.issuer, claimed.refresh_token, claimed.tries) == (ISSUER, "rt-1", 1)
 
 
-async def test_what_the_first_key_has_sealed_is_left_as_it_is(database: Database):
+async def test_records_of_the_first_key_are_not_rewritten(database: Database):
     session = await database.with_session(NEW)
     sealed = database.sealed(session)
 
@@ -120,7 +118,7 @@ async def test_what_the_first_key_has_sealed_is_left_as_it_is(database: Database
     assert database.sealed(session) == sealed
 
 
-async def test_there_may_be_more_than_are_read_at_once(database: Database):
+async def test_all_batches_are_reencrypted(database: Database):
     sessions = [await database.with_session(OLD) for _ in range(450)]
     lost = await database.with_session(LOST)
 
@@ -130,7 +128,7 @@ async def test_there_may_be_more_than_are_read_at_once(database: Database):
     assert lost.ref not in opened
 
 
-async def test_what_a_newer_version_of_us_has_written_stays(database: Database):
+async def test_fields_of_a_newer_release_stay(database: Database):
     session = a_session(database._clock)
     content = {**json.loads(to_bytes(session)), "from_the_future": 1}
     await database.sessions(OLD).create(session)
@@ -147,7 +145,7 @@ async def test_what_a_newer_version_of_us_has_written_stays(database: Database):
 
 
 @pytest.mark.parametrize("sealed", [b"", b"x", b"x" * 500])
-async def test_what_no_key_opens_is_counted_and_left_alone(database: Database, sealed: bytes):
+async def test_undecryptable_records_are_counted_and_not_changed(database: Database, sealed: bytes):
     lost, broken = await database.with_session(LOST), await database.with_session(OLD)
     database.records.update_one({"_id": broken.ref}, {"$set": {"sealed": sealed}})
     before = list(database.records.find())
@@ -157,7 +155,7 @@ async def test_what_no_key_opens_is_counted_and_left_alone(database: Database, s
     assert await database.sessions(LOST).get(lost.ref) == lost
 
 
-async def test_what_has_expired_or_is_no_session_at_all_is_left_alone(database: Database, clock: Clock):
+async def test_expired_records_and_tombstones_are_not_changed(database: Database, clock: Clock):
     await database.with_session(OLD)
     clock.advance(3600)
     session = a_session(clock)
@@ -169,7 +167,7 @@ async def test_what_has_expired_or_is_no_session_at_all_is_left_alone(database: 
 # Others go on working
 
 
-async def test_a_refresh_that_has_read_the_session_before_still_saves_its_tokens(database: Database):
+async def test_a_refresh_in_flight_still_saves_its_tokens(database: Database):
     session = await database.with_session(OLD)
     process = database.sessions(NEW, OLD)
     leased = await process.lease(session.ref, owner="refresh", seconds=60)
@@ -198,7 +196,7 @@ async def reencrypted_while(
     return await reencrypt(sessions._sessions, Vault([NEW, OLD]), reencrypted, now=clock())
 
 
-async def test_tokens_that_were_saved_in_between_are_not_overwritten(database: Database, clock: Clock):
+async def test_tokens_saved_concurrently_are_not_overwritten(database: Database, clock: Clock):
     session = await database.with_session(OLD)
     newer = replace(session, tokens=replace(session.tokens, access_token="at-2"), version=2)
     sealed = database.sessions(NEW)._sealed(newer, to_bytes(newer))
@@ -210,7 +208,7 @@ async def test_tokens_that_were_saved_in_between_are_not_overwritten(database: D
     assert await database.sessions(NEW).get(session.ref) == newer
 
 
-async def test_a_session_that_was_ended_in_between_does_not_come_back(database: Database, clock: Clock):
+async def test_a_session_deleted_concurrently_does_not_come_back(database: Database, clock: Clock):
     session = await database.with_session(OLD)
 
     def ended() -> None:
@@ -220,7 +218,7 @@ async def test_a_session_that_was_ended_in_between_does_not_come_back(database: 
     assert await database.sessions(NEW, OLD).delete(session.ref, reason=Reason.SIGNED_OUT) is None
 
 
-async def test_an_end_that_was_moved_in_between_stays_moved(database: Database, clock: Clock):
+async def test_a_concurrent_touch_is_not_lost(database: Database, clock: Clock):
     session = await database.with_session(OLD)
     later = session.expires_at + 60
 

@@ -1,4 +1,4 @@
-"""What whoever remembers logout tokens promises: nothing that one process has seen is new to another."""
+"""What every ReplayCache promises: a key added by one process is present for all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.bff.sessions.mongo.connection import connect, disconnect
 from app.bff.sessions.mongo.replay import MongoReplayCache
 from tests.bff.harness import Clock
 
-DATABASE = "test-seen-tokens"  # one for all tests: each key is another
+DATABASE = "test-replay-cache"  # one for all tests: each key is another
 DRIVERS = ["motor", "pymongo"]
 
 
@@ -31,55 +31,55 @@ def key() -> str:
 
 
 @pytest.fixture(params=["memory", *DRIVERS])
-async def seen(request: pytest.FixtureRequest, mongod: Mongod, clock: Clock) -> AsyncIterator[ReplayCache]:
+async def cache(request: pytest.FixtureRequest, mongod: Mongod, clock: Clock) -> AsyncIterator[ReplayCache]:
     if request.param == "memory":
         yield MemoryReplayCache(clock=clock)
         return
     client = connect(f"{mongod.uri}/{DATABASE}", driver=request.param)
-    seen = MongoReplayCache(client, clock=clock)
-    await seen.open()
-    yield seen
+    cache = MongoReplayCache(client, clock=clock)
+    await cache.open()
+    yield cache
     await disconnect(client)
 
 
-async def test_a_key_that_nobody_has_added_is_not_there(seen: ReplayCache, key: str):
-    assert not await seen.has(key)
+async def test_an_unknown_key_is_absent(cache: ReplayCache, key: str):
+    assert not await cache.has(key)
 
 
-async def test_a_key_is_there_until_its_time_is_over(seen: ReplayCache, key: str, clock: Clock):
-    await seen.add(key, until=clock() + 60)
+async def test_a_key_is_present_until_it_expires(cache: ReplayCache, key: str, clock: Clock):
+    await cache.add(key, until=clock() + 60)
 
     clock.advance(59)
-    assert await seen.has(key)
+    assert await cache.has(key)
     clock.advance(1)
-    assert not await seen.has(key)
+    assert not await cache.has(key)
 
 
-async def test_one_key_says_nothing_of_another(seen: ReplayCache, key: str, clock: Clock):
-    await seen.add("another", until=clock() + 60)
+async def test_keys_are_independent(cache: ReplayCache, key: str, clock: Clock):
+    await cache.add("another", until=clock() + 60)
 
-    assert not await seen.has(key)
-
-
-async def test_adding_twice_and_opening_twice_are_harmless(seen: ReplayCache, key: str, clock: Clock):
-    await seen.add(key, until=clock() + 60)
-    await seen.open()
-    await seen.add(key, until=clock() + 60)
-
-    assert await seen.has(key)
+    assert not await cache.has(key)
 
 
-async def test_memory_forgets_what_is_over_as_soon_as_it_is_used(clock: Clock):
-    seen = MemoryReplayCache(clock=clock)
+async def test_adding_twice_and_opening_twice_are_harmless(cache: ReplayCache, key: str, clock: Clock):
+    await cache.add(key, until=clock() + 60)
+    await cache.open()
+    await cache.add(key, until=clock() + 60)
+
+    assert await cache.has(key)
+
+
+async def test_memory_purges_expired_entries_at_each_use(clock: Clock):
+    cache = MemoryReplayCache(clock=clock)
     for number in range(5):
-        await seen.add(str(number), until=clock() + 60)
+        await cache.add(str(number), until=clock() + 60)
         clock.advance(60)
 
-    assert len(vars(seen)["_used"]) == 1
+    assert len(vars(cache)["_used"]) == 1
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-async def test_what_one_process_has_seen_is_known_to_another_and_cleared_away_by_mongodb(
+async def test_a_key_is_shared_by_processes_and_purged_by_mongodb(
     mongod: Mongod, clock: Clock, key: str, driver: str
 ):
     clients = [connect(f"{mongod.uri}/{DATABASE}", driver=driver) for _ in range(2)]

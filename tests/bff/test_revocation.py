@@ -1,4 +1,4 @@
-"""Revocation: a refresh token whose session is over dies at the provider, whatever fails on the way."""
+"""Revocation: the refresh token of a session that is over is revoked, whatever fails meanwhile."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def dead(provider: Provider, session: Session) -> bool:
 # When the provider answers
 
 
-async def test_at_logout_it_is_revoked_at_once_and_nothing_is_left_to_do(
+async def test_a_logout_revokes_it_at_once_and_leaves_the_outbox_empty(
     browser: Browser, session: Session, provider: Provider, revocation: Revocation, clock: Clock
 ):
     await browser.logout()
@@ -52,7 +52,7 @@ async def test_at_logout_it_is_revoked_at_once_and_nothing_is_left_to_do(
     assert provider.counts["revoke"] == 1
 
 
-async def test_a_login_that_replaces_a_session_revokes_what_that_one_had(
+async def test_a_login_of_another_user_revokes_the_refresh_token_of_the_replaced_session(
     app: RunningApp, browser: Browser, session: Session, provider: Provider
 ):
     await browser.get(await browser.choose(await browser.start_login(prompt="login"), "bob"))
@@ -61,7 +61,7 @@ async def test_a_login_that_replaces_a_session_revokes_what_that_one_had(
     assert not dead(provider, await app.session_of(browser))
 
 
-async def test_nobody_waits_for_a_provider_that_takes_its_time_to_revoke(
+async def test_ending_a_session_does_not_wait_for_a_slow_revocation_endpoint(
     app: RunningApp, session: Session, provider: Provider
 ):
     provider.holds["revoke"] = asyncio.Event()
@@ -74,7 +74,7 @@ async def test_nobody_waits_for_a_provider_that_takes_its_time_to_revoke(
     assert dead(provider, session)
 
 
-async def test_of_the_same_person_it_is_not_revoked_because_the_new_tokens_might_go_with_it(
+async def test_a_login_of_the_same_user_revokes_nothing_because_the_grant_may_be_shared(
     app: RunningApp, browser: Browser, session: Session, provider: Provider
 ):
     await browser.login("alice")
@@ -83,7 +83,7 @@ async def test_of_the_same_person_it_is_not_revoked_because_the_new_tokens_might
     assert provider.counts["revoke"] == 0
 
 
-async def test_a_provider_that_revokes_nothing_of_this_kind_is_asked_once(
+async def test_an_unsupported_revocation_is_not_retried(
     app: RunningApp, session: Session, provider: Provider, revocation: Revocation, clock: Clock
 ):
     refusal = json.dumps({"error": "unsupported_token_type"}).encode()  # RFC 7009 §2.2.1
@@ -95,7 +95,7 @@ async def test_a_provider_that_revokes_nothing_of_this_kind_is_asked_once(
     assert provider.counts["revoke"] == 1
 
 
-async def test_a_provider_without_a_revocation_endpoint_is_not_asked(
+async def test_a_provider_without_a_revocation_endpoint_is_not_called(
     provider: Provider, api: DemoApi, clock: Clock, caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level("INFO")
@@ -180,7 +180,7 @@ NO_ANSWER = [
 
 
 @pytest.mark.parametrize("answer", NO_ANSWER)
-async def test_the_logout_is_done_all_the_same_and_the_revocation_follows_after(
+async def test_the_logout_succeeds_and_the_revocation_is_retried_after(
     browser: Browser,
     session: Session,
     provider: Provider,
@@ -198,7 +198,7 @@ async def test_the_logout_is_done_all_the_same_and_the_revocation_follows_after(
     assert dead(provider, session)
 
 
-async def test_a_provider_that_hangs_is_asked_again_later(provider: Provider, api: DemoApi, clock: Clock):
+async def test_a_revocation_that_times_out_is_retried(provider: Provider, api: DemoApi, clock: Clock):
     async with (
         running_app(provider, api, clock=clock, provider_timeout_seconds=0.2) as app,
         new_browser(app) as browser,
@@ -214,7 +214,7 @@ async def test_a_provider_that_hangs_is_asked_again_later(provider: Provider, ap
         assert dead(provider, session)
 
 
-async def test_its_retry_after_is_waited_for(
+async def test_a_retry_waits_for_retry_after(
     app: RunningApp, session: Session, provider: Provider, revocation: Revocation, clock: Clock
 ):
     provider.fails["revoke"] = Failure(503, headers={"Retry-After": "30"})
@@ -226,7 +226,7 @@ async def test_its_retry_after_is_waited_for(
     assert provider.counts["revoke"] == 2
 
 
-async def test_the_tries_become_rarer(
+async def test_retries_become_rarer(
     app: RunningApp, session: Session, provider: Provider, revocation: Revocation, clock: Clock
 ):
     provider.fails["revoke"] = Failure(503)
@@ -239,11 +239,11 @@ async def test_the_tries_become_rarer(
 
 
 @pytest.mark.parametrize(("tries", "seconds"), [(0, 5), (1, 10), (2, 20), (6, 320), (7, 600), (999, 600)])
-def test_how_long_is_waited_after_so_many_tries(tries: int, seconds: int):
+def test_the_pause_grows_with_the_tries(tries: int, seconds: int):
     assert revocation_seconds(tries) == seconds
 
 
-async def test_after_a_day_it_is_given_up_and_the_log_says_so(
+async def test_after_a_day_retries_stop_and_an_error_is_logged(
     app: RunningApp,
     session: Session,
     provider: Provider,
@@ -264,7 +264,7 @@ async def test_after_a_day_it_is_given_up_and_the_log_says_so(
     assert session.tokens.refresh_token not in caplog.text + str([vars(r) for r in caplog.records])
 
 
-async def test_one_token_that_the_provider_never_takes_does_not_keep_others_waiting(
+async def test_one_token_that_always_fails_does_not_block_the_others(
     app: RunningApp, session: Session, provider: Provider, revocation: Revocation, clock: Clock
 ):
     provider.fails["revoke"] = Failure(500)
@@ -284,7 +284,7 @@ async def test_one_token_that_the_provider_never_takes_does_not_keep_others_wait
 # When we crash
 
 
-async def test_what_another_process_has_not_finished_is_finished_by_this_one(
+async def test_the_revocation_of_a_dead_process_passes_to_this_one(
     app: RunningApp, session: Session, provider: Provider, revocation: Revocation, clock: Clock
 ):
     await revocation.enqueue(session)  # and then it died
@@ -303,7 +303,7 @@ class Dying(MemorySessions):
         raise StoreUnavailable
 
 
-async def test_the_token_is_kept_before_the_session_is_gone(
+async def test_the_token_is_enqueued_before_the_session_is_deleted(
     app: RunningApp, session: Session, provider: Provider, revocation: Revocation, clock: Clock
 ):
     sessions = Dying(clock=clock)

@@ -1,4 +1,4 @@
-"""Sessions and token sets: how long they last, what a refresh keeps, how they are kept, what a log shows."""
+"""Sessions and token sets: lifetime, refresh, serialisation, and what a repr shows."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_the_ref_is_the_sha_256_of_the_session_id():
     assert session_ref("the-cookie") == hashlib.sha256(b"the-cookie").hexdigest()
 
 
-def test_an_access_token_is_alive_until_the_second_it_ends():
+def test_an_access_token_is_alive_until_it_expires():
     assert tokens().is_alive(now=NOW + HOUR - 1)
     assert not tokens().is_alive(now=NOW + HOUR)
 
@@ -80,12 +80,12 @@ def test_the_margin_is_at_most_a_tenth_of_the_lifetime(lasts, margin_seconds, fr
 
 
 @pytest.mark.parametrize("lasts", [0, -5])
-def test_an_access_token_that_came_expired_is_neither_alive_nor_fresh(lasts):
+def test_an_access_token_issued_expired_is_neither_alive_nor_fresh(lasts):
     assert not tokens(lasts=lasts).is_alive(now=NOW)
     assert not is_fresh(tokens(lasts=lasts), margin_seconds=60, now=NOW)
 
 
-def test_an_access_token_without_known_end_is_good_until_an_api_says_otherwise():
+def test_an_access_token_without_expiry_is_always_alive():
     assert tokens(lasts=None).is_alive(now=NOW + 10 * HOUR)
     assert is_fresh(tokens(lasts=None), margin_seconds=60, now=NOW + 10 * HOUR)
 
@@ -98,15 +98,15 @@ def test_a_refresh_that_brings_everything_replaces_everything():
 
 
 @pytest.mark.parametrize("name", ["refresh_token", "id_token", "scope"])
-def test_what_a_refresh_leaves_out_is_kept(name):
-    earlier = tokens(**{name: "kept"})
+def test_what_a_refresh_omits_stays(name):
+    earlier = tokens(**{name: "earlier"})
     updated = earlier.updated_by(tokens(access_token="at-2", lasts=60))
 
-    assert getattr(updated, name) == "kept"
+    assert getattr(updated, name) == "earlier"
     assert (updated.access_token, updated.expires_at) == ("at-2", NOW + 60)
 
 
-def test_a_refresh_that_does_not_say_how_long_forgets_the_old_end():
+def test_a_refresh_without_expires_in_drops_the_old_expiry():
     assert tokens().updated_by(tokens(access_token="at-2", lasts=None)).expires_at is None
 
 
@@ -138,7 +138,7 @@ def test_every_field_of_the_tokens_that_is_a_token_is_left_out_of_the_repr():
 
 
 @pytest.mark.parametrize("record", [a_session(), tokens()], ids=["session", "tokens"])
-def test_a_record_is_never_changed_only_replaced(record):
+def test_a_session_is_immutable(record):
     with pytest.raises(FrozenInstanceError):
         record.expires_at = 0
 
@@ -146,7 +146,7 @@ def test_a_record_is_never_changed_only_replaced(record):
 # What a token is for.
 
 
-def test_the_token_of_the_login_is_for_nothing_that_a_request_would_have_to_say():
+def test_the_target_of_the_login_has_no_parameters():
     assert Target() == LOGIN
     assert LOGIN.params == {}
     assert tokens().target == LOGIN
@@ -165,7 +165,7 @@ def test_the_token_of_the_login_is_for_nothing_that_a_request_would_have_to_say(
         pytest.param(Target(scope="", audience=""), {}, id="nothing empty is said"),
     ],
 )
-def test_a_token_request_says_of_a_target(target, params):
+def test_the_parameters_of_a_target_are(target, params):
     assert target.params == params
 
 
@@ -182,12 +182,12 @@ def test_a_token_request_says_of_a_target(target, params):
     ],
     ids=str,
 )
-def test_a_target_is_another_if_it_differs_in_anything(other):
+def test_targets_differ_if_any_field_differs(other):
     assert other != ORDERS
     assert len({other, ORDERS}) == 2
 
 
-def test_the_same_target_is_the_same_however_often_it_is_made():
+def test_equal_targets_are_equal_and_have_one_hash():
     same = Target("orders.read", "https://orders.example/")
 
     assert same == ORDERS
@@ -220,7 +220,7 @@ def test_a_resource_is_any_absolute_uri(resource):  # RFC 8707 §2
         "https://a\n",
     ],
 )
-def test_a_resource_is_neither_relative_nor_has_it_a_fragment_not_even_an_empty_one(resource):  # RFC 8707 §2
+def test_a_resource_is_not_relative_and_has_no_fragment_not_even_an_empty_one(resource):  # RFC 8707 §2
     with pytest.raises(ValueError, match="absolute URI without a fragment"):
         Target(resource=resource)
 
@@ -228,14 +228,14 @@ def test_a_resource_is_neither_relative_nor_has_it_a_fragment_not_even_an_empty_
 @pytest.mark.parametrize(
     ("lasts", "seconds", "margin"),
     [
-        pytest.param(HOUR, 60, 60, id="what was asked for"),
+        pytest.param(HOUR, 60, 60, id="the setting"),
         pytest.param(60, 60, 6, id="at most a tenth of the lifetime"),
-        pytest.param(HOUR, 0, 0, id="none asked for"),
+        pytest.param(HOUR, 0, 0, id="none"),
         pytest.param(None, 60, 0, id="none without a known end"),
         pytest.param(0, 60, 0, id="none without a lifetime"),
     ],
 )
-def test_an_access_token_is_renewed_before_its_end_by(lasts, seconds, margin):
+def test_the_margin_before_the_expiry_is(lasts, seconds, margin):
     assert tokens(lasts=lasts).margin(seconds) == margin
 
 
@@ -246,7 +246,7 @@ def orders(*, lasts: float | None = HOUR, **changed: Any) -> TokenSet:
     return tokens(lasts=lasts, **{"access_token": "at-orders", "target": ORDERS, **changed})
 
 
-def test_a_session_has_the_token_of_the_login_and_none_for_anything_else():
+def test_a_new_session_has_a_token_for_the_login_only():
     session = a_session()
 
     assert session.tokens_for(LOGIN) is session.tokens
@@ -262,7 +262,7 @@ def test_a_refresh_for_another_target_adds_its_access_token_and_leaves_that_of_t
     assert session.tokens_for(BILLING) is None
 
 
-def test_a_refresh_token_that_it_brings_is_for_the_whole_session():  # RFC 6749 §6, RFC 8707 §2.2
+def test_its_refresh_token_is_for_the_whole_session():  # RFC 6749 §6, RFC 8707 §2.2
     session = a_session().updated_by(orders(refresh_token="rt-2", id_token="it-2"), now=NOW)
 
     assert session.tokens == tokens(refresh_token="rt-2", id_token="it-2")
@@ -274,7 +274,7 @@ def test_there_is_one_token_per_target_the_newest():
     session = session.updated_by(orders(access_token="at-newer", lasts=60), now=NOW)
 
     assert session.tokens_for(ORDERS) == orders(access_token="at-newer", lasts=60)
-    assert [kept.target for kept in session.others] == [BILLING, ORDERS]
+    assert [other.target for other in session.others] == [BILLING, ORDERS]
 
 
 def test_a_refresh_of_the_login_keeps_the_tokens_for_other_targets():
@@ -286,14 +286,14 @@ def test_a_refresh_of_the_login_keeps_the_tokens_for_other_targets():
 
 
 @pytest.mark.parametrize("newer", [tokens(), tokens(target=BILLING)], ids=["login", "another"])
-@pytest.mark.parametrize(("lasts", "kept"), [(60, False), (61, True), (None, True)])
-def test_only_what_is_over_is_dropped(newer, lasts, kept):
+@pytest.mark.parametrize(("lasts", "stays"), [(60, False), (61, True), (None, True)])
+def test_only_expired_tokens_are_dropped(newer, lasts, stays):
     session = a_session().updated_by(orders(lasts=lasts), now=NOW).updated_by(newer, now=NOW + 60)
 
-    assert (session.tokens_for(ORDERS) is not None) is kept
+    assert (session.tokens_for(ORDERS) is not None) is stays
 
 
-def test_the_token_that_has_just_come_is_kept_even_if_it_came_expired():
+def test_a_new_token_stays_even_if_it_was_issued_expired():
     assert a_session().updated_by(orders(lasts=-5), now=NOW).tokens_for(ORDERS) == orders(lasts=-5)
 
 
@@ -304,7 +304,7 @@ def test_nothing_else_of_the_session_changes(newer):
     assert replace(updated, tokens=a_session().tokens, others=()) == a_session()
 
 
-# How a session is kept.
+# Serialisation.
 
 
 def a_full_session() -> Session:
@@ -317,36 +317,36 @@ def opened(record: dict[str, Any]) -> Session:
 
 
 @pytest.mark.parametrize("session", [a_session(), a_full_session()], ids=["the least", "everything"])
-def test_a_session_is_the_same_after_it_was_kept(session):
+def test_a_session_is_equal_after_serialisation(session):
     found = from_bytes(to_bytes(session))
 
     assert found == session
     assert {type(found.others), type(found.tokens.target)} == {tuple, Target}
 
 
-def test_what_stands_outside_the_seal_is_newer_than_what_is_in_it():
+def test_fields_outside_the_seal_override_those_inside():
     found = from_bytes(to_bytes(a_session()), version=9, renewed_at=NOW + 1, expires_at=NOW + 2)
 
     assert found == replace(a_session(), version=9, renewed_at=NOW + 1, expires_at=NOW + 2)
 
 
-def test_a_record_of_an_older_version_opens_without_what_it_did_not_know():
+def test_a_record_of_an_older_release_opens_with_defaults():
     record = json.loads(to_bytes(a_session()))
     del record["others"], record["dpop_key"], record["tokens"]["target"]
 
     assert opened(record) == a_session()
 
 
-def test_a_record_of_a_newer_version_opens_without_what_we_do_not_know():
+def test_a_record_of_a_newer_release_opens_without_unknown_fields():
     record = json.loads(to_bytes(a_full_session()))
-    kept = [record["tokens"], *record["others"]]
-    for part in (record, *kept, *(tokens["target"] for tokens in kept)):
+    token_sets = [record["tokens"], *record["others"]]
+    for part in (record, *token_sets, *(tokens["target"] for tokens in token_sets)):
         part["added_later"] = {"x": 1}
 
     assert replace(opened(record), dpop_key=None) == replace(a_full_session(), dpop_key=None)
 
 
-def test_a_record_without_what_it_must_have_does_not_open_half():
+def test_a_record_without_a_required_field_does_not_open():
     record = json.loads(to_bytes(a_session()))
     del record["subject"]
 
@@ -354,7 +354,7 @@ def test_a_record_without_what_it_must_have_does_not_open_half():
         opened(record)
 
 
-def test_the_key_that_tokens_are_bound_to_shows_in_no_repr():
+def test_the_dpop_key_shows_in_no_repr():
     session = a_full_session()
 
     for secret in (session.dpop_key["d"], session.dpop_key["x"], "at-orders"):

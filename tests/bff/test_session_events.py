@@ -1,4 +1,4 @@
-"""What every store tells of sessions that are over, and that whoever listens hears of it."""
+"""What every SessionEndSource promises, and how SessionEvents notifies listeners."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.bff.harness import KEY, Clock, wait_until
 from tests.bff.replica_set import ReplicaSet
 from tests.bff.test_session_store import a_session
 
-DATABASE = "test-endings"
+DATABASE = "test-session-ends"
 MINUTE, HOUR = 60, 3600
 PATIENCE_SECONDS = 20
 ELECTION_SECONDS = 1
@@ -89,7 +89,7 @@ async def store(request: pytest.FixtureRequest, clock: Clock) -> AsyncIterator[S
 
 @pytest.fixture(params=["memory", *REPLICATED])
 async def telling(request: pytest.FixtureRequest, clock: Clock) -> AsyncIterator[Store]:
-    """A store that tells by itself."""
+    """A store with a change stream."""
     async with opened(request.param, request, clock) as store:
         yield store
 
@@ -131,9 +131,9 @@ async def ended_at_last(store: Store, session: Session) -> None:
                 await store.sessions.delete(session.ref, reason=Reason.OPERATOR)
 
 
-async def soon(news: EndSignal) -> Reason | None:
+async def soon(signal: EndSignal) -> Reason | None:
     async with asyncio.timeout(PATIENCE_SECONDS):
-        return await news
+        return await signal
 
 
 async def a_kept_session(store: Store, clock: Clock, **changed: Any) -> Session:
@@ -145,20 +145,20 @@ async def a_kept_session(store: Store, clock: Clock, **changed: Any) -> Session:
 # What every store knows
 
 
-async def test_of_a_living_session_there_is_nothing_to_say(store: Store, clock: Clock):
+async def test_a_live_session_has_no_reason(store: Store, clock: Clock):
     session = await a_kept_session(store, clock)
 
     assert await store.ended.reasons([session.ref]) == {}
 
 
-async def test_why_a_session_was_ended_is_known(store: Store, clock: Clock):
+async def test_the_reason_of_a_deleted_session_is_known(store: Store, clock: Clock):
     ended, living = await a_kept_session(store, clock), await a_kept_session(store, clock)
     await store.sessions.delete(ended.ref, reason=Reason.OPERATOR)
 
     assert await store.ended.reasons([ended.ref, living.ref]) == {ended.ref: Reason.OPERATOR}
 
 
-async def test_a_session_that_nobody_has_ended_is_over_by_time(store: Store, clock: Clock):
+async def test_a_session_without_a_tombstone_has_expired(store: Store, clock: Clock):
     session = await a_kept_session(store, clock)
     clock.advance(session.expires_at - clock() - 1)
     assert await store.ended.reasons([session.ref]) == {}
@@ -169,7 +169,7 @@ async def test_a_session_that_nobody_has_ended_is_over_by_time(store: Store, clo
     assert await store.ended.reasons([session.ref, never_there]) == expected
 
 
-async def test_the_first_reason_counts(store: Store, clock: Clock):
+async def test_the_first_reason_stays(store: Store, clock: Clock):
     session = await a_kept_session(store, clock)
     await store.sessions.delete(session.ref, reason=Reason.SIGNED_OUT)
     await store.sessions.delete(session.ref, reason=Reason.PROVIDER)
@@ -177,7 +177,7 @@ async def test_the_first_reason_counts(store: Store, clock: Clock):
     assert await store.ended.reasons([session.ref]) == {session.ref: Reason.SIGNED_OUT}
 
 
-async def test_a_session_that_had_expired_was_not_ended_by_anybody(store: Store, clock: Clock):
+async def test_deleting_an_expired_session_leaves_the_reason_expired(store: Store, clock: Clock):
     session = await a_kept_session(store, clock)
     clock.advance(session.expires_at - clock())
     await store.sessions.delete(session.ref, reason=Reason.SIGNED_OUT)
@@ -188,7 +188,7 @@ async def test_a_session_that_had_expired_was_not_ended_by_anybody(store: Store,
 # What is left of a session is no session
 
 
-async def test_what_is_left_of_a_session_is_found_by_nobody(store: Store, clock: Clock):
+async def test_a_tombstone_is_no_session_to_any_method(store: Store, clock: Clock):
     session = await a_kept_session(store, clock, subject=new_session_id(), sid=new_session_id())
     await store.sessions.delete(session.ref, reason=Reason.SIGNED_OUT)
     sessions, now = store.sessions, clock()
@@ -204,7 +204,7 @@ async def test_what_is_left_of_a_session_is_found_by_nobody(store: Store, clock:
 
 
 @pytest.mark.parametrize("driver", ["motor", "pymongo"])
-async def test_in_mongodb_it_is_a_reason_that_is_forgotten(mongod: Mongod, clock: Clock, driver: str):
+async def test_in_mongodb_a_tombstone_is_a_reason_and_an_expiry(mongod: Mongod, clock: Clock, driver: str):
     client = connect(f"{mongod.uri}/{DATABASE}", driver=driver)
     store = Store(
         MongoSessions(client, Vault([KEY]), clock=clock), MongoSessionEndSource(client, clock=clock)
@@ -222,7 +222,7 @@ async def test_in_mongodb_it_is_a_reason_that_is_forgotten(mongod: Mongod, clock
 
 
 @pytest.mark.parametrize("driver", ["motor", "pymongo"])
-async def test_a_reason_that_only_a_newer_version_knows_is_taken_for_the_usual_one(
+async def test_an_unknown_reason_of_a_newer_release_is_read_as_expired(
     mongod: Mongod, clock: Clock, driver: str
 ):
     client = connect(f"{mongod.uri}/{DATABASE}", driver=driver)
@@ -233,10 +233,10 @@ async def test_a_reason_that_only_a_newer_version_knows_is_taken_for_the_usual_o
     await MongoSessions(client, Vault([KEY]), clock=clock).close()
 
 
-# A store that tells
+# The feed of ends
 
 
-async def test_a_store_tells_what_ends_from_now_on(telling: Store, clock: Clock):
+async def test_the_feed_yields_ends_from_now_on(telling: Store, clock: Clock):
     before, after = await a_kept_session(telling, clock), await a_kept_session(telling, clock)
     await telling.sessions.delete(before.ref, reason=Reason.SIGNED_OUT)
     async with aclosing(telling.ended.watch()) as batches:
@@ -248,13 +248,13 @@ async def test_a_store_tells_what_ends_from_now_on(telling: Store, clock: Clock)
         assert await anext(batches) == {after.ref: Reason.TOO_MANY}
 
 
-async def test_a_store_says_every_second_that_nothing_has_ended(telling: Store):
+async def test_the_feed_yields_an_empty_heartbeat_every_second(telling: Store):
     async with aclosing(telling.ended.watch()) as batches, asyncio.timeout(5):
         assert [await anext(batches) for _ in range(2)] == [{}, {}]
 
 
 @pytest.mark.parametrize("name", REPLICATED)
-async def test_a_record_that_somebody_has_removed_is_told_too(
+async def test_the_feed_yields_records_deleted_by_hand(
     name: str, request: pytest.FixtureRequest, clock: Clock
 ):
     async with opened(name, request, clock) as store:
@@ -267,28 +267,30 @@ async def test_a_record_that_somebody_has_removed_is_told_too(
 
 
 @pytest.mark.parametrize("name", STANDALONE)
-async def test_a_store_that_cannot_tell_says_so(name: str, request: pytest.FixtureRequest, clock: Clock):
+async def test_a_database_without_change_streams_ends_the_feed(
+    name: str, request: pytest.FixtureRequest, clock: Clock
+):
     async with opened(name, request, clock) as store:
         assert [batch async for batch in store.ended.watch()] == []
 
 
-# Whoever listens
+# Listeners, without a feed
 
 
 class Ended:
-    """The SessionEndSource of a test: what is over, and what was asked."""
+    """The SessionEndSource of a test: what is over, and what was polled."""
 
     def __init__(self) -> None:
         self.over: dict[str, Reason] = {}
-        self.asked: list[list[str]] = []
+        self.polls: list[list[str]] = []
         self.answers = True
         self.trouble: Exception | None = None
-        self.tells = False
-        self.told = asyncio.Queue[dict[str, Reason]]()
+        self.has_feed = False
+        self.feed = asyncio.Queue[dict[str, Reason]]()
         self.is_followed = False
 
     async def reasons(self, refs: Collection[str]) -> dict[str, Reason]:
-        self.asked.append(sorted(refs))
+        self.polls.append(sorted(refs))
         if not self.answers:
             raise StoreUnavailable
         if self.trouble:
@@ -296,11 +298,11 @@ class Ended:
         return {ref: self.over[ref] for ref in refs if ref in self.over}
 
     async def watch(self) -> AsyncGenerator[dict[str, Reason]]:
-        self.is_followed = self.tells
+        self.is_followed = self.has_feed
         try:
-            while self.tells:
+            while self.has_feed:
                 yield {}
-                yield await self.told.get()
+                yield await self.feed.get()
         finally:
             self.is_followed = False
 
@@ -317,140 +319,142 @@ def stopping() -> asyncio.Event:
 
 @pytest.fixture
 async def events(ended: Ended, stopping: asyncio.Event) -> AsyncIterator[SessionEvents]:
-    """In no hurry to look at anything twice, if the store tells."""
+    """With a safety poll of an hour, if there is a feed."""
     events = SessionEvents(ended, stopping, poll_seconds=0.001, safety_poll_seconds=HOUR)
     async with events.running():
         yield events
 
 
-async def test_whoever_listens_hears_the_reason(events: SessionEvents, ended: Ended):
-    with events.watch("mine") as news, events.watch("other") as others:
+async def test_a_listener_is_notified_with_the_reason(events: SessionEvents, ended: Ended):
+    with events.watch("mine") as signal, events.watch("other") as others:
         ended.over["mine"] = Reason.PROVIDER
 
-        assert await soon(news) == Reason.PROVIDER
+        assert await soon(signal) == Reason.PROVIDER
         assert not others.done()
 
 
-async def test_all_who_listen_are_asked_for_with_one_question(events: SessionEvents, ended: Ended):
+async def test_all_watched_sessions_are_polled_in_one_query(events: SessionEvents, ended: Ended):
     with events.watch("a"), events.watch("b"), events.watch("b"), events.watch(None):
-        await wait_until(lambda: len(ended.asked) > 2)
+        await wait_until(lambda: len(ended.polls) > 2)
 
-    assert ended.asked[-1] == ["a", "b"]
+    assert ended.polls[-1] == ["a", "b"]
 
 
-async def test_an_answer_that_nobody_has_thought_of_is_logged_and_stops_nothing(
+async def test_an_unexpected_exception_is_logged_and_stops_nothing(
     events: SessionEvents, ended: Ended, caplog: pytest.LogCaptureFixture
 ):
     ended.trouble = ValueError("a record of another kind")
-    with events.watch("mine") as news:
-        await wait_until(lambda: len(ended.asked) > 2)
+    with events.watch("mine") as signal:
+        await wait_until(lambda: len(ended.polls) > 2)
         ended.trouble = None
         ended.over["mine"] = Reason.SIGNED_OUT
 
-        assert await soon(news) == Reason.SIGNED_OUT
+        assert await soon(signal) == Reason.SIGNED_OUT
     assert {record.message for record in caplog.records} == {"ended sessions could not be looked up"}
 
 
-async def test_trouble_with_the_store_ends_nothing(events: SessionEvents, ended: Ended):
+async def test_an_unavailable_store_ends_nothing(events: SessionEvents, ended: Ended):
     ended.answers = False
-    with events.watch("mine") as news:
-        await wait_until(lambda: len(ended.asked) > 5)
-        assert not news.done()
+    with events.watch("mine") as signal:
+        await wait_until(lambda: len(ended.polls) > 5)
+        assert not signal.done()
         ended.over["mine"] = Reason.SIGNED_OUT
         ended.answers = True
 
-        assert await soon(news) == Reason.SIGNED_OUT
+        assert await soon(signal) == Reason.SIGNED_OUT
 
 
-# Whoever listens, and the store tells by itself
+# Listeners, with a feed
 
 
 @pytest.fixture
-async def told(events: SessionEvents, ended: Ended) -> AsyncIterator[EndSignal]:
-    """Somebody who listens, whose session will not be looked at again for an hour."""
-    ended.tells = True
-    with events.watch("told") as told:
+async def listener(events: SessionEvents, ended: Ended) -> AsyncIterator[EndSignal]:
+    """A listener whose session will not be polled again for an hour."""
+    ended.has_feed = True
+    with events.watch("listener") as listener:
         await wait_until(lambda: ended.is_followed)
-        looks = len(ended.asked)
-        await wait_until(lambda: len(ended.asked) > looks)
-        yield told
+        polls = len(ended.polls)
+        await wait_until(lambda: len(ended.polls) > polls)
+        yield listener
 
 
-async def test_only_those_who_have_just_come_are_asked_for(
-    told: EndSignal, events: SessionEvents, ended: Ended
+async def test_with_a_feed_only_new_listeners_are_polled(
+    listener: EndSignal, events: SessionEvents, ended: Ended
 ):
     with events.watch("later"):
-        await wait_until(lambda: ["later"] in ended.asked)
+        await wait_until(lambda: ["later"] in ended.polls)
 
 
-async def test_what_the_store_tells_is_heard(told: EndSignal, ended: Ended):
-    ended.told.put_nowait({"told": Reason.OPERATOR, "somebody": Reason.SIGNED_OUT})
+async def test_an_end_in_the_feed_notifies_the_listener(listener: EndSignal, ended: Ended):
+    ended.feed.put_nowait({"listener": Reason.OPERATOR, "another": Reason.SIGNED_OUT})
 
-    assert await soon(told) == Reason.OPERATOR
+    assert await soon(listener) == Reason.OPERATOR
 
 
-async def test_an_end_before_anybody_listened_is_heard(told: EndSignal, events: SessionEvents, ended: Ended):
+async def test_an_end_before_the_listener_joined_is_found(
+    listener: EndSignal, events: SessionEvents, ended: Ended
+):
     ended.over["mine"] = Reason.SIGNED_OUT
-    with events.watch("mine") as news:
-        assert await soon(news) == Reason.SIGNED_OUT
+    with events.watch("mine") as signal:
+        assert await soon(signal) == Reason.SIGNED_OUT
 
 
-async def test_it_is_heard_as_well_when_the_store_has_not_answered_at_first(
-    told: EndSignal, events: SessionEvents, ended: Ended
+async def test_an_end_before_the_listener_joined_is_found_after_the_store_has_recovered(
+    listener: EndSignal, events: SessionEvents, ended: Ended
 ):
     ended.answers = False
     ended.over["mine"] = Reason.SIGNED_OUT
-    with events.watch("mine") as news:
-        await wait_until(lambda: ["mine"] in ended.asked)
+    with events.watch("mine") as signal:
+        await wait_until(lambda: ["mine"] in ended.polls)
         ended.answers = True
 
-        assert await soon(news) == Reason.SIGNED_OUT
+        assert await soon(signal) == Reason.SIGNED_OUT
 
 
-async def test_what_ends_when_the_store_does_not_tell_any_more_is_found(told: EndSignal, ended: Ended):
-    ended.tells = False
-    ended.told.put_nowait({})
+async def test_an_end_after_the_feed_has_stopped_is_found(listener: EndSignal, ended: Ended):
+    ended.has_feed = False
+    ended.feed.put_nowait({})
     await wait_until(lambda: not ended.is_followed)
-    ended.over["told"] = Reason.SIGNED_OUT
+    ended.over["listener"] = Reason.SIGNED_OUT
 
-    assert await soon(told) == Reason.SIGNED_OUT
+    assert await soon(listener) == Reason.SIGNED_OUT
 
 
-async def test_while_nobody_listens_nothing_is_asked(events: SessionEvents, ended: Ended):
-    ended.tells = True
+async def test_without_listeners_the_store_is_not_queried(events: SessionEvents, ended: Ended):
+    ended.has_feed = True
     with events.watch("a"):
         await wait_until(lambda: ended.is_followed)
-    ended.told.put_nowait({})
+    ended.feed.put_nowait({})
     await wait_until(lambda: not ended.is_followed)
-    ended.asked.clear()
+    ended.polls.clear()
     with events.watch(None):
         for _ in range(1000):
             await asyncio.sleep(0)
 
-    assert ended.asked == []
+    assert ended.polls == []
 
 
-async def test_when_the_process_stops_all_who_listen_hear_that_and_no_reason(
-    events: SessionEvents, stopping: asyncio.Event
-):
-    with events.watch("a") as news, events.watch(None) as for_nobody:
+async def test_a_stop_notifies_all_listeners_without_a_reason(events: SessionEvents, stopping: asyncio.Event):
+    with events.watch("a") as signal, events.watch(None) as for_nobody:
         stopping.set()
 
-        assert await soon(news) is None
+        assert await soon(signal) is None
         assert await soon(for_nobody) is None
 
 
-async def test_who_begins_to_listen_then_hears_it_at_once(events: SessionEvents, stopping: asyncio.Event):
+async def test_a_listener_that_joins_during_a_stop_is_notified_at_once(
+    events: SessionEvents, stopping: asyncio.Event
+):
     stopping.set()
-    with events.watch("a") as news:
-        assert news.result() is None
+    with events.watch("a") as signal:
+        assert signal.result() is None
 
 
-async def test_a_session_that_is_over_is_told_once(events: SessionEvents, ended: Ended):
+async def test_a_listener_is_notified_once(events: SessionEvents, ended: Ended):
     ended.over["mine"] = Reason.SIGNED_OUT
-    with events.watch("mine") as news:
-        assert await soon(news) == Reason.SIGNED_OUT
-        await wait_until(lambda: len(ended.asked) > 2)  # and nobody is told again
+    with events.watch("mine") as signal:
+        assert await soon(signal) == Reason.SIGNED_OUT
+        await wait_until(lambda: len(ended.polls) > 2)  # and is not notified again
 
 
 # From process to process
@@ -458,10 +462,10 @@ async def test_a_session_that_is_over_is_told_once(events: SessionEvents, ended:
 
 @dataclass
 class Followed:
-    """An SessionEndSource of which a test knows how often it has told something."""
+    """A SessionEndSource that counts the batches of its feed."""
 
     ended: SessionEndSource
-    told: int = 0
+    batches: int = 0
 
     async def reasons(self, refs: Collection[str]) -> Mapping[str, Reason]:
         return await self.ended.reasons(refs)
@@ -469,40 +473,42 @@ class Followed:
     async def watch(self) -> AsyncGenerator[Mapping[str, Reason]]:
         async with aclosing(self.ended.watch()) as batches:
             async for batch in batches:
-                self.told += 1
+                self.batches += 1
                 yield batch
 
 
 @pytest.mark.parametrize("name", [*STANDALONE, *REPLICATED])
-async def test_what_another_process_ends_is_heard(name: str, request: pytest.FixtureRequest, clock: Clock):
+async def test_an_end_in_another_process_notifies_the_listener(
+    name: str, request: pytest.FixtureRequest, clock: Clock
+):
     async with opened(name, request, clock) as ours, opened(name, request, clock) as theirs:
         session = await a_kept_session(ours, clock)
         events = SessionEvents(ours.ended, asyncio.Event())
         async with events.running():
-            with events.watch(session.ref) as news:
+            with events.watch(session.ref) as signal:
                 await theirs.sessions.delete(session.ref, reason=Reason.SIGNED_OUT_ELSEWHERE)
 
-                assert await soon(news) == Reason.SIGNED_OUT_ELSEWHERE
+                assert await soon(signal) == Reason.SIGNED_OUT_ELSEWHERE
 
 
 @pytest.mark.parametrize("name", REPLICATED)
-async def test_after_the_primary_has_gone_ends_are_heard_again(
+async def test_after_a_failover_of_the_primary_listeners_are_notified_again(
     name: str, request: pytest.FixtureRequest, replica_set: ReplicaSet, clock: Clock
 ):
     async with opened(name, request, clock) as store:
         session, other = await a_kept_session(store, clock), await a_kept_session(store, clock)
         events = SessionEvents(store.ended, asyncio.Event(), safety_poll_seconds=1)
         async with events.running():
-            with events.watch(session.ref) as news, events.watch(other.ref) as others:
+            with events.watch(session.ref) as signal, events.watch(other.ref) as others:
                 async with without_primary(replica_set):
                     await ended_at_last(store, session)
 
-                    assert await soon(news) == Reason.OPERATOR
+                    assert await soon(signal) == Reason.OPERATOR
                     assert not others.done()
 
 
 @pytest.mark.parametrize("name", REPLICATED)
-async def test_a_stop_waits_for_nothing_and_leaves_nothing_behind(
+async def test_a_stop_is_immediate_and_leaves_no_task(
     name: str, request: pytest.FixtureRequest, replica_set: ReplicaSet, clock: Clock
 ):
     for _ in range(3):
@@ -510,8 +516,8 @@ async def test_a_stop_waits_for_nothing_and_leaves_nothing_behind(
             followed = Followed(store.ended)
             events = SessionEvents(followed, asyncio.Event())
             async with asyncio.timeout(PATIENCE_SECONDS), events.running():
-                with events.watch("somebody"):
-                    await wait_until(lambda followed=followed: followed.told > 0)
+                with events.watch("another"):
+                    await wait_until(lambda followed=followed: followed.batches > 0)
 
     gc.collect()  # a connection that was left open would warn now, and warnings are errors
     async with asyncio.timeout(PATIENCE_SECONDS):

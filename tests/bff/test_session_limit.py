@@ -1,4 +1,4 @@
-"""How many sessions a user may have at once."""
+"""The limit of sessions per user."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from tests.bff.harness import (
         ("refuse", "abcdef", "def"),
     ],
 )
-def test_of_three_allowed_there_end(too_many: TooMany, sessions: str, ended: str):
+def test_with_a_limit_of_three_there_end(too_many: TooMany, sessions: str, ended: str):
     named: list[Any] = [SimpleNamespace(ref=letter) for letter in sessions]
 
     assert "".join(session.ref for session in excess_sessions(3, named, too_many)) == ended
@@ -63,7 +63,9 @@ def refusing(
     return allowing(number, provider, api, clock, too_many="refuse")
 
 
-async def test_at_one_too_many_the_oldest_ends(provider: Provider, api: DemoApi, clock: Clock):
+async def test_a_login_beyond_the_limit_ends_the_oldest_session(
+    provider: Provider, api: DemoApi, clock: Clock
+):
     async with allowing(2, provider, api, clock) as app, browsers(app, 3) as (oldest, middle, newest):
         for browser in (oldest, middle, newest):
             session = await sign_in(app, browser)
@@ -74,7 +76,9 @@ async def test_at_one_too_many_the_oldest_ends(provider: Provider, api: DemoApi,
         assert await app.session_of(newest) == session
 
 
-async def test_or_the_newest_is_refused_and_its_token_is_dead(provider: Provider, api: DemoApi, clock: Clock):
+async def test_a_login_beyond_the_limit_is_refused_and_its_token_revoked(
+    provider: Provider, api: DemoApi, clock: Clock
+):
     async with refusing(1, provider, api, clock) as app, browsers(app, 2) as (first, second):
         await sign_in(app, first)
         clock.advance(1)
@@ -86,7 +90,7 @@ async def test_or_the_newest_is_refused_and_its_token_is_dead(provider: Provider
         assert provider.counts["revoke"] == 1
 
 
-async def test_whoever_is_refused_keeps_the_session_that_they_had(
+async def test_a_refused_login_leaves_the_earlier_session_of_the_browser(
     provider: Provider, api: DemoApi, clock: Clock
 ):
     async with refusing(1, provider, api, clock) as app, browsers(app, 2) as (alices, bobs):
@@ -100,7 +104,7 @@ async def test_whoever_is_refused_keeps_the_session_that_they_had(
         assert session.subject == "bob"
 
 
-async def test_signing_in_again_in_the_same_browser_is_not_one_more(
+async def test_a_repeated_login_in_the_same_browser_does_not_count(
     provider: Provider, api: DemoApi, clock: Clock
 ):
     async with refusing(1, provider, api, clock) as app, new_browser(app) as browser:
@@ -110,7 +114,7 @@ async def test_signing_in_again_in_the_same_browser_is_not_one_more(
         assert (await sign_in(app, browser)).ref != first.ref
 
 
-async def test_others_do_not_count(provider: Provider, api: DemoApi, clock: Clock):
+async def test_sessions_of_other_users_do_not_count(provider: Provider, api: DemoApi, clock: Clock):
     async with allowing(1, provider, api, clock) as app, browsers(app, 2) as (alices, bobs):
         await alices.login("alice")
         await bobs.login("bob")
@@ -118,7 +122,7 @@ async def test_others_do_not_count(provider: Provider, api: DemoApi, clock: Cloc
         assert await app.session_of(alices)
 
 
-async def test_who_signs_in_many_times_at_once_keeps_as_many_as_allowed(
+async def test_many_concurrent_logins_leave_as_many_sessions_as_allowed(
     provider: Provider, api: DemoApi, clock: Clock
 ):
     async with allowing(2, provider, api, clock) as app, browsers(app, 6) as at_once:
@@ -128,15 +132,13 @@ async def test_who_signs_in_many_times_at_once_keeps_as_many_as_allowed(
 
 
 class Forgetful(MemorySessions):
-    """A store that fails as soon as somebody asks whose sessions there are."""
+    """A store whose `of_user` fails."""
 
     async def of_user(self, issuer: str, subject: str) -> list[Session]:
         raise StoreUnavailable
 
 
-async def test_a_login_that_fails_halfway_leaves_no_session_that_nobody_has(
-    provider: Provider, api: DemoApi, clock: Clock
-):
+async def test_a_login_that_fails_halfway_leaves_no_session(provider: Provider, api: DemoApi, clock: Clock):
     async with allowing(2, provider, api, clock) as app, new_browser(app) as browser:
         sessions = Forgetful(clock=clock)
         tokens = user_tokens_of_another_process(app, clock, sessions=sessions)

@@ -47,7 +47,7 @@ async def store(request: pytest.FixtureRequest, mongod: Mongod, clock: Clock) ->
 
 
 def a_session(clock: Clock, **changed: Any) -> Session:
-    """A session of an hour that nobody else has."""
+    """A session of an hour with a ref of its own."""
     now = clock()
     right = {
         "ref": session_ref(new_session_id()),
@@ -92,14 +92,14 @@ async def test_a_session_is_read_back_as_it_was_created(store: SessionStore, ses
     assert await store.get(session.ref) == session
 
 
-async def test_a_session_that_knows_little_is_read_back_too(store: SessionStore, clock: Clock):
+async def test_a_session_without_optional_fields_is_read_back(store: SessionStore, clock: Clock):
     session = a_session(clock, tokens=TokenSet("at-1", clock()), session_state=None, claims={})
     await store.create(session)
 
     assert await store.get(session.ref) == session
 
 
-async def test_sessions_of_the_same_user_do_not_meet(store: SessionStore, session: Session, clock: Clock):
+async def test_sessions_of_the_same_user_are_separate(store: SessionStore, session: Session, clock: Clock):
     other = a_session(clock)
     await store.create(other)
     await store.delete(session.ref, reason=Reason.SIGNED_OUT)
@@ -121,7 +121,7 @@ async def test_saving_replaces_tokens_and_claims_and_raises_the_version(
     assert await store.get(session.ref) == saved
 
 
-async def test_what_was_saved_can_be_saved_again(store: SessionStore, session: Session):
+async def test_a_saved_session_can_be_saved_again(store: SessionStore, session: Session):
     second = await store.save(refreshed(session, "2"))
     third = await store.save(refreshed(second, "3"))
 
@@ -136,7 +136,7 @@ async def test_an_old_version_is_not_saved_over_a_newer_one(store: SessionStore,
     assert await store.get(session.ref) == newer
 
 
-async def test_a_version_that_never_was_is_not_saved(store: SessionStore, session: Session):
+async def test_an_unknown_version_is_not_saved(store: SessionStore, session: Session):
     assert await store.save(replace(session, version=session.version + 1)) is None
     assert await store.get(session.ref) == session
 
@@ -157,16 +157,14 @@ async def test_saving_does_not_bring_a_deleted_session_back(store: SessionStore,
     assert await store.get(session.ref) is None
 
 
-async def test_saving_a_session_that_was_never_created_keeps_nothing(store: SessionStore, clock: Clock):
+async def test_saving_a_session_that_was_never_created_writes_nothing(store: SessionStore, clock: Clock):
     session = a_session(clock)
 
     assert await store.save(session) is None
     assert await store.get(session.ref) is None
 
 
-async def test_saving_does_not_move_the_end_that_somebody_else_has_moved(
-    store: SessionStore, session: Session
-):
+async def test_saving_does_not_undo_a_concurrent_touch(store: SessionStore, session: Session):
     later = session.expires_at + 600
     await store.touch(session.ref, renewed_at=session.renewed_at + 600, expires_at=later)
 
@@ -179,7 +177,7 @@ async def test_saving_does_not_move_the_end_that_somebody_else_has_moved(
 # Touching
 
 
-async def test_touching_moves_the_end_and_nothing_else(store: SessionStore, session: Session):
+async def test_touching_changes_the_expiry_and_nothing_else(store: SessionStore, session: Session):
     times = {"renewed_at": session.renewed_at + 60, "expires_at": session.expires_at + 60}
 
     await store.touch(session.ref, **times)
@@ -187,7 +185,7 @@ async def test_touching_moves_the_end_and_nothing_else(store: SessionStore, sess
     assert await store.get(session.ref) == replace(session, **times)
 
 
-async def test_touching_does_not_block_a_save_of_what_was_read_before(store: SessionStore, session: Session):
+async def test_touching_does_not_block_a_save_of_an_earlier_read(store: SessionStore, session: Session):
     await store.touch(session.ref, renewed_at=session.renewed_at, expires_at=session.expires_at + 60)
 
     assert await store.save(refreshed(session, "2")) is not None
@@ -214,7 +212,7 @@ async def test_touching_does_not_bring_a_deleted_session_back(store: SessionStor
 # Expiring
 
 
-async def test_a_session_is_there_until_it_expires(store: SessionStore, session: Session, clock: Clock):
+async def test_a_session_is_live_until_it_expires(store: SessionStore, session: Session, clock: Clock):
     clock.advance(3599)
     assert await store.get(session.ref) == session
 
@@ -246,7 +244,7 @@ async def test_an_expired_session_is_not_returned_by_delete(
     assert await store.delete(session.ref, reason=Reason.SIGNED_OUT) is None
 
 
-async def test_a_session_that_was_touched_lives_longer(store: SessionStore, session: Session, clock: Clock):
+async def test_a_touched_session_lives_longer(store: SessionStore, session: Session, clock: Clock):
     await store.touch(session.ref, renewed_at=clock(), expires_at=session.expires_at + 60)
 
     clock.advance(3601)
@@ -257,15 +255,15 @@ async def test_a_session_that_was_touched_lives_longer(store: SessionStore, sess
 # Leasing: the right to refresh
 
 
-async def test_of_many_who_want_the_lease_one_gets_it(store: SessionStore, session: Session, clock: Clock):
+async def test_of_many_concurrent_owners_one_acquires_the_lease(
+    store: SessionStore, session: Session, clock: Clock
+):
     leases = [store.lease(session.ref, owner=f"process-{number}", seconds=30) for number in range(20)]
 
     assert [found for found in await asyncio.gather(*leases) if found] == [session]
 
 
-async def test_a_lease_comes_with_the_session_as_it_is_now(
-    store: SessionStore, session: Session, clock: Clock
-):
+async def test_a_lease_returns_the_current_session(store: SessionStore, session: Session, clock: Clock):
     saved = await store.save(refreshed(session, "2"))
 
     assert await store.lease(session.ref, owner="a", seconds=30) == saved
@@ -302,23 +300,23 @@ async def test_a_lease_in_memory_expires_by_the_clock_of_the_process(clock: Cloc
     assert await store.lease(session.ref, owner="b", seconds=30) == session
 
 
-async def test_a_lease_that_was_released_goes_to_the_next(
-    store: SessionStore, session: Session, clock: Clock
-):
+async def test_a_released_lease_passes_to_another_owner(store: SessionStore, session: Session, clock: Clock):
     await store.lease(session.ref, owner="a", seconds=30)
     await store.release(session.ref, owner="a")
 
     assert await store.lease(session.ref, owner="b", seconds=30) == session
 
 
-async def test_nobody_releases_the_lease_of_another(store: SessionStore, session: Session, clock: Clock):
+async def test_an_owner_cannot_release_the_lease_of_another(
+    store: SessionStore, session: Session, clock: Clock
+):
     await store.lease(session.ref, owner="a", seconds=30)
     await store.release(session.ref, owner="b")
 
     assert await store.lease(session.ref, owner="b", seconds=30) is None
 
 
-async def test_saving_under_a_lease_gives_it_up(store: SessionStore, session: Session, clock: Clock):
+async def test_saving_under_a_lease_releases_it(store: SessionStore, session: Session, clock: Clock):
     await store.lease(session.ref, owner="a", seconds=30)
     saved = await store.save(refreshed(session, "2"), lease="a")
 
@@ -326,7 +324,7 @@ async def test_saving_under_a_lease_gives_it_up(store: SessionStore, session: Se
     assert await store.lease(session.ref, owner="b", seconds=30) == saved
 
 
-async def test_a_late_holder_saves_nothing_once_it_was_succeeded(
+async def test_a_late_holder_cannot_save_once_the_lease_has_passed_on(
     store: SessionStore, session: Session, clock: Clock
 ):
     await store.lease(session.ref, owner="late", seconds=0)
@@ -336,13 +334,13 @@ async def test_a_late_holder_saves_nothing_once_it_was_succeeded(
     assert await store.save(refreshed(session, "next"), lease="next") is not None
 
 
-async def test_nobody_leases_a_session_that_is_gone(store: SessionStore, session: Session, clock: Clock):
+async def test_a_deleted_session_cannot_be_leased(store: SessionStore, session: Session, clock: Clock):
     await store.delete(session.ref, reason=Reason.SIGNED_OUT)
 
     assert await store.lease(session.ref, owner="a", seconds=30) is None
 
 
-async def test_touching_does_not_care_about_a_lease(store: SessionStore, session: Session, clock: Clock):
+async def test_touching_does_not_affect_a_lease(store: SessionStore, session: Session, clock: Clock):
     await store.lease(session.ref, owner="a", seconds=30)
     await store.touch(session.ref, renewed_at=clock(), expires_at=session.expires_at + 60)
 
@@ -352,7 +350,7 @@ async def test_touching_does_not_care_about_a_lease(store: SessionStore, session
 # Deleting
 
 
-async def test_deleting_returns_what_was_there(store: SessionStore, session: Session):
+async def test_deleting_returns_the_session(store: SessionStore, session: Session):
     saved = await store.save(refreshed(session, "2"))
 
     assert await store.delete(session.ref, reason=Reason.SIGNED_OUT) == saved
@@ -378,16 +376,16 @@ async def test_of_many_deletes_at_once_one_gets_the_session(store: SessionStore,
 
 
 async def test_the_sessions_of_a_user_are_found_the_oldest_first(store: SessionStore, clock: Clock):
-    zoe = new_session_id()  # a name that nobody has in the tests before
+    zoe = new_session_id()  # a name that no other test uses
     laptop = a_session(clock, subject=zoe, created_at=clock() - 10)
     phone = a_session(clock, subject=zoe, created_at=clock() - 20)
-    for session in (laptop, phone, a_session(clock, subject="somebody else")):
+    for session in (laptop, phone, a_session(clock, subject="another user")):
         await store.create(session)
 
     assert await store.of_user("https://provider.example", zoe) == [phone, laptop]
 
 
-async def test_a_user_of_another_issuer_is_somebody_else(store: SessionStore, clock: Clock):
+async def test_a_user_of_another_issuer_is_another_user(store: SessionStore, clock: Clock):
     await store.create(a_session(clock, subject="yann"))
 
     assert await store.of_user("https://another.example", "yann") == []
@@ -401,7 +399,7 @@ async def test_the_sessions_of_a_sid_are_found(store: SessionStore, clock: Clock
     assert await store.of_sid("https://another.example", session.sid) == []
 
 
-async def test_what_is_over_is_not_found(store: SessionStore, clock: Clock):
+async def test_expired_and_deleted_sessions_are_not_found(store: SessionStore, clock: Clock):
     gone, expired = a_session(clock, subject="xena", sid="x"), a_session(clock, subject="xena", sid="x")
     await store.create(gone)
     await store.delete(gone.ref, reason=Reason.SIGNED_OUT)
@@ -413,7 +411,7 @@ async def test_what_is_over_is_not_found(store: SessionStore, clock: Clock):
     assert expired.ref not in [session.ref async for session in store.every()]
 
 
-async def test_all_sessions_can_be_gone_through(store: SessionStore, clock: Clock):
+async def test_all_sessions_can_be_iterated(store: SessionStore, clock: Clock):
     sessions = [a_session(clock) for _ in range(3)]
     for session in sessions:
         await store.create(session)
@@ -421,7 +419,7 @@ async def test_all_sessions_can_be_gone_through(store: SessionStore, clock: Cloc
     assert {session.ref for session in sessions} <= {found.ref async for found in store.every()}
 
 
-async def test_a_store_that_is_there_answers_a_ping(store: SessionStore):
+async def test_an_open_store_answers_a_ping(store: SessionStore):
     await store.ping()
 
 

@@ -1,4 +1,4 @@
-"""SingleFlight: however many ask, the work is done once, and nobody who leaves can stop it."""
+"""SingleFlight: concurrent callers share one task, and no cancelled caller stops it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def started(
     return callers
 
 
-async def test_ten_callers_at_once_wait_for_the_same_work(work: Work):
+async def test_ten_concurrent_callers_share_one_task(work: Work):
     callers = await started(10, SingleFlight(), work)
     work.may_end.set()
 
@@ -58,7 +58,7 @@ async def test_another_key_is_another_flight(work: Work):
     assert work.begun == 2
 
 
-async def test_whoever_comes_after_it_has_ended_starts_a_new_one(work: Work):
+async def test_a_call_after_its_end_starts_a_new_task(work: Work):
     flights = SingleFlight[int]()
     work.may_end.set()
 
@@ -66,7 +66,7 @@ async def test_whoever_comes_after_it_has_ended_starts_a_new_one(work: Work):
     assert await flights.do("key", work) == 2
 
 
-async def test_a_caller_that_goes_away_stops_neither_the_work_nor_the_others(work: Work):
+async def test_a_cancelled_caller_stops_neither_the_task_nor_the_others(work: Work):
     leaves, stays = await started(2, SingleFlight(), work)
     leaves.cancel()
     await asyncio.sleep(0)
@@ -76,7 +76,7 @@ async def test_a_caller_that_goes_away_stops_neither_the_work_nor_the_others(wor
     assert leaves.cancelled()
 
 
-async def test_the_work_goes_on_when_every_caller_has_gone_away(work: Work):
+async def test_the_task_goes_on_when_every_caller_is_cancelled(work: Work):
     flights = SingleFlight[int]()
     for caller in await started(3, flights, work):
         caller.cancel()
@@ -107,7 +107,9 @@ async def test_after_an_error_the_next_caller_tries_again(work: Work):
     assert await flights.do("key", work) == 2
 
 
-async def test_an_error_that_nobody_waited_for_makes_no_noise(work: Work, caplog: pytest.LogCaptureFixture):
+async def test_an_error_without_a_waiting_caller_is_not_reported(
+    work: Work, caplog: pytest.LogCaptureFixture
+):
     flights = SingleFlight[int]()
     work.fails_with = LookupError("gone")
     [caller] = await started(1, flights, work)
@@ -121,7 +123,7 @@ async def test_an_error_that_nobody_waited_for_makes_no_noise(work: Work, caplog
     assert "never retrieved" not in caplog.text
 
 
-async def test_settling_waits_for_everything_under_way(work: Work):
+async def test_draining_waits_for_all_tasks(work: Work):
     flights = SingleFlight[int]()
     await started(1, flights, work, "alice")
     await started(1, flights, work, "bob")
@@ -132,6 +134,6 @@ async def test_settling_waits_for_everything_under_way(work: Work):
     assert work.ended == 2
 
 
-async def test_settling_with_nothing_under_way_returns_at_once():
+async def test_draining_without_tasks_returns_at_once():
     async with asyncio.timeout(1):
         assert await SingleFlight[int]().drain() is None

@@ -1,4 +1,4 @@
-"""AuthenticationRequirements: what can be asked of a login, and whether somebody has signed in so. Pure."""
+"""AuthenticationRequirements: the parameters that a page may request, and when claims meet them. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ASKED_AT = NOW - 500.5  # when the browser was sent to the provider
 
 
 @pytest.mark.parametrize(
-    ("params", "asked"),
+    ("params", "expected"),
     [
         pytest.param({"returnUrl": "/", "color": "red"}, {}, id="nothing"),
         pytest.param({"hint": "bob"}, {"login_hint": "bob"}, id="a hint by its short name"),
@@ -29,11 +29,11 @@ ASKED_AT = NOW - 500.5  # when the browser was sent to the provider
         pytest.param({"login_hint": "Zoë <z@example.com>"}, {"login_hint": "Zoë <z@example.com>"}, id="Zoë"),
         pytest.param({"acr_values": "mfa pwd"}, {"acr_values": "mfa pwd"}, id="two ways"),
         pytest.param({"max_age": "0"}, {"max_age": "0"}, id="that it is now"),
-        pytest.param({"prompt": "login"}, {"prompt": "login"}, id="to be asked"),
+        pytest.param({"prompt": "login"}, {"prompt": "login"}, id="a login page"),
     ],
 )
-def test_a_page_asks_for(params, asked):
-    assert login_parameters(params) == asked
+def test_a_page_may_request(params, expected):
+    assert login_parameters(params) == expected
 
 
 @pytest.mark.parametrize(
@@ -61,18 +61,18 @@ def test_a_page_asks_for(params, asked):
         ("hint", "a\nb"),
     ],
 )
-def test_a_page_cannot_ask_for(name, value):
+def test_a_page_cannot_request(name, value):
     with pytest.raises(BadRequest, match=f"{'login_hint' if name == 'hint' else name} must be"):
         login_parameters({name: value})
 
 
 @pytest.mark.parametrize("acr", ["two words", 'quoted"', "back\\slash", "", "new\nline"])
-def test_a_handler_cannot_demand_an_acr_like(acr):
+def test_a_handler_cannot_require_an_acr_like(acr):
     with pytest.raises(ValueError, match="acr_values must be"):
         AuthenticationRequirements(acr=(acr,))
 
 
-def test_a_handler_cannot_demand_the_future():
+def test_a_handler_cannot_require_a_negative_max_age():
     with pytest.raises(ValueError, match="max_age must be"):
         AuthenticationRequirements(max_age=-1)
 
@@ -86,7 +86,7 @@ def test_a_handler_cannot_demand_the_future():
         (AuthenticationRequirements(("pwd",), 60), {"acr_values": "pwd", "max_age": 60}),
     ],
 )
-def test_requirements_are_the_parameters_of_a_login_and_back(requirements, params):
+def test_requirements_are_parameters_and_back(requirements, params):
     assert requirements.params == params
     assert (
         AuthenticationRequirements.from_params({name: str(value) for name, value in params.items()})
@@ -94,7 +94,7 @@ def test_requirements_are_the_parameters_of_a_login_and_back(requirements, param
     )
 
 
-# Whether somebody has signed in so
+# Whether claims meet the requirements
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_requirements_are_the_parameters_of_a_login_and_back(requirements, param
         ),
     ],
 )
-def test_it_is_enough_when(requirements, claims):
+def test_the_requirements_are_met_when(requirements, claims):
     assert unmet_requirement(requirements, claims, now=NOW) is None
     assert check_authentication(claims, requirements, auth_time_floor=None, now=NOW) is None
 
@@ -151,7 +151,7 @@ SHORT = [
 
 
 @pytest.mark.parametrize(("requirements", "claims", "claim"), SHORT)
-def test_it_is_not_enough_when(requirements, claims, claim):
+def test_the_requirements_are_not_met_when(requirements, claims, claim):
     assert unmet_requirement(requirements, claims, now=NOW) == claim
 
 
@@ -168,15 +168,15 @@ def check_anew(**claims: Any) -> None:
 
 
 @pytest.mark.parametrize("auth_time", [NOW, ASKED_AT, ASKED_AT - LEEWAY_SECONDS])
-def test_whoever_was_to_be_asked_anew_has_been_asked(auth_time):
+def test_a_login_with_prompt_login_and_a_new_auth_time_succeeds(auth_time):
     check_anew(auth_time=auth_time)
 
 
-def test_a_provider_need_not_say_when_it_has_asked_anew():
+def test_a_login_with_prompt_login_needs_no_auth_time():
     check_anew()
 
 
 @pytest.mark.parametrize("auth_time", [ASKED_AT - LEEWAY_SECONDS - 1, 0, None, "now", NOW + LEEWAY_SECONDS])
-def test_a_login_fails_that_was_to_be_a_new_one_and_is_of(auth_time):
+def test_a_login_with_prompt_login_fails_with_an_auth_time_of(auth_time):
     with pytest.raises(LoginFailed, match="sign in once more"):
         check_anew(auth_time=auth_time)

@@ -1,4 +1,4 @@
-"""Tokens for a scope, a resource or an audience: each API gets its own, and never another's."""
+"""Tokens for a scope, a resource or an audience: each API gets its own token, and never another's."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def app(provider: Provider, api: DemoApi, clock: Clock) -> AsyncIterator[R
         yield app
 
 
-async def kept(app: RunningApp, session: Session) -> Session:
+async def stored(app: RunningApp, session: Session) -> Session:
     found = await app.services.sessions.get(session.ref)
     assert found
     return found
@@ -63,7 +63,7 @@ def exchanges(provider: Provider) -> int:
 # Login
 
 
-async def test_the_login_asks_for_whatever_named_clients_want_of_the_users_token(
+async def test_the_login_requests_the_scopes_and_resources_of_named_clients(
     app: RunningApp, browser: Browser, api: DemoApi
 ):
     out = await browser.start_login()
@@ -72,7 +72,7 @@ async def test_the_login_asks_for_whatever_named_clients_want_of_the_users_token
     assert f"resource={ORDERS}&resource={STOCK}" in out.replace("%3A", ":").replace("%2F", "/")
 
 
-async def test_without_such_clients_it_asks_for_no_resource(provider: Provider, api: DemoApi, clock: Clock):
+async def test_without_such_clients_it_requests_no_resource(provider: Provider, api: DemoApi, clock: Clock):
     async with running_app(provider, api, clock=clock) as app, new_browser(app) as browser:
         out = query_params(await browser.start_login())
 
@@ -86,7 +86,7 @@ async def test_without_such_clients_it_asks_for_no_resource(provider: Provider, 
 @pytest.mark.parametrize(
     ("name", "audience"), [("orders", ORDERS), ("stock", STOCK), ("exchanged", ORDERS), ("ours", ORDERS)]
 )
-async def test_a_named_client_brings_a_token_for_its_own_api(
+async def test_a_named_client_sends_a_token_for_its_own_api(
     app: RunningApp, session: Session, name: str, audience: str
 ):
     assert await audience_of(app, session, name) == audience
@@ -102,7 +102,7 @@ async def test_parallel_calls_for_two_resources_never_get_each_others_token(
     assert refreshes(provider) == 2
 
 
-async def test_they_do_not_even_when_everything_has_expired_at_once(
+async def test_parallel_calls_after_an_expiry_never_get_each_others_token(
     app: RunningApp, session: Session, provider: Provider, clock: Clock
 ):
     users = app.services.tokens
@@ -115,52 +115,52 @@ async def test_they_do_not_even_when_everything_has_expired_at_once(
         assert [fact.resource for fact in facts[1:4]] == [ORDERS, STOCK, ORDERS]
         assert len(set(tokens)) == 4
     assert (refreshes(provider), exchanges(provider)) == (6, 2)
-    assert provider.is_active((await kept(app, session)).tokens.refresh_token)
+    assert provider.is_active((await stored(app, session)).tokens.refresh_token)
 
 
-async def test_a_token_for_a_resource_leaves_that_of_the_login_as_it_is(
+async def test_a_token_for_a_resource_does_not_change_that_of_the_login(
     app: RunningApp, session: Session, provider: Provider
 ):
     await app.services.tokens.get(session, target=FOR_ORDERS)
 
-    now = await kept(app, session)
+    now = await stored(app, session)
     assert await app.services.tokens.get(now) == session.tokens.access_token
     assert now.tokens.refresh_token != session.tokens.refresh_token
     assert provider.is_active(now.tokens.refresh_token)
 
 
-async def test_what_was_got_once_is_kept_in_the_session(
+async def test_a_token_for_a_resource_is_stored_in_the_session(
     app: RunningApp, session: Session, provider: Provider
 ):
     for target in (FOR_ORDERS, EXCHANGED, FOR_STOCK):
         token = await app.services.tokens.get(session, target=target)
-        assert await app.services.tokens.get(await kept(app, session), target=target) == token
-        assert (await kept(app, session)).tokens_for(target).access_token == token
+        assert await app.services.tokens.get(await stored(app, session), target=target) == token
+        assert (await stored(app, session)).tokens_for(target).access_token == token
 
     assert (refreshes(provider), exchanges(provider)) == (2, 1)
 
 
-async def test_what_has_expired_is_not_carried_along(app: RunningApp, session: Session, clock: Clock):
+async def test_expired_tokens_are_dropped_from_the_session(app: RunningApp, session: Session, clock: Clock):
     await app.services.tokens.get(session, target=FOR_ORDERS)
     clock.advance(LIFETIME)
     await app.services.tokens.get(session, target=FOR_STOCK)
 
-    assert [tokens.target for tokens in (await kept(app, session)).others] == [FOR_STOCK]
+    assert [tokens.target for tokens in (await stored(app, session)).others] == [FOR_STOCK]
 
 
-async def test_what_is_asked_for_is_sent(app: RunningApp, session: Session, provider: Provider):
+async def test_the_parameters_of_the_target_are_sent(app: RunningApp, session: Session, provider: Provider):
     await app.services.tokens.get(session, target=FOR_ORDERS)
 
-    asked = provider.last_request["token"]
-    assert (asked["scope"], asked["resource"]) == ("openid", ORDERS)
+    params = provider.last_request["token"]
+    assert (params["scope"], params["resource"]) == ("openid", ORDERS)
 
 
-async def test_an_api_that_refuses_a_token_gets_another_one_for_the_same_resource(
+async def test_an_api_that_rejects_a_token_gets_another_one_for_the_same_resource(
     app: RunningApp, session: Session, api: DemoApi
 ):
     api.rejects.add(await app.services.tokens.get(session, target=Target("orders.read", ORDERS)))
 
-    assert await audience_of(app, await kept(app, session), "orders") == ORDERS
+    assert await audience_of(app, await stored(app, session), "orders") == ORDERS
 
 
 async def test_a_resource_that_the_provider_does_not_know_ends_no_session(
@@ -171,11 +171,11 @@ async def test_a_resource_that_the_provider_does_not_know_ends_no_session(
     with pytest.raises(TokenUnavailable):
         await app.services.tokens.get(session, target=FOR_STOCK)
     assert await app.services.tokens.get(session, target=FOR_ORDERS)
-    assert await kept(app, session)
+    assert await stored(app, session)
 
 
 @pytest.mark.parametrize("resource", ["orders", "https://orders.example#top", "/orders"])
-def test_a_resource_that_is_none_is_a_mistake_of_the_code(resource: str):
+def test_an_invalid_resource_is_a_value_error(resource: str):
     with pytest.raises(ValueError, match="absolute URI"):
         Target(resource=resource)
 
@@ -195,8 +195,8 @@ async def test_invalid_grant_for_a_resource_ends_the_session_like_any_other(
 async def test_the_users_token_is_exchanged(app: RunningApp, session: Session, provider: Provider):
     token = await app.services.tokens.get(session, target=EXCHANGED)
 
-    asked = provider.last_request["token"]
-    assert (asked["subject_token"], asked["audience"]) == (session.tokens.access_token, ORDERS)
+    params = provider.last_request["token"]
+    assert (params["subject_token"], params["audience"]) == (session.tokens.access_token, ORDERS)
     assert provider.access_token(token).sub == "alice"
 
 
@@ -213,11 +213,11 @@ async def test_an_expired_token_is_refreshed_before_it_is_exchanged(
     clock.advance(LIFETIME)
     await app.services.tokens.get(session, target=EXCHANGED)
 
-    assert provider.last_request["token"]["subject_token"] == (await kept(app, session)).tokens.access_token
+    assert provider.last_request["token"]["subject_token"] == (await stored(app, session)).tokens.access_token
     assert (exchanges(provider), refreshes(provider)) == (1, 1)
 
 
-async def test_without_a_refresh_token_it_is_exchanged_while_it_lives(
+async def test_without_a_refresh_token_it_is_exchanged_until_it_expires(
     app: RunningApp, browser: Browser, provider: Provider, clock: Clock
 ):
     provider.issues_refresh_token = False
@@ -242,7 +242,7 @@ def refusal(error: str) -> Failure:
         pytest.param(Failure(503), id="503"),
     ],
 )
-async def test_an_exchange_that_is_refused_ends_no_session(
+async def test_a_refused_exchange_ends_no_session(
     app: RunningApp, session: Session, provider: Provider, clock: Clock, answer: Failure
 ):
     provider.fails["token"] = answer
@@ -251,11 +251,11 @@ async def test_an_exchange_that_is_refused_ends_no_session(
 
     provider.fails.clear()
     clock.advance(MINUTE)
-    assert await app.services.tokens.get(await kept(app, session), target=EXCHANGED)
+    assert await app.services.tokens.get(await stored(app, session), target=EXCHANGED)
 
 
 @pytest.mark.parametrize("kind", ["urn:ietf:params:oauth:token-type:id_token", "N_A", None])
-async def test_what_is_no_access_token_is_not_taken_for_one(
+async def test_another_issued_token_type_is_refused(
     app: RunningApp, session: Session, provider: Provider, kind: str | None
 ):
     provider.overrides["token"] = {"issued_token_type": kind}
@@ -264,7 +264,7 @@ async def test_what_is_no_access_token_is_not_taken_for_one(
         await app.services.tokens.get(session, target=EXCHANGED)
 
 
-async def test_nobody_signed_in_means_no_exchange_and_no_request(app: RunningApp, api: DemoApi):
+async def test_without_a_session_there_is_no_exchange_and_no_request(app: RunningApp, api: DemoApi):
     with pytest.raises(NoSession):
         await audience_of(app, None, "exchanged")
     assert api.counts["echo"] == 0

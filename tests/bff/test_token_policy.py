@@ -1,4 +1,4 @@
-"""Which access token a caller can use: fresh, good enough while it is renewed, or just alive."""
+"""TokenRequest: whether a token is fresh, usable while it is renewed, or just unexpired."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def a_holder(*, lasts: float | None = 1000, target: Target = LOGIN) -> Holder:
 
 def good_in(holder: Holder, *, after: float, margin: float = 60, **changed: object) -> list[str]:
     """The ways in which the token of the holder is good, so many seconds after it came."""
-    wanted = TokenRequest(margin, Clock(NOW + after), **changed)
-    found = [(way, getattr(wanted, way)(holder)) for way in WAYS]
+    request = TokenRequest(margin, Clock(NOW + after), **changed)
+    found = [(way, getattr(request, way)(holder)) for way in WAYS]
     assert all(tokens in (None, holder.tokens) for _, tokens in found)
     return [way for way, tokens in found if tokens is not None]
 
@@ -49,7 +49,7 @@ def good_in(holder: Holder, *, after: float, margin: float = 60, **changed: obje
         pytest.param(1000, 10**9, 900, 975, id="a margin longer than any lifetime"),
     ],
 )
-def test_the_first_three_quarters_of_the_margin_are_the_time_in_which_nobody_waits(
+def test_in_the_first_three_quarters_of_the_margin_callers_do_not_wait(
     lasts, margin, fresh_until, unhurried_until
 ):
     holder = a_holder(lasts=lasts)
@@ -64,66 +64,66 @@ def test_the_first_three_quarters_of_the_margin_are_the_time_in_which_nobody_wai
     assert good_in(holder, after=lasts, margin=margin) == []
 
 
-def test_without_a_margin_a_token_is_fresh_until_it_is_over():
+def test_without_a_margin_a_token_is_fresh_until_it_expires():
     assert good_in(a_holder(), after=999, margin=0) == WAYS
     assert good_in(a_holder(), after=1000, margin=0) == []
 
 
 @pytest.mark.parametrize("after", [0, 10**9])
-def test_a_token_whose_end_is_not_known_is_always_good(after):
+def test_a_token_without_expiry_is_always_fresh(after):
     assert good_in(a_holder(lasts=None), after=after) == WAYS
 
 
 @pytest.mark.parametrize("lasts", [0, -5, -(10**9)])
-def test_a_token_that_came_expired_is_good_for_nothing(lasts):
+def test_a_token_that_was_issued_expired_is_never_used(lasts):
     assert good_in(a_holder(lasts=lasts), after=0) == []
 
 
-def test_a_token_that_lasts_longer_than_anybody_lives_is_good():
+def test_a_token_with_a_huge_lifetime_is_fresh():
     assert good_in(a_holder(lasts=1e300), after=10**9) == WAYS
 
 
-def test_a_clock_that_goes_back_makes_no_token_bad():
+def test_a_clock_that_is_set_back_expires_no_token():
     assert good_in(a_holder(), after=-10_000) == WAYS
 
 
-def test_the_clock_is_read_when_somebody_asks(clock: Clock):
+def test_the_clock_is_read_at_each_call(clock: Clock):
     holder = Holder(TokenSet("at-1", clock(), clock() + 1000))
-    wanted = TokenRequest(60, clock)
+    request = TokenRequest(60, clock)
 
-    assert wanted.fresh(holder) is holder.tokens
+    assert request.fresh(holder) is holder.tokens
     clock.advance(1000)
-    assert wanted.unexpired(holder) is None
+    assert request.unexpired(holder) is None
 
 
-def test_the_token_that_an_api_has_refused_is_good_for_nothing():
+def test_the_rejected_token_is_never_used():
     assert good_in(a_holder(), after=0, rejected="at-1") == []
     assert good_in(a_holder(lasts=None), after=0, rejected="at-1") == []
 
 
-def test_any_other_token_than_that_is_good():
+def test_another_token_than_the_rejected_one_is_used():
     assert good_in(a_holder(), after=0, rejected="at-0") == WAYS
 
 
-def test_a_token_for_something_else_is_not_what_is_wanted():
+def test_a_token_for_another_target_is_not_used():
     assert good_in(a_holder(target=ORDERS), after=0) == []
     assert good_in(a_holder(), after=0, target=ORDERS) == []
     assert good_in(a_holder(target=ORDERS), after=0, target=ORDERS) == WAYS
 
 
-def test_where_there_is_none_there_is_none():
+def test_without_tokens_there_is_none():
     assert good_in(Holder(None), after=0) == []
 
 
-def test_a_token_inside_the_margin_is_better_than_an_error():
+def test_an_unexpired_token_is_returned_instead_of_an_error():
     holder = a_holder()
-    wanted = TokenRequest(60, Clock(NOW + 999))
+    request = TokenRequest(60, Clock(NOW + 999))
 
-    assert wanted.unexpired_or_raise(holder, ReauthenticationRequired()) is holder.tokens
+    assert request.unexpired_or_raise(holder, ReauthenticationRequired()) is holder.tokens
 
 
 @pytest.mark.parametrize("holder", [Holder(None), a_holder(lasts=0)], ids=["no token", "one that is over"])
-def test_otherwise_the_error_it_is(holder: Holder):
+def test_without_an_unexpired_token_the_error_is_raised(holder: Holder):
     error = ReauthenticationRequired("sign in again")
 
     with pytest.raises(ReauthenticationRequired) as raised:
@@ -131,9 +131,9 @@ def test_otherwise_the_error_it_is(holder: Holder):
     assert raised.value is error
 
 
-def test_what_is_wanted_unless_somebody_says_otherwise_is_the_token_of_the_login(clock: Clock):
+def test_the_default_target_is_that_of_the_login(clock: Clock):
     assert TokenRequest(60, clock) == TokenRequest(60, clock, LOGIN, None)
 
 
-def test_the_refused_token_shows_in_no_repr(clock: Clock):
+def test_the_rejected_token_shows_in_no_repr(clock: Clock):
     assert "at-1" not in repr(TokenRequest(60, clock, rejected="at-1"))

@@ -1,4 +1,4 @@
-"""Answers of the provider: what was asked for, a dead grant, our own mistake, or one to ask later."""
+"""Responses of the provider: tokens, an invalid grant, a rejected client, or an unavailable provider."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def answer(document: Any = None, **how: Any) -> TokenSet:
     return parse_token_response(received(document, **how), target=LOGIN, token_type="Bearer")
 
 
-def test_a_token_response_becomes_tokens_with_the_time_at_which_they_end():
+def test_a_token_response_becomes_tokens_with_their_expiry():
     document = {**GOOD, "refresh_token": "rt-1", "id_token": "it-1", "scope": "openid"}
 
     assert answer(document) == TokenSet("at-1", NOW, NOW + 300, "rt-1", "it-1", "openid")
 
 
 @pytest.mark.parametrize("token_type", ["Bearer", "bearer", "BEARER"])
-def test_the_token_type_counts_in_any_letters(token_type):
+def test_the_token_type_is_compared_without_case(token_type):
     assert answer({**GOOD, "token_type": token_type}).access_token == "at-1"
 
 
@@ -75,17 +75,17 @@ def test_a_token_of_another_type_cannot_be_used(token_type):
         pytest.param(10**400, None, id="more than a float holds"),
     ],
 )
-def test_how_long_the_access_token_lasts_is_read_from(expires_in, expires_at):
+def test_the_lifetime_is_read_from(expires_in, expires_at):
     assert answer({**GOOD, "expires_in": expires_in}).expires_at == expires_at
 
 
-def test_a_provider_that_does_not_say_how_long_leaves_the_end_open():
+def test_without_expires_in_there_is_no_expiry():
     assert answer({"access_token": "at-1", "token_type": "Bearer"}).expires_at is None
 
 
 @pytest.mark.parametrize("name", ["refresh_token", "id_token", "scope"])
 @pytest.mark.parametrize("value", ["", None, 7, ["x"], "a\r\nb", "a\x00", "ключ", "\ud800"])
-def test_what_is_no_text_counts_as_missing(name, value):
+def test_a_member_that_is_no_printable_string_counts_as_missing(name, value):
     assert getattr(answer({**GOOD, name: value}), name) is None
 
 
@@ -107,13 +107,13 @@ def test_what_is_no_text_counts_as_missing(name, value):
         pytest.param(b'{"access_token": "at-1"', id="half an answer"),
     ],
 )
-def test_success_without_tokens_is_a_provider_to_ask_later_when_the_body_is(body):
+def test_success_without_tokens_means_provider_unavailable_when_the_body_is(body):
     with pytest.raises(ProviderUnavailable):
         answer(body=body)
 
 
 @pytest.mark.parametrize("status", [400, 401, 200])
-def test_invalid_grant_is_a_dead_grant(status):
+def test_invalid_grant_means_grant_refused(status):
     with pytest.raises(GrantRefused):
         answer({"error": "invalid_grant"}, status=status)
 
@@ -123,7 +123,7 @@ def test_invalid_grant_is_a_dead_grant(status):
     ["invalid_client", "unauthorized_client", "invalid_scope", "invalid_request", "unsupported_grant_type"],
 )
 @pytest.mark.parametrize("status", [400, 401, 403])
-def test_other_errors_of_rfc_6749_are_our_own_mistake(status, error):
+def test_other_errors_of_rfc_6749_mean_client_rejected(status, error):
     with pytest.raises(ClientRejected, match=error):
         answer({"error": error}, status=status)
 
@@ -145,7 +145,7 @@ def test_other_errors_of_rfc_6749_are_our_own_mistake(status, error):
         pytest.param(200, {"error": "invalid_client"}, id="200 that blames us"),
     ],
 )
-def test_the_provider_is_to_be_asked_later_and_the_session_stays_after(status, document):
+def test_the_provider_is_unavailable_after(status, document):
     with pytest.raises(ProviderUnavailable) as failure:
         answer(document, status=status)
 
@@ -159,7 +159,7 @@ def test_a_refusal_with_an_empty_body_does_not_end_the_session(status):
 
 
 @pytest.mark.parametrize("error", ["mfa_required", "access_denied", "interaction_required", "slow_down"])
-def test_what_one_user_is_refused_is_an_answer_and_no_trouble_at_the_provider(error):
+def test_an_error_of_one_user_means_client_rejected(error):
     with pytest.raises(ClientRejected) as failure:
         answer({"error": error}, status=403)
 
@@ -169,14 +169,14 @@ def test_what_one_user_is_refused_is_an_answer_and_no_trouble_at_the_provider(er
 @pytest.mark.parametrize(
     ("status", "error"), [(400, "server_error"), (403, "temporarily_unavailable"), (429, "x")]
 )
-def test_trouble_at_the_provider_is_no_answer_whatever_its_status(status, error):
+def test_a_server_error_means_provider_unavailable_whatever_the_status(status, error):
     with pytest.raises(ProviderUnavailable) as failure:
         answer({"error": error}, status=status)
 
     assert type(failure.value) is ProviderUnavailable
 
 
-def test_too_many_requests_says_when_to_try_again():
+def test_429_has_a_retry_after():
     with pytest.raises(ProviderUnavailable) as failure:
         answer({}, status=429, Retry_After="17")
 
@@ -203,7 +203,7 @@ def test_too_many_requests_says_when_to_try_again():
         ("\N{SUPERSCRIPT TWO}", None),
     ],
 )
-def test_retry_after_is_believed_up_to_an_hour_if_it_is_a_number_or_a_date(value, seconds):
+def test_retry_after_is_a_number_or_a_date_and_at_most_an_hour(value, seconds):
     assert retry_after_seconds({"Retry-After": value}, now=NOW) == seconds
 
 
@@ -228,26 +228,26 @@ def test_the_document_is_the_json_object_in_the_body():
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b"null", b"7", b"\xff", b"{", b"[" * 100_000, b'{"n":' + b"9" * 5000]
 )
-def test_of_anything_else_it_is_empty(body):
+def test_the_document_of_any_other_body_is_empty(body):
     assert received(body=body).document == {}
     assert received(body=body).error is None
 
 
-def test_a_repr_of_an_answer_shows_nothing_of_the_body_or_the_headers():
+def test_a_repr_of_a_response_shows_neither_body_nor_headers():
     sent = received({**GOOD, "access_token": "recognisable"}, Set_Cookie="recognisable")
 
     assert sent.document
     assert "recognisable" not in repr(sent)
 
 
-def test_the_tokens_know_what_they_are_for():
+def test_the_tokens_have_their_target():
     orders = Target(scope="orders.read", resource="https://orders.example/")
 
     assert parse_token_response(received(GOOD), target=orders, token_type="Bearer").target == orders
 
 
 @pytest.mark.parametrize("expires_in", [True, "1_0", " 10 "])
-def test_an_odd_number_is_at_worst_a_short_life(expires_in):
+def test_an_odd_expires_in_is_at_worst_a_short_lifetime(expires_in):
     assert NOW < answer({**GOOD, "expires_in": expires_in}).expires_at <= NOW + 10
 
 
@@ -259,13 +259,13 @@ def test_an_odd_number_is_at_worst_a_short_life(expires_in):
         pytest.param("use_dpop_nonce", id="RFC 9449 §8: use_dpop_nonce, even with one"),
     ],
 )
-def test_other_errors_of_the_extensions_are_our_own_mistake_too(error):
+def test_other_errors_of_the_extensions_mean_client_rejected(error):
     with pytest.raises(ClientRejected, match=error):
         answer({"error": error}, status=400)
 
 
 @pytest.mark.parametrize(
-    ("headers", "wanted", "told"),
+    ("headers", "requested", "for_browser"),
     [
         ({"Retry_After": "17"}, 17, 17),
         ({"Retry_After": "0"}, 0, 0),
@@ -274,24 +274,27 @@ def test_other_errors_of_the_extensions_are_our_own_mistake_too(error):
         ({}, None, 5),
     ],
 )
-def test_only_a_provider_that_names_a_time_has_asked_for_a_pause(headers, wanted, told):
+def test_only_a_retry_after_requests_a_pause(headers, requested, for_browser):
     with pytest.raises(ProviderUnavailable) as failure:
         answer({}, status=503, **headers)
 
-    assert (failure.value.requested_pause_seconds, failure.value.retry_after_seconds) == (wanted, told)
+    assert (failure.value.requested_pause_seconds, failure.value.retry_after_seconds) == (
+        requested,
+        for_browser,
+    )
 
 
-def test_without_retry_after_there_is_no_time():
+def test_without_retry_after_there_is_none():
     assert retry_after_seconds({}, now=NOW) is None
 
 
-def test_the_older_form_of_a_date_counts_too():  # RFC 9110 §5.6.7
+def test_the_obsolete_form_of_a_date_is_accepted():  # RFC 9110 §5.6.7
     assert retry_after_seconds({"Retry-After": "Friday, 15-Jan-27 08:00:17 GMT"}, now=NOW) == 17
 
 
 @pytest.mark.parametrize("zone", ["America/New_York", "Asia/Tokyo", "UTC"])
 @pytest.mark.parametrize("date", ["Fri Jan 15 08:00:17 2027", "Fri, 15 Jan 2027 08:00:17 -0000"])
-def test_a_date_without_a_zone_is_in_gmt_wherever_we_run(monkeypatch, date, zone):  # RFC 9110 §5.6.7
+def test_a_date_without_a_zone_is_in_gmt_in_every_time_zone(monkeypatch, date, zone):  # RFC 9110 §5.6.7
     monkeypatch.setenv("TZ", zone)
     time.tzset()
     try:
@@ -301,7 +304,7 @@ def test_a_date_without_a_zone_is_in_gmt_wherever_we_run(monkeypatch, date, zone
         time.tzset()
 
 
-def test_a_part_of_a_second_is_waited_for_too():
+def test_a_fraction_of_a_second_is_rounded_up():
     assert retry_after_seconds({"Retry-After": "Fri, 15 Jan 2027 08:00:17 GMT"}, now=NOW + 0.1) == 17
 
 
@@ -309,14 +312,14 @@ def test_a_part_of_a_second_is_waited_for_too():
 
 
 @pytest.mark.parametrize("token_type", ["DPoP", "dpop", "DPOP"])
-def test_a_token_that_is_bound_is_taken(token_type):
+def test_a_bound_token_is_accepted(token_type):
     sent = received({**GOOD, "token_type": token_type})
 
     assert parse_token_response(sent, target=LOGIN, token_type="DPoP").access_token == "at-1"
 
 
 @pytest.mark.parametrize("document", [{"access_token": "at-1"}, GOOD, {**GOOD, "token_type": "DPoP2"}])
-def test_one_that_is_not_bound_is_refused(document):
+def test_a_token_that_is_not_bound_is_refused(document):
     with pytest.raises(ProviderUnavailable, match="another type than DPoP"):
         parse_token_response(received(document), target=LOGIN, token_type="DPoP")
 
@@ -364,7 +367,7 @@ def test_the_issued_token_type_is_required():  # RFC 8693 §2.2.1
         exchange(GOOD)
 
 
-def test_a_refresh_or_id_token_that_comes_along_is_not_the_users_own():  # RFC 8693 §2.2.1
+def test_a_refresh_or_id_token_of_an_exchange_is_dropped():  # RFC 8693 §2.2.1
     exchanged = exchange({**EXCHANGED, "refresh_token": "rt-of-the-exchange", "id_token": "it-1"})
 
     assert (exchanged.refresh_token, exchanged.id_token) == (None, None)
@@ -379,13 +382,13 @@ def test_what_cannot_be_sent_as_a_bearer_token_is_refused(token_type):
 @pytest.mark.parametrize(
     "error", ["invalid_grant", "invalid_request", "invalid_target", "unauthorized_client"]
 )
-def test_an_exchange_that_is_refused_ends_no_session(error):  # RFC 8693 §2.2.2
+def test_a_refused_exchange_ends_no_session(error):  # RFC 8693 §2.2.2
     with pytest.raises(ClientRejected):
         exchange({"error": error}, status=400)
 
 
 @pytest.mark.parametrize("status", [302, 404, 429, 500, 503])
-def test_an_exchange_is_to_be_tried_later_after(status):
+def test_an_exchange_means_provider_unavailable_after(status):
     with pytest.raises(ProviderUnavailable) as failure:
         exchange({}, status=status, Retry_After="17")
 
@@ -399,7 +402,7 @@ REQUEST_URI = "urn:ietf:params:oauth:request_uri:6esc_11ACC5bwc014ltc14eY22c"
 
 
 @pytest.mark.parametrize("status", [201, 200], ids=["§2.2: 201", "200, as some do"])
-def test_a_pushed_request_is_known_by_its_request_uri(status):
+def test_a_pushed_request_has_a_request_uri(status):
     assert (
         parse_pushed_response(received({"request_uri": REQUEST_URI, "expires_in": 60}, status=status))
         == REQUEST_URI
@@ -409,7 +412,7 @@ def test_a_pushed_request_is_known_by_its_request_uri(status):
 @pytest.mark.parametrize(
     "body", [b"{}", b"", b"<html>", b'{"request_uri": ""}', b'{"request_uri": ["x"]}', b"null"]
 )
-def test_without_one_the_provider_is_to_be_asked_later(body):
+def test_without_a_request_uri_the_provider_is_unavailable(body):
     with pytest.raises(ProviderUnavailable) as failure:
         parse_pushed_response(received(body=body, status=201))
 
@@ -417,7 +420,7 @@ def test_without_one_the_provider_is_to_be_asked_later(body):
 
 
 @pytest.mark.parametrize("status", [302, 400, 403, 405, 413, 429, 500])
-def test_a_request_uri_in_an_answer_that_is_no_success_is_none(status):
+def test_a_request_uri_in_an_error_response_is_ignored(status):
     with pytest.raises(ProviderUnavailable):
         parse_pushed_response(received({"request_uri": REQUEST_URI}, status=status))
 
@@ -426,13 +429,13 @@ def test_a_request_uri_in_an_answer_that_is_no_success_is_none(status):
     "error", ["invalid_request", "invalid_client", "unauthorized_client", "invalid_scope"]
 )
 @pytest.mark.parametrize("status", [400, 401])
-def test_a_pushed_request_that_is_refused_is_our_own_mistake(status, error):  # RFC 9126 §2.3
+def test_a_refused_pushed_request_means_client_rejected(status, error):  # RFC 9126 §2.3
     with pytest.raises(ClientRejected, match=error):
         parse_pushed_response(received({"error": error}, status=status))
 
 
 @pytest.mark.parametrize("status", [413, 429], ids=["too large", "too many"])
-def test_a_provider_with_no_room_for_it_is_to_be_asked_later(status):  # RFC 9126 §2.3
+def test_a_pushed_request_means_provider_unavailable_after_429_or_5xx(status):  # RFC 9126 §2.3
     with pytest.raises(ProviderUnavailable) as failure:
         parse_pushed_response(received({}, status=status, Retry_After="17"))
 
@@ -447,22 +450,22 @@ def test_a_token_is_revoked_after_200_whatever_the_body(body):  # RFC 7009 §2.2
     check_revoked(received(body=body))
 
 
-def test_a_token_is_revoked_after_204_too():
+def test_a_token_is_revoked_after_204():
     check_revoked(received(body=b"", status=204))
 
 
-def test_a_provider_that_does_not_revoke_such_tokens_never_will():  # RFC 7009 §2.2.1
+def test_unsupported_token_type_means_grant_refused():  # RFC 7009 §2.2.1
     with pytest.raises(GrantRefused, match="does not revoke"):
         check_revoked(received({"error": "unsupported_token_type"}, status=400))
 
 
 @pytest.mark.parametrize("status", [401, 403, 500, 503])
-def test_unless_it_says_so_while_it_is_out_of_order(status):
+def test_unsupported_token_type_with_5xx_means_provider_unavailable(status):
     with pytest.raises(ProviderUnavailable):
         check_revoked(received({"error": "unsupported_token_type"}, status=status))
 
 
-def test_after_503_the_token_lives_and_is_revoked_later():  # RFC 7009 §2.2.1
+def test_503_to_a_revocation_means_provider_unavailable():  # RFC 7009 §2.2.1
     with pytest.raises(ProviderUnavailable) as failure:
         check_revoked(received(body=b"", status=503, Retry_After="17"))
 
@@ -471,14 +474,14 @@ def test_after_503_the_token_lives_and_is_revoked_later():  # RFC 7009 §2.2.1
 
 
 @pytest.mark.parametrize("error", ["invalid_client", "unauthorized_client", "invalid_request"])
-def test_a_provider_that_does_not_let_us_revoke_is_the_operators_business(error):
+def test_a_rejected_client_at_revocation_means_client_rejected(error):
     with pytest.raises(ClientRejected, match=error):
         check_revoked(received({"error": error}, status=400))
 
 
 @pytest.mark.parametrize("judge", [parse_pushed_response, check_revoked])
 @pytest.mark.parametrize("status", [400, 429, 500])
-def test_no_failure_repeats_what_was_sent(judge, status):
+def test_no_error_message_repeats_the_request(judge, status):
     document = {"error": "recognisable", "error_description": "recognisable", "request_uri": "recognisable"}
 
     with pytest.raises(AppError) as failure:
@@ -488,7 +491,7 @@ def test_no_failure_repeats_what_was_sent(judge, status):
 
 
 @pytest.mark.parametrize("issued", ["recognisable", ACCESS_TOKEN])
-def test_nor_does_a_failed_exchange(issued):
+def test_no_error_message_of_an_exchange_repeats_the_request(issued):
     document = {"access_token": "recognisable", "issued_token_type": issued, "token_type": "recognisable"}
 
     with pytest.raises(AppError) as failure:

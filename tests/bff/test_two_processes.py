@@ -56,7 +56,7 @@ async def test_each_time_the_token_has_expired_there_is_one_refresh_for_300_call
             assert provider.is_active(tokens.pop())
 
 
-async def test_requests_to_both_are_all_answered_and_nobody_is_signed_out(
+async def test_requests_to_both_processes_all_succeed(
     nodes: list[RunningApp], provider: Provider, clock: Clock
 ):
     async with new_browser(nodes[1]) as browser, new_browser(nodes[0]) as same_person:
@@ -72,7 +72,7 @@ async def test_requests_to_both_are_all_answered_and_nobody_is_signed_out(
 # A process that holds the lease
 
 
-async def test_while_another_process_refreshes_a_token_that_is_alive_is_handed_out_at_once(
+async def test_while_another_process_refreshes_an_unexpired_token_is_returned_at_once(
     app: RunningApp, session: Session, provider: Provider, clock: Clock
 ):
     clock.advance(LIFETIME - 10)
@@ -83,7 +83,7 @@ async def test_while_another_process_refreshes_a_token_that_is_alive_is_handed_o
     assert refreshes(provider) == 0
 
 
-async def test_whoever_waits_gets_what_the_other_process_has_written(
+async def test_a_waiting_process_returns_what_the_other_has_written(
     app: RunningApp, session: Session, provider: Provider, clock: Clock
 ):
     clock.advance(LIFETIME)
@@ -97,7 +97,7 @@ async def test_whoever_waits_gets_what_the_other_process_has_written(
     assert refreshes(provider) == 1
 
 
-async def test_a_process_that_died_is_succeeded_when_its_lease_ends(
+async def test_the_lease_of_a_dead_process_passes_on_when_it_expires(
     app: RunningApp, session: Session, provider: Provider, clock: Clock
 ):
     clock.advance(LIFETIME)
@@ -109,7 +109,7 @@ async def test_a_process_that_died_is_succeeded_when_its_lease_ends(
     assert provider.is_active(await ours)
 
 
-async def test_a_refresh_that_failed_leaves_the_way_free_for_the_next(
+async def test_a_failed_refresh_releases_the_lease(
     app: RunningApp, session: Session, provider: Provider, clock: Clock
 ):
     clock.advance(LIFETIME - 1)

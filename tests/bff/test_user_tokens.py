@@ -1,4 +1,4 @@
-"""UserTokens: who gets which access token, how often the provider is asked, and when a session ends."""
+"""UserTokens: which access token a caller gets, how often it is refreshed, and when a session ends."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def users(app: RunningApp) -> UserTokens:
     return app.services.tokens
 
 
-async def kept(app: RunningApp, session: Session) -> Session | None:
+async def stored(app: RunningApp, session: Session) -> Session | None:
     """What the next request will find."""
     return await app.services.sessions.get(session.ref)
 
@@ -59,7 +59,7 @@ async def test_a_fresh_token_is_returned_without_asking_the_provider(
     assert refreshes(provider) == 0
 
 
-async def test_a_token_inside_the_margin_is_handed_out_while_it_is_refreshed(
+async def test_a_token_inside_the_margin_is_returned_while_it_is_refreshed(
     app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
 ):
     clock.advance(LIFETIME - MARGIN)
@@ -68,20 +68,20 @@ async def test_a_token_inside_the_margin_is_handed_out_while_it_is_refreshed(
     assert await users.get(session) == session.tokens.access_token  # although the provider has not answered
     held.set()
     await users.drain()
-    refreshed = await kept(app, session)
+    refreshed = await stored(app, session)
     assert provider.is_active(await users.get(refreshed))
     assert refreshed.tokens.access_token != session.tokens.access_token
     assert refreshes(provider) == 1
 
 
-async def test_a_token_that_is_all_but_over_is_waited_for_and_the_rotated_one_is_kept(
+async def test_late_in_the_margin_callers_wait_and_the_rotated_refresh_token_is_saved(
     app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
 ):
     clock.advance(LIFETIME - MARGIN / 4)
 
     token = await users.get(session)
 
-    tokens = (await kept(app, session)).tokens
+    tokens = (await stored(app, session)).tokens
     assert token == tokens.access_token != session.tokens.access_token
     assert tokens.refresh_token != session.tokens.refresh_token
     assert provider.is_active(token)
@@ -90,7 +90,7 @@ async def test_a_token_that_is_all_but_over_is_waited_for_and_the_rotated_one_is
 
 
 @pytest.mark.parametrize("answer", [Failure(503), Failure(400, b'{"error": "invalid_grant"}')])
-async def test_a_refresh_that_fails_in_the_background_is_nobodys_error(
+async def test_a_failed_background_refresh_raises_in_no_caller(
     users: UserTokens, session: Session, provider: Provider, clock: Clock, answer: Failure
 ):
     clock.advance(LIFETIME - MARGIN)
@@ -110,17 +110,17 @@ async def test_a_token_just_outside_the_margin_is_not_refreshed(
     assert refreshes(provider) == 0
 
 
-async def test_one_time_refresh_tokens_work_again_and_again(
+async def test_rotated_refresh_tokens_work_again_and_again(
     app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
 ):
     for _ in range(5):
         clock.advance(LIFETIME)
-        assert provider.is_active(await users.get(await kept(app, session)))
+        assert provider.is_active(await users.get(await stored(app, session)))
 
     assert refreshes(provider) == 5
 
 
-async def test_a_token_that_lives_for_half_a_minute_is_not_refreshed_at_every_call(
+async def test_a_token_of_half_a_minute_is_not_refreshed_at_every_call(
     app: RunningApp, browser: Browser, users: UserTokens, provider: Provider, clock: Clock
 ):
     provider.access_token_seconds = 30
@@ -137,7 +137,7 @@ async def test_a_token_that_lives_for_half_a_minute_is_not_refreshed_at_every_ca
     assert refreshes(provider) == 1
 
 
-async def test_a_token_of_unknown_lifetime_is_used_until_an_api_refuses_it(
+async def test_a_token_of_unknown_lifetime_is_used_until_an_api_rejects_it(
     app: RunningApp, browser: Browser, users: UserTokens, provider: Provider, clock: Clock
 ):
     provider.expires_in = None
@@ -166,7 +166,7 @@ async def test_two_hundred_requests_at_once_cause_one_refresh(
     assert refreshes(provider) == 1
 
 
-async def test_browsers_that_go_away_take_no_token_from_the_others(
+async def test_cancelled_requests_do_not_affect_the_others(
     users: UserTokens, session: Session, provider: Provider, clock: Clock
 ):
     clock.advance(LIFETIME)
@@ -185,7 +185,7 @@ async def test_browsers_that_go_away_take_no_token_from_the_others(
     assert refreshes(provider) == 1
 
 
-async def test_a_browser_that_goes_away_does_not_lose_the_rotated_token(
+async def test_a_cancelled_request_does_not_lose_the_rotated_token(
     app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
 ):
     clock.advance(LIFETIME)
@@ -196,11 +196,11 @@ async def test_a_browser_that_goes_away_does_not_lose_the_rotated_token(
     provider.holds_answer["token"].set()
     await users.drain()
 
-    assert provider.is_active((await kept(app, session)).tokens.refresh_token)
-    assert provider.is_active(await users.get(await kept(app, session)))
+    assert provider.is_active((await stored(app, session)).tokens.refresh_token)
+    assert provider.is_active(await users.get(await stored(app, session)))
 
 
-async def test_a_request_that_read_the_old_session_and_comes_late_causes_no_second_refresh(
+async def test_a_late_request_with_an_outdated_session_causes_no_second_refresh(
     users: UserTokens, session: Session, provider: Provider, clock: Clock
 ):
     clock.advance(LIFETIME)
@@ -210,7 +210,7 @@ async def test_a_request_that_read_the_old_session_and_comes_late_causes_no_seco
     assert refreshes(provider) == 1
 
 
-async def test_sessions_of_the_same_user_are_refreshed_apart(
+async def test_sessions_of_the_same_user_are_refreshed_separately(
     app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
 ):
     phone = Browser(app)
@@ -227,7 +227,7 @@ async def test_sessions_of_the_same_user_are_refreshed_apart(
 # Refused by an API
 
 
-async def test_a_hundred_refused_requests_cause_one_refresh(
+async def test_a_hundred_rejected_requests_cause_one_refresh(
     users: UserTokens, session: Session, provider: Provider
 ):
     refused = session.tokens.access_token
@@ -239,12 +239,12 @@ async def test_a_hundred_refused_requests_cause_one_refresh(
     assert refreshes(provider) == 1
 
 
-async def test_a_refused_request_does_not_get_the_same_token_from_somebody_elses_wait(
+async def test_a_rejected_token_is_not_returned_from_the_flight_of_another_caller(
     app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
 ):
     clock.advance(LIFETIME)
     refused = await users.get(session)
-    newer = await kept(app, session)
+    newer = await stored(app, session)
 
     # The first has an old session, so it looks again and finds the token that the second must not get.
     easy, picky = await asyncio.gather(users.get(session), users.get(newer, rejected=refused))
@@ -253,7 +253,7 @@ async def test_a_refused_request_does_not_get_the_same_token_from_somebody_elses
     assert provider.is_active(picky)
 
 
-async def test_a_refused_token_is_not_returned_although_the_provider_is_down(
+async def test_a_rejected_token_is_not_returned_although_the_provider_is_down(
     users: UserTokens, session: Session, provider: Provider
 ):
     provider.fails["token"] = Failure(503)
@@ -266,7 +266,7 @@ async def test_a_refused_token_is_not_returned_although_the_provider_is_down(
 # What a refresh brings
 
 
-async def test_a_refresh_token_that_is_not_repeated_is_kept(
+async def test_a_refresh_token_that_a_response_omits_stays(
     app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
 ):
     provider.rotates = False
@@ -274,18 +274,18 @@ async def test_a_refresh_token_that_is_not_repeated_is_kept(
         clock.advance(LIFETIME)
         await users.get(session)
 
-    assert (await kept(app, session)).tokens.refresh_token == session.tokens.refresh_token
+    assert (await stored(app, session)).tokens.refresh_token == session.tokens.refresh_token
     assert refreshes(provider) == 2
 
 
-async def test_an_id_token_that_is_not_repeated_is_kept(
+async def test_an_id_token_that_a_response_omits_stays(
     app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
 ):
     provider.refresh_returns_id_token = False
     clock.advance(LIFETIME)
     await users.get(session)
 
-    assert (await kept(app, session)).tokens.id_token == session.tokens.id_token
+    assert (await stored(app, session)).tokens.id_token == session.tokens.id_token
 
 
 async def test_a_refreshed_id_token_replaces_the_old_one(
@@ -294,7 +294,7 @@ async def test_a_refreshed_id_token_replaces_the_old_one(
     clock.advance(LIFETIME)
     await users.get(session)
 
-    assert (await kept(app, session)).tokens.id_token != session.tokens.id_token
+    assert (await stored(app, session)).tokens.id_token != session.tokens.id_token
 
 
 def a_lie(**claims: object) -> Callable[[Provider], None]:
@@ -312,13 +312,13 @@ def no_signature(provider: Provider) -> None:
 @pytest.mark.parametrize(
     "goes_wrong",
     [
-        pytest.param(a_lie(sub="bob"), id="about somebody else"),
+        pytest.param(a_lie(sub="bob"), id="about another user"),
         pytest.param(a_lie(aud="someone-else"), id="meant for someone else"),
         pytest.param(a_lie(aud=[CLIENT_ID, "more"], azp=CLIENT_ID), id="meant for more than before"),
         pytest.param(a_lie(iss="https://other.example"), id="of another issuer"),
         pytest.param(a_lie(exp=1), id="expired"),
         pytest.param(a_lie(nonce="another"), id="of another login"),
-        pytest.param(a_forged_signature, id="signed by somebody else"),
+        pytest.param(a_forged_signature, id="signed with another key"),
         pytest.param(no_signature, id="not signed"),
     ],
 )
@@ -335,12 +335,12 @@ async def test_a_session_ends_with_a_refreshed_id_token_that_is(
 
     with pytest.raises(SessionEnded):
         await users.get(session)
-    assert await kept(app, session) is None
+    assert await stored(app, session) is None
     assert provider.counts["revoke"] == 2  # what the session had, and what came with that id token
     assert provider.last_request["revoke"]["token"] != session.tokens.refresh_token
 
 
-async def test_an_id_token_that_cannot_be_checked_now_does_not_cost_the_rotated_token(
+async def test_an_id_token_that_cannot_be_verified_now_does_not_lose_the_rotated_token(
     app: RunningApp, session: Session, provider: Provider, api: DemoApi, clock: Clock
 ):
     provider.fails["jwks"] = Failure(503)
@@ -349,7 +349,7 @@ async def test_an_id_token_that_cannot_be_checked_now_does_not_cost_the_rotated_
         users = user_tokens_of_another_process(app, clock, oidc=another.services.oidc)
         token = await users.get(session)
 
-    tokens = (await kept(app, session)).tokens
+    tokens = (await stored(app, session)).tokens
     assert tokens.access_token == token
     assert provider.is_active(tokens.refresh_token)
     assert tokens.id_token == session.tokens.id_token
@@ -366,13 +366,13 @@ async def test_invalid_grant_ends_the_session(
 
     with pytest.raises(SessionEnded):
         await users.get(session)
-    assert await kept(app, session) is None
+    assert await stored(app, session) is None
     with pytest.raises(NoSession):
         await users.get(session)
     assert refreshes(provider) == 1
 
 
-async def test_invalid_grant_ends_nothing_if_another_process_has_succeeded_us_meanwhile(
+async def test_invalid_grant_ends_nothing_if_another_process_has_refreshed_meanwhile(
     app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
 ):
     another = user_tokens_of_another_process(app, clock)
@@ -386,7 +386,7 @@ async def test_invalid_grant_ends_nothing_if_another_process_has_succeeded_us_me
     held.set()  # only now the provider looks at our refresh token, which they have used
 
     assert await ours == theirs
-    assert (await kept(app, session)).tokens.access_token == theirs
+    assert (await stored(app, session)).tokens.access_token == theirs
 
 
 async def test_a_session_that_is_gone_is_not_refreshed(
@@ -420,7 +420,7 @@ NO_ANSWER = [
     pytest.param(oauth_error(401, "invalid_client"), 5, id="invalid_client"),
     pytest.param(oauth_error(400, "unauthorized_client"), 5, id="unauthorized_client"),
     pytest.param(oauth_error(400, "invalid_request"), 5, id="invalid_request"),
-    pytest.param(oauth_error(400, "temporarily_odd"), 5, id="an error that nobody knows"),
+    pytest.param(oauth_error(400, "temporarily_odd"), 5, id="an unknown error"),
 ]
 
 
@@ -442,14 +442,14 @@ async def test_a_valid_token_is_used_and_then_none_and_the_session_stays_when_th
     with pytest.raises(TokenUnavailable) as caught:
         await users.get(session)
     assert caught.value.retry_after_seconds == retry_after
-    assert await kept(app, session) == session
+    assert await stored(app, session) == session
 
     provider.fails.clear()
     clock.advance(retry_after)
     assert provider.is_active(await users.get(session))
 
 
-async def test_a_secret_that_the_provider_does_not_know_ends_no_session(
+async def test_an_invalid_client_secret_ends_no_session(
     app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
 ):
     registered = provider.clients[CLIENT_ID]
@@ -462,7 +462,7 @@ async def test_a_secret_that_the_provider_does_not_know_ends_no_session(
     assert provider.is_active(await users.get(session))
 
 
-async def test_a_provider_that_does_not_listen_ends_no_session(
+async def test_a_provider_that_refuses_connections_ends_no_session(
     app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
 ):
     await provider.stop()
@@ -470,7 +470,7 @@ async def test_a_provider_that_does_not_listen_ends_no_session(
 
     with pytest.raises(TokenUnavailable):
         await users.get(session)
-    assert await kept(app, session) == session
+    assert await stored(app, session) == session
 
 
 async def test_a_provider_that_hangs_ends_no_session(
@@ -485,7 +485,7 @@ async def test_a_provider_that_hangs_ends_no_session(
         with pytest.raises(TokenUnavailable):
             await users.get(session)
 
-    assert await kept(app, session) == session
+    assert await stored(app, session) == session
 
 
 # No refresh token
@@ -503,7 +503,7 @@ async def test_without_a_refresh_token_the_user_must_log_in_when_the_access_toke
     clock.advance(1)
     with pytest.raises(ReauthenticationRequired):
         await users.get(session)
-    assert await kept(app, session) == session
+    assert await stored(app, session) == session
 
 
 # Logout
@@ -526,7 +526,7 @@ async def test_a_logout_during_a_refresh_wins_and_the_new_refresh_token_is_revok
 
     with pytest.raises(NoSession):
         await request
-    assert await kept(app, session) is None
+    assert await stored(app, session) is None
     last_revoked = provider.last_request["revoke"]["token"]
     assert last_revoked.startswith("rt-")
     assert last_revoked != session.tokens.refresh_token
@@ -550,10 +550,10 @@ async def test_a_session_ends_although_its_refresh_token_cannot_be_revoked(
 
     await users.end(session.ref, Reason.SIGNED_OUT)
 
-    assert await kept(app, session) is None
+    assert await stored(app, session) is None
 
 
-async def test_nothing_is_revoked_at_the_end_if_the_settings_say_so(
+async def test_the_end_of_a_session_revokes_nothing_if_the_setting_is_off(
     provider: Provider, api: DemoApi, clock: Clock
 ):
     async with running_app(provider, api, clock=clock, revoke_refresh_token_on_logout=False) as app:
@@ -569,7 +569,7 @@ async def test_nothing_is_revoked_at_the_end_if_the_settings_say_so(
 # Revoking by hand
 
 
-async def test_a_refresh_token_revoked_by_hand_is_dead_and_the_session_lives_on_without_it(
+async def test_an_explicit_revocation_leaves_the_session_without_its_refresh_token(
     app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
 ):
     await users.revoke(session)
@@ -577,11 +577,11 @@ async def test_a_refresh_token_revoked_by_hand_is_dead_and_the_session_lives_on_
 
     assert not provider.is_active(session.tokens.refresh_token)
     assert provider.counts["revoke"] == 1
-    assert (await kept(app, session)).tokens == replace(session.tokens, refresh_token=None)
-    assert await users.get(await kept(app, session)) == session.tokens.access_token
+    assert (await stored(app, session)).tokens == replace(session.tokens, refresh_token=None)
+    assert await users.get(await stored(app, session)) == session.tokens.access_token
 
 
-async def test_after_a_revocation_by_hand_the_user_must_log_in_when_the_access_token_expires(
+async def test_after_an_explicit_revocation_the_user_must_log_in_when_the_access_token_expires(
     app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
 ):
     await users.revoke(session)
@@ -589,16 +589,16 @@ async def test_after_a_revocation_by_hand_the_user_must_log_in_when_the_access_t
 
     with pytest.raises(ReauthenticationRequired):
         await users.get(session)
-    assert await kept(app, session) is not None
+    assert await stored(app, session) is not None
     assert refreshes(provider) == 0
 
 
-async def test_a_revocation_that_fails_is_made_up_for_and_the_session_is_without_the_token_at_once(
+async def test_a_failed_revocation_is_retried_and_the_session_loses_the_token_at_once(
     app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
 ):
     provider.fails["revoke"] = Failure(503)
     await users.revoke(session)
-    assert (await kept(app, session)).tokens.refresh_token is None
+    assert (await stored(app, session)).tokens.refresh_token is None
 
     provider.fails.clear()
     clock.advance(MINUTE)
@@ -606,7 +606,7 @@ async def test_a_revocation_that_fails_is_made_up_for_and_the_session_is_without
     assert not provider.is_active(session.tokens.refresh_token)
 
 
-async def test_a_refresh_during_a_revocation_by_hand_does_not_end_the_session(
+async def test_a_refresh_during_an_explicit_revocation_does_not_end_the_session(
     app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
 ):
     clock.advance(LIFETIME - 1)
@@ -617,10 +617,10 @@ async def test_a_refresh_during_a_revocation_by_hand_does_not_end_the_session(
     assert await users.get(session) == session.tokens.access_token
     provider.holds_answer["revoke"].set()
     await revocation
-    assert (await kept(app, session)).tokens.refresh_token is None
+    assert (await stored(app, session)).tokens.refresh_token is None
 
 
-async def test_a_revocation_by_hand_during_a_refresh_leaves_no_refresh_token_and_no_expired_token(
+async def test_an_explicit_revocation_during_a_refresh_leaves_no_refresh_token_and_no_expired_token(
     app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
 ):
     clock.advance(LIFETIME)
@@ -632,7 +632,7 @@ async def test_a_revocation_by_hand_during_a_refresh_leaves_no_refresh_token_and
 
     with pytest.raises(ReauthenticationRequired):
         await request
-    assert (await kept(app, session)).tokens.refresh_token is None
+    assert (await stored(app, session)).tokens.refresh_token is None
     assert provider.last_request["revoke"]["token"] != session.tokens.refresh_token
 
 
@@ -649,7 +649,7 @@ class Overtaken(MemorySessions):
         return session
 
 
-async def test_a_revocation_by_hand_takes_the_refresh_token_of_somebody_elses_refresh_along(
+async def test_an_explicit_revocation_also_revokes_the_refresh_token_of_a_concurrent_refresh(
     app: RunningApp, session: Session, provider: Provider, clock: Clock
 ):
     sessions = Overtaken(clock=clock)
@@ -665,7 +665,7 @@ async def test_a_revocation_by_hand_takes_the_refresh_token_of_somebody_elses_re
 # Stopping, and secrets
 
 
-async def test_a_stop_waits_for_the_refresh_that_is_under_way(
+async def test_drain_waits_for_the_refresh_in_flight(
     app: RunningApp, users: UserTokens, session: Session, provider: Provider, clock: Clock
 ):
     clock.advance(LIFETIME)
@@ -679,7 +679,7 @@ async def test_a_stop_waits_for_the_refresh_that_is_under_way(
 
     provider.holds_answer["token"].set()
     await stop
-    assert (await kept(app, session)).tokens.access_token != session.tokens.access_token
+    assert (await stored(app, session)).tokens.access_token != session.tokens.access_token
 
 
 async def test_a_token_never_shows_in_a_repr_or_in_the_log(
@@ -693,7 +693,7 @@ async def test_a_token_never_shows_in_a_repr_or_in_the_log(
     caplog.set_level("DEBUG", logger="app")
     clock.advance(LIFETIME)
     await users.get(session)
-    newer = await kept(app, session)
+    newer = await stored(app, session)
     await users.end(session.ref, Reason.SIGNED_OUT)
 
     shown = repr([users, session, newer, newer.tokens]) + str([vars(record) for record in caplog.records])
