@@ -120,7 +120,7 @@ class BadReturnUrl(BadRequest):
 
 
 class LoginFailed(BadRequest):
-    """`reason` is the provider's own error code, if it has sent one (RFC 6749 §4.1.2.1)."""
+    """400: the login attempt has failed; `reason` is the provider's code (RFC 6749 §4.1.2.1)."""
 
     code, title = "login_failed", "Signing in did not work"
 
@@ -211,7 +211,7 @@ class Unauthorized(AppError):
 
 
 class NoSession(Unauthorized):
-    """401: nobody is signed in, or the session is over. The user has to sign in."""
+    """401: there is no session, or it is over. The user has to sign in."""
 
 
 class SessionEnded(Unauthorized):
@@ -299,7 +299,7 @@ class StoreUnavailable(AppError):
 
 
 class ProviderUnavailable(AppError):
-    """`requested_pause_seconds` is set if the provider itself has said when to try again."""
+    """503: no valid response. `requested_pause_seconds` is the provider's `Retry-After`, if it sent one."""
 
     status, code, title = 503, "provider_unavailable", "The sign-in service is not answering"
 

@@ -201,7 +201,7 @@ async def _serve(
 
 
 async def _warm_up(services: Services) -> None:
-    """Load what requests will need. The provider is asked again by the first login, the store in 5 s."""
+    """Load what requests will need. Without the provider a login fetches the metadata."""
     await asyncio.to_thread(describe_user_agent, "")  # the first call loads its rules: 140 ms
     try:
         await services.provider.metadata()

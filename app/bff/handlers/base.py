@@ -137,7 +137,7 @@ class BaseHandler(WebHandler):
         With `scope` or `resource` (RFC 8707) it is a token for that alone. `force_renewal` returns
         another token than the session has, even if that is valid. Concurrent calls cause one refresh.
 
-        Raises a kind of Unauthorized, answered with 401: NoSession, nobody is signed in; SessionEnded, the
+        Raises a kind of Unauthorized, answered with 401: NoSession, there is no session; SessionEnded, the
         provider has refused the refresh token and the session is over; ReauthenticationRequired, the
         session cannot get another token; TokenUnavailable, the provider does not answer: the session
         stays, try later. Raises ValueError for a `resource` that is not an absolute URI.
