@@ -1,13 +1,14 @@
-"""Follows docs/bff/tutorial.md step by step: writes its files, applies its edits, runs its commands, reads their output.
+"""Follows docs/bff/tutorial.md: writes its files, applies its edits, runs its commands, reads their output.
 
-A comment before a block says what the block is: `file: PATH` is written, `edit: PATH` is applied to that file,
-`background: TEXT` is started and has printed TEXT, `replaced …` is not run. A `text` block lists lines that the
-command before it prints.
+A comment before a block says what the block is: `file: PATH` is written, `edit: PATH` is applied to that
+file, `background: TEXT` is started and prints TEXT, `replaced …` is not run. A `text` block lists lines that
+the command before it prints.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import re
 import sys
@@ -23,7 +24,7 @@ from tests.bff.template.conftest import configuration
 from tests.bff.template.owner import edit
 
 TUTORIAL = (ROOT / "docs/bff/tutorial.md").read_text()
-BLOCK = re.compile(r"(?:^<!-- (\w+):? ?(.*?) -->\n)?^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"(?:^<!-- (\w+):? ?([^\n]*?) ?-->\n)?^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 class Step(NamedTuple):
@@ -38,7 +39,7 @@ def steps(chapter: str) -> Iterator[Step]:
 
 
 def patched(before: str, difference: str) -> str:
-    """Apply a difference without line numbers: what is there without `+` lines becomes what is without `-` lines."""
+    """Apply a difference without line numbers: all but its `+` lines become all but its `-` lines."""
     lines = difference.splitlines(keepends=True)
     old = "".join(line[1:] for line in lines if line[0] != "+")
     assert before.count(old) == 1, f"not once in the file: {old}"
@@ -52,12 +53,13 @@ class Reader:
         self.folder = folder
         self._running = running
         self._command = self._printed = ""
+        self._edited: list[Path] = []
         port, self._deployed = free_ports(3), free_ports()
         self.url = f"http://localhost:{port}"
         self._others = {
             "8888": str(port),
             "8895": str(free_ports()),
-            "https://login.example.com": f"http://localhost:{port + 1}",
+            "https://login.example.com": f"http://127.0.0.1:{port + 1}",
             "https://bookshop.example.com": f"http://localhost:{self._deployed}",
             "mongodb://127.0.0.1:27017/bookshop": "memory:",
         }
@@ -70,6 +72,7 @@ class Reader:
                 (self.folder / step.value).write_text(text)
             case "edit":
                 edit(self.folder / step.value, lambda before: patched(before, text))
+                self._edited.append(self.folder / step.value)
             case "background":
                 await self._running.enter_async_context(self._started(text, until=step.value))
             case "sh":
@@ -99,14 +102,20 @@ class Reader:
     async def _see(self, text: str) -> None:
         """The application may still be about to reload, so `curl` looks again."""
         expected = [line.strip() for line in text.splitlines()]
+        looks = itertools.count(1)
 
         async def is_printed() -> bool:
             if not all(line in self._printed for line in expected):
                 assert self._command.startswith("curl"), self._printed
+                if next(looks) % 50 == 0:  # Tornado has not seen the edit
+                    self._edited[-1].touch()
                 _, self._printed = await self._bash(self._command)
             return all(line in self._printed for line in expected)
 
-        await wait_until(is_printed)
+        try:
+            await wait_until(is_printed)
+        except TimeoutError:
+            raise AssertionError(f"{self._command}{self._printed}") from None
 
     async def _bash(self, command: str) -> tuple[int | None, str]:
         process = await asyncio.create_subprocess_exec(
