@@ -16,10 +16,11 @@ lifespan and your settings, with sessions in memory, the development provider an
 | `browser` | a browser without rendering (`Browser`): `get`, `submit`, `fetch`, `login`, `logout` |
 | `alice`, `bob` | such browsers, in which Alice and Bob are signed in |
 | `api` | the stand-in for the APIs of all named clients (`StandInApi`): `answers`, `requests`, `stop` |
-| `provider` | the development provider: `fails`, `holds`, `lies`, `counts`, `end_sessions`, … |
+| `provider` | the development provider: `fails`, `holds`, `overrides`, `counts`, `end_sessions`, … |
 | `clock` | the time that application and provider see (`Clock`): `advance(seconds)` |
 | `page` | a Playwright page of a real Chromium; the test is skipped where there is none |
 | `settings` | settings that differ from the defaults; override it to choose some |
+| `application` | class of the settings, routes, lifespan (`ApplicationParts`); override it to test others |
 
 A page, for a browser that is signed in and for one that is not:
 
