@@ -107,7 +107,7 @@ class BffApplication(Application):
             state=state,
             log_function=log_handler,
             default_handler_class=NoRoute,
-            static_path=str(paths.PROJECT / "static"),
+            static_path=str(services.settings.project_folder / "static"),
             static_handler_class=Static,
             static_hash_cache=not services.settings.debug,  # else `?v=` is computed once per process
             cross_origin_protection=True,

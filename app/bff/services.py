@@ -19,7 +19,6 @@ from app.bff.oidc.client import OidcClient
 from app.bff.oidc.dpop import new_key
 from app.bff.oidc.http import tls
 from app.bff.oidc.metadata import Provider, provider_http
-from app.bff.paths import PROJECT
 from app.bff.sessions.events import SessionEvents
 from app.bff.sessions.interfaces import Outbox, ReplayCache, SessionStore
 from app.bff.sessions.session import Lifetime, Session, session_ref
@@ -193,7 +192,7 @@ def _built(settings: BffSettings, clock: Callable[[], float]) -> Services:
         tokens=users,
         revocation=revocation,
         clients=HttpClientFactory(settings.http_clients, users, application, clock=clock),
-        pages=page_environment(PROJECT / "templates", debug=settings.debug),
+        pages=page_environment(settings.project_folder / "templates", debug=settings.debug),
         stopping=stopping,
     )
 

@@ -26,7 +26,14 @@ from app.bff.dev.provider import Client, Provider
 from app.bff.sessions.mongo.sessions import MongoSessions
 from app.bff.sessions.session import Session, session_ref
 from tests.bff.harness import CLIENT_ID, CLIENT_SECRET, FETCH_HEADERS, Browser
-from tests.bff.subprocesses import AppProcess, app_settings, free_ports, running_process, wait_until
+from tests.bff.subprocesses import (
+    APPLICATION,
+    AppProcess,
+    app_settings,
+    free_ports,
+    running_process,
+    wait_until,
+)
 
 COOKIE = "bff"
 HOUR = 3600
@@ -133,7 +140,7 @@ class Cluster:
         folder.mkdir()
         port = free_ports() if self.processes else self._settings["BFF_PORT"]
         settings = {**self._settings, "BFF_PORT": port}
-        process = await self._running.enter_async_context(running_process("app", folder, **settings))
+        process = await self._running.enter_async_context(running_process(APPLICATION, folder, **settings))
         self.processes.append(process)
         return process
 

@@ -22,14 +22,15 @@ from tornado.web import Application
 from app.bff.dev.api import DemoApi, ReceivedRequest
 from app.bff.dev.provider import Client, Provider
 from app.bff.oidc.client import OidcClient
-from app.bff.server import MAX_BODY_BYTES, make_app
+from app.bff.server import MAX_BODY_BYTES, Routes, make_app
 from app.bff.services import Services, running_services
 from app.bff.sessions.interfaces import SessionStore
 from app.bff.sessions.session import Session, session_ref
+from app.bff.settings.load import BffSettings
 from app.bff.tokens.revocation import Revocation
 from app.bff.tokens.user import UserTokens
-from app.main import ROUTES
-from app.settings import Settings
+from tests.bff.application.main import ROUTES
+from tests.bff.application.settings import Settings
 
 CLIENT_ID, CLIENT_SECRET = "app", "s:e%c+r e&t"
 KEY = os.urandom(32)
@@ -48,7 +49,7 @@ class Clock:
         self.now += seconds
 
 
-def make_settings(**changed: Any) -> Settings:
+def make_settings(settings_class: type[BffSettings] = Settings, **changed: Any) -> BffSettings:
     """Settings that are right, but for what a test changes; the environment does not matter."""
     right = {
         "base_url": "http://localhost:8888",
@@ -58,7 +59,7 @@ def make_settings(**changed: Any) -> Settings:
         "encryption_keys": [KEY],
         "session_store": "memory:",
     }
-    return Settings(_env_file=None, **{**right, **changed})
+    return settings_class(_env_file=None, **{**right, **changed})
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,15 @@ class RunningApp:
 
 @asynccontextmanager
 async def running_app(
-    provider: Provider, api: DemoApi, *, clock: Clock, **settings: Any
+    provider: Provider,
+    api: DemoApi,
+    *,
+    clock: Clock,
+    settings_class: type[BffSettings] = Settings,
+    routes: Routes = ROUTES,
+    **settings: Any,
 ) -> AsyncIterator[RunningApp]:
+    """The suite's application; with other routes and settings, another one on the same engine."""
     [socket] = bind_sockets(0, "127.0.0.1")
     base_url = f"http://localhost:{socket.getsockname()[1]}"
     provider.clients[CLIENT_ID] = Client(
@@ -91,8 +99,8 @@ async def running_app(
         "remote_apis": [{"path": "/api", "client": "apiClient"}],
         **settings,
     }
-    async with running_services(make_settings(**chosen), clock=clock) as services:
-        tornado = make_app(services, ROUTES)
+    async with running_services(make_settings(settings_class, **chosen), clock=clock) as services:
+        tornado = make_app(services, routes)
         server = HTTPServer(tornado, max_body_size=MAX_BODY_BYTES)
         server.add_sockets([socket])
         yield RunningApp(base_url, services, tornado)

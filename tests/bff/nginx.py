@@ -131,7 +131,7 @@ async def running_site(
             "https://orders/v1": "http://orders/api",
             "api.example.com:443": f"127.0.0.1:{api.port}",
             "api.example.com": f"127.0.0.1:{api.port}",
-            "/srv/bff/static/": f"{ROOT}/static/",
+            "/srv/bff/static/": f"{app.services.settings.project_folder}/static/",
         }
         trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         trust.load_verify_locations(certificate)

@@ -22,6 +22,7 @@ import httpx2
 from tests.bff.harness import CLIENT_ID, CLIENT_SECRET, Browser
 
 ROOT = Path(__file__).parents[2]
+APPLICATION = "tests.bff.application"
 PATIENCE_SECONDS = 60  # for what takes one or two on a machine with nothing else to do
 
 

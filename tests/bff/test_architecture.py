@@ -17,7 +17,8 @@ from app.bff.clients.registry import ApiClient, TypedClient
 from app.bff.errors import AppError
 from app.bff.handlers.base import ApiHandler, BaseHandler, authenticated
 from app.bff.server import bff_routes, make_app
-from app.settings import HttpClientSettings, RemoteApiSettings, Settings
+from app.bff.settings.models import HttpClientSettings, RemoteApiSettings
+from tests.bff.application.settings import Settings
 from tests.bff.harness import make_settings
 
 ROOT = Path(__file__).parents[2]

@@ -13,11 +13,11 @@ from app.bff.cli import command_line
 from app.bff.dev.mongod import Mongod
 from app.bff.dev.provider import Client, Provider
 from tests.bff.harness import CLIENT_ID, CLIENT_SECRET
-from tests.bff.subprocesses import ROOT, app_settings, running_process, wait_until
+from tests.bff.subprocesses import APPLICATION, ROOT, app_settings, running_process, wait_until
 
 
 async def test_help_names_the_commands_and_needs_no_settings(tmp_path: Path):
-    async with running_process("app", tmp_path, "--help") as app:
+    async with running_process(APPLICATION, tmp_path, "--help") as app:
         assert await app.exits() == 0
 
     assert "python -m app [-h] COMMAND" in app.stdout
@@ -25,7 +25,7 @@ async def test_help_names_the_commands_and_needs_no_settings(tmp_path: Path):
 
 
 async def test_a_command_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path):
-    async with running_process("app", tmp_path, "dokter", **app_settings()) as app:
+    async with running_process(APPLICATION, tmp_path, "dokter", **app_settings()) as app:
         assert await app.exits() == 2
 
     assert "invalid choice: 'dokter'" in app.stderr
@@ -34,7 +34,7 @@ async def test_a_command_that_is_not_there_is_refused_with_those_that_are(tmp_pa
 
 async def test_a_command_with_wrong_settings_names_them_all_as_a_start_does(tmp_path: Path):
     wrong = app_settings(BFF_ISSUER="http://idp.example.com", BFF_CLIENT_SECRETS="hunter2")
-    async with running_process("app", tmp_path, "doctor", **wrong) as app:
+    async with running_process(APPLICATION, tmp_path, "doctor", **wrong) as app:
         assert await app.exits() == 2
 
     assert app.stderr.startswith("The settings are wrong:\n  BFF_CLIENT_SECRETS: there is no such setting")
@@ -46,7 +46,7 @@ async def test_a_key_file_without_a_key_is_a_wrong_setting(tmp_path: Path, provi
     (tmp_path / "client.pem").write_text("no key")
     key = {"BFF_CLIENT_AUTH": "private_key_jwt", "BFF_CLIENT_KEY_FILE": tmp_path / "client.pem"}
     async with running_process(
-        "app", tmp_path, "doctor", **app_settings(BFF_ISSUER=provider.issuer, **key)
+        APPLICATION, tmp_path, "doctor", **app_settings(BFF_ISSUER=provider.issuer, **key)
     ) as app:
         assert await app.exits() == 2
 
@@ -59,7 +59,7 @@ async def test_the_doctor_ends_with_0_where_nothing_is_wrong(
 ):
     provider.clients[CLIENT_ID] = Client(CLIENT_ID, CLIENT_SECRET, ())
     right = app_settings(BFF_ISSUER=provider.issuer, BFF_SESSION_STORE=f"{mongod.uri}/test-commands")
-    async with running_process("app", tmp_path, "doctor", **right) as app:
+    async with running_process(APPLICATION, tmp_path, "doctor", **right) as app:
         assert await app.exits() == 0
 
     assert "\n0 wrong, " in app.stdout
@@ -69,7 +69,7 @@ async def test_the_doctor_ends_with_0_where_nothing_is_wrong(
 
 async def test_where_everything_is_down_the_doctor_says_so_within_fifteen_seconds(tmp_path: Path):
     before = time.monotonic()
-    async with running_process("app", tmp_path, "doctor", **app_settings()) as app:
+    async with running_process(APPLICATION, tmp_path, "doctor", **app_settings()) as app:
         assert await app.exits() == 1
 
     assert time.monotonic() - before < 15
@@ -89,7 +89,7 @@ async def test_where_nobody_answers_the_doctor_is_done_within_fifteen_seconds(
             BFF_PROVIDER_TIMEOUT_SECONDS=60,
         )
         before = time.monotonic()
-        async with running_process("app", tmp_path, "doctor", **settings) as app:
+        async with running_process(APPLICATION, tmp_path, "doctor", **settings) as app:
             assert await app.exits() == 1
 
     assert time.monotonic() - before < 15
@@ -99,7 +99,10 @@ async def test_where_nobody_answers_the_doctor_is_done_within_fifteen_seconds(
 async def test_ctrl_c_ends_a_command_at_once_and_in_silence(tmp_path: Path, provider: Provider):
     provider.holds["metadata"] = asyncio.Event()
     async with running_process(
-        "app", tmp_path, "doctor", **app_settings(BFF_ISSUER=provider.issuer, BFF_SESSION_STORE="memory:")
+        APPLICATION,
+        tmp_path,
+        "doctor",
+        **app_settings(BFF_ISSUER=provider.issuer, BFF_SESSION_STORE="memory:"),
     ) as app:
         await wait_until(lambda: asyncio.sleep(0, provider.counts["metadata"]))
 
@@ -109,7 +112,7 @@ async def test_ctrl_c_ends_a_command_at_once_and_in_silence(tmp_path: Path, prov
 
 async def test_a_start_imports_no_command(tmp_path: Path):
     """What a command needs must not slow down the start of an application that never runs it."""
-    asked = "import app.__main__, sys; print(*sys.modules)"
+    asked = f"import {APPLICATION}.__main__, sys; print(*sys.modules)"
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", asked, cwd=ROOT, stdout=asyncio.subprocess.PIPE
     )

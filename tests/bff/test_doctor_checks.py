@@ -23,7 +23,8 @@ from app.bff.doctor.provider import (
     skew_seconds,
 )
 from app.bff.doctor.report import Finding, describe_network_error, exit_code, info, ok, report, warning, wrong
-from app.settings import HttpClientSettings, Settings
+from app.bff.settings.models import HttpClientSettings
+from tests.bff.application.settings import Settings
 from tests.bff.harness import KEY, make_settings
 
 ISSUER = "https://provider.example"

@@ -14,7 +14,7 @@ from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Client, Failure, Provider
 from app.bff.oidc.login_attempt import ATTEMPT_SECONDS
 from app.bff.web.cookies import MAX_LOGIN_ATTEMPTS
-from app.handlers.pages import Home
+from tests.bff.application.handlers import Home
 from tests.bff.harness import (
     CLIENT_ID,
     CLIENT_SECRET,

@@ -22,7 +22,7 @@ from app.bff.dev.mongod import Mongod
 from app.bff.dev.provider import Failure, Provider
 from app.bff.sessions.interfaces import ReencryptResult
 from app.bff.sessions.session import Session
-from app.settings import Settings
+from tests.bff.application.settings import Settings
 from tests.bff.harness import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -35,7 +35,7 @@ from tests.bff.harness import (
     running_app,
     sign_in,
 )
-from tests.bff.subprocesses import app_settings, free_ports, running_process
+from tests.bff.subprocesses import APPLICATION, app_settings, free_ports, running_process
 
 OLD, LOST = os.urandom(32), os.urandom(32)
 DATE = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ"
@@ -317,7 +317,9 @@ async def test_the_commands_work_next_to_a_running_application(
 ):
     said = []
     for arguments in (["sessions", "list"], ["sessions", "end", "--user", "bob"], ["rotate-keys"]):
-        async with running_process("app", tmp_path, *arguments, **of_the_same(app, provider)) as command:
+        async with running_process(
+            APPLICATION, tmp_path, *arguments, **of_the_same(app, provider)
+        ) as command:
             assert (await command.exits(), command.stderr) == (0, "")
             said.append(command.stdout.splitlines())
 

@@ -16,8 +16,8 @@ from app.bff.proxy.rules import (
     upstream_headers,
     upstream_path,
 )
+from app.bff.settings.models import RemoteApiSettings
 from app.bff.web.headers import security_headers
-from app.settings import RemoteApiSettings
 
 ORDERS = RemoteApiSettings(path="/api/orders", client="orders")
 API = RemoteApiSettings(path="/api", client="apiClient")

@@ -19,7 +19,7 @@ from app.bff.dev.api import DemoApi
 from app.bff.dev.mongod import Mongod
 from app.bff.dev.provider import Provider
 from tests.bff.harness import CLIENT_ID, CLIENT_SECRET, Browser, Clock, RunningApp, running_app
-from tests.bff.subprocesses import app_settings, running_process
+from tests.bff.subprocesses import APPLICATION, app_settings, running_process
 
 OLD, NEW = os.urandom(32), os.urandom(32)
 PEOPLE, AWAY = 20, 500
@@ -88,7 +88,7 @@ async def rotating(folder: Path, company: Company, *keys: bytes) -> AsyncIterato
         BFF_MONGODB_DRIVER=company.store["mongodb_driver"],
         BFF_ENCRYPTION_KEYS=",".join(base64.b64encode(key).decode() for key in keys),
     )
-    async with running_process("app", folder, "rotate-keys", **settings) as command:
+    async with running_process(APPLICATION, folder, "rotate-keys", **settings) as command:
         yield command
 
 

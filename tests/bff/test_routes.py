@@ -19,7 +19,7 @@ from app.bff.handlers.login import Callback, Login, SilentLogin
 from app.bff.handlers.logout import Logout, LogoutCallback
 from app.bff.server import bff_routes
 from app.bff.web.cross_origin import CSRF_HEADER
-from app.main import ROUTES as PAGES
+from tests.bff.application.main import ROUTES as PAGES
 from tests.bff.harness import (
     CLIENT_ID,
     CLIENT_SECRET,

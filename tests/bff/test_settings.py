@@ -14,7 +14,8 @@ import pytest
 
 from app.bff.errors import SettingsError
 from app.bff.settings.load import load_settings
-from app.settings import HTTP_CLIENTS, HttpClientSettings, RemoteApiSettings, Settings
+from app.bff.settings.models import HttpClientSettings, RemoteApiSettings
+from tests.bff.application.settings import HTTP_CLIENTS, Settings
 
 KEY = base64.b64encode(b"k" * 32).decode()
 RIGHT = {

@@ -19,7 +19,15 @@ from app.bff.dev.api import DemoApi
 from app.bff.dev.mongod import Mongod, find_mongod
 from app.bff.dev.provider import Client, Provider
 from tests.bff.harness import CLIENT_ID, CLIENT_SECRET
-from tests.bff.subprocesses import ROOT, app_settings, child_pids, is_listening, running_process, wait_until
+from tests.bff.subprocesses import (
+    APPLICATION,
+    ROOT,
+    app_settings,
+    child_pids,
+    is_listening,
+    running_process,
+    wait_until,
+)
 from tests.bff.websocket_clients import close_code_and_reason, open_websocket
 
 
@@ -29,7 +37,7 @@ def port_in(url: str) -> int:
 
 async def test_it_answers_before_provider_and_database_are_up_and_is_ready_once_they_are(tmp_path: Path):
     settings = app_settings()
-    async with running_process("app", tmp_path, **settings) as app:
+    async with running_process(APPLICATION, tmp_path, **settings) as app:
         await app.answers("/healthz")
         unready = (await app.answers("/readyz", status=503)).json()
         assert "ok" not in (unready["provider"], unready["session_store"])
@@ -53,7 +61,7 @@ async def test_wrong_settings_are_all_named_and_no_secret_is_shown(tmp_path: Pat
         BFF_REMOTE_APIS='[{"path": "/api", "client": "billing"}]',
         BFF_CLIENT_SECRETS="a-secret-in-the-wrong-place",
     )
-    async with running_process("app", tmp_path, **wrong) as app:
+    async with running_process(APPLICATION, tmp_path, **wrong) as app:
         assert await app.exits() == 2
 
     for name in ("ISSUER", "ENCRYPTION_KEYS", "SESSION_STORE", "REMOTE_APIS", "CLIENT_SECRETS"):
@@ -69,7 +77,7 @@ async def test_a_password_that_breaks_the_address_of_the_store_is_not_shown(
     host: str, driver: str, tmp_path: Path
 ):
     broken = {"BFF_SESSION_STORE": f"mongodb://bff:hun/ter2@{host}/bff", "BFF_MONGODB_DRIVER": driver}
-    async with running_process("app", tmp_path, **app_settings(**broken)) as app:
+    async with running_process(APPLICATION, tmp_path, **app_settings(**broken)) as app:
         assert await app.exits() == 2
 
     assert "  BFF_SESSION_STORE: the driver cannot parse it" in app.stderr
@@ -78,8 +86,8 @@ async def test_a_password_that_breaks_the_address_of_the_store_is_not_shown(
 
 TYPED_CLIENTS = """
 from app.bff import TypedClient, run
-from app.main import ROUTES
-from app.settings import Settings
+from tests.bff.application.main import ROUTES
+from tests.bff.application.settings import Settings
 
 class Base(TypedClient):
     pass  # without a name
@@ -115,7 +123,7 @@ async def test_a_base_class_of_typed_clients_needs_no_name(tmp_path: Path):
 async def test_a_port_that_is_taken_stops_the_start_with_one_clear_sentence(tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        async with running_process("app", tmp_path, **app_settings(BFF_PORT=port)) as app:
+        async with running_process(APPLICATION, tmp_path, **app_settings(BFF_PORT=port)) as app:
             assert await app.exits() == 1
 
     assert app.stderr == f"Cannot listen on 127.0.0.1:{port}: Address already in use\n"
@@ -137,7 +145,7 @@ async def test_sigterm_finishes_the_request_that_is_under_way(
     tmp_path: Path, provider: Provider, api: DemoApi
 ):
     settings = forwarding_settings(provider, api, token="user")
-    async with running_process("app", tmp_path, **settings) as app:
+    async with running_process(APPLICATION, tmp_path, **settings) as app:
         await app.answers()
         browser = app.browser()
         await browser.login()
@@ -157,7 +165,9 @@ async def test_sigterm_finishes_the_request_that_is_under_way(
 async def test_sigterm_closes_open_websockets_and_does_not_wait_for_their_pages(
     tmp_path: Path, provider: Provider, api: DemoApi
 ):
-    async with running_process("app", tmp_path, **forwarding_settings(provider, api, token="client")) as app:
+    async with running_process(
+        APPLICATION, tmp_path, **forwarding_settings(provider, api, token="client")
+    ) as app:
         await app.answers()
         browser = app.browser()
         async with open_websocket(browser, "/api/socket") as socket:
@@ -170,7 +180,7 @@ async def test_sigterm_closes_open_websockets_and_does_not_wait_for_their_pages(
 
 
 async def test_in_production_every_log_line_is_json(tmp_path: Path):
-    async with running_process("app", tmp_path, **app_settings()) as app:
+    async with running_process(APPLICATION, tmp_path, **app_settings()) as app:
         await app.answers("/healthz?code=secret")
         assert await app.stops() == 0
 
@@ -181,7 +191,7 @@ async def test_in_production_every_log_line_is_json(tmp_path: Path):
 
 async def test_several_processes_answer_together_and_stop_together(tmp_path: Path):
     settings = app_settings(BFF_PROCESSES=2)
-    async with running_process("app", tmp_path, **settings) as app:
+    async with running_process(APPLICATION, tmp_path, **settings) as app:
         await app.answers()
         await wait_until(lambda: asyncio.sleep(0, app.stderr.count('"listening"') == 2))
 
@@ -192,7 +202,7 @@ async def test_several_processes_answer_together_and_stop_together(tmp_path: Pat
 
 
 async def test_when_a_process_dies_the_others_stop_too_and_the_exit_code_says_so(tmp_path: Path):
-    async with running_process("app", tmp_path, **app_settings(BFF_PROCESSES=2)) as app:
+    async with running_process(APPLICATION, tmp_path, **app_settings(BFF_PROCESSES=2)) as app:
         await wait_until(lambda: asyncio.sleep(0, app.stderr.count('"listening"') == 2))
         [first, _] = child_pids(app.process)
         os.kill(first, signal.SIGKILL)
@@ -229,7 +239,7 @@ async def test_a_sigterm_that_arrives_before_all_workers_are_forked_orphans_none
 async def test_several_processes_with_an_unreadable_key_file_do_not_start(tmp_path: Path):
     (tmp_path / "client.pem").write_text("no key")
     key = {"BFF_CLIENT_AUTH": "private_key_jwt", "BFF_CLIENT_KEY_FILE": tmp_path / "client.pem"}
-    async with running_process("app", tmp_path, **app_settings(BFF_PROCESSES=2, **key)) as app:
+    async with running_process(APPLICATION, tmp_path, **app_settings(BFF_PROCESSES=2, **key)) as app:
         assert await app.exits() == 2
 
     assert "BFF_CLIENT_KEY_FILE: no private key" in app.stderr
@@ -239,7 +249,9 @@ async def test_development_says_where_and_as_whom_and_ctrl_c_leaves_nothing_behi
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     mark = secrets.token_hex(16)
-    async with running_process("app.bff.dev", tmp_path, ports=3, TMPDIR=temporary, FAMILY=mark) as dev:
+    async with running_process(
+        "app.bff.dev", tmp_path, APPLICATION, ports=3, TMPDIR=temporary, FAMILY=mark
+    ) as dev:
         await dev.says("Stop with Ctrl-C")
         assert dev.url in dev.stdout
         assert "Alice Adams" in dev.stdout
@@ -268,10 +280,9 @@ def family(mark: str) -> list[str]:
 
 
 async def test_everybody_stays_signed_in_when_the_application_reloads(tmp_path: Path):
-    for name in ("app", "templates", "static"):
+    for name in ("app", "tests/bff/application"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    async with running_process("app.bff.dev", tmp_path, root=tmp_path, ports=3) as dev:
+    async with running_process("app.bff.dev", tmp_path, APPLICATION, root=tmp_path, ports=3) as dev:
         await dev.says("Stop with Ctrl-C")
         browser = dev.browser()
         await browser.login()

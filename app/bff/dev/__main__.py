@@ -1,4 +1,4 @@
-"""`python -m app.bff.dev`: the application, an OpenID provider, an API to call and a database.
+"""`python -m app.bff.dev [module]`: the application, an OpenID provider, an API to call and a database.
 
 The provider and the API run in this process, the database and the application in processes of their own:
 when a file changes, the application restarts alone and sessions stay.
@@ -104,11 +104,16 @@ async def stand_ins(given: Mapping[str, str]) -> AsyncIterator[dict[str, str]]:
         await provider.stop()
 
 
+def application_module() -> str:
+    """What `python -m` starts: the project's application, unless the command line names another one."""
+    return sys.argv[1] if len(sys.argv) > 1 else "app"
+
+
 @asynccontextmanager
 async def application(settings: Mapping[str, str]) -> AsyncIterator[Process]:
     # A session of its own: Ctrl-C reaches this process alone, which stops everything in the right order.
     app = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "app", env={**os.environ, **settings}, start_new_session=True
+        sys.executable, "-m", application_module(), env={**os.environ, **settings}, start_new_session=True
     )
     try:
         yield app

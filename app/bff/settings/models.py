@@ -158,6 +158,7 @@ class BffSettings(BaseSettings):
     # Defaults that a subclass defines in code; BFF_HTTP_CLIENTS and BFF_REMOTE_APIS add to them.
     default_http_clients: ClassVar[Mapping[str, HttpClientSettings]] = {}
     default_remote_apis: ClassVar[Sequence[RemoteApiSettings]] = ()
+    project_folder: ClassVar[Path] = PROJECT  # where `templates` and `static` lie
     page_layout: ClassVar[str] = "bff/layout.html"  # the template that the engine's own pages extend
 
     debug: bool = False
