@@ -101,13 +101,18 @@ class BffApplication(Application):
     def __init__(self, services: Services, routes: Routes, state: Any) -> None:
         self._services = services
         self._fast_path_routers = fast_path_routers(services)
+        static = services.settings.project_folder / "static"
         super().__init__(
             [*bff_routes(services), *routes],
             services=services,
             state=state,
             log_function=log_handler,
             default_handler_class=NoRoute,
-            static_path=str(services.settings.project_folder / "static"),
+            static_path=str(static),
+            # static/bff may be a link to the engine's own files; no other link leads out of the folder
+            static_handler_args={
+                "allowed_symlink_directory": [str(static), str(paths.PROJECT / "static/bff")]
+            },
             static_handler_class=Static,
             static_hash_cache=not services.settings.debug,  # else `?v=` is computed once per process
             cross_origin_protection=True,

@@ -1,8 +1,7 @@
-"""axe-core on a page. `python -m tests.bff.axe` audits every page in every look, and prints the figures."""
+"""axe-core on a page, in every look; and the ways to the pages of the engine's own."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,7 @@ from typing import Any
 
 from playwright.async_api import Page, expect
 
-from tests.bff.browser_users import BrowserUser, browser_user, running_chromium, running_site
-from tests.bff.harness import Clock
+from tests.bff.browser_users import BrowserUser
 
 AXE = Path(__file__).parents[2] / ".venv/node/node_modules/axe-core/axe.min.js"
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
@@ -68,32 +66,6 @@ def describe_rule(rule: dict[str, Any]) -> str:
     return f"{rule['id']}: {', '.join(str(node['target']) for node in rule['nodes'])}"
 
 
-async def at_home(alice: BrowserUser) -> None:
-    await alice.goes_to("/")
-    await alice.is_signed_out()
-
-
-async def at_home_signed_in(alice: BrowserUser) -> None:
-    await alice.signs_in()
-
-
-async def at_her_account(alice: BrowserUser) -> None:
-    await alice.signs_in("/account")
-    await alice.may_delete(2)
-
-
-async def at_her_sessions(alice: BrowserUser) -> None:
-    async with browser_user(alice.browser, alice.site) as elsewhere:
-        await elsewhere.signs_in()
-    await alice.signs_in("/sessions")
-    await alice.may_end(1)
-
-
-async def signed_out_elsewhere(alice: BrowserUser) -> None:
-    await alice.goes_to("/signed-out?reason=signed_out_elsewhere&returnUrl=/account")
-    await alice.sees("You are signed out")
-
-
 async def lost(alice: BrowserUser) -> None:
     await alice.goes_to("/nowhere")
     await alice.sees("Not Found")
@@ -126,35 +98,8 @@ async def stays(alice: BrowserUser) -> None:
 
 
 PLACES = [
-    at_home,
-    at_home_signed_in,
-    at_her_account,
-    at_her_sessions,
-    signed_out_elsewhere,
     lost,
     back_from_the_provider_too_late,
     moving_on,
     silent_login,
 ]
-
-
-async def print_figures() -> None:
-    runs = 0
-    async with running_chromium() as chromium:
-        for place in PLACES:
-            async with running_site(Clock()) as site, browser_user(chromium, site) as alice:
-                await place(alice)
-                async for audit in audits(alice.page):
-                    runs += 1
-                    print(f"{place.__name__:32} {audit.look!s:14} {figures(audit)}")
-    print(f"{runs} runs of axe-core, {len(PLACES)} pages")
-
-
-def figures(audit: Audit) -> str:
-    too_wide = f"scrolls sideways by {audit.overflow} px" if audit.overflow else "no sideways scrolling"
-    counts = f"{len(audit.violations)} violations, {audit.passed:2} rules passed, {too_wide}"
-    return "\n    ".join([counts, *audit.violations, *(f"undecided: {rule}" for rule in audit.undecided)])
-
-
-if __name__ == "__main__":
-    asyncio.run(print_figures())
