@@ -12,7 +12,6 @@ from typing import Any
 
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerRequest
-from tornado.routing import Matcher, Router, Rule
 from tornado.web import Application, url
 
 from app.bff import paths
@@ -28,12 +27,12 @@ from app.bff.handlers.logout import Logout, LogoutCallback
 from app.bff.handlers.session import OneSession, Sessions, User
 from app.bff.handlers.static import Static
 from app.bff.handlers.web import log_handler
-from app.bff.proxy.forward_auth import ForwardAuthRouter
-from app.bff.proxy.remote_api import RemoteApiRouter
+from app.bff.proxy.forward_auth import ForwardAuth
+from app.bff.proxy.remote_api import RemoteApi
 from app.bff.proxy.rules import opens_websocket, route_for
 from app.bff.proxy.websocket import RemoteSocket
 from app.bff.services import Services, running_services
-from app.bff.settings.models import BffSettings, RemoteApiSettings
+from app.bff.settings.models import BffSettings
 from app.bff.web.user_agents import describe_user_agent
 
 log = logging.getLogger(__name__)
@@ -57,8 +56,7 @@ async def no_lifespan(services: Services) -> AsyncIterator[None]:
 
 def bff_routes(services: Services) -> list[Any]:
     return [
-        # WebSockets to APIs; for all other requests to them see `fast_path_routers`
-        Rule(WebSocketToRemoteApi(services.settings.remote_apis), RemoteSocket),
+        # remote APIs and forward-auth: see `BffApplication.find_handler`
         # navigations between the browser, this server and the provider
         url(paths.LOGIN_PATH, Login),
         url(paths.SILENT_LOGIN_PATH, SilentLogin),
@@ -78,29 +76,11 @@ def bff_routes(services: Services) -> list[Any]:
     ]
 
 
-def fast_path_routers(services: Services) -> list[Router]:
-    """Return the routers that are tried before the route table: remote APIs and forward-auth."""
-    return [RemoteApiRouter(services), ForwardAuthRouter(services)]
-
-
-class WebSocketToRemoteApi(Matcher):
-    """Matches a WebSocket handshake below the path of a remote API, and passes that API to the handler."""
-
-    def __init__(self, apis: Sequence[RemoteApiSettings]) -> None:
-        self._apis = apis
-
-    def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
-        api = route_for(request.path, self._apis)
-        opens = api and opens_websocket(request.method or "", request.headers, api)
-        return {"target_kwargs": {"api": api}} if opens else None
-
-
 class BffApplication(Application):
     """Tornado's application with the engine's routes, headers and access log."""
 
     def __init__(self, services: Services, routes: Routes, state: Any) -> None:
         self._services = services
-        self._fast_path_routers = fast_path_routers(services)
         static = services.settings.project_folder / "static"
         super().__init__(
             [*bff_routes(services), *routes],
@@ -120,9 +100,14 @@ class BffApplication(Application):
         )
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
-        for router in self._fast_path_routers:
-            if delegate := router.find_handler(request):
-                return delegate
+        """Route remote APIs and forward-auth ahead of the route table, without a RequestHandler."""
+        api = route_for(request.path, self._services.settings.remote_apis)
+        if api is not None:
+            if opens_websocket(request.method or "", request.headers, api):
+                return self.get_handler_delegate(request, RemoteSocket, {"api": api})
+            return RemoteApi(self._services, request, api)
+        if request.path == paths.FORWARD_AUTH_PATH:
+            return ForwardAuth(self._services, request)
         return super().find_handler(request, **kwargs)
 
 

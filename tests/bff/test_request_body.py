@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from app.bff.errors import BadRequest, TooLarge, TooSlow
-from app.bff.proxy.request_body import RequestBody, declared_length, has_body
+from app.bff.proxy.request_body import RequestBody, declared_length
+from app.bff.proxy.streaming import has_body
 from tests.bff.harness import wait_until
 
 

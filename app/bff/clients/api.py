@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial, partialmethod
+from functools import cached_property, partial, partialmethod
 from typing import Any, ClassVar, TypeVar
 
 import aiohttp
@@ -46,17 +46,22 @@ class ApiClient:
 
     def __init__(self, pool: Pool, source: TokenSource, clock: Callable[[], float]) -> None:
         self.fixed_headers = pool.fixed_headers
+        # Returns the access token for one request, None if requests go without; raises Unauthorized. Passed
+        # on to `forward` or `websocket`, it keeps a refresh out of the request's time limit.
+        self.credential = source
+        self._pool = pool
         self._http = pool.http
-        self._raw_http = pool.raw_http
-        self._settings = pool.settings
         self._base_url = pool.base_url
-        self._source = source
-        self._bearer = Bearer(
-            source,
-            pool.base_url.origin(),
-            nonces=pool.nonces,
-            private_headers=pool.settings.headers,
-            clock=clock,
+        self._clock = clock
+
+    @cached_property
+    def _bearer(self) -> Bearer:
+        return Bearer(
+            self.credential,
+            self._base_url.origin(),
+            nonces=self._pool.nonces,
+            private_headers=self._pool.settings.headers,
+            clock=self._clock,
         )
 
     def request(self, method: str, url: str | URL, **options: Any) -> Any:
@@ -83,20 +88,13 @@ class ApiClient:
         cost 12 % more.) `path` must not leave the base URL by `..`; see `proxy.rules.upstream_path`.
         """
         url = self.url_for(path)
-
-        def send(proof: Mapping[str, str]) -> Awaitable[aiohttp.ClientResponse]:
-            headers.update(proof)
-            return self._raw_http.request(method, url, headers=headers, data=data, allow_redirects=False)
-
+        send = partial(
+            self._pool.raw_http.request, method, url, headers=headers, data=data, allow_redirects=False
+        )
         replayable = data is None or isinstance(data, bytes)
-        return await self._bearer.present(method, url, send, replayable=replayable, credential=credential)
-
-    async def credential(self) -> Credential | None:
-        """Return the access token for one request, None if requests go without; raises Unauthorized.
-
-        Passed on to `forward` or `websocket`, it keeps a refresh out of the request's time limit.
-        """
-        return await self._source()
+        return await self._bearer.present(
+            method, url, headers, send, replayable=replayable, credential=credential
+        )
 
     def proof(self, credential: Credential, method: str, path: str) -> dict[str, str]:
         """Return the headers with which a reverse proxy may send a request to an encoded path."""
@@ -140,8 +138,8 @@ class ApiClient:
         middlewares = (refuse_redirect, bearer)  # ws_connect itself takes none, only a session does
         async with (
             _session(
-                self._settings,
-                timeout_seconds=timeout_seconds or self._settings.timeout_seconds,
+                self._pool.settings,
+                timeout_seconds=timeout_seconds or self._pool.settings.timeout_seconds,
                 middlewares=middlewares,
                 skip_auto_headers=_NOT_ADDED,
             ) as http,

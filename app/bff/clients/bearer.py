@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import partial
+from typing import NamedTuple, Protocol
 
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, WSServerHandshakeError
 from aiohttp.payload import BytesPayload
@@ -24,8 +25,9 @@ class Credential:
 
     def headers(self, method: str, url: URL | str, *, now: float, nonce: str | None) -> dict[str, str]:
         """Return the headers that present it: `Authorization`, and `DPoP` for a bound token."""
-        proven_url = str(url) if self.dpop_key else ""  # only a proof names it
-        return authorization(self.access_token, self.dpop_key, method, proven_url, now=now, nonce=nonce)
+        if self.dpop_key is None:
+            return {"Authorization": f"Bearer {self.access_token}"}
+        return authorization(self.access_token, self.dpop_key, method, str(url), now=now, nonce=nonce)
 
 
 class TokenSource(Protocol):
@@ -35,7 +37,7 @@ class TokenSource(Protocol):
         """Return a token other than `rejected`, or None if requests go without; else raise Unauthorized."""
 
 
-Send = Callable[[Mapping[str, str]], Awaitable[ClientResponse]]  # with these headers set
+Send = Callable[[], Awaitable[ClientResponse]]
 
 
 class Bearer:
@@ -74,51 +76,67 @@ class Bearer:
                 request.headers.pop(name, None)
             return await send(request)
 
-        def send_with(headers: Mapping[str, str]) -> Awaitable[ClientResponse]:
-            request.headers.update(headers)
-            return send(request)
-
         replayable = not request.body or isinstance(request.body, BytesPayload)
         return await self.present(
-            request.method, request.url, send_with, replayable=replayable, credential=credential
+            request.method,
+            request.url,
+            request.headers,
+            partial(send, request),
+            replayable=replayable,
+            credential=credential,
         )
 
     async def present(
-        self, method: str, url: URL, send: Send, *, replayable: bool, credential: Credential | None = None
+        self,
+        method: str,
+        url: URL,
+        headers: MutableMapping[str, str],
+        send: Send,
+        *,
+        replayable: bool,
+        credential: Credential | None = None,
     ) -> ClientResponse:
-        """Send a request to the origin with `credential`, by default what the source returns now.
+        """Send a request to our origin with `credential`, or with what the source gives now.
 
-        `replayable` tells whether its body can be sent twice.
+        The token is added to `headers`, which `send` sends. `replayable` tells whether the request can be
+        sent twice.
         """
         credential = credential or await self._source()
         if credential is None:
-            return await send({})
-        response = await self._send_with(credential, method, url, send, replayable=replayable)
+            return await send()
+        request = _Request(method, url, headers, send, replayable)
+        response = await self._send_with(credential, request)
         if response.status != 401 or not replayable:
             return response
         response.release()
         renewed = await self._source(rejected=credential.access_token)
-        return await self._send_with(renewed or credential, method, url, send, replayable=replayable)
+        return await self._send_with(renewed or credential, request)
 
-    async def _send_with(
-        self, credential: Credential, method: str, url: URL, send: Send, *, replayable: bool
-    ) -> ClientResponse:
-        """Send, and once more if the API requires a nonce in the proof (RFC 9449 §9)."""
+    async def _send_with(self, credential: Credential, request: _Request) -> ClientResponse:
+        """Send, and once more if the API demands a nonce of its own in the proof (RFC 9449 §9)."""
         if credential.dpop_key is None:
-            return await send(self.proof(credential, method, url))
-        response = await self._send_with_proof(credential, method, url, send)
-        if not replayable or not is_api_nonce_challenge(response.status, response.headers):
+            request.headers.update(self.proof(credential, request.method, request.url))
+            return await request.send()
+        response = await self._send_with_proof(credential, request)
+        if not request.replayable or not is_api_nonce_challenge(response.status, response.headers):
             return response
         response.release()
-        return await self._send_with_proof(credential, method, url, send)
+        return await self._send_with_proof(credential, request)
 
-    async def _send_with_proof(
-        self, credential: Credential, method: str, url: URL, send: Send
-    ) -> ClientResponse:
-        nonce = self._nonces.of(str(url))
-        response = await send(self.proof(credential, method, url, nonce))
-        self._nonces.note(str(url), response.headers)
+    async def _send_with_proof(self, credential: Credential, request: _Request) -> ClientResponse:
+        nonce = self._nonces.of(str(request.url))
+        request.headers.update(self.proof(credential, request.method, request.url, nonce))
+        response = await request.send()
+        self._nonces.note(str(request.url), response.headers)
         return response
+
+
+class _Request(NamedTuple):
+    method: str
+    url: URL
+    headers: MutableMapping[str, str]
+    send: Send
+    replayable: bool
 
 
 async def refuse_redirect(request: ClientRequest, send: ClientHandlerType) -> ClientResponse:

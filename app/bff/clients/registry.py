@@ -39,6 +39,7 @@ class HttpClientFactory:
         self._users = users
         self._application = application
         self._clock = clock
+        self.timeout_seconds = {name: settings.timeout_seconds for name, settings in clients.items()}
         self._pools = {name: pool_of(settings) for name, settings in clients.items()}
         for name, settings in clients.items():
             if settings.token != "none" and not is_confidential(settings.base_url):
@@ -72,9 +73,6 @@ class HttpClientFactory:
         if not hasattr(client, "name"):
             raise UnknownClient(f"{client.__name__} has no name: it is a base class of typed clients")
         return client(self.create(client.name, session))
-
-    def timeout_seconds(self, name: str) -> float:
-        return self._pool(name).settings.timeout_seconds
 
     async def application_token(self, name: str) -> str:
         """Return the application's own token (client credentials) for the target of the named client."""

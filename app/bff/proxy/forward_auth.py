@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from tornado.httputil import HTTPServerRequest
-from tornado.routing import Router
-
 from app.bff.clients.bearer import Credential
 from app.bff.errors import Forbidden, MethodNotAllowed
 from app.bff.proxy.rules import route_for, upstream_path
 from app.bff.proxy.streaming import StreamingDelegate
-from app.bff.services import Services
 from app.bff.web.forwarded import forwarded_request, is_trusted
 
 _MAX_CACHE_SECONDS = 5  # how long a proxy may act on an answer; after a logout, that is how long it is wrong
 
 _NO_STORE = {"cache-control": ("Cache-Control", "no-store")}
-
-
-class ForwardAuthRouter(Router):
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    def find_handler(self, request: HTTPServerRequest, **_: Any) -> ForwardAuth | None:
-        return ForwardAuth(self._services, request) if request.path == "/bff/forward-auth" else None
 
 
 class ForwardAuth(StreamingDelegate):

@@ -12,11 +12,6 @@ from app.bff.errors import BadRequest, TooLarge, TooSlow
 _LINGER_SECONDS, _LINGER_STALL_SECONDS = 30, 2  # as nginx does: lingering_time, lingering_timeout
 
 
-def has_body(headers: Mapping[str, str]) -> bool:
-    says_length = "Content-Length" in headers and headers["Content-Length"] != "0"
-    return says_length or "Transfer-Encoding" in headers
-
-
 def declared_length(headers: Mapping[str, str]) -> int | None:
     """Return how long a request says that its body is, or None if it comes in chunks.
 
@@ -87,7 +82,7 @@ class RequestBody:
         while chunk := await self._next():
             received += len(chunk)
             if received > self._max_bytes:
-                self.error = TooLarge(f"at most {self._max_bytes} bytes may be sent here")
+                self.error = TooLarge(f"the request body is limited to {self._max_bytes} bytes")
                 raise self.error
             yield chunk
 
