@@ -60,7 +60,7 @@ def kind_of(handler: Any) -> str:
 
 SERVICES: Any = SimpleNamespace(settings=make_settings(**REMOTE))  # no others are needed to list the routes
 ROUTES = {path_of(rule): kind_of(rule.target) for rule in [*bff_routes(SERVICES), *PAGES]}
-ROUTES |= {"/api/echo": "data", "/bff/forward-auth": "proxy"}  # `fast_path_routers`
+ROUTES |= {"/api/echo": "data", "/bff/forward-auth": "proxy"}  # `BffApplication.find_handler`
 
 
 def of_kind(*kinds: str) -> pytest.MarkDecorator:
