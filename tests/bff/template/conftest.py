@@ -38,11 +38,11 @@ def git():
 
 @pytest.fixture(scope="session")
 def commit(git):
-    """Commit everything in a folder that is not ignored."""
+    """Commit everything in a folder that is not ignored, if only to have a commit."""
 
     def commit(folder):
         git("add", "--all", cwd=folder)
-        git("commit", "--quiet", "--message=A commit", cwd=folder)
+        git("commit", "--quiet", "--allow-empty", "--message=A commit", cwd=folder)
 
     return commit
 

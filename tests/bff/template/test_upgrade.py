@@ -14,6 +14,7 @@ import pytest
 
 from tests.bff.template import owner
 from tests.bff.template.rooms import is_engine, is_shared
+from tests.bff.template.test_tutorial import TUTORIAL, patched, steps
 
 ROOT = Path(__file__).parents[3]
 # The first revision whose projects can be updated: from here on `skip` in pyproject.toml names
@@ -28,9 +29,23 @@ COMMENTS = {
     ".md": "{}",
 }
 
+
+def follow_tutorial(project: Path) -> None:
+    """Write the files of the tutorial and apply its edits; `test_tutorial.py` runs its commands, too."""
+    for step in steps(TUTORIAL):
+        file = project / step.value
+        if step.kind == "file":
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(step.text)
+        elif step.kind == "edit":
+            owner.edit(file, lambda before, step=step: patched(before, step.text))
+
+
+# Who has made a project at which revision, and has done what since. The tutorial is today's.
 OWNERS = {
-    "who adds to the demo": (owner.add_orders, owner.rename_words),
-    "who deletes the demo": (owner.delete_demo, owner.add_orders, owner.rename_words),
+    "who adds to the demo": (OLDEST, owner.add_orders, owner.rename_words),
+    "who deletes the demo": (OLDEST, owner.delete_demo, owner.add_orders, owner.rename_words),
+    "who follows the tutorial": ("today", follow_tutorial),
 }
 
 
@@ -69,12 +84,13 @@ def in_a_room(path: Path) -> bool:
 
 @pytest.fixture(params=OWNERS)
 def worked_in(request, history, tool, git, commit, tmp_path):
-    """A project made at the oldest revision, in which its owner has worked since."""
-    result = tool("cruft", "create", "--no-input", f"--checkout={OLDEST}", history)
+    """A project in which its owner has worked since it was made."""
+    revision, *works = OWNERS[request.param]
+    result = tool("cruft", "create", "--no-input", f"--checkout={revision}", history)
     assert result.returncode == 0, result.stderr
     project = tmp_path / "my-bff"
     commit(project)
-    for work in OWNERS[request.param]:
+    for work in works:
         work(project)
     commit(project)
     return project
@@ -114,9 +130,10 @@ def run_tests(project: Path) -> None:
 
 
 def test_an_update_renews_the_engine_alone_and_the_owner_s_tests_stay_green(
-    worked_in, update, files, owned_by
+    worked_in, update, files, owned_by, git
 ):
     before, owned = files(worked_in), owned_by(worked_in)
+    work = re.findall(r"(?m)^\+([^+\n].*)$", git("diff", "HEAD~", cwd=worked_in))
 
     over_history, _ = update(worked_in, "today")
     run_tests(worked_in)
@@ -129,8 +146,7 @@ def test_an_update_renews_the_engine_alone_and_the_owner_s_tests_stay_green(
     assert {name: after[name] for name in owned} == {name: before[name] for name in owned}
     assert {name for name in today if is_engine(name) and Path(name).suffix in COMMENTS} <= set(changed)
     assert [name for name in changed if not is_engine(name)] == [".cruft.json"]
-    for name, lines in owner.LINES.items():
-        assert [line for _, line in lines if line not in after[name].decode()] == []
+    assert [line for line in work if line.encode() not in b"".join(after.values())] == []
 
 
 def test_a_change_of_the_owner_s_in_a_file_of_the_engine_is_a_conflict(
