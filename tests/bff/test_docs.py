@@ -6,10 +6,12 @@ the tutorial.
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from app.bff import BffSettings
 from app.bff.settings.models import HttpClientSettings, RemoteApiSettings
@@ -20,6 +22,12 @@ GENERATED = [*CHAPTERS, ROOT / "deploy/README.md", ROOT / "app/bff/README.md"]
 DOCUMENTS = [ROOT / "README.md", *GENERATED]
 # What is in this repository and in no project (hooks/post_gen_project.py).
 NEVER_GENERATED = ("README.md", "screenshot.png", "bench", "hooks", "tests/bff", "scripts/bench.sh")
+OPERATING = ROOT / "docs/bff/operating.md"
+ENGINE = [
+    file
+    for file in (ROOT / "app/bff").rglob("*.py")
+    if not {"dev", "testing"} & set(file.relative_to(ROOT).parts)
+]
 
 DEFAULTS = dict(
     re.findall(r"^\| `(BFF_\w+)` \| (.*?) \|", (ROOT / "docs/bff/settings.md").read_text(), re.MULTILINE)
@@ -124,3 +132,63 @@ def test_the_keys_of_clients_and_remote_apis_are_all_told():
 
 def test_the_readme_can_be_read_in_two_minutes():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 120
+
+
+# Log messages.
+
+
+class LogMessage(NamedTuple):
+    level: str
+    message: str
+    fields: frozenset[str]
+
+
+def log_messages(file: Path) -> Iterator[LogMessage]:
+    """What `log.info("…", extra={…})` and its like say, and the access log's RequestRecord."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        match node:
+            case ast.Call(ast.Attribute(ast.Name("log"), level), [ast.Constant(str(message))], keywords):
+                extra = [keyword.value for keyword in keywords if keyword.arg == "extra"]
+                yield LogMessage(level, message, frozenset(key for value in extra for key in keys_of(value)))
+            case ast.Call(ast.Name("RequestRecord"), [_, ast.Constant(str(message)), _]):
+                yield LogMessage("info", message, frozenset())
+
+
+def keys_of(value: ast.expr) -> set[str]:
+    """The keys of a dict display; what is computed elsewhere has none here."""
+    keys = value.keys if isinstance(value, ast.Dict) else []
+    return {key.value for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str)}
+
+
+def logged() -> list[LogMessage]:
+    return [message for file in ENGINE for message in log_messages(file)]
+
+
+def told() -> dict[tuple[str, str], set[str]]:
+    rows = re.findall(r"^\| (\w+) \| `([^`]+)` \| (.*?) \|", OPERATING.read_text(), re.MULTILINE)
+    return {(level, message): set(re.findall(r"`(\w+)`", fields)) for level, message, fields in rows}
+
+
+def test_the_manual_lists_every_log_message_with_its_level_and_no_other():
+    assert set(told()) == {(level, message) for level, message, _ in logged()}
+
+
+def test_the_manual_lists_every_field_of_a_log_message():
+    rows = told()
+
+    assert [
+        f"{message}: {sorted(missing)}"
+        for level, message, fields in logged()
+        if (missing := fields - rows[level, message])
+    ] == []
+
+
+def test_a_log_message_is_constant():
+    assert len(logged()) == sum(
+        len(
+            re.findall(
+                r"\blog\.(?:debug|info|warning|error|critical|exception)\(|\bRequestRecord\(log\.name", text
+            )
+        )
+        for text in (file.read_text() for file in ENGINE)
+    )
