@@ -101,9 +101,7 @@ async def test_a_record_shows_no_token_no_claim_and_no_cookie(
     assert session_id.encode() not in record
 
 
-async def test_a_record_has_the_members_that_the_readme_names(
-    store: MongoSessions, records: Any, clock: Clock
-):
+async def test_a_record_has_the_documented_fields(store: MongoSessions, records: Any, clock: Clock):
     session = a_session(clock)
     await store.create(session)
 

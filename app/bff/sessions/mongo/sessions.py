@@ -30,7 +30,12 @@ _DECRYPTED_CACHE_SIZE = 256  # sessions, the most recently used
 
 
 class MongoSessions:
-    """A SessionStore in the collection `sessions`; the manual describes the fields of a record."""
+    """A SessionStore in the collection `sessions`.
+
+    A record has `_id`, the session's ref; `sealed`, the session as encrypted JSON; `user` and `sid`, keyed
+    hashes to search by; `version`; the dates `created_at`, `renewed_at` and `expires_at`; during a refresh
+    `lease`, with `owner` and the date `until`. A tombstone has `ended`, the reason, and `forget_at`.
+    """
 
     def __init__(self, client: Any, vault: Vault, *, clock: Callable[[], float] = time.time) -> None:
         self._client = client
