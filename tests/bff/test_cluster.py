@@ -1,4 +1,4 @@
-"""Several processes of the operating system: one refresh among all of them, whichever of them dies when."""
+"""Several operating system processes: one refresh among all of them, whichever is killed and when."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def refreshes(provider: Provider) -> int:
     return provider.counts["token:refresh_token"]
 
 
-async def asks_the_provider(
+async def send_refresh(
     cluster: Cluster, process: AppProcess, provider: Provider
 ) -> asyncio.Task[httpx2.Response]:
-    """A request to a process that has taken the lease for it, and asked for new tokens."""
+    """A request to a process that has acquired the lease for it, and sent the refresh."""
     call = cluster.call(process)
     await wait_until(lambda: asyncio.sleep(0, refreshes(provider)))
     return call
@@ -49,34 +49,34 @@ async def asks_the_provider(
 async def test_each_time_the_token_has_expired_300_requests_to_both_cause_one_refresh_and_all_succeed(
     cluster: Cluster, provider: Provider, api: DemoApi
 ):
-    async with parallel_requests(cluster) as everybody:
+    async with parallel_requests(cluster) as clients:
         for round_ in range(1, ROUNDS + 1):
             api.rejects.add(await cluster.record.age_access_token())
             writes = await cluster.record.writes()
             held = provider.holds_answer["token"] = asyncio.Event()
-            calls = asyncio.create_task(everybody.calls(300))
-            await cluster.record.has_seen(writes + 2)  # one has the lease, the other has seen that
+            calls = asyncio.create_task(clients.calls(300))
+            await cluster.record.has_seen(writes + 2)  # one has the lease, the other has failed to acquire it
             held.set()
 
             assert await calls == {200: 300}
             assert refreshes(provider) == round_
-        assert api.counts["echo"] == 300 * ROUNDS  # nobody had to try again, nobody used an old token
-        assert await everybody.calls(2, "/bff/user") == {200: 2}
+        assert api.counts["echo"] == 300 * ROUNDS  # no request was repeated, and none carried the old token
+        assert await clients.calls(2, "/bff/user") == {200: 2}
 
 
-@pytest.mark.parametrize("provider_timeout_seconds", [1])  # so the lease is over soon
-async def test_a_process_killed_before_the_provider_refreshes_is_succeeded_when_its_lease_ends(
+@pytest.mark.parametrize("provider_timeout_seconds", [1])  # for a short lease
+async def test_the_lease_of_a_process_killed_before_the_provider_refreshes_expires_and_passes_on(
     cluster: Cluster, provider: Provider
 ):
     survivor, victim = cluster.processes
     await cluster.record.age_access_token()
     provider.holds["token"] = asyncio.Event()
-    lost = await asks_the_provider(cluster, victim, provider)
+    lost = await send_refresh(cluster, victim, provider)
     waiting = await cluster.call_that_waits(survivor)
     lease_end = await cluster.record.leased_until()
 
     await victim.stops(signal.SIGKILL)
-    del provider.holds["token"]  # it was never set: what the dead process has asked is never processed
+    del provider.holds["token"]  # never set: the provider never processes the request of the dead process
 
     assert (await waiting).status_code == 200
     assert (await cluster.record.session()).tokens.received_at >= lease_end
@@ -85,35 +85,35 @@ async def test_a_process_killed_before_the_provider_refreshes_is_succeeded_when_
         await lost
 
 
-async def left_waiting(cluster: Cluster, provider: Provider) -> asyncio.Task[httpx2.Response]:
-    """A request that waits for a process which has died: refreshed by the provider, but not answered."""
+async def waiting_for_a_dead_process(cluster: Cluster, provider: Provider) -> asyncio.Task[httpx2.Response]:
+    """A request that waits for a process killed after the provider's refresh and before its response."""
     survivor, victim = cluster.processes
     await cluster.record.age_access_token()
     provider.holds_answer["token"] = asyncio.Event()
-    lost = await asks_the_provider(cluster, victim, provider)
+    lost = await send_refresh(cluster, victim, provider)
     waiting = await cluster.call_that_waits(survivor)
     await victim.stops(signal.SIGKILL)
-    del provider.holds_answer["token"]  # it was never set: the dead process never gets its answer
+    del provider.holds_answer["token"]  # never set: the dead process never gets the response
     with pytest.raises(httpx2.TransportError):
         await lost
     return waiting
 
 
-async def test_a_process_killed_after_the_provider_has_refreshed_costs_nothing_if_refresh_tokens_stay(
+async def test_a_process_killed_after_the_providers_refresh_loses_nothing_without_rotation(
     cluster: Cluster, provider: Provider
 ):
     provider.rotates = False
-    waiting = await left_waiting(cluster, provider)
+    waiting = await waiting_for_a_dead_process(cluster, provider)
     await cluster.record.end_lease()
 
     assert (await waiting).status_code == 200
     assert refreshes(provider) == 2
 
 
-async def test_a_rotated_refresh_token_that_died_with_its_process_costs_one_sign_in(
+async def test_a_rotated_refresh_token_lost_with_its_process_costs_one_login(
     cluster: Cluster, provider: Provider
 ):
-    waiting = await left_waiting(cluster, provider)
+    waiting = await waiting_for_a_dead_process(cluster, provider)
     await cluster.record.end_lease()
 
     answer = await waiting
@@ -123,13 +123,13 @@ async def test_a_rotated_refresh_token_that_died_with_its_process_costs_one_sign
 
 
 @pytest.mark.parametrize("tab", ["stays open", "is closed"])
-async def test_a_process_that_is_stopped_saves_what_it_gets_for_the_others(
+async def test_a_terminating_process_saves_its_refresh_for_the_others(
     cluster: Cluster, provider: Provider, api: DemoApi, tab: str
 ):
     staying, leaving = cluster.processes
     api.rejects.add(await cluster.record.age_access_token())
     held = provider.holds_answer["token"] = asyncio.Event()
-    in_flight_requests = await asks_the_provider(cluster, leaving, provider)
+    in_flight_requests = await send_refresh(cluster, leaving, provider)
     if tab == "is closed":
         in_flight_requests.cancel()
     leaving.process.terminate()

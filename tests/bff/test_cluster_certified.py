@@ -1,4 +1,4 @@
-"""Several processes of the operating system, and the certified provider: its refresh tokens count once."""
+"""Several operating system processes and a certified provider, whose refresh tokens are valid once."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ ROUNDS = 3
 
 
 class Listener(LocalServer):
-    """An API that takes any access token, and remembers it."""
+    """An API that accepts any access token, and records it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.heard: set[str] = set()
+        self.received: set[str] = set()
 
     def routes(self) -> list[Any]:
         return [("/.*", Endpoint, {"server": self, "name": "any", "work": lambda request: Answer()})]
 
     def record(self, endpoint: str, request: HTTPServerRequest) -> None:
         super().record(endpoint, request)
-        self.heard.add(credentials(request)[1])
+        self.received.add(credentials(request)[1])
 
 
 @pytest.fixture
@@ -56,13 +56,13 @@ async def test_300_requests_to_both_with_an_expired_token_cause_one_refresh_and_
 ):
     cluster, certified = meeting
     await cluster.browser.signs_in()
-    async with parallel_requests(cluster) as everybody:
+    async with parallel_requests(cluster) as clients:
         for round_ in range(1, ROUNDS + 1):
             await cluster.record.age_access_token()
-            listener.heard.clear()
+            listener.received.clear()
 
-            assert await everybody.calls(300) == {200: 300}
+            assert await clients.calls(300) == {200: 300}
             assert await certified.refreshes() == round_
-            [token] = listener.heard
+            [token] = listener.received
             assert await certified.is_active(token)
-        assert await everybody.calls(2, "/bff/user") == {200: 2}
+        assert await clients.calls(2, "/bff/user") == {200: 2}

@@ -1,4 +1,4 @@
-"""A refresh token that outlives its session dies in the end, whatever was down when somebody signed out."""
+"""A refresh token is revoked in the end, whatever was down at the logout."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.bff.subprocesses import wait_until
 
 @pytest.fixture
 async def cluster(tmp_path: Path, mongod: Mongod, provider: Provider, api: DemoApi) -> AsyncIterator[Cluster]:
-    """One process, so that nobody else can do its work."""
+    """One process, so that no other can take over."""
     async with cluster_with_alice(tmp_path, mongod, provider, api, count=1) as cluster:
         yield cluster
 
 
-async def test_the_next_process_revokes_what_a_killed_one_could_not_because_the_provider_was_down(
+async def test_the_next_process_revokes_a_token_that_a_killed_one_could_not_while_the_provider_was_down(
     cluster: Cluster, provider: Provider
 ):
     refresh_token = (await cluster.record.session()).tokens.refresh_token or ""
