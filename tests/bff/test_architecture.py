@@ -6,6 +6,7 @@ import ast
 import inspect
 import sys
 from fnmatch import fnmatch
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,8 +24,8 @@ from tests.bff.harness import make_settings
 
 ROOT = Path(__file__).parents[2]
 
-# Bottom to top. A file imports from the bands below its own, and within its band without going in circles.
-BANDS = [
+# Bottom to top. A file imports from the layers below its own, and within its layer without cycles.
+LAYERS = [
     "errors paths backoff",
     "settings.*",
     "crypto telemetry.* singleflight batch_loader",
@@ -40,9 +41,10 @@ BANDS = [
     "handlers.* proxy.*",
     "server processes cli",
     "dev.*",
+    "testing.*",
 ]
 
-# Every library beyond the standard one, and the files that may import it.
+# Every library beyond the standard one, and the files of the application that may import it.
 LIBRARIES = {
     "tornado": "handlers.* proxy.* server processes",
     "aiohttp": "clients.* proxy.remote_api proxy.websocket",
@@ -64,81 +66,115 @@ LIBRARIES = {
     "uvloop": "cli",
 }
 
+# Only development and tests need these; they import what they like.
+OF_DEVELOPMENT = "dev.* testing.*"
+
 
 def _name(file: Path) -> str:
-    return ".".join(file.relative_to(ROOT / "app/bff").with_suffix("").parts)
+    parts = file.relative_to(ROOT / "app/bff").with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__" or len(parts) == 1)
 
 
-FILES = {
-    _name(file): file
-    for file in (ROOT / "app/bff").rglob("*.py")
-    if file.name != "__init__.py" and not _name(file).startswith(("dev.", "testing."))
-}
-
-
-def imported(module: str) -> set[str]:
-    """The full names of everything that a module imports, wherever in the file."""
-    names = set()
-    for node in ast.walk(ast.parse(FILES[module].read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module} has a relative import"
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
-
-
-def own_imports(module: str) -> set[str]:
-    """The modules of `app.bff` that a module imports."""
-    inner = {name.removeprefix("app.bff.") for name in imported(module) if name.startswith("app.bff.")}
-    return {name if name in FILES else name.rpartition(".")[0] for name in inner}
-
-
-def libraries(module: str) -> set[str]:
-    roots = {name.partition(".")[0] for name in imported(module)}
-    return roots - sys.stdlib_module_names - {"app"}
+# A folder's own `__init__` has the folder's name; an empty one does not count.
+FILES = {_name(file): file for file in (ROOT / "app/bff").rglob("*.py") if file.stat().st_size}
+PUBLIC_NAMES = FILES.pop("__init__")
 
 
 def in_any(module: str, names: str) -> bool:
     """Whether one of the names, between spaces, is the module's or its folder's."""
-    return any(fnmatch(module, name) for name in names.split())
+    return any(fnmatch(module, name) or name == f"{module}.*" for name in names.split())
 
 
-def band_of(module: str) -> int:
-    """The number of the first band that names the module: a name stands before the rest of its folder."""
-    [number, *_] = [n for n, names in enumerate(BANDS) if in_any(module, names)]
+APPLICATION_FILES = [module for module in FILES if not in_any(module, OF_DEVELOPMENT)]
+
+
+@cache
+def imported(file: Path) -> frozenset[str]:
+    """The full names of everything that a file imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file} has a relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return frozenset(names)
+
+
+def engine_imports(module: str) -> set[str]:
+    """The modules of `app.bff` that a module imports."""
+    inner = {name.removeprefix("app.bff.") for name in imported(FILES[module]) if name.startswith("app.bff.")}
+    modules = {name if name in FILES else name.rpartition(".")[0] for name in inner}
+    return modules - {""}
+
+
+def libraries(module: str) -> set[str]:
+    roots = {name.partition(".")[0] for name in imported(FILES[module])}
+    return roots - sys.stdlib_module_names - {"app"}
+
+
+def layer_of(module: str) -> int:
+    """The number of the first layer that names the module: a name stands before the rest of its folder."""
+    [number, *_] = [n for n, names in enumerate(LAYERS) if in_any(module, names)]
     return number
 
 
-@pytest.mark.parametrize("module", FILES)
-def test_every_file_has_its_band(module: str):
-    assert any(in_any(module, names) for names in BANDS)
+def test_every_file_has_its_layer():
+    assert [module for module in FILES if not any(in_any(module, names) for names in LAYERS)] == []
 
 
-@pytest.mark.parametrize("module", FILES)
-def test_a_file_imports_only_from_the_bands_below_its_own(module: str):
-    assert [name for name in own_imports(module) if band_of(name) > band_of(module)] == []
+def test_a_file_imports_only_from_the_layers_below_its_own():
+    upwards = [(a, b) for a in FILES for b in engine_imports(a) if layer_of(b) > layer_of(a)]
+
+    assert upwards == []
 
 
 def test_no_imports_go_in_circles():
-    in_order = list(TopologicalSorter({module: own_imports(module) for module in FILES}).static_order())
+    in_order = list(TopologicalSorter({module: engine_imports(module) for module in FILES}).static_order())
 
     assert set(in_order) == set(FILES)
 
 
-@pytest.mark.parametrize("module", FILES)
-def test_each_library_lives_in_few_files(module: str):
-    assert [name for name in libraries(module) if not in_any(module, LIBRARIES.get(name, ""))] == []
+def test_the_development_provider_is_imported_by_tests_alone_and_the_plugin_by_no_file_of_the_engine():
+    to_dev, to_testing = (
+        [module for module in FILES for name in imported(FILES[module]) if f"{name}.".startswith(folder)]
+        for folder in ("app.bff.dev.", "app.bff.testing.")
+    )
+
+    assert [module for module in to_dev if not in_any(module, OF_DEVELOPMENT)] == []
+    assert [module for module in to_testing if not in_any(module, "testing.*")] == []
 
 
-def test_the_application_needs_neither_its_tests_nor_the_development_provider_nor_plain_httpx():
-    needed = {library for module in FILES for library in libraries(module)}
+def test_the_engine_imports_nothing_of_its_owners_room_and_no_tests():
+    found = [
+        (file.name, name)
+        for file in [PUBLIC_NAMES, *FILES.values()]
+        for name in imported(file)
+        if name.partition(".")[0] in ("app", "tests") and not f"{name}.".startswith("app.bff.")
+    ]
 
-    assert needed & {"tests", "httpx", "requests"} == set()
+    assert found == []
+
+
+def test_each_library_lives_in_few_files():
+    elsewhere = [
+        (module, name)
+        for module in APPLICATION_FILES
+        for name in libraries(module)
+        if not in_any(module, LIBRARIES.get(name, ""))
+    ]
+
+    assert elsewhere == []
+
+
+def test_the_application_needs_no_plain_httpx():
+    needed = {library for module in APPLICATION_FILES for library in libraries(module)}
+
+    assert needed & {"httpx", "requests"} == set()
 
 
 def test_no_library_is_named_here_that_is_not_used():
-    assert {library for module in FILES for library in libraries(module)} == set(LIBRARIES)
+    assert {library for module in APPLICATION_FILES for library in libraries(module)} == set(LIBRARIES)
 
 
 # The public interface of design.md: other tools rely on these names.
