@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from functools import cached_property
 from urllib.parse import urlsplit
 
 import pytest
@@ -17,7 +16,6 @@ from app.bff.errors import StoreUnavailable
 from app.bff.handlers.base import authenticated
 from app.bff.handlers.events import Events
 from app.bff.handlers.socket import SocketHandler
-from app.bff.services import Services
 from app.bff.sessions.events import SessionEvents
 from app.bff.sessions.memory import MemorySessions
 from app.bff.sessions.session import Lifetime, Reason, Session
@@ -47,28 +45,23 @@ class Down(MemorySessions):
 
 
 class WithoutItsStore(Attentive):
-    """Its session store fails as soon as somebody listens."""
-
-    is_down = False
-
-    @property
-    def services(self) -> Services:
-        return replace(super().services, sessions=Down()) if self.is_down else super().services
+    """Its session store fails as soon as the stream is open."""
 
     @authenticated
     async def get(self) -> None:
-        self.is_down = True
+        self.services = replace(self.services, sessions=Down())
         await super().get()
 
 
 class Alone(Attentive):
-    """Nobody tells it when its session has ended."""
+    """It is never notified when its session has ended."""
 
-    @cached_property
-    def services(self) -> Services:
-        services = super().services
-        assert isinstance(services.sessions, MemorySessions)
-        return replace(services, session_events=SessionEvents(services.sessions, asyncio.Event()))
+    async def prepare(self) -> None:
+        sessions = self.services.sessions
+        assert isinstance(sessions, MemorySessions)
+        events = SessionEvents(sessions, asyncio.Event())  # which does not run
+        self.services = replace(self.services, session_events=events)
+        await super().prepare()
 
 
 ROUTES = [("/attentive", Attentive), ("/loud", Loud), ("/without", WithoutItsStore), ("/alone", Alone)]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from functools import cached_property
 
 import pytest
 from aiohttp import WSMsgType
 
 from app.bff.errors import StoreUnavailable
 from app.bff.handlers.socket import SocketHandler
-from app.bff.services import Services
 from app.bff.sessions.events import SessionEvents
 from app.bff.sessions.memory import MemorySessions
 from app.bff.sessions.session import Reason, Session
@@ -48,12 +46,12 @@ class Calm(Ours):
 
 
 class Untold(Ours):
-    """Nobody tells it that a session is over."""
+    """It is never notified when its session has ended."""
 
-    @cached_property
-    def services(self) -> Services:
-        services = super().services
-        return replace(services, session_events=SessionEvents(services.sessions, asyncio.Event()))
+    async def prepare(self) -> None:
+        events = SessionEvents(self.services.sessions, asyncio.Event())  # which does not run
+        self.services = replace(self.services, session_events=events)
+        await super().prepare()
 
 
 class Attentive(Ours):
@@ -76,20 +74,16 @@ class Down(MemorySessions):
 class WithoutItsStore(Ours):
     """Its session store fails as soon as the socket is open."""
 
-    sessions: Down | None = None
+    failure: Exception = StoreUnavailable()
 
     def open(self) -> None:
-        self.sessions = Down()
-
-    @property
-    def services(self) -> Services:
-        return replace(super().services, sessions=self.sessions) if self.sessions else super().services
+        sessions = Down()
+        sessions.failure = self.failure
+        self.services = replace(self.services, sessions=sessions)
 
 
 class BrokenStore(WithoutItsStore):
-    def open(self) -> None:
-        self.sessions = Down()
-        self.sessions.failure = RuntimeError("a bug")
+    failure = RuntimeError("a bug")
 
 
 ROUTES = [
