@@ -15,7 +15,7 @@ from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Provider
 from app.bff.errors import StoreUnavailable
 from app.bff.sessions.memory import MemorySessions
-from app.bff.sessions.session import Session, excess_sessions
+from app.bff.sessions.session import Reason, Session, excess_sessions
 from app.bff.settings.models import TooMany
 from tests.bff.harness import (
     Browser,
@@ -134,6 +134,14 @@ async def test_many_concurrent_logins_leave_as_many_sessions_as_allowed(
 class Forgetful(MemorySessions):
     """A store whose `of_user` fails."""
 
+    def __init__(self, *, clock: Clock) -> None:
+        super().__init__(clock=clock)
+        self.reasons_of_deletions: list[Reason] = []
+
+    async def delete(self, ref: str, *, reason: Reason) -> Session | None:
+        self.reasons_of_deletions.append(reason)
+        return await super().delete(ref, reason=reason)
+
     async def of_user(self, issuer: str, subject: str) -> list[Session]:
         raise StoreUnavailable
 
@@ -147,4 +155,5 @@ async def test_a_login_that_fails_halfway_leaves_no_session(provider: Provider, 
 
         assert response.status_code == 503
         assert [session async for session in sessions.every()] == []
+        assert sessions.reasons_of_deletions == [Reason.EXPIRED]  # not one too many: the limit is unknown
         assert provider.counts["revoke"] == 1
