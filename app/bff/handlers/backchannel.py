@@ -1,4 +1,4 @@
-"""The provider tells us that somebody's session there has ended (OpenID Connect Back-Channel Logout 1.0)."""
+"""The endpoint for logout tokens of the provider (OpenID Connect Back-Channel Logout 1.0)."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _MAX_BYTES = 64 * 1024
 
 
 class BackChannelLogout(WebHandler):
-    """Ends the sessions that a logout token names, whichever process it arrives at.
+    """Ends the sessions that a logout token names, in all processes.
 
-    Answers 200, also when there is no such session; 400 if the token is not believed; 503 if the
-    session store or the provider's keys cannot be had right now: the provider may send it again.
+    Answers 200, also if there is no such session; 400 for an invalid token; 503 if the session store or
+    the provider's keys are unavailable: the provider may send the token again.
     """
 
     renders_html = False
 
     def check_trusted_origin(self, origin: str) -> bool:
-        return True  # no cookie counts here, only the provider's signature
+        return True  # authenticated by the token's signature, not by a cookie
 
     async def post(self) -> None:
         try:
@@ -44,10 +44,10 @@ class BackChannelLogout(WebHandler):
         if self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != _FORM:
             raise BadRequest(f"the body must be {_FORM}")
         if len(self.request.body) > _MAX_BYTES:
-            raise BadRequest("that is more than a logout token")
+            raise BadRequest("the body is too large for a logout token")
         token = single_values(self.request.body_arguments).get("logout_token")
         if token is None:
-            raise BadRequest("there is no logout_token")
+            raise BadRequest("the parameter logout_token is missing")
         return token
 
     async def _validated_token(self, token: str) -> LogoutToken:
@@ -65,9 +65,9 @@ class BackChannelLogout(WebHandler):
             raise BadRequest(str(error)) from error
 
     async def _end(self, logout: LogoutToken) -> None:
-        """End the sessions first, and remember the token last.
+        """End the sessions first, then add the token to the replay cache.
 
-        Should anything fail in between, the provider's next try is not refused, and ends the rest.
+        If anything fails in between, a retry by the provider is not refused as a replay, and ends the rest.
         """
         services = self.services
         if await services.replay_cache.has(logout.key):
@@ -78,7 +78,7 @@ class BackChannelLogout(WebHandler):
         log.info("signed out at the provider", extra={"sessions": len(sessions)})
 
     async def _sessions_named_by(self, logout: LogoutToken) -> list[Session]:
-        """A `sid` means one session of the provider's, and a `sub` beside it must be whose it is (§2.7)."""
+        """A `sid` names one session of the provider; a `sub` beside it must be its subject (§2.7)."""
         sessions, issuer = self.services.sessions, self.services.settings.issuer
         if logout.sid is None:
             return await sessions.of_user(issuer, logout.subject or "")

@@ -215,7 +215,7 @@ class BaseHandler(WebHandler):
     def require_session(self) -> Session:
         """Return the session of the browser, or raise NoSession (401)."""
         if self.session is None:
-            raise NoSession("nobody is signed in")
+            raise NoSession("there is no session")
         return self.session
 
     async def own_sessions(self) -> list[Session]:

@@ -1,4 +1,4 @@
-"""Server-sent events for our pages: their session is about to end, or has ended."""
+"""Server-sent events for pages: the session is about to end, or has ended."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from app.bff.sessions.session import Reason, Session
 
 
 class Events(ApiHandler):
-    """A stream that ends with the session. Whoever reads it does not keep the session alive.
+    """A stream of the session's events, which ends with the session and does not keep it alive.
 
-    It sends `session_ending` with `{"expires_in": seconds}` some time before the session is over by
-    time, again if it was extended meanwhile; and `session_ended` with `{"reason": …}`, a Reason.
-    Without an event it ends when this process is about to stop, or the same user has signed in once
-    more in this browser: then connect again.
+    `session_ending` with `{"expires_in": seconds}` is sent before the session expires, again if it was
+    extended meanwhile; `session_ended` with `{"reason": …}`, a Reason, when it is over. The stream ends
+    without an event when this process stops or the user has signed in again in this browser: the page
+    then reconnects.
     """
 
     keeps_session_alive = False
     comment = ":\n\n"
-    comment_every_seconds: float = 15  # a proxy cuts what is silent for long
-    stall_seconds: float = 30  # a browser that takes nothing for so long is gone
+    comment_every_seconds: float = 15  # reverse proxies close idle responses
+    stall_seconds: float = 30  # a write that blocks for longer closes the connection
 
     session: Session
     _signal: EndSignal | None = None
-    _warned_expiry: float | None = None  # an end, in seconds since the epoch
+    _warned_expiry: float | None = None  # `expires_at` of the session that a warning was sent for
 
     @authenticated
     async def get(self) -> None:
         self.set_header("Content-Type", "text/event-stream")
         self.set_header("X-Accel-Buffering", "no")
-        self.set_header("Connection", "close")  # so nobody connects again to a process that stops
+        self.set_header("Connection", "close")  # a stopping process gets no further request on it
         with (
             self.services.session_events.watch(self.session.ref) as self._signal,
             suppress(StreamClosedError),
@@ -49,7 +49,7 @@ class Events(ApiHandler):
             self._signal.set_result(None)
 
     async def _stream(self, signal: EndSignal) -> None:
-        await self._send(self.comment)  # the browser learns at once that it is connected
+        await self._send(self.comment)  # EventSource fires `open` with the first bytes
         while not signal.done():
             await asyncio.wait({signal}, timeout=self._wait_seconds)
             if not signal.done():
@@ -60,7 +60,7 @@ class Events(ApiHandler):
 
     @property
     def _wait_seconds(self) -> float:
-        """How long to wait if nothing happens; a session is looked at once a second at the most."""
+        """How long to wait for an end; the session is read at most once a second."""
         return min(self.comment_every_seconds, max(1, self._next_check_at - self.services.clock()))
 
     async def _next_event(self) -> str:
@@ -71,7 +71,7 @@ class Events(ApiHandler):
 
     @property
     def _next_check_at(self) -> float:
-        """When the session has to be looked at: before its end, and at its end if that was told."""
+        """When to read the session again: at its warning time, or at its end if the warning was sent."""
         end = self.session.expires_at
         return end if end == self._warned_expiry else end - self.services.lifetime.warning_seconds
 
@@ -79,8 +79,8 @@ class Events(ApiHandler):
         return self.services.clock() < self._next_check_at
 
     async def _expires_soon(self) -> bool:
-        """Look at the session again: it may have been extended, and it may be over."""
-        with suppress(StoreUnavailable):  # look again in a second
+        """Read the session again: it may have been extended, and it may be over."""
+        with suppress(StoreUnavailable):  # retried in a second
             session = await self.services.sessions.get(self.session.ref)
             if session is not None:
                 self.session = session

@@ -1,4 +1,4 @@
-"""Alive, and ready: for load balancers and operators."""
+"""Liveness and readiness, for load balancers and operators."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Awaitable
 from app.bff.errors import AppError
 from app.bff.handlers.web import WebHandler
 
-_TIMEOUT_SECONDS = 0.8  # whoever asks waits a second, as a rule
+_TIMEOUT_SECONDS = 0.8  # probes commonly time out after 1 s
 
 
 class Alive(WebHandler):
-    """The process answers. Says nothing about anything else, so that nobody restarts us for it."""
+    """Liveness: the process answers. No dependency is checked, since a restart would not repair one."""
 
     def get(self) -> None:
         self.finish({"status": "ok"})
@@ -21,7 +21,7 @@ class Alive(WebHandler):
 
 
 class Ready(WebHandler):
-    """The session store and the provider answer too: traffic may come."""
+    """Readiness: the session store and the provider answer too."""
 
     async def get(self) -> None:
         store, provider = await asyncio.gather(

@@ -1,4 +1,4 @@
-"""Logout, here and at the provider: by a link on our pages, or by their JavaScript."""
+"""Logout, here and at the provider (OpenID Connect RP-Initiated Logout 1.0): by link or by JavaScript."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.bff.paths import LOGOUT_PATH
 from app.bff.sessions.session import Reason
 from app.bff.web.return_paths import local_path
 
-_MAX_COOKIE_VALUE = 2500  # letters; sealed they are a third more, and browsers drop a cookie beyond 4096
+_MAX_COOKIE_VALUE = 2500  # characters; sealing adds a third, and browsers drop a cookie beyond 4096
 
 
 class LogoutHandler(AuthHandler):
@@ -38,7 +38,7 @@ class LogoutHandler(AuthHandler):
 
 
 class Logout(LogoutHandler):
-    """Ends the session here, then at the provider. A link proves with `sid` that it is one of ours."""
+    """Ends the session here, then at the provider. `sid` in the link prevents logout CSRF."""
 
     async def get(self) -> None:
         return_path = local_path(self.params.get("returnUrl"))
@@ -53,10 +53,10 @@ class Logout(LogoutHandler):
         self.redirect(provider_url or return_path)
 
     async def post(self) -> None:
-        """Do the same for a page's JavaScript: `{"url": …}` is where it must navigate to.
+        """End the session for a page's JavaScript: `{"url": …}` is where it must navigate to.
 
-        The provider's URL holds the id token, which no script may see; so it waits in our cookie, and
-        the browser is sent there by `get`.
+        The provider's URL contains the ID token, which no script may see: it is stored in the logout
+        cookie, and `get` redirects to it.
         """
         self.check_csrf()
         return_path = local_path(self.params.get("returnUrl"))
@@ -64,7 +64,7 @@ class Logout(LogoutHandler):
         self.finish({"url": LOGOUT_PATH if provider_logs_out else return_path})
 
     async def _end_by_script(self, return_path: str) -> bool:
-        """End the session, and say whether there is one at the provider that has to end too."""
+        """End the session; return whether the provider has one that must end too."""
         if self.session is not None:
             return await self._end(return_path, by_script=True) is not None
         if self.get_cookie(self.services.cookies.session_name) is None:
@@ -75,8 +75,8 @@ class Logout(LogoutHandler):
     async def _end(self, return_path: str, *, by_script: bool = False) -> str | None:
         """End the session, and return where the provider ends its own.
 
-        Tabs that sign in at the same time each make a session of ours for one of the provider's, of
-        which the browser keeps the last: all of them end.
+        Tabs that sign in concurrently each start a session here with the same `sid`, of which the browser
+        stores the last: all of them end.
         """
         assert self.session is not None
         issuer, subject, sid = self.session.issuer, self.session.subject, self.session.sid
@@ -88,10 +88,15 @@ class Logout(LogoutHandler):
         return await self._provider_url(return_path, self.session.tokens.id_token, by_script=by_script)
 
     async def _url_without_session(self, return_path: str) -> str:
-        """Whoever clicks on our link wants to be signed out at the provider too, which asks them itself."""
+        """Return the provider's logout URL for a logout link whose session has ended already.
+
+        Without `id_token_hint` the provider asks the user to confirm.
+        """
         if "sid" not in self.params:
             return return_path
-        if self.get_cookie(self.services.cookies.session_name):  # else it may only have stayed at home
+        if self.get_cookie(
+            self.services.cookies.session_name
+        ):  # without it the cookie may only not have been sent (SameSite)
             self.clear_session_cookie()
         return await self._provider_url(return_path, None) or return_path
 
@@ -113,7 +118,7 @@ class Logout(LogoutHandler):
 
 
 class LogoutCallback(LogoutHandler):
-    """The provider has ended its session and sends the browser back; `state` says where to."""
+    """The provider has ended its session and redirected the browser back, with our `state`."""
 
     retry_for_strict_cookies = False
 

@@ -1,4 +1,4 @@
-"""What a page's JavaScript may know of the session, and of the others that its user has."""
+"""The user and the sessions endpoint: claims of the signed-in user, and all sessions of theirs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.bff.web.user_agents import describe_user_agent
 
 Entry = dict[str, Any]
 
-# Claims that are about the id token and say nothing of the user.
+# Claims about the ID token, not about the user.
 _TOKEN_CLAIMS = {"iss", "aud", "azp", "exp", "iat", "nbf", "jti", "nonce", "at_hash", "c_hash", "s_hash"}
 
 
@@ -29,7 +29,7 @@ class User(ApiHandler):
 
     async def get(self) -> None:
         if self.session is None and self.services.settings.anonymous_session_response == "401":
-            raise NoSession("nobody is signed in")
+            raise NoSession("there is no session")
         self.finish_json(self.session and self._entries(self.session))
 
     def _entries(self, session: Session) -> list[Entry]:
@@ -37,7 +37,7 @@ class User(ApiHandler):
 
 
 class Sessions(ApiHandler):
-    """Where the user is signed in."""
+    """The sessions of the user, in all browsers."""
 
     @authenticated
     async def get(self) -> None:
@@ -45,11 +45,11 @@ class Sessions(ApiHandler):
 
     @authenticated
     async def delete(self) -> None:
-        """Sign out everywhere else."""
+        """End all sessions but the current one."""
         others = [
             session.ref for session in await self.own_sessions() if session.ref != self.require_session().ref
         ]
-        end = self.services.tokens.end  # which also waits for the provider: none may outlive that
+        end = self.services.tokens.end  # includes the revocation: ended together, not one by one
         await asyncio.gather(*(end(ref, Reason.SIGNED_OUT_ELSEWHERE) for ref in others))
         self.set_status(204)
 
@@ -57,24 +57,24 @@ class Sessions(ApiHandler):
 class OneSession(ApiHandler):
     @authenticated
     async def delete(self, public_id: str) -> None:
-        """Sign out there; 404 if the user has no such session, or not any more."""
+        """End one session of the user; 404 if the user has no such session."""
         for session in await self.own_sessions():
             if session.public_id == public_id:
                 return await self._end(session)
         raise HTTPError(404)
 
     async def _end(self, session: Session) -> None:
-        is_here = session.ref == self.require_session().ref
+        is_current = session.ref == self.require_session().ref
         await self.services.tokens.end(
-            session.ref, Reason.SIGNED_OUT if is_here else Reason.SIGNED_OUT_ELSEWHERE
+            session.ref, Reason.SIGNED_OUT if is_current else Reason.SIGNED_OUT_ELSEWHERE
         )
-        if is_here:
+        if is_current:
             self.clear_session_cookie()
         self.set_status(204)
 
 
 def user_entries(session: Session, *, logout_url: str, now: float) -> list[Entry]:
-    """Return `{type, value}` entries for a session: its claims, then what we add."""
+    """Return `{type, value}` entries for a session: its claims, then those with the prefix `bff:`."""
     entries = list(claim_entries(session.claims))
     entries.append({"type": "bff:logout_url", "value": logout_url})
     entries.append({"type": "bff:session_expires_in", "value": int(session.expires_at - now)})

@@ -1,4 +1,4 @@
-"""SocketHandler, which your WebSockets extend: they end with their session, and when this process stops."""
+"""SocketHandler, the base class of WebSockets: closed when the session ends or the process stops."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CloseFrame = tuple[int, str]  # a close code (RFC 6455 §7.4) and a reason
 SESSION_OVER: CloseFrame = (4401, "the session is over")
 GOING_AWAY: CloseFrame = (1001, "the server is about to stop")
 FAILED: CloseFrame = (1011, "something went wrong")
-# Those after which the page only has to connect again.
+# After these the page only has to reconnect.
 _CLOSE_BY_REASON = {None: GOING_AWAY, Reason.RENEWED: (1001, "a new session has taken its place")}
 
 
@@ -47,7 +47,7 @@ class SocketHandler(BaseHandler, WebSocketHandler):
 
     wants_session = True
     look_again_seconds: float = 30
-    ping_interval: float = 30  # a browser that has not answered by the next one is gone
+    ping_interval: float = 30  # no pong before the next ping closes the socket
     max_message_size = 1024 * 1024  # in bytes; a larger message closes the socket with 1009
 
     _sent_close_code: int | None = None
@@ -58,10 +58,10 @@ class SocketHandler(BaseHandler, WebSocketHandler):
             raise CsrfRejected(refusal)
         await super().prepare()
         if self.wants_session and self.session is None:
-            raise NoSession("nobody is signed in")
+            raise NoSession("there is no session")
 
     def check_origin(self, origin: str) -> bool:
-        return True  # `prepare` has asked for more than Tornado would
+        return True  # `prepare` has a stricter check
 
     async def get(self, *args: Any, **kwargs: Any) -> None:
         """Shake hands, and return when the socket is closed."""
@@ -82,10 +82,10 @@ class SocketHandler(BaseHandler, WebSocketHandler):
 
     async def _watch(self) -> None:
         if self.ws_connection:
-            self.set_nodelay(True)  # a small message waits for no other
+            self.set_nodelay(True)  # Nagle's algorithm would delay small messages
         try:
             close_frame = await self._wait_for_close()
-        except Exception as error:  # a socket that nobody watches must not stay open
+        except Exception as error:  # without its watcher a socket would outlive the session
             close_frame = self._failed(error)
         self.close(*close_frame)
 
@@ -103,15 +103,15 @@ class SocketHandler(BaseHandler, WebSocketHandler):
             return _CLOSE_BY_REASON.get(signal.result(), SESSION_OVER)
 
     async def _close_of_ended_session(self, ref: str | None, signal: EndSignal) -> CloseFrame:
-        """Our own look was faster than whoever tells."""
+        """The poll noticed the end before the event did: look its reason up."""
         with suppress(StoreUnavailable):
             await self.services.session_events.check([ref] if ref else [])
         return _CLOSE_BY_REASON.get(signal.result(), SESSION_OVER) if signal.done() else SESSION_OVER
 
     async def session_is_over(self) -> bool:
-        """Look at the session again; a socket that was opened without one outlives them all."""
+        """Read the session again; a socket that was opened without a session has none to end."""
         if self.session is None:
             return False
-        with suppress(StoreUnavailable):  # it may be fine: the next look will tell
+        with suppress(StoreUnavailable):  # says nothing about the session: the next poll decides
             self.session = await self.services.sessions.get(self.session.ref)
         return self.session is None

@@ -1,4 +1,4 @@
-"""Files of `static/`, under our headers."""
+"""Files of `static/`, with the security headers."""
 
 from __future__ import annotations
 

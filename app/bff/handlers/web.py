@@ -1,4 +1,4 @@
-"""What every handler has, with or without a session: services, headers, errors, pages."""
+"""WebHandler, the base of every handler, with or without a session: headers, errors, pages; access log."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ from app.bff.web.return_paths import local_path
 log = logging.getLogger(__name__)
 
 _NO_REQUIREMENTS = AuthenticationRequirements()
-CLIENT_CLOSED_REQUEST = 499  # a status for the log only, as nginx has it
+CLIENT_CLOSED_REQUEST = 499  # in the access log only, as in nginx
 
 
 class WebHandler(RequestHandler):
-    """Services, security headers, errors and pages; all that a handler without a session needs."""
+    """Services, security headers, error responses and pages, for handlers without a session."""
 
     renders_html = True
     framed_by_same_site = False  # whether a page of this site may show the response in a frame
@@ -84,21 +84,21 @@ class WebHandler(RequestHandler):
         self.clear_header("Server")
 
     def compute_etag(self) -> None:
-        """No ETag: nothing that a handler answers may be kept."""
+        """No ETag: no response of a handler may be cached."""
 
     def check_trusted_origin(self, origin: str) -> bool:
-        """Tornado asks this for a request that writes and seems to come from another origin."""
-        raise CsrfRejected("it was sent by another origin")
+        """Called by Tornado for a state-changing request that seems to come from another origin."""
+        raise CsrfRejected("the request was sent by another origin")
 
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> Future[None]:
         if self.services.stopping.is_set():
-            self.set_header("Connection", "close")  # whoever keeps the connection finds another process
+            self.set_header("Connection", "close")  # the next request reaches another process
         try:
             return super().finish(chunk)
         finally:
             self.services.in_flight_requests.end(self)
 
-    # One place turns errors into answers.
+    # The only place that turns errors into responses.
 
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
         error = exception_from(kwargs)
@@ -122,13 +122,13 @@ class WebHandler(RequestHandler):
             )
 
     def allowed_methods(self) -> list[str]:
-        """What a 405 must say (RFC 9110 §15.5.6)."""
-        unimplemented = RequestHandler.get  # in Tornado's own class one function stands for all methods
+        """The value of `Allow`, which a 405 must have (RFC 9110 §15.5.6)."""
+        unimplemented = RequestHandler.get  # Tornado's class has one function for all methods
         methods = self.SUPPORTED_METHODS
         return [name for name in methods if getattr(type(self), name.lower()) is not unimplemented]
 
     def try_again_url(self, status_code: int, error: BaseException | None) -> str | None:
-        """Where the button of an error page leads, if trying again can help."""
+        """The link of an error page's retry button; None if a retry cannot help."""
         if isinstance(error, Unauthorized) and error.login_helps:
             return self.login_url
         return self.current_path if status_code >= 500 or isinstance(error, Unauthorized) else None
@@ -139,7 +139,7 @@ class WebHandler(RequestHandler):
         value: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        """Tornado's own would write the whole URL to the log, with the code in it."""
+        """Tornado's method would log the whole URL, with an authorization code in it."""
         log_failure(self.request.path, as_app_error(value))
 
     # Pages.
@@ -213,7 +213,7 @@ def log_handler(handler: RequestHandler) -> None:
 
 
 def log_access(services: Services, request: HTTPServerRequest, status: int, seconds: float) -> None:
-    """Log method, path and status, if wanted. Queries stay out: they hold codes and sids."""
+    """Log method, path and status, if `log_requests` is set; no query, which may contain a code or sid."""
     if not services.settings.log_requests or not log.isEnabledFor(logging.INFO):
         return
     proxies = services.settings.trusted_proxies

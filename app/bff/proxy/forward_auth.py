@@ -1,4 +1,4 @@
-"""Tells a proxy whether it may forward a request by itself, and with which token."""
+"""Forward authentication: lets a reverse proxy forward API requests itself, with the token from here."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from app.bff.proxy.rules import route_for, upstream_path
 from app.bff.proxy.streaming import StreamingDelegate
 from app.bff.web.forwarded import forwarded_request, is_trusted
 
-_MAX_CACHE_SECONDS = 5  # how long a proxy may act on an answer; after a logout, that is how long it is wrong
+_MAX_CACHE_SECONDS = 5  # a cached response outlives a logout by at most this
 
 _NO_STORE = {"cache-control": ("Cache-Control", "no-store")}
 
 
 class ForwardAuth(StreamingDelegate):
-    """Answers 204 with the `Authorization` for the API, or refuses as the remote API itself would.
+    """Answers 204 with the `Authorization` header for the API, or refuses as the remote API would.
 
-    The answer holds a token: it is for proxies that BFF_TRUSTED_PROXIES names, and must never be
-    forwarded to a browser. Such a proxy says what it was asked in `X-Forwarded-Uri`, and may say in
-    `X-Remote-Api` the path of the API that it would send it to.
+    The response contains a token: it is for proxies in BFF_TRUSTED_PROXIES only, and must never be passed
+    to a browser. The proxy sends the request target in `X-Forwarded-Uri`, and may send in `X-Remote-Api`
+    the path of the API that it would forward to.
     """
 
     async def answer(self) -> None:
@@ -43,11 +43,11 @@ class ForwardAuth(StreamingDelegate):
         self.send(204, [*proof.items(), ("X-Accel-Expires", str(self._cache_seconds(credential)))])
 
     def default_headers(self, status: int) -> dict[str, tuple[str, str]]:
-        """No browser sees a yes; nobody may keep it longer than it says."""
+        """A 204 reaches no browser: it needs no security headers."""
         return _NO_STORE if status == 204 else super().default_headers(status)
 
     def _cache_seconds(self, credential: Credential) -> int:
-        """How long nginx may keep the answer: never beyond the token, and no proof more than once."""
+        """How long nginx may cache the response: never beyond the token's expiry, and no DPoP proof."""
         if credential.dpop_key is not None:
             return 0
         now = self.services.clock()

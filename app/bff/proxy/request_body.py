@@ -1,4 +1,4 @@
-"""A request's body on its way through us: never more than one chunk of it is held."""
+"""Streams a request's body with backpressure: at most one chunk is in memory."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ _LINGER_SECONDS, _LINGER_STALL_SECONDS = 30, 2  # as nginx does: lingering_time,
 
 
 def declared_length(headers: Mapping[str, str]) -> int | None:
-    """Return how long a request says that its body is, or None if it comes in chunks.
+    """Return the declared length of the body, or None for a chunked one.
 
-    Raises BadRequest if there is any doubt where it ends: two programs that read it differently make
-    two requests of one (RFC 9112 §11.2).
+    Raises BadRequest for ambiguous framing, which enables request smuggling (RFC 9112 §11.2).
     """
     length, coding = headers.get("Content-Length"), headers.get("Transfer-Encoding")
     if coding is not None and length is None and coding.lower() == "chunked":
@@ -28,10 +27,10 @@ def declared_length(headers: Mapping[str, str]) -> int | None:
 
 
 class RequestBody:
-    """What the browser sends, read no faster than somebody takes it.
+    """The body of a request, read from the connection no faster than it is iterated.
 
-    Iterating raises TooLarge after `max_bytes`, and TooSlow if nothing arrives for `stall_seconds`.
-    `error` is what was raised: whoever iterates may hide it.
+    Iteration raises TooLarge beyond `max_bytes`, and TooSlow if nothing arrives for `stall_seconds`.
+    `error` is what was raised: an HTTP client that iterates may wrap it in an error of its own.
     """
 
     def __init__(self, *, max_bytes: int, stall_seconds: float) -> None:
@@ -41,15 +40,15 @@ class RequestBody:
         self._chunks: asyncio.Queue[bytes] = asyncio.Queue()
         self._requested = asyncio.Event()
         self._is_released = False
-        self.is_requested = False  # for any of it
+        self.is_requested = False  # iteration has begun
         self.ended = False
 
     async def requested(self) -> None:
-        """Return when the first chunk is to be read; a browser that waits to be asked is asked then."""
+        """Return when iteration begins; only then Tornado sends "100 Continue"."""
         await self._requested.wait()
 
     async def put(self, chunk: bytes) -> None:
-        """Hand over a chunk, and return when the next one may come."""
+        """Add a chunk, and return when the next one is to be read."""
         if self._is_released:
             return
         self._requested.clear()
@@ -61,12 +60,12 @@ class RequestBody:
         self._chunks.put_nowait(b"")
 
     def release(self) -> None:
-        """Nobody takes any more of it."""
+        """Drop what arrives from now on, without backpressure."""
         self._is_released = True
         self._requested.set()
 
     async def discard(self) -> None:
-        """Throw away what still comes, for as long as it keeps coming."""
+        """Read and drop the rest, until it ends, stalls or the linger time is over."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_LINGER_SECONDS):
                 while not self.ended:

@@ -18,21 +18,21 @@ _HOP_BY_HOP = {
     "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te",
     "trailer", "transfer-encoding", "upgrade",
 }  # fmt: skip
-# What the browser says about itself to us, or what only a proxy that we trust may say (RFC 9700 §4.13).
+# Credentials and origin of the browser, and what only a trusted proxy may set (RFC 9700 §4.13).
 _NOT_UPSTREAM = _HOP_BY_HOP | {
     "host", "cookie", "authorization", "dpop", "x-csrf", "x-remote-api", "origin", "referer", "expect",
     "forwarded", "x-real-ip", "true-client-ip", "x-client-ip", "x-original-url", "x-rewrite-url",
 }  # fmt: skip
 _NOT_UPSTREAM_PREFIXES = ("x-forwarded-", "sec-fetch-", "sec-websocket-", "proxy-")
-# An API must not write our cookies, loosen our pages' rules, or let other sites read what we answer.
+# An API must not set cookies, weaken the security headers, or grant CORS access to other sites.
 _NOT_DOWNSTREAM = _HOP_BY_HOP | SECURITY_HEADERS | {
     "set-cookie", "set-cookie2", "server", "date", "alt-svc", "clear-site-data", "refresh",
     "service-worker-allowed", "dpop-nonce", "x-request-id", "content-security-policy-report-only",
 }  # fmt: skip
-# What means the same to whoever reads it: no escapes, no empty segment, none that begins with a dot.
+# Unambiguous for every server: no escapes, no empty segment, none that begins with a dot.
 _SAFE_PATH = re.compile(r"(?:[A-Za-z0-9_~-][A-Za-z0-9_.~-]*/)*(?:[A-Za-z0-9_~-][A-Za-z0-9_.~-]*)?")
-_CACHED_NAMES = 1024  # the same few dozen names in every request
-# Those that are registered, but for 1005, 1006 and 1015: these say that nothing was sent.
+_CACHED_NAMES = 1024  # of header names, a few dozen in practice
+# The registered codes without 1005, 1006 and 1015, which are never sent.
 _CLOSE_CODES = {1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014}
 
 
@@ -45,8 +45,8 @@ def route_for(path: str, apis: Sequence[RemoteApiSettings]) -> RemoteApiSettings
 def upstream_path(target: str, prefix: str) -> str:
     """Return what follows `prefix` in a request target, query included, as it was sent.
 
-    Raises BadRequest for a path that could leave the client's base URL on any server that decodes
-    once more than the last one did (RFC 10017 §6.1.3.6).
+    Raises BadRequest for a path that could leave the client's base URL on a server that decodes it once
+    more than the previous one did (RFC 10017 §6.1.3.6).
     """
     path, question_mark, query = target.removeprefix(prefix).partition("?")
     path = path.removeprefix("/")
@@ -68,7 +68,7 @@ def _may_traverse(path: str) -> bool:
 def upstream_headers(headers: Iterable[tuple[str, str]], *, fixed: Collection[str] = ()) -> Headers:
     """Return the browser's headers that an API may see: no cookie, no credentials, no hop-by-hop.
 
-    `fixed` are the names, in small letters, of those that the named client has values of its own for.
+    `fixed` are the lower-case names of headers that the named client sets itself.
     """
     passed = _filtered(headers, _is_for_api, _latin1_to_utf8)
     return [(name, value) for name, value in passed if name.lower() not in fixed] if fixed else passed
@@ -92,32 +92,32 @@ def _is_for_browser(name: str) -> bool:
 
 
 def _latin1_to_utf8(value: str) -> str:
-    """Return what stays the same: Tornado has read it as Latin-1, and aiohttp will write it in UTF-8."""
+    """Recode a value that Tornado has decoded as Latin-1 and aiohttp encodes as UTF-8: the bytes stay."""
     with suppress(UnicodeDecodeError):
         return value.encode("latin-1").decode()
     return value
 
 
 def _utf8_to_latin1(value: str) -> str:
-    """Return what stays the same: aiohttp has read it as UTF-8, and Tornado will write it in Latin-1."""
+    """Recode a value that aiohttp has decoded as UTF-8 and Tornado encodes as Latin-1: the bytes stay."""
     return value.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
 def opens_websocket(method: str, headers: Mapping[str, str], api: RemoteApiSettings) -> bool:
-    """Whether a request opens a WebSocket (RFC 6455 §4.1) to an API that may be asked with its method."""
+    """Whether a request is a WebSocket handshake (RFC 6455 §4.1), and the API allows GET."""
     if "Upgrade" not in headers or headers["Upgrade"].lower() != "websocket":
         return False
     return method == "GET" and method in api.methods
 
 
 def offered_subprotocols(headers: Mapping[str, str]) -> list[str]:
-    """Return what the browser can speak inside the WebSocket, best first."""
+    """Return the subprotocols that the browser offers, in order of preference."""
     names = (name.strip() for name in headers.get("Sec-WebSocket-Protocol", "").split(","))
     return [name for name in names if name]
 
 
 def handshake_error_status(status: int) -> int:
-    """Return what the browser gets when an API answers a WebSocket's handshake with `status`."""
+    """Return the status for the browser when an API refuses a WebSocket handshake with `status`."""
     return status if 400 <= status < 500 or status in (503, 504) else 502
 
 
@@ -140,13 +140,13 @@ def _filtered(
 
 
 def _without_connection_options(headers: Headers, connection: str) -> Headers:
-    """Leave out what the sender's `Connection` names: it is between the two of us (RFC 9110 §7.6.1)."""
+    """Remove the hop-by-hop headers that `Connection` names (RFC 9110 §7.6.1)."""
     options = _connection_options(connection)
     return [(name, value) for name, value in headers if name.lower() not in options] if options else headers
 
 
-@functools.lru_cache(maxsize=16)  # `keep-alive`, as a rule
+@functools.lru_cache(maxsize=16)  # mostly `keep-alive`
 def _connection_options(connection: str) -> frozenset[str]:
-    """Return the names of headers, in small letters, that would be passed on if they were not named here."""
+    """Return the lower-case header names in `Connection` that are not removed anyway."""
     tokens = {token.strip().lower() for token in connection.split(",")}
     return frozenset(tokens - _HOP_BY_HOP - {"", "close"})

@@ -1,4 +1,4 @@
-"""Forwards a WebSocket to an API: one to the browser, one to the API, and neither outlives the other."""
+"""Relays a WebSocket to an API: one socket to the browser, one to the API, closed together."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ from app.bff.settings.models import RemoteApiSettings
 
 _GOING_AWAY_CODE = 1001
 _MESSAGE_TOO_BIG, _NORMAL_CLOSURE = 1009, 1000
-_API_GONE: CloseFrame = (1014, "the API is gone")  # what 502 is to a request
+_API_GONE: CloseFrame = (1014, "the API is gone")  # Bad Gateway
 
 
 class RemoteSocket(SocketHandler):
-    """One WebSocket to a remote API. What is decided about paths, headers and codes is in `web.remote`."""
+    """One WebSocket to a remote API. `proxy.rules` decides about its path, headers and close codes."""
 
-    wants_session = False  # the token of the API's client says whether one is wanted
-    stall_seconds: float = 30  # an API that takes nothing for so long is gone
-    farewell_seconds: float = 5  # for its answer when we take leave
+    wants_session = False  # the token kind of the API's client decides
+    stall_seconds: float = 30  # a send that blocks for longer closes both sockets
+    farewell_seconds: float = 5  # for the API's part of the closing handshake
 
     def initialize(self, api: RemoteApiSettings) -> None:
         self.api = api
         self._connecting: asyncio.Task[ClientWebSocketResponse] | None = None
         self._relaying: asyncio.Task[None] | None = None
-        self._api_close_frame: CloseFrame | None = None  # to the API
+        self._api_close_frame: CloseFrame | None = None  # sent to the API
 
     async def get(self, *args: Any, **kwargs: Any) -> None:
-        """The API is asked first: what it refuses, the browser's handshake is refused with."""
+        """Connect to the API first: its refusal becomes that of the browser's handshake."""
         async with AsyncExitStack() as stack:
             self._api_socket = await self._connect_api(stack)
             self._relaying = asyncio.create_task(self._relay())
@@ -77,14 +77,14 @@ class RemoteSocket(SocketHandler):
             headers=headers,
             protocols=offered_subprotocols(self.request.headers),
             heartbeat=self.ping_interval,
-            max_msg_size=self.max_message_size + 1,  # what is as large as this, aiohttp refuses already
+            max_msg_size=self.max_message_size + 1,  # aiohttp refuses a message of exactly this size
         )
         return await stack.enter_async_context(socket)
 
     def select_subprotocol(self, subprotocols: list[str]) -> str | None:
         return self._api_socket.protocol
 
-    # From the browser to the API: Tornado reads on when on_message is done.
+    # From the browser to the API: Tornado reads the next message when on_message returns.
 
     async def on_message(self, message: str | bytes) -> None:
         send = self._api_socket.send_bytes if isinstance(message, bytes) else self._api_socket.send_str
@@ -94,7 +94,7 @@ class RemoteSocket(SocketHandler):
         except TimeoutError:
             self.close(*_API_GONE)
         except ClientError:
-            pass  # it is closed, and _relay knows with which words
+            pass  # closed: _relay has the close frame
 
     def on_close(self) -> None:
         self._close_api(
@@ -128,7 +128,7 @@ class RemoteSocket(SocketHandler):
         try:
             return await self._relay_messages()
         except WebSocketClosedError:
-            return GOING_AWAY  # which nobody hears: the browser has gone itself
+            return GOING_AWAY  # not sent: the browser's socket is closed
         except Exception as error:
             return self._failed(error)
 
@@ -141,7 +141,7 @@ class RemoteSocket(SocketHandler):
 
 
 def _close_frame_of(message: WSMessage) -> CloseFrame:
-    """Return what the browser is told when the API has ended it, in good order or not."""
+    """Return the close frame for the browser after the API has closed, cleanly or not."""
     if message.type is WSMsgType.CLOSE:
         return forwardable_close_code(message.data, otherwise=_NORMAL_CLOSURE), message.extra or ""
     if isinstance(message.data, ApiProtocolError) and message.data.code == _MESSAGE_TOO_BIG:

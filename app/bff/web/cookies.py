@@ -13,7 +13,7 @@ MAX_LOGIN_ATTEMPTS = 5
 
 @dataclass(frozen=True)
 class CookiePolicy:
-    """How this site's cookies are written.
+    """Names and attributes of the cookies of this site.
 
     On https every name has the prefix `__Host-`, with which a browser refuses a cookie that is not
     `Secure`, has a `Domain`, or comes from a sibling site (RFC 10017 §6.1.3.2).
@@ -31,7 +31,7 @@ class CookiePolicy:
         return self._prefixed("bff-logout")
 
     def login_name(self, state: str, created_at: float) -> str:
-        """Return the name for one login attempt: several tabs may log in at once."""
+        """Return the name for one login attempt: several tabs may sign in concurrently."""
         return f"{self._login_prefix}{int(created_at):x}-{_digest(state)}"
 
     def login_name_of(self, state: str, names: Iterable[str]) -> str | None:
@@ -40,7 +40,7 @@ class CookiePolicy:
         return next((name for name in self._login_names(names) if name.endswith(f"-{digest}")), None)
 
     def oldest_attempts(self, names: Iterable[str]) -> list[str]:
-        """Return the oldest attempts that must go before another one starts."""
+        """Return the cookies of the oldest attempts, to be deleted before another one starts."""
         return self._login_names(names)[: -(MAX_LOGIN_ATTEMPTS - 1)]
 
     @cached_property

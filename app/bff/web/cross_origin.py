@@ -1,4 +1,4 @@
-"""Who sent this request: our own page, another site, or a person who followed a link."""
+"""Where a request comes from: a page of this origin, another site, or a navigation (Fetch Metadata)."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ CSRF_HEADER, CSRF_VALUE = "X-CSRF", "1"
 def csrf_refusal(headers: Mapping[str, str]) -> str | None:
     """Return why a request to a data route is refused, or None.
 
-    Another site cannot set the header without a CORS preflight, which we never grant; so it is
-    wanted on every method, GET too (RFC 10017 §6.1.3.3.2). `Sec-Fetch-Site` is the second lock.
+    Another site cannot set the header without a CORS preflight, which is never granted; it is required on
+    every method, GET too (RFC 10017 §6.1.3.3.2). `Sec-Fetch-Site` is checked as defence in depth.
     """
     if headers.get(CSRF_HEADER) != CSRF_VALUE:
         return f"the header {CSRF_HEADER}: {CSRF_VALUE} is missing"
     site = headers.get("Sec-Fetch-Site")
     if site is not None:
-        return None if site in ("same-origin", "none") else "it was sent by another site"
-    origin, host = headers.get("Origin"), headers.get("Host", "")  # an old browser, or none
+        return None if site in ("same-origin", "none") else "the request was sent by another site"
+    origin, host = headers.get("Origin"), headers.get("Host", "")  # a browser without Fetch Metadata, or none
     if origin is not None and origin.partition("://")[2].lower() != host.lower():
-        return "it was sent by another origin"
+        return "the request was sent by another origin"
     return None
 
 
 def socket_refusal(headers: Mapping[str, str], base_url: str) -> str | None:
     """Return why a WebSocket's handshake is refused, or None.
 
-    Every site may open one, our cookies come along, and a page cannot add a header to it; so the Origin,
-    which it cannot change either, has to be there and to be ours (RFC 6455 §10.2).
+    Every site may open one, with our cookies, and a page can neither add a header nor change its Origin:
+    so the Origin must be present and ours (RFC 6455 §10.2).
     """
-    default_port = ":443" if base_url.startswith("https:") else ":80"  # browsers leave it out
+    default_port = ":443" if base_url.startswith("https:") else ":80"  # browsers omit it
     is_ours = headers.get("Origin") == base_url.removesuffix(default_port)
-    return None if is_ours else "it was not sent by our origin"
+    return None if is_ours else "the handshake was not sent by this origin"
 
 
 def is_navigation(headers: Mapping[str, str]) -> bool:
-    """Whether a person is waiting for a page, rather than a script for an answer."""
+    """Whether the request is a navigation, whose response is a page, rather than a fetch."""
     mode = headers.get("Sec-Fetch-Mode")
     if mode is not None:
         return mode == "navigate"
@@ -46,8 +46,8 @@ def is_navigation(headers: Mapping[str, str]) -> bool:
 def arrives_without_strict_cookies(method: str, headers: Mapping[str, str]) -> bool:
     """Whether this is a navigation that another site started.
 
-    A browser sends no `SameSite=Strict` cookie with it. Once our own page has repeated the
-    navigation it counts as same-origin, so this is true only the first time.
+    A browser sends no `SameSite=Strict` cookie with it. Repeated by a page of this site the navigation is
+    same-origin, so this is true only the first time.
     """
     return (
         method == "GET"
@@ -58,10 +58,10 @@ def arrives_without_strict_cookies(method: str, headers: Mapping[str, str]) -> b
 
 
 def is_in_frame(headers: Mapping[str, str]) -> bool:
-    """Whether the answer will be shown in a frame, as far as the browser says."""
+    """Whether the response is for a frame, if the browser says so."""
     return headers.get("Sec-Fetch-Dest") in ("iframe", "frame")
 
 
 def is_prefetch(headers: Mapping[str, str]) -> bool:
-    """Whether the browser only guesses that somebody may come here."""
+    """Whether the browser fetches speculatively, before a navigation."""
     return "prefetch" in headers.get("Sec-Purpose", "")

@@ -1,4 +1,4 @@
-"""What a proxy in front of us says about a request, and whether we believe it (RFC 9700 §4.13)."""
+"""Headers of reverse proxies, and which proxies are trusted to set them (RFC 9700 §4.13)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from app.bff.errors import BadRequest
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-@functools.lru_cache(maxsize=1024)  # the same few peers again and again, and reading an address is slow
+@functools.lru_cache(maxsize=1024)  # few distinct peers, and parsing an address is slow
 def is_trusted(peer: str, proxies: tuple[Network, ...]) -> bool:
-    """Whether the other end of a connection is one of our own proxies; nobody is by default."""
+    """Whether the peer of a connection is a trusted proxy; by default none is."""
     try:
         address = ipaddress.ip_address(peer)
     except ValueError:
@@ -22,10 +22,10 @@ def is_trusted(peer: str, proxies: tuple[Network, ...]) -> bool:
 
 
 def client_address(peer: str, headers: Mapping[str, str], proxies: tuple[Network, ...]) -> str:
-    """Return the address of the browser, as far as it is told by somebody we trust.
+    """Return the address of the browser, as far as trusted proxies report it.
 
-    Each proxy writes whom it has heard from at the end of `X-Forwarded-For`: so it is read from the
-    end, and no further than to the first address that is not one of ours, who may write what they like.
+    Each proxy appends its peer to `X-Forwarded-For`: so it is read from the end, up to the first address
+    that is not a trusted proxy. What stands before may be forged.
     """
     if not proxies or "X-Forwarded-For" not in headers:
         return peer
@@ -48,8 +48,8 @@ def _is_address(text: str) -> bool:
 
 
 def forwarded_request(headers: Mapping[str, str]) -> tuple[str, str]:
-    """Return method and target of the request that a proxy asks us about, or raise BadRequest."""
+    """Return method and target of the request that a proxy wants to forward, or raise BadRequest."""
     method, target = headers.get("X-Forwarded-Method", "GET"), headers.get("X-Forwarded-Uri", "")
     if not target.startswith("/"):
-        raise BadRequest("X-Forwarded-Uri must say which request this is about")
+        raise BadRequest("X-Forwarded-Uri must be the target of the request")
     return method, target

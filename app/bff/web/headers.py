@@ -1,4 +1,4 @@
-"""The headers that every response of ours carries."""
+"""The security headers of every response."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _POLICY = (
     "default-src 'none'; script-src {scripts}; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; {frames}frame-ancestors {ancestors}"
 )
-# Nobody but us sets these; how long something may be kept, an API may say of its own answers.
+# Removed from the responses of APIs; Cache-Control is not, an API may set its own.
 SECURITY_HEADERS = frozenset(
     name.lower() for name in (*_ALWAYS, "Content-Security-Policy", "Strict-Transport-Security")
 ) - {"cache-control"}
@@ -28,9 +28,9 @@ def security_headers(
 ) -> dict[str, str]:
     """Return the headers for one response; only a script with `nonce` runs on its page.
 
-    A frame on it may show this site and that of `login_page`, where a silent login passes through. With
-    `framed_by_same_site` the response itself may be shown in a frame of this site, or in a window that
-    this site opened and that returned from the provider: `window.opener` stays available.
+    `frame-src` allows this site and the origin of `login_page`, which a silent login navigates through.
+    With `framed_by_same_site` this site may frame the response, or show it in a popup that has returned
+    from the provider: `window.opener` stays available.
     """
     policy = _POLICY.format(
         scripts="'none'" if nonce is None else f"'nonce-{nonce}'",

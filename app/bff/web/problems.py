@@ -1,4 +1,4 @@
-"""Errors as problem documents (RFC 9457), for programs."""
+"""Errors as problem documents (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _DETAILS = {
 def problem(status: int, error: BaseException | None, *, request_id: str, login_url: str) -> dict[str, Any]:
     """Return the problem document for `error`, or for a bare status such as 404.
 
-    Only an AppError may speak for itself; what a bug (500) says is for the log.
+    The message of an AppError is shown; that of any other exception (500) is only logged.
     """
     document: dict[str, Any] = {"type": "about:blank", "status": status, "request_id": request_id}
     if isinstance(error, AppError) and error.status != 500:
@@ -49,7 +49,7 @@ def problem(status: int, error: BaseException | None, *, request_id: str, login_
 
 
 def error_headers(error: BaseException | None) -> list[tuple[str, str]]:
-    """Return the headers that belong to the answer to `error`."""
+    """Return the headers of the response to `error`."""
     headers = []
     if isinstance(error, AppError) and error.retry_after_seconds is not None:
         headers.append(("Retry-After", str(error.retry_after_seconds)))

@@ -1,4 +1,4 @@
-"""Where a browser may be sent after login and logout: to a path on this site, nowhere else."""
+"""Return paths after login and logout: local to this site, so that there is no open redirect."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from urllib.parse import unquote
 
 from app.bff.errors import BadReturnUrl
 
-MAX_LENGTH = 1024  # bytes: it travels in a cookie, and proxies refuse long ones
+MAX_LENGTH = 1024  # bytes: it is part of a cookie, and proxies limit the size of headers
 
-# A browser reads `\` as `/`, and drops tabs and newlines before it looks
+# A browser parses `\` as `/`, and removes tabs and newlines first
 # (https://url.spec.whatwg.org/#url-parsing).
 _CONTROL_OR_BACKSLASH = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
 
 
 def local_path(url: str | None) -> str:
-    """Return `url` if it names a place on this site, "/" for nothing; else raise BadReturnUrl.
+    """Return `url` if it is a path on this site, "/" if it is empty; else raise BadReturnUrl.
 
     >>> local_path("/orders?page=2"), local_path(None)
     ('/orders?page=2', '/')

@@ -1,10 +1,10 @@
-"""A browser in words, so that people recognise theirs in a list."""
+"""Describes a User-Agent, so that users recognise their browser in a list of sessions."""
 
 from __future__ import annotations
 
 from ua_parser import parse
 
-_MAX_PARSED = 500  # of a User-Agent that is looked at; whoever sends more wants to keep us busy
+_MAX_PARSED = 500  # characters: bounds the parsing time
 _UNKNOWN = "Other"
 
 
