@@ -15,7 +15,7 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Provider
-from tests.bff.chromium import ARGS, find_chromium
+from app.bff.testing.chromium import ARGS, find_chromium
 from tests.bff.harness import Clock, RunningApp, running_app
 
 expect.set_options(timeout=15_000)  # on a machine that has much else to do; as a rule it takes milliseconds

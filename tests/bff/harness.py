@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import ssl
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.cookies import Morsel, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -27,6 +25,9 @@ from app.bff.services import Services, running_services
 from app.bff.sessions.interfaces import SessionStore
 from app.bff.sessions.session import Session, session_ref
 from app.bff.settings.load import BffSettings
+from app.bff.testing import Clock, browsers
+from app.bff.testing.browsers import FETCH_HEADERS as FETCH_HEADERS
+from app.bff.testing.browsers import NAVIGATION_HEADERS
 from app.bff.tokens.revocation import Revocation
 from app.bff.tokens.user import UserTokens
 from tests.bff.application.main import ROUTES
@@ -34,19 +35,6 @@ from tests.bff.application.settings import Settings
 
 CLIENT_ID, CLIENT_SECRET = "app", "s:e%c+r e&t"
 KEY = os.urandom(32)
-
-
-@dataclass
-class Clock:
-    """Seconds since the epoch, moved by the test."""
-
-    now: float = field(default_factory=time.time)
-
-    def __call__(self) -> float:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += seconds
 
 
 def make_settings(settings_class: type[BffSettings] = Settings, **changed: Any) -> BffSettings:
@@ -119,42 +107,12 @@ def user_tokens_of_another_process(
     )
 
 
-NAVIGATION_HEADERS = {
-    "Accept": "text/html",
-    "Sec-Fetch-Mode": "navigate",
-    "Sec-Fetch-Dest": "document",
-    "Sec-Fetch-Site": "none",
-}
-FETCH_HEADERS = {
-    "Accept": "*/*",
-    "Sec-Fetch-Mode": "cors",
-    "Sec-Fetch-Dest": "empty",
-    "Sec-Fetch-Site": "same-origin",
-}
-
-# Everything here is plain http, and loading the certificates takes longer than a test.
-_WITHOUT_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-
-class Browser:
-    """A person's browser, without rendering: cookies, navigations, and what a page's JavaScript does."""
+class Browser(browsers.Browser):
+    """The plugin's, with each step of a login, and with navigations that another site starts."""
 
     def __init__(self, app: RunningApp) -> None:
+        super().__init__(app.base_url)
         self.app = app
-        self.http = httpx2.AsyncClient(
-            base_url=app.base_url, follow_redirects=False, timeout=20, verify=_WITHOUT_CERTIFICATES
-        )
-
-    async def get(self, url: str, **headers: str) -> httpx2.Response:
-        """Navigate, without following redirects."""
-        return await self.http.get(url, headers={**NAVIGATION_HEADERS, **_named(headers)})
-
-    async def fetch(
-        self, url: str, method: str = "GET", *, csrf: bool = True, **options: Any
-    ) -> httpx2.Response:
-        """Do what `fetch()` on one of our pages does."""
-        headers = {**FETCH_HEADERS, **({"X-CSRF": "1"} if csrf else {}), **options.pop("headers", {})}
-        return await self.http.request(method, url, headers=headers, **options)
 
     async def start_login(self, return_url: str = "/", **params: str) -> str:
         """Follow the way out; return the provider's URL that the browser is sent to."""
@@ -181,10 +139,6 @@ class Browser:
         claims = {entry["type"]: entry["value"] for entry in (await self.fetch("/bff/user")).json()}
         return str(claims["bff:logout_url"])
 
-    async def logout(self) -> httpx2.Response:
-        """Sign out with the link that our pages have; return the answer, which leads to the provider."""
-        return await self.get(await self.logout_url())
-
     async def navigate_from_other_site(self, url: str, **options: Any) -> httpx2.Response:
         """Navigate from another site: `SameSite=Strict` cookies do not come along."""
         left_at_home = [
@@ -204,16 +158,8 @@ class Browser:
         for cookie in [cookie for cookie in self.http.cookies.jar if cookie.name == name]:
             self.http.cookies.jar.clear(cookie.domain, cookie.path, cookie.name)
 
-    def cookie(self, name: str) -> str | None:
-        values = (cookie.value for cookie in self.http.cookies.jar if cookie.name == name)
-        return next(filter(None, values), None)
-
     def cookie_names(self) -> set[str]:
         return {cookie.name for cookie in self.http.cookies.jar}
-
-
-def _named(headers: dict[str, str]) -> dict[str, str]:
-    return {name.replace("_", "-"): value for name, value in headers.items()}
 
 
 def query_params(url: str) -> dict[str, str]:

@@ -56,8 +56,11 @@ if ! (cd .venv/node/node_modules && ls oidc-provider axe-core) >/dev/null 2>&1; 
   npm install --prefix .venv/node --no-package-lock --no-fund --no-audit --silent oidc-provider@9 axe-core@4
 fi
 
-# scripts/setup_browser.sh has tried to install it.
-.venv/bin/python -m tests.bff.chromium >/dev/null
+# scripts/setup_browser.sh has tried to install one.
+if ! .venv/bin/python -c 'from app.bff.testing.chromium import has_chromium as it; raise SystemExit(not it())'; then
+  echo "The engine's suite needs a Chromium: put one on PATH, or name it in CHROMIUM." >&2
+  exit 1
+fi
 
 if ! .venv/bin/python -m tests.bff.nginx >/dev/null 2>&1; then
   debian_unpack .venv/nginx nginx nginx-common

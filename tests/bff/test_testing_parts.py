@@ -72,7 +72,7 @@ async def test_an_answer_is_for_one_client_or_for_all(alice: Browser, api: Stand
     assert [request.client for request in api.requests] == ["orders", "stock"]
 
 
-async def test_what_is_said_last_holds(alice: Browser, api: StandInApi):
+async def test_a_later_answer_replaces_an_earlier_one(alice: Browser, api: StandInApi):
     api.answers("DELETE", "17", json={})
     api.answers("DELETE", "17", status=204)
 

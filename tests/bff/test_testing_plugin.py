@@ -197,7 +197,7 @@ async def test_without_a_chromium_journeys_are_skipped_and_pytest_says_so(tmp_pa
     output = await run_pytest(tmp_path, tests, CHROMIUM=str(tmp_path / "nowhere"))
 
     assert output.startswith("ss"), output
-    assert "2 tests were skipped because there is no Chromium: run scripts/test.sh" in output
+    assert "Skipped for want of a browser: 2. There is no Chromium: run scripts/test.sh" in output
 
 
 def test_all_of_the_fixtures_are_described():

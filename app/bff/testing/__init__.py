@@ -174,5 +174,5 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     reasons = [text.partition(NO_CHROMIUM)[2].rstrip("')") for text in skipped if NO_CHROMIUM in text]
     if reasons:
         terminalreporter.write_line(
-            f"{len(reasons)} tests were skipped because {NO_CHROMIUM}{reasons[0]}", yellow=True
+            f"Skipped for want of a browser: {len(reasons)}. {NO_CHROMIUM}{reasons[0]}", yellow=True
         )

@@ -135,7 +135,7 @@ async def running_app(
         settings = settings_for(parts.settings_class, api, required_settings(base_url, provider), chosen)
         async with (
             running_services(settings, clock=clock) as services,
-            _entered(parts, services) as state,
+            parts.lifespan(services) as state,
         ):
             tornado = make_app(services, parts.routes, state)
             async with _served(tornado, listener):
@@ -164,15 +164,12 @@ def required_settings(base_url: str, provider: Provider) -> dict[str, Any]:
     }
 
 
-@asynccontextmanager
-async def _entered(parts: ApplicationParts, services: Services) -> AsyncIterator[Any]:
-    """What the start does, too: check the typed clients, those of the tests aside, and enter the lifespan."""
+def check_typed_clients(services: Services, parts: ApplicationParts) -> None:
+    """Raise SettingsError, as the start does, for a typed client without settings; those of tests aside."""
     package = parts.settings_class.__module__.partition(".")[0]
     services.clients.check(
         client for client in typed_clients() if client.__module__.partition(".")[0] == package
     )
-    async with parts.lifespan(services) as state:
-        yield state
 
 
 @asynccontextmanager

@@ -11,13 +11,13 @@ import httpx2
 from app.bff.paths import LOGIN_PATH, USER_PATH
 from app.bff.web.cross_origin import CSRF_HEADER, CSRF_VALUE
 
-NAVIGATION = {
+NAVIGATION_HEADERS = {
     "Accept": "text/html",
     "Sec-Fetch-Mode": "navigate",
     "Sec-Fetch-Dest": "document",
     "Sec-Fetch-Site": "none",
 }
-FETCH = {
+FETCH_HEADERS = {
     "Accept": "*/*",
     "Sec-Fetch-Mode": "cors",
     "Sec-Fetch-Dest": "empty",
@@ -56,12 +56,12 @@ class Browser:
     async def get(self, url: str, **headers: str) -> httpx2.Response:
         """Navigate. `Accept_Language="de"` sends the header `Accept-Language`."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return await self.http.get(url, headers={**NAVIGATION, **named})
+        return await self.http.get(url, headers={**NAVIGATION_HEADERS, **named})
 
     async def submit(self, url: str, /, **fields: str) -> httpx2.Response:
         """Send the form of a page, by POST."""
         same_origin = {"Sec-Fetch-Site": "same-origin", "Origin": self.base_url}
-        return await self.http.post(url, data=fields, headers={**NAVIGATION, **same_origin})
+        return await self.http.post(url, data=fields, headers={**NAVIGATION_HEADERS, **same_origin})
 
     async def fetch(
         self, url: str, method: str = "GET", *, csrf: bool = True, **options: Any
@@ -71,7 +71,7 @@ class Browser:
         `csrf=False` leaves out the header `X-CSRF: 1`, without which an ApiHandler answers 403.
         """
         own = {CSRF_HEADER: CSRF_VALUE} if csrf else {}
-        headers = {**FETCH, **own, **options.pop("headers", {})}
+        headers = {**FETCH_HEADERS, **own, **options.pop("headers", {})}
         return await self.http.request(method, url, headers=headers, **options)
 
     async def login(self, user: str = "alice", return_url: str = "/") -> httpx2.Response:
@@ -80,7 +80,7 @@ class Browser:
         Raises AssertionError, which quotes the answer, if a step on the way fails.
         """
         parameters = {"returnUrl": return_url}
-        start = await self.http.get(LOGIN_PATH, params=parameters, headers=NAVIGATION)
+        start = await self.http.get(LOGIN_PATH, params=parameters, headers=NAVIGATION_HEADERS)
         authorize_url = _next_url(start, "the login page of the application")
         answer = await self.http.get(authorize_url)
         if answer.status_code == 200:  # the provider asks who it is, unless this browser has signed in before

@@ -28,7 +28,7 @@ from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import WebSocketError, websocket_connect
 
 from app.bff.testing.application import RunningApp
-from app.bff.testing.browsers import FETCH, NAVIGATION, Browser
+from app.bff.testing.browsers import FETCH_HEADERS, NAVIGATION_HEADERS, Browser
 from app.bff.testing.routes import Route, routes_in
 from app.bff.web.cross_origin import CSRF_HEADER, CSRF_VALUE
 
@@ -133,7 +133,11 @@ class _Walk:
     async def _request(self, browser: Browser, route: Route, method: str, *, ours: bool) -> Answer:
         """Request the route as its page does, or without X-CSRF; read as much as is searched."""
         own = {CSRF_HEADER: CSRF_VALUE} if ours else {}
-        headers = {**FETCH, **own} if route.is_data else {**NAVIGATION, "Sec-Fetch-Site": "same-origin"}
+        headers = (
+            {**FETCH_HEADERS, **own}
+            if route.is_data
+            else {**NAVIGATION_HEADERS, "Sec-Fetch-Site": "same-origin"}
+        )
         with _log() as records:
             async with (
                 asyncio.timeout(self.timeout_seconds),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-NO_CHROMIUM = "there is no Chromium"
+NO_CHROMIUM = "There is no Chromium"
 HINT = f"{NO_CHROMIUM}: run scripts/test.sh, which installs one if it can, or name one in CHROMIUM"
 TIMEOUT_MILLISECONDS = 10_000
 

@@ -9,7 +9,14 @@ import pytest
 import pytest_asyncio
 
 from app.bff.dev.provider import Provider
-from app.bff.testing.application import ApplicationParts, Clock, RunningApp, application_parts, running_app
+from app.bff.testing.application import (
+    ApplicationParts,
+    Clock,
+    RunningApp,
+    application_parts,
+    check_typed_clients,
+    running_app,
+)
 from app.bff.testing.browsers import Browser
 from app.bff.testing.chromium import TIMEOUT_MILLISECONDS, chromium_or_skip
 from app.bff.testing.stand_in import StandInApi
@@ -64,6 +71,7 @@ async def app(
 ) -> AsyncIterator[RunningApp]:
     """The application on a real port."""
     async with running_app(application, provider, api, clock=clock, **settings) as app:
+        check_typed_clients(app.services, application)
         yield app
 
 

@@ -36,10 +36,10 @@ class ApiRequest:
 
 
 class StandInApi(LocalServer):
-    """Answers as the test says, to every named client of the settings.
+    """Answers every named client of the settings, as the test has set it up.
 
-    A request that brings an access token which is not valid at the development provider gets 401, one that
-    nothing has been said about gets 404 with a text that says how to answer it. `stop()` takes the API down.
+    A request whose access token is not valid at the development provider gets 401. One without an answer gets
+    404, with a text that shows how to set one up; pytest shows that too. `await api.stop()` takes it down.
     """
 
     def __init__(self, provider: Provider) -> None:
@@ -62,7 +62,7 @@ class StandInApi(LocalServer):
         """Answer every such request, from now on, with a JSON value or a text.
 
         `path` is what a handler passes to its client, without the query: `orders/17`. `client` is the name of
-        the client that calls; without it the answer is for all. What is said last holds.
+        the client that calls; without it the answer is for all. A later answer replaces an earlier one.
         """
         answer = json_answer(json, status, headers)
         if text is not None:
