@@ -1,4 +1,4 @@
-"""Every Python example of the README and the manual passes `mypy --strict` and runs.
+"""Every Python example of the manual passes `mypy --strict` and runs, and every link works in a project.
 
 All of them together are one application: a project, and the files that comments before the examples name.
 The first example for a file makes or replaces it, the next ones in the same document are added to it.
@@ -18,6 +18,7 @@ from shutil import copytree, ignore_patterns
 import pytest
 
 from tests.bff.subprocesses import ROOT
+from tests.bff.test_docs import broken_links
 
 DOCUMENTS = [
     document
@@ -83,3 +84,10 @@ def test_every_example_of_a_test_succeeds(application: Path):
         "no:cacheprovider",
         *(file for file in FILES if file.startswith("tests/")),
     )
+
+
+def test_every_link_of_a_project_leads_to_a_file_and_to_a_heading_in_it(project: Path):
+    documents = list(project.rglob("*.md"))
+
+    assert project / "docs/bff/README.md" in documents
+    assert broken_links(documents) == []
