@@ -164,7 +164,7 @@ async def test_a_session_without_a_name_at_the_provider_ends_with_its_user(
 
 
 @pytest.mark.parametrize("named", [{"sub": "nobody"}, {"sid": "none"}, {"sub": "nobody", "sid": "none"}])
-async def test_what_nobody_knows_is_no_error(app: RunningApp, provider: Provider, named: dict[str, str]):
+async def test_an_unknown_session_is_no_error(app: RunningApp, provider: Provider, named: dict[str, str]):
     assert (await delivered(app, provider.logout_token(CLIENT_ID, **named))).status_code == 200
 
 
@@ -200,7 +200,7 @@ async def test_a_refresh_under_way_brings_nothing_back(
 # What it answers
 
 
-async def test_a_success_is_an_empty_200_that_nobody_keeps(app: RunningApp, provider: Provider):
+async def test_a_success_is_an_empty_200_that_is_not_cached(app: RunningApp, provider: Provider):
     answer = await delivered(app, provider.logout_token(CLIENT_ID, sub="alice"))
 
     assert (answer.status_code, answer.content) == (200, b"")
@@ -208,7 +208,7 @@ async def test_a_success_is_an_empty_200_that_nobody_keeps(app: RunningApp, prov
     assert "Set-Cookie" not in answer.headers
 
 
-async def test_a_refusal_is_an_oauth_error_that_nobody_keeps(app: RunningApp, provider: Provider):
+async def test_a_refusal_is_an_oauth_error_that_is_not_cached(app: RunningApp, provider: Provider):
     provider.overrides["logout_token"] = {"aud": "somebody-else"}
     answer = await delivered(app, provider.logout_token(CLIENT_ID, sub="alice"))
 
@@ -283,7 +283,7 @@ async def test_a_token_that_is_not_signed_with_a_key_of_the_provider_ends_nothin
     assert (answer.status_code, await user_status(browser)) == (400, 200)
 
 
-async def test_a_forged_signature_ends_nothing_and_costs_the_provider_one_look_per_cooldown(
+async def test_a_forged_signature_ends_nothing_and_fetches_keys_once_per_cooldown(
     app: RunningApp, browser: Browser, session: Session, provider: Provider, clock: Clock
 ):
     provider.signs_with_unpublished_key = True

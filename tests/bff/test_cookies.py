@@ -75,7 +75,7 @@ def test_an_unknown_state_finds_no_cookie(state):
     assert STRICT.login_name_of(state, [STRICT.login_name("state-1", NOW)]) is None
 
 
-def test_a_cookie_without_the_prefix_is_not_looked_at_on_https():
+def test_a_cookie_without_the_prefix_is_ignored_on_https():
     assert STRICT.login_name_of("state", [PLAIN.login_name("state", NOW)]) is None
 
 

@@ -84,7 +84,7 @@ async def test_our_page_hears_at_once_that_it_is_connected(browser: Browser, ses
         assert stream.comments == 1
 
 
-async def test_nobody_hears_nothing(browser: Browser):
+async def test_without_a_session_there_is_no_stream(browser: Browser):
     response = await browser.fetch("/bff/events")
 
     assert (response.status_code, response.json()["code"]) == (401, "no_session")
@@ -106,7 +106,7 @@ async def test_signing_out_in_one_window_is_heard_in_the_other(browser: Browser,
         assert await stream.rest() == [("session_ended", {"reason": "signed_out"})]
 
 
-async def test_whoever_signs_in_once_more_only_has_to_connect_again(browser: Browser, session: Session):
+async def test_after_a_repeated_login_the_page_only_has_to_reconnect(browser: Browser, session: Session):
     async with listening(browser) as stream:
         await browser.login("alice")
 
@@ -115,9 +115,7 @@ async def test_whoever_signs_in_once_more_only_has_to_connect_again(browser: Bro
         pass
 
 
-async def test_when_somebody_else_signs_in_in_this_browser_the_session_has_ended(
-    browser: Browser, session: Session
-):
+async def test_a_login_of_another_user_in_this_browser_ends_the_session(browser: Browser, session: Session):
     async with listening(browser) as stream:
         await browser.get(await browser.choose(await browser.start_login(prompt="login"), "bob"))
 

@@ -63,7 +63,7 @@ async def test_it_may_with_the_users_token(browser: Browser):
     assert response.headers["Authorization"] == f"Bearer {await token_of(browser)}"
 
 
-async def test_a_yes_says_nothing_to_a_browser_and_may_not_be_kept_any_longer(browser: Browser):
+async def test_a_204_has_no_security_headers_and_limits_its_caching(browser: Browser):
     yes = await asked(browser)
 
     assert {name for name in yes.headers if name not in ("connection", "x-request-id")} == {
@@ -89,7 +89,7 @@ async def test_an_api_without_tokens_gets_none(browser: Browser):
     assert "Authorization" not in response.headers
 
 
-async def test_our_own_token_needs_nobody_signed_in(app: RunningApp, provider: Provider):
+async def test_the_applications_token_needs_no_session(app: RunningApp, provider: Provider):
     async with new_browser(app) as anonymous:
         response = await asked(anonymous, "/ours/echo")
 
@@ -108,7 +108,7 @@ async def test_nginx_keeps_an_answer_for_five_seconds_but_not_beyond_the_token(
     assert (await asked(browser)).headers["X-Accel-Expires"] == kept
 
 
-async def test_a_proof_is_for_one_request_and_not_kept(provider: Provider, api: DemoApi, clock: Clock):
+async def test_a_proof_is_for_one_request_and_not_cached(provider: Provider, api: DemoApi, clock: Clock):
     async with (
         running_app(provider, api, clock=clock, **settings(api, dpop=True)) as app,
         new_browser(app) as browser,
@@ -159,7 +159,7 @@ async def test_a_request_may_not_be_forwarded(
     assert "Authorization" not in response.headers
 
 
-async def test_nobody_signed_in_means_401_and_where_to_sign_in(app: RunningApp):
+async def test_without_a_session_the_response_is_401_with_a_login_url(app: RunningApp):
     async with new_browser(app) as anonymous:
         response = await asked(anonymous)
 

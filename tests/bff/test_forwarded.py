@@ -21,7 +21,7 @@ def test_anybody_else_is_not(peer: str):
     assert not is_trusted(peer, OURS)
 
 
-def test_nobody_is_trusted_by_default():
+def test_no_proxy_is_trusted_by_default():
     assert not is_trusted("127.0.0.1", ())
 
 

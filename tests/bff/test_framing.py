@@ -76,7 +76,7 @@ async def refused(browser: Wire, api: StreamingApi, sent: bytes) -> bool:
     ],
 )
 @pytest.mark.parametrize("method", ["POST", "GET"])
-async def test_a_request_is_refused_that_ends_nobody_knows_where(
+async def test_a_request_with_ambiguous_framing_is_refused(
     method: str, headers: tuple[str, ...], api: StreamingApi, browser: Wire
 ):
     assert await refused(browser, api, request(method, "/api/x", *headers, body=NOTHING + HIDDEN))

@@ -90,7 +90,7 @@ def test_one_answer_does_not_change_the_next():
     assert security_headers(nonce="n", https=True)["X-Frame-Options"] == "DENY"
 
 
-def test_an_api_may_set_none_of_these_but_how_long_its_answer_is_kept():
+def test_an_api_may_set_none_of_these_but_cache_control():
     ours = {name.lower() for name in security_headers(nonce="n", https=True)}
 
     assert ours - {"cache-control"} == SECURITY_HEADERS

@@ -90,7 +90,7 @@ async def test_the_answer_tells_nothing_about_addresses(provider: Provider, brow
     assert str(provider.port) not in told
 
 
-async def test_nobody_needs_a_cookie_or_a_header(browser: Browser):
+async def test_probes_need_neither_a_cookie_nor_a_header(browser: Browser):
     response = await browser.http.get("/healthz", headers={"Cookie": "bff=garbage", "Host": "10.0.0.1"})
 
     assert response.status_code == 200

@@ -133,7 +133,7 @@ async def test_the_attempt_waits_in_a_cookie_for_ten_minutes(browser: Browser):
     assert int(cookie["max-age"]) == ATTEMPT_SECONDS == 600
 
 
-async def test_the_cookie_tells_nobody_what_is_in_it(browser: Browser):
+async def test_the_attempt_cookie_is_opaque(browser: Browser):
     url = await browser.start_login("/account")
     [name] = browser.cookie_names()
     seen = f"{name}={browser.cookie(name)}"
@@ -247,7 +247,7 @@ async def test_an_answer_with_two_readings_is_not_read(answer: str, provider: Pr
     assert provider.counts["token"] == 0
 
 
-async def test_the_answer_to_another_browser_signs_nobody_in(
+async def test_a_callback_of_another_browsers_attempt_is_refused(
     app: RunningApp, provider: Provider, browser: Browser
 ):
     async with new_browser(app) as attacker:
@@ -349,7 +349,7 @@ async def test_after_ten_minutes_an_attempt_is_too_old(provider: Provider, brows
     assert provider.counts["token"] == 0
 
 
-async def test_a_repeated_callback_of_somebody_who_is_signed_in_goes_home(browser: Browser):
+async def test_a_repeated_callback_of_a_signed_in_user_redirects_home(browser: Browser):
     link = await browser.choose(await browser.start_login("/account"))
     await browser.get(link)
     again = await browser.get(link)
@@ -431,7 +431,7 @@ async def test_a_minute_of_difference_between_the_clocks_is_forgiven(
     await browser.login()
 
 
-async def test_keys_that_changed_since_we_looked_are_fetched_again(
+async def test_keys_rotated_since_the_last_fetch_are_fetched_again(
     provider: Provider, browser: Browser, clock: Clock
 ):
     await browser.login()
@@ -540,7 +540,7 @@ async def test_the_old_session_goes_although_its_cookie_does_not_come_back_from_
     assert not provider.is_active(old.tokens.refresh_token)
 
 
-async def test_a_session_id_that_somebody_planted_is_not_adopted(app: RunningApp, browser: Browser):
+async def test_a_planted_session_id_is_not_adopted(app: RunningApp, browser: Browser):
     browser.http.cookies.set("bff", "planted", domain="localhost.local", path="/")
     link = await browser.choose(await browser.start_login())
     answer = await browser.get(link)
@@ -600,7 +600,9 @@ async def test_a_person_who_follows_a_link_from_elsewhere_is_still_signed_in(bro
     assert "Alice Adams" in there.text
 
 
-async def test_a_stranger_who_follows_a_link_is_bounced_once_and_then_asked_to_sign_in(browser: Browser):
+async def test_a_signed_out_user_who_follows_a_link_is_bounced_once_and_then_redirected_to_the_login(
+    browser: Browser,
+):
     answer = await browser.navigate_from_other_site("/account")
     there = await browser.get(refresh_target(answer.text), Sec_Fetch_Site="same-origin")
 
@@ -617,7 +619,7 @@ async def test_a_stranger_who_follows_a_link_is_bounced_once_and_then_asked_to_s
         pytest.param({"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "no-cors"}, id="sees an image"),
     ],
 )
-async def test_nobody_is_bounced_who(headers: dict[str, str], browser: Browser):
+async def test_a_request_is_not_bounced_that(headers: dict[str, str], browser: Browser):
     assert 'http-equiv="refresh"' not in (await browser.get("/", **headers)).text
 
 
@@ -631,7 +633,7 @@ async def test_a_bounce_never_leads_to_another_site(target: str, app: RunningApp
     assert refresh_target(answer.text) == "/"
 
 
-async def test_with_lax_cookies_nobody_is_bounced(provider: Provider, api: DemoApi, clock: Clock):
+async def test_with_lax_cookies_no_navigation_is_bounced(provider: Provider, api: DemoApi, clock: Clock):
     async with (
         running_app(provider, api, clock=clock, cookie_samesite="lax") as app,
         new_browser(app) as browser,

@@ -39,7 +39,7 @@ def assert_failed(response: httpx2.Response, words: str) -> None:
 # The way out
 
 
-async def test_what_is_asked_for_is_passed_on(browser: Browser):
+async def test_login_parameters_are_passed_to_the_provider(browser: Browser):
     url = query_params(await browser.start_login(**ASKED, prompt="select_account"))
 
     assert {**ASKED, "prompt": "select_account"}.items() <= url.items()
@@ -90,7 +90,7 @@ async def test_the_longest_of_all_still_fits_the_cookie(browser: Browser):
 # The way back
 
 
-async def test_a_login_that_brings_what_was_asked_for_is_one(app: RunningApp, browser: Browser):
+async def test_a_login_that_meets_the_requirements_succeeds(app: RunningApp, browser: Browser):
     answer = await comes_back(browser, acr_values="gold mfa", max_age="0", prompt="login")
     session = await app.session_of(browser)
 
@@ -120,7 +120,7 @@ async def test_a_login_fails_whose_id_token_has(
     assert not provider.is_active(provider.last_request["revoke"]["token"])
 
 
-async def test_userinfo_cannot_say_how_somebody_has_signed_in(provider: Provider, browser: Browser):
+async def test_userinfo_cannot_set_acr_amr_or_auth_time(provider: Provider, browser: Browser):
     provider.overrides["id_token"] = {"acr": None, "auth_time": None}
     provider.overrides["userinfo"] = {"acr": "mfa", "auth_time": 2**31}
 
@@ -149,7 +149,7 @@ async def test_trying_again_asks_for_the_same(provider: Provider, browser: Brows
     assert 'href="/bff/login?returnUrl=%2Faccount&amp;acr_values=mfa&amp;max_age=60"' in failed.text
 
 
-async def test_max_age_asks_whoever_has_signed_in_longer_ago(browser: Browser, clock: Clock):
+async def test_max_age_makes_the_provider_authenticate_an_older_login_again(browser: Browser, clock: Clock):
     await browser.login("alice")
     clock.advance(1000)
     asked = await browser.http.get(await browser.start_login(max_age="500"))

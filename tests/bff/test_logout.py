@@ -86,7 +86,7 @@ async def test_the_next_login_asks_at_the_provider_again(browser: Browser):
     assert asked.status_code == 200  # its login page, and no way straight back
 
 
-async def test_the_browser_clears_what_it_has_kept_of_us(browser: Browser):
+async def test_the_browser_clears_cache_and_storage(browser: Browser):
     response = await browser.logout()
 
     assert response.headers["Clear-Site-Data"] == '"cache", "storage"'
@@ -141,7 +141,7 @@ async def test_without_the_right_sid_nothing_is_ended(
 
 
 @pytest.mark.parametrize("fetch_metadata", [True, False], ids=["a browser of today", "an old browser"])
-async def test_a_link_on_another_site_signs_nobody_out(fetch_metadata: bool, browser: Browser):
+async def test_a_link_on_another_site_ends_no_session(fetch_metadata: bool, browser: Browser):
     link = "/bff/logout?sid=guessed"
     if fetch_metadata:
         arrived = await browser.navigate_from_other_site(link)
@@ -152,7 +152,7 @@ async def test_a_link_on_another_site_signs_nobody_out(fetch_metadata: bool, bro
     assert "bff" not in response_cookies(arrived)
 
 
-async def test_the_refusal_says_why_and_does_not_help_whoever_guesses(app: RunningApp, browser: Browser):
+async def test_the_refusal_states_the_reason_and_does_not_reveal_the_sid(app: RunningApp, browser: Browser):
     session = await app.session_of(browser)
     response = await browser.http.get("/bff/logout?sid=guessed", headers={"Sec-Fetch-Mode": "cors"})
     page = await browser.get("/bff/logout?sid=guessed")
@@ -163,7 +163,7 @@ async def test_the_refusal_says_why_and_does_not_help_whoever_guesses(app: Runni
     assert session.sid not in response.text
 
 
-async def test_the_sid_of_somebody_else_ends_nothing(app: RunningApp, browser: Browser):
+async def test_the_sid_of_another_session_ends_nothing(app: RunningApp, browser: Browser):
     async with new_browser(app) as attacker:
         await attacker.login("bob")
         link = await attacker.logout_url()
@@ -205,7 +205,7 @@ async def test_a_session_that_is_over_is_ended_at_the_provider_all_the_same(
     ] == "/orders"
 
 
-async def test_whoever_has_no_session_just_goes_on(browser: Browser):
+async def test_without_a_session_the_browser_is_redirected_to_the_return_path(browser: Browser):
     browser.delete_cookie("bff")
     response = await browser.get("/bff/logout?returnUrl=/account")
 

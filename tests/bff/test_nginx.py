@@ -411,7 +411,7 @@ async def test_an_old_browser_is_judged_by_its_origin_each_time(site: Site, brow
     assert [response.status_code for response in answers] == [200, 403, 200]
 
 
-async def test_nobody_signed_in_means_401_and_where_to_sign_in(site: Site):
+async def test_without_a_session_the_response_is_401_with_a_login_url(site: Site):
     async with site.browser() as nobody:
         response = await nobody.fetch("/orders/todos", "POST", content=bytes(1_000_000))
 

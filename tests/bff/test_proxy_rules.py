@@ -185,7 +185,7 @@ def test_no_subprotocol_may_be_offered():
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 499, 503, 504])
-def test_what_an_api_means_by_refusing_a_websocket_the_browser_is_told(status):
+def test_the_status_of_a_refused_handshake_is_passed_on(status):
     assert handshake_error_status(status) == status
 
 
@@ -200,7 +200,7 @@ def test_a_close_code_is_passed_on(code):
 
 
 @pytest.mark.parametrize("code", [None, 0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535])
-def test_a_close_code_that_nobody_may_send_is_replaced(code):
+def test_a_reserved_close_code_is_replaced(code):
     assert forwardable_close_code(code, otherwise=1001) == 1001
 
 

@@ -76,7 +76,9 @@ async def test_a_target_that_stays_inside_arrives_letter_for_letter(
     assert f"{last_request(api).path}?{last_request(api).query}".rstrip("?") == target.rstrip("?")
 
 
-async def test_the_call_carries_the_user_s_token_and_says_so_to_nobody(api: DemoApi, browser: Browser):
+async def test_the_call_carries_the_users_token_and_the_response_does_not_reveal_it(
+    api: DemoApi, browser: Browser
+):
     response = await browser.fetch("/api/echo")
 
     assert last_request_headers(api)["authorization"] == f"Bearer {await access_token_of(browser)}"
@@ -279,7 +281,7 @@ async def test_the_browser_sees_what_belongs_to_the_answer(api: DemoApi, browser
     assert response.text == "a,b"
 
 
-async def test_an_answer_is_not_kept_unless_the_api_allows_it(browser: Browser):
+async def test_a_response_is_not_cached_unless_the_api_allows_it(browser: Browser):
     assert (await browser.fetch("/api/status/404")).headers["Cache-Control"] == "no-store"
 
 
@@ -385,7 +387,9 @@ async def test_the_kind_of_token_is_the_client_s(
 # Who may call, and with which token
 
 
-async def test_whoever_is_not_signed_in_gets_401_and_the_api_hears_nothing(api: DemoApi, browser: Browser):
+async def test_without_a_session_the_response_is_401_and_the_api_gets_no_request(
+    api: DemoApi, browser: Browser
+):
     browser.delete_cookie("bff")
     response = await browser.fetch("/api/echo")
 
@@ -413,7 +417,7 @@ async def test_not_even_a_navigation_is_sent_to_the_login_page(browser: Browser)
         pytest.param(None, id="cut short"),
     ],
 )
-async def test_a_cookie_that_opens_nothing_is_nobody_s(
+async def test_a_cookie_without_a_session_gets_401(
     cookie: str | None, app: RunningApp, api: DemoApi, browser: Browser
 ):
     sent = {"Cookie": f"bff={cookie or str(browser.cookie('bff'))[:-1]}".encode("latin-1")}

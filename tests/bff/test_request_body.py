@@ -68,7 +68,7 @@ def test_a_body_whose_end_is_in_doubt_has_no_length(headers: dict[str, str]):
         declared_length(headers)
 
 
-async def test_nothing_is_read_before_somebody_takes_it():
+async def test_nothing_is_read_before_iteration_begins():
     body = a_body()
     requested = asyncio.create_task(body.requested())
     await asyncio.sleep(0)
@@ -139,7 +139,7 @@ async def test_a_sender_that_stalls_is_too_slow():
     await sender
 
 
-async def test_a_body_that_nobody_takes_any_more_stops_nobody():
+async def test_a_released_body_blocks_no_reader():
     body = a_body()
     putting = asyncio.create_task(body.put(b"a"))
     await asyncio.sleep(0)
@@ -149,7 +149,7 @@ async def test_a_body_that_nobody_takes_any_more_stops_nobody():
     await body.requested()
 
 
-async def test_what_comes_after_that_stops_nobody_either():
+async def test_chunks_after_the_release_do_not_block_either():
     body = a_body()
     body.release()
 

@@ -145,7 +145,7 @@ async def test_what_is_ended_already_is_not_there(browser: Browser, phone: Brows
     assert (again.status_code, again.json()["code"]) == (404, "not_found")
 
 
-async def test_nobody_ends_the_session_of_somebody_else(app: RunningApp, browser: Browser):
+async def test_a_session_of_another_user_is_not_ended(app: RunningApp, browser: Browser):
     async with new_browser(app) as bobs:
         await bobs.login("bob")
         session = await app.session_of(bobs)

@@ -68,9 +68,7 @@ async def asks_in_a_frame(alice: BrowserUser, path: str = "/bff/login?prompt=non
 
 
 @pytest.mark.parametrize("path", ["/bff/login?prompt=none", "/bff/silent-login"])
-async def test_a_frame_tells_the_page_that_somebody_is_signed_in_and_then_they_are(
-    path: str, alice: BrowserUser
-):
+async def test_a_frame_posts_that_the_user_is_signed_in_and_the_session_exists(path: str, alice: BrowserUser):
     await alice.signs_in()
     await loses_her_session(alice)
 
@@ -79,7 +77,7 @@ async def test_a_frame_tells_the_page_that_somebody_is_signed_in_and_then_they_a
     assert alice.console_errors == []
 
 
-async def test_a_frame_tells_the_page_that_nobody_is_signed_in(alice: BrowserUser):
+async def test_a_frame_posts_that_the_user_is_not_signed_in(alice: BrowserUser):
     await alice.goes_to("/")
 
     assert await asks_in_a_frame(alice) == {"isLoggedIn": False, "error": "login_required"}
@@ -119,7 +117,7 @@ async def test_a_window_tells_the_page_that_has_opened_it_wherever_the_provider_
     assert await alice.page.evaluate(IS_SIGNED_IN)
 
 
-async def test_a_window_that_somebody_else_has_opened_tells_them_nothing(alice: BrowserUser, site: Site):
+async def test_a_popup_of_another_site_posts_nothing_to_its_opener(alice: BrowserUser, site: Site):
     await alice.signs_in()
     async with another_site("127.0.0.1", "") as evil:
         await alice.page.goto(evil)

@@ -74,9 +74,7 @@ async def at_the_provider(browser: Browser, user: str = "alice") -> None:
 # Yes or no
 
 
-async def test_whoever_is_signed_in_at_the_provider_has_a_session_and_sees_no_page(
-    app: RunningApp, browser: Browser
-):
+async def test_a_user_signed_in_at_the_provider_gets_a_session_and_no_page(app: RunningApp, browser: Browser):
     await at_the_provider(browser)
     answer = await goes_silently(browser)
 
@@ -84,7 +82,7 @@ async def test_whoever_is_signed_in_at_the_provider_has_a_session_and_sees_no_pa
     assert await app.session_of(browser)
 
 
-async def test_a_stranger_is_told_that_the_provider_would_have_to_ask(app: RunningApp, browser: Browser):
+async def test_a_user_without_a_provider_session_gets_login_required(app: RunningApp, browser: Browser):
     answer = await goes_silently(browser)
 
     assert message_in(answer, app) == no("login_required")
@@ -111,7 +109,7 @@ async def test_the_older_route_is_always_silent_and_always_ends_with_the_message
     assert provider.last_request["authorize"]["prompt"] == "none"
 
 
-async def test_what_else_is_asked_for_is_passed_on(app: RunningApp, provider: Provider, browser: Browser):
+async def test_other_login_parameters_are_passed_on(app: RunningApp, provider: Provider, browser: Browser):
     await at_the_provider(browser)
     answer = await goes_silently(browser, "/bff/silent-login?acr_values=mfa&max_age=60&hint=alice")
 
@@ -123,7 +121,7 @@ async def test_what_else_is_asked_for_is_passed_on(app: RunningApp, provider: Pr
 # The session that there is
 
 
-async def test_the_provider_is_asked_although_there_is_a_session(
+async def test_a_silent_login_goes_to_the_provider_although_there_is_a_session(
     app: RunningApp, provider: Provider, browser: Browser
 ):
     session = await sign_in(app, browser)

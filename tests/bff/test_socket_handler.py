@@ -133,13 +133,13 @@ async def test_it_is_not_opened_for(origin: str | None, browser: Browser, sessio
     assert (response.status_code, response.json()["code"]) == (403, "csrf_rejected")
 
 
-async def test_it_is_not_opened_for_nobody(browser: Browser):
+async def test_it_is_not_opened_without_a_session(browser: Browser):
     response = await refused_handshake(browser, "/ours")
 
     assert (response.status_code, response.json()["code"]) == (401, "no_session")
 
 
-async def test_it_is_opened_for_nobody_if_it_says_so(browser: Browser):
+async def test_it_is_opened_without_a_session_if_the_handler_requires_none(browser: Browser):
     async with open_websocket(browser, "/everybody") as socket:
         await next_look()
         await socket.send_str("still there")
@@ -182,7 +182,7 @@ async def test_when_the_user_signs_in_once_more_it_only_has_to_be_opened_again(
         assert await close_code_and_reason(socket) == (1001, "a new session has taken its place")
 
 
-async def test_a_look_that_is_faster_than_the_news_learns_why_too(browser: Browser, session: Session):
+async def test_a_poll_that_is_faster_than_the_event_reads_the_reason_too(browser: Browser, session: Session):
     async with open_websocket(browser, "/untold") as socket:
         await browser.login("alice")
 

@@ -155,7 +155,7 @@ async def test_a_browser_that_does_not_read_stops_the_api(api: StreamingApi, bro
     assert await call.push(A_LOT, until_stuck=True) < A_LOT / 10
 
 
-async def test_a_stop_does_not_wait_for_an_upload_that_nobody_reads(
+async def test_a_stop_does_not_wait_for_an_upload_that_is_not_read(
     provider: Provider, api: StreamingApi, clock: Clock
 ):
     async with an_app(provider, api, clock, max_body_bytes=A_LOT) as app, wire_of(app) as browser:
@@ -653,7 +653,7 @@ async def test_a_browser_that_waits_with_nothing_to_send_is_not_told_to_go_on_af
     assert (await browser.ended()).endswith(b"ok")
 
 
-async def test_nobody_is_asked_for_more_without_a_session(
+async def test_without_a_session_there_is_no_100_continue(
     provider: Provider, api: StreamingApi, clock: Clock
 ):
     async with an_app(provider, api, clock, token="user") as app, wire_of(app) as browser:
@@ -957,7 +957,7 @@ async def test_a_small_body_is_sent_again_with_another_token(signed_in: Browser,
 
 
 @pytest.mark.parametrize("how", [of_length(65_537), CHUNKED])
-async def test_a_body_that_was_not_kept_is_not_sent_again(how: str, signed_in: Browser, api: StreamingApi):
+async def test_a_streamed_body_is_not_sent_again(how: str, signed_in: Browser, api: StreamingApi):
     sent = b"1\r\nx\r\n0\r\n\r\n" if how == CHUNKED else bytes(65_537)
     async with wire_of(signed_in.app) as browser:
         await browser.send(

@@ -27,5 +27,5 @@ def test_a_browser_is_called(user_agent: str, words: str):
     assert describe_user_agent(user_agent) == words
 
 
-def test_of_a_user_agent_without_an_end_only_the_beginning_is_looked_at():
+def test_only_the_beginning_of_a_long_user_agent_is_parsed():
     assert describe_user_agent("x" * 500 + "Firefox/131.0") == "An unknown browser"

@@ -52,14 +52,16 @@ async def test_it_is_a_list_of_types_and_values(browser: Browser):
         pytest.param("<b>é</b>", ["<b>é</b>"], id="text as it is"),
     ],
 )
-async def test_a_claim_is_told(claim: object, told: list[object], provider: Provider, browser: Browser):
+async def test_a_claim_becomes_entries(
+    claim: object, told: list[object], provider: Provider, browser: Browser
+):
     provider.overrides["id_token"] = {"of_interest": claim}
     await browser.login()
 
     assert await values(browser, "of_interest") == told
 
 
-async def test_claims_of_userinfo_are_told_and_the_id_token_has_the_last_word(
+async def test_claims_of_userinfo_are_included_and_the_id_token_takes_precedence(
     provider: Provider, browser: Browser
 ):
     provider.overrides["userinfo"] = {"locale": "de", "name": "Somebody"}
@@ -70,13 +72,13 @@ async def test_claims_of_userinfo_are_told_and_the_id_token_has_the_last_word(
 
 
 @pytest.mark.parametrize("name", ["iss", "aud", "exp", "iat", "nonce", "at_hash"])
-async def test_what_is_about_the_id_token_is_not_told(name: str, browser: Browser):
+async def test_a_claim_about_the_id_token_is_left_out(name: str, browser: Browser):
     await browser.login()
 
     assert await values(browser, name) == []
 
 
-async def test_the_link_to_sign_out_is_told(app: RunningApp, browser: Browser):
+async def test_the_logout_url_is_included(app: RunningApp, browser: Browser):
     await browser.login()
     session = await app.session_of(browser)
     [url] = await values(browser, "bff:logout_url")
@@ -95,14 +97,14 @@ async def test_a_sid_is_a_parameter_whatever_is_in_it(provider: Provider, browse
     assert (await browser.get(url)).status_code == 302
 
 
-async def test_the_seconds_until_the_session_ends_are_told(browser: Browser, clock: Clock):
+async def test_the_seconds_until_expiry_are_included(browser: Browser, clock: Clock):
     await browser.login()
     clock.advance(10)
 
     assert await values(browser, "bff:session_expires_in") == [3590]
 
 
-async def test_the_session_state_of_the_provider_is_told_if_there_is_one(
+async def test_the_session_state_of_the_provider_is_included_if_there_is_one(
     provider: Provider, browser: Browser
 ):
     await browser.login()
@@ -132,7 +134,7 @@ async def test_asking_without_sliding_does_not(written: str, browser: Browser, c
     assert (await browser.fetch(f"/bff/user?slide={written}")).status_code == 401
 
 
-async def test_whoever_is_not_signed_in_gets_401(browser: Browser):
+async def test_without_a_session_the_response_is_401(browser: Browser):
     response = await browser.fetch("/bff/user")
 
     assert response.status_code == 401
@@ -158,7 +160,7 @@ async def test_a_question_twice_is_no_question(browser: Browser):
 
 
 @pytest.mark.parametrize("headers", [{}, {"X-CSRF": "1", "Sec-Fetch-Site": "cross-site"}, NAVIGATION_HEADERS])
-async def test_nobody_but_our_own_page_is_told_anything(headers: dict[str, str], browser: Browser):
+async def test_only_a_page_of_this_origin_gets_an_answer(headers: dict[str, str], browser: Browser):
     await browser.login()
     response = await browser.http.get("/bff/user", headers=headers)
 
@@ -166,7 +168,7 @@ async def test_nobody_but_our_own_page_is_told_anything(headers: dict[str, str],
     assert "alice" not in response.text
 
 
-async def test_no_token_is_told(app: RunningApp, browser: Browser):
+async def test_no_token_is_included(app: RunningApp, browser: Browser):
     await browser.login()
     session = await app.session_of(browser)
     told = json.dumps(await entries(browser))

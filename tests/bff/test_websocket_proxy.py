@@ -80,7 +80,7 @@ def headers_heard_by(api: DemoApi) -> dict[str, str]:
 # The handshake
 
 
-async def test_it_carries_the_user_s_token_and_says_so_to_nobody(
+async def test_it_carries_the_users_token_and_does_not_reveal_it(
     api: DemoApi, browser: Browser, session: Session
 ):
     async with open_websocket(browser, PATH) as socket:
@@ -149,7 +149,7 @@ async def test_it_is_not_opened_for_another_site(api: DemoApi, browser: Browser,
     assert api.counts.total() == 0
 
 
-async def test_it_is_not_opened_for_nobody_if_the_client_carries_the_user_s_token(
+async def test_it_is_not_opened_without_a_session_if_the_client_carries_the_users_token(
     api: DemoApi, browser: Browser
 ):
     response = await refused_handshake(browser, PATH)
@@ -158,7 +158,9 @@ async def test_it_is_not_opened_for_nobody_if_the_client_carries_the_user_s_toke
     assert api.counts.total() == 0
 
 
-async def test_it_is_opened_for_nobody_if_the_client_carries_our_own_token(api: DemoApi, browser: Browser):
+async def test_it_is_opened_without_a_session_if_the_client_carries_the_applications_token(
+    api: DemoApi, browser: Browser
+):
     async with open_websocket(browser, "/ours/socket") as socket:
         await socket.send_str("x")
         assert await socket.receive_str() == "x"
@@ -379,7 +381,7 @@ async def test_an_api_that_answers_no_ping_is_a_bad_gateway(
 
 
 @pytest.mark.parametrize("ending", [(1000, ""), (1001, "left"), (3000, "é"), (4999, "x" * 123)])
-async def test_the_api_is_told_how_the_browser_closed_it(
+async def test_the_close_frame_of_the_browser_reaches_the_api(
     ending: tuple[int, str], api: DemoApi, browser: Browser, session: Session
 ):
     async with open_websocket(browser, PATH) as socket:
@@ -391,7 +393,7 @@ async def test_the_api_is_told_how_the_browser_closed_it(
 
 
 @pytest.mark.parametrize("ending", [(1000, ""), (1011, "a bug"), (3000, "é"), (4401, "x" * 123)])
-async def test_the_browser_is_told_how_the_api_closed_it(
+async def test_the_close_frame_of_the_api_reaches_the_browser(
     ending: tuple[int, str], api: DemoApi, browser: Browser, session: Session
 ):
     async with open_websocket(browser, PATH) as socket:
@@ -475,7 +477,7 @@ async def test_a_browser_that_disappears_while_the_api_talks_is_no_failure(
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
-async def test_nobody_waits_long_for_an_api_that_does_not_take_leave(
+async def test_the_wait_for_the_apis_closing_handshake_is_limited(
     api: DemoApi, browser: Browser, session: Session
 ):
     api.holds["message"] = asyncio.Event()
