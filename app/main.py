@@ -7,9 +7,11 @@ from contextlib import asynccontextmanager
 
 from app.bff import Services, url
 from app.handlers.pages import Account, Home, SessionsPage, SignedOut
+from app.handlers.todos import Todos
 
 ROUTES = [
     url(r"/", Home),
+    url(r"/todos", Todos),
     url(r"/account", Account),
     url(r"/sessions", SessionsPage),
     url(r"/signed-out", SignedOut),

@@ -9,25 +9,25 @@ from app.bff.testing import Browser, Clock, Failure, Provider, StandInApi
 TODO: dict[str, Any] = {"id": 1, "title": "Water the plants", "done": False}
 
 
-async def test_the_account_page_lists_the_user_s_to_dos(alice: Browser, api: StandInApi) -> None:
+async def test_the_page_lists_the_user_s_to_dos(alice: Browser, api: StandInApi) -> None:
     api.answers("GET", "echo", json={})
     api.answers("GET", "todos", json=[TODO])
 
-    assert TODO["title"] in (await alice.get("/account")).text
+    assert TODO["title"] in (await alice.get("/todos")).text
     assert {request.user for request in api.requests} == {"alice"}
 
 
 async def test_the_page_is_there_when_the_api_is_down(alice: Browser, api: StandInApi) -> None:
     await api.stop()
 
-    assert (await alice.get("/account")).status_code == 200
+    assert (await alice.get("/todos")).status_code == 200
 
 
 async def test_an_expired_access_token_is_refreshed_once(
     alice: Browser, api: StandInApi, provider: Provider, clock: Clock
 ) -> None:
     clock.advance(301)
-    await alice.get("/account")
+    await alice.get("/todos")
 
     assert provider.counts["token:refresh_token"] == 1
     assert {request.user for request in api.requests} == {"alice"}
@@ -38,7 +38,7 @@ async def test_an_outage_of_the_provider_ends_no_session(
 ) -> None:
     clock.advance(301)
     provider.fails["token"] = Failure()  # answers 503
-    await alice.get("/account")
+    await alice.get("/todos")
     del provider.fails["token"]
 
-    assert (await alice.get("/account")).status_code == 200
+    assert (await alice.get("/todos")).status_code == 200

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from app.bff import (
-    API_ERRORS,
     BaseHandler,
-    TypedClient,
     authenticated,
     claim_entries,
     local_path,
@@ -21,44 +17,23 @@ class Home(BaseHandler):
         self.render_page("home.html")
 
 
-class DemoClient(TypedClient):
-    """A typed client for the demo API: the token is put on by the named client that it is bound to."""
-
-    name = "apiClient"
-
-    async def echo(self) -> dict[str, Any]:
-        async with self.api.get("echo", raise_for_status=True) as response:
-            return dict(await response.json())
-
-    async def todos(self) -> list[dict[str, Any]]:
-        async with self.api.get("todos", raise_for_status=True) as response:
-            return list(await response.json())
-
-
 class Account(BaseHandler):
-    """Who is signed in, for how long, and what the demo API answers for them."""
+    """Who is signed in, since when, and for how long."""
 
     @authenticated
     async def get(self) -> None:
-        assert self.session is not None
+        session, now = self.require_session(), self.services.clock()
         self.render_page(
             "account.html",
-            claims=list(claim_entries(self.session.claims)),
-            session_expires_in=int(self.session.expires_at - self.services.clock()),
-            **await self._api(),
+            email=session.claims.get("email"),
+            claims=list(claim_entries(session.claims)),
+            signed_in_for=int(now - session.created_at),
+            ends_in=int(session.expires_at - now),
         )
-
-    async def _api(self) -> dict[str, Any]:
-        demo = self.create_client(DemoClient)
-        try:
-            answer, todos = await demo.echo(), await demo.todos()
-        except API_ERRORS:
-            return {"api_answer": None, "todos": None, "api_error": "The demo API did not answer."}
-        return {"api_answer": answer, "todos": todos, "api_error": None}
 
 
 class SessionsPage(BaseHandler):
-    """Where the user is signed in, to end what should not be."""
+    """The browsers in which the user is signed in; the page's script signs them out."""
 
     @authenticated
     async def get(self) -> None:
@@ -67,7 +42,7 @@ class SessionsPage(BaseHandler):
 
 
 class SignedOut(BaseHandler):
-    """Where a page goes when its session has ended elsewhere; whoever is signed in after all goes back."""
+    """Where a page goes when its session has ended; a browser that is signed in again goes back to the page."""
 
     keeps_session_alive = False
 

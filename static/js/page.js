@@ -1,49 +1,39 @@
-/** What the scripts of several pages need. */
+/** Functions that the scripts of several pages use. */
 
 import { api, jsonOf } from "../bff/bff.js";
 
-/**
- * The element with this id; the template has every one of them.
- *
- * @param {string} id
- * @returns {any}
- */
+/** The element with an id. @param {string} id @returns {any} */
 export const $ = (id) => document.getElementById(id);
 
-/**
- * Calls an API and returns what it answers, null when that is nothing.
- *
- * @param {string} path
- * @param {RequestInit} [init]
- */
+/** Calls an API and returns its JSON, or null. @param {string} path @param {RequestInit} [init] */
 export async function call(path, init) {
   return jsonOf(await api.fetch(path, init));
 }
 
 /**
- * Does `work` and says in `status` how it ended, for eyes and screen readers alike.
+ * Runs `action` and shows its result, or its error, in `status`.
  *
  * @param {HTMLElement} status
- * @param {() => Promise<string>} work  returns what to say
+ * @param {() => Promise<string>} action  returns the text to show
  */
-export async function telling(status, work) {
+export async function report(status, action) {
   try {
-    status.textContent = await work();
+    status.textContent = await action();
   } catch (error) {
-    // fetch() rejects with a TypeError, in words that differ from browser to browser.
+    // fetch() rejects with a TypeError, whose message differs from browser to browser.
     const unreachable = error instanceof TypeError;
     status.textContent = unreachable ? "The server cannot be reached." : /** @type {Error} */ (error).message;
   }
 }
 
 /**
- * Removes an element and leaves the focus, which was in it, where the next thing to do is.
+ * Removes a row and moves the focus to the button of the next one.
  *
  * @param {HTMLElement} element
- * @param {HTMLElement} otherwise  gets the focus when there is no such button left beside it
+ * @param {HTMLElement} fallback  gets the focus if no row with a button is left
  */
-export function removeFocused(element, otherwise) {
+export function removeFocused(element, fallback) {
   const neighbour = element.nextElementSibling ?? element.previousElementSibling;
-  (neighbour?.querySelector("button") ?? otherwise).focus();
+  (neighbour?.querySelector("button") ?? fallback).focus();
   element.remove();
 }

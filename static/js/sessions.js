@@ -1,7 +1,7 @@
-/** The page of one's sessions: ends one, or all but this one. */
+/** The page of your sessions: ends one, or all others. */
 
-import { jsonOf, api } from "../bff/bff.js";
-import { $, call, removeFocused, telling } from "./page.js";
+import { api, jsonOf } from "../bff/bff.js";
+import { $, call, removeFocused, report } from "./page.js";
 
 const status = $("sessions-status");
 const endOthers = $("end-others");
@@ -11,12 +11,13 @@ const others = [...$("sessions").children].filter((item) => item.querySelector("
 /** @param {HTMLElement} item */
 async function end(item) {
   const response = await api.fetch(`/bff/sessions/${item.dataset.id}`, { method: "DELETE" });
-  if (response.status !== 404) await jsonOf(response); // 404: it is over already
+  if (response.status !== 404) await jsonOf(response); // 404: it has ended already
   forget(item);
-  return `Ended: ${item.querySelector(".device")?.textContent}.`;
+  return `Signed out: ${item.querySelector(".device")?.textContent}.`;
 }
 
 async function endAll() {
+  if (!confirm("Sign out all other browsers? They lose access at once.")) return "";
   await call("/bff/sessions", { method: "DELETE" });
   others.slice().forEach(forget);
   return "You are signed out everywhere else.";
@@ -32,7 +33,7 @@ function forget(item) {
 for (const item of others) {
   const button = /** @type {HTMLButtonElement} */ (item.querySelector("button"));
   button.hidden = false;
-  button.addEventListener("click", () => telling(status, () => end(item)));
+  button.addEventListener("click", () => report(status, () => end(item)));
 }
 endOthers.hidden = !others.length;
-endOthers.addEventListener("click", () => telling(status, endAll));
+endOthers.addEventListener("click", () => report(status, endAll));
