@@ -42,7 +42,7 @@ class SessionsPage(BaseHandler):
 
 
 class SignedOut(BaseHandler):
-    """Where a page goes when its session has ended; a browser that is signed in again goes back to the page."""
+    """Where a page goes when its session has ended; a browser that is signed in again goes back."""
 
     keeps_session_alive = False
 

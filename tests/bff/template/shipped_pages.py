@@ -21,7 +21,7 @@ from tests.bff.harness import Clock
 
 
 class DemoUser(BrowserUser):
-    """A user of the demo: the to-do list, the list of sessions, the call of the API."""
+    """A user of the demo: the to-do list, the list of sessions."""
 
     async def adds(self, todo: str) -> None:
         await self.page.get_by_label("New to-do").fill(todo)
@@ -41,11 +41,7 @@ class DemoUser(BrowserUser):
 
     async def may_end(self, sessions: int) -> None:
         """The page's script has done all that it does by itself."""
-        await expect(self.page.get_by_role("button", name="End the session of")).to_have_count(sessions)
-
-    async def calls_the_api_again(self) -> None:
-        await self.clicks("Call the API again", role="button")
-        await expect(self.page.locator("#api-status")).to_contain_text("Answered at")
+        await expect(self.page.get_by_role("button", name="Sign out HeadlessChrome")).to_have_count(sessions)
 
 
 @asynccontextmanager
@@ -72,7 +68,21 @@ async def at_home_signed_in(alice: DemoUser) -> None:
 
 async def at_her_account(alice: DemoUser) -> None:
     await alice.signs_in("/account")
+    await alice.page.get_by_text("Everything that your sign-in service says").click()
+
+
+async def at_her_to_dos(alice: DemoUser) -> None:
+    await alice.signs_in("/todos")
     await alice.may_delete(2)
+    await alice.page.get_by_text("What the API received").click()
+
+
+async def without_to_dos(alice: DemoUser) -> None:
+    await alice.signs_in("/todos")
+    for todo in ("Sign in", "Register a client for your own API"):
+        await alice.deletes(todo)
+    await expect(alice.page.get_by_text("Nothing to do")).to_be_visible()
+
 
 
 async def at_her_sessions(alice: DemoUser) -> None:
@@ -91,6 +101,8 @@ PLACES = [
     at_home,
     at_home_signed_in,
     at_her_account,
+    at_her_to_dos,
+    without_to_dos,
     at_her_sessions,
     signed_out_elsewhere,
     axe.lost,

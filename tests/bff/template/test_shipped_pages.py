@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
 
+from app.bff.dev.server import Failure
 from app.bff.sessions.session import Reason
 from tests.bff.axe import LOOKS, audits
 from tests.bff.browser_users import Site, content_width
@@ -41,9 +42,9 @@ async def test_alice_signs_in_sees_her_account_and_signs_out(alice: DemoUser):
     await alice.clicks("Account")
 
     await alice.sees("Your account")
-    await expect(alice.page.get_by_role("row", name="email alice@example.com")).to_be_visible()
-    await expect(alice.page.locator("#api-answer")).to_contain_text("Bearer …")
-    await expect(alice.page.locator("#session-time")).to_have_text(re.compile(r"1 h 0 min|59 min"))
+    await expect(alice.page.locator("main")).to_contain_text("alice@example.com")
+    await expect(alice.page.locator("main")).to_contain_text(re.compile(r"Ends in (1 h|59 min)"))
+    await expect(alice.page.get_by_text("auth_time")).to_be_hidden()  # until the details are opened
 
     await alice.signs_out()
     await alice.page.reload()
@@ -53,7 +54,7 @@ async def test_alice_signs_in_sees_her_account_and_signs_out(alice: DemoUser):
 async def test_the_to_do_list_works_and_nobody_notices_that_the_access_token_expired(
     site: Site, alice: DemoUser
 ):
-    await alice.signs_in("/account")
+    await alice.signs_in("/todos")
     await alice.adds("Water the plants")
     site.clock.advance(EXPIRED_SECONDS)
     await alice.deletes("Sign in")
@@ -66,8 +67,7 @@ async def test_the_to_do_list_works_and_nobody_notices_that_the_access_token_exp
 async def test_no_page_breaks_its_own_security_policy_or_complains_in_the_console(alice: DemoUser):
     await alice.goes_to("/")
     await alice.signs_in()
-    await alice.goes_to("/account")
-    await alice.calls_the_api_again()
+    await alice.goes_to("/todos")
     await alice.adds("Water the plants")
     await alice.signs_out()
     assert alice.console_errors == []
@@ -80,9 +80,9 @@ async def test_no_page_breaks_its_own_security_policy_or_complains_in_the_consol
 async def test_the_pages_work_without_javascript(chromium: Browser, site: Site):
     async with demo_user(chromium, site, java_script_enabled=False) as alice:
         await alice.signs_in()
-        await alice.clicks("Account")
+        await alice.clicks("To-dos")
         await alice.has_todos("Sign in", "Register a client for your own API")
-        await expect(alice.page.locator("#api-answer")).to_contain_text("Bearer …")
+        await expect(alice.page.locator("pre")).to_contain_text("Bearer …")
         await expect(alice.page.get_by_role("button")).to_have_count(0)  # none that would do nothing
 
         await alice.signs_out()
@@ -94,11 +94,11 @@ async def test_no_page_scrolls_sideways_on_a_phone(chromium: Browser, site: Site
         await alice.goes_to("/")
         widths.append(await content_width(alice.page))
         await alice.signs_in()
-        for path in ("/", "/account", "/sessions", "/nowhere"):
+        for path in ("/", "/todos", "/account", "/sessions", "/nowhere"):
             await alice.goes_to(path)
             widths.append(await content_width(alice.page))
 
-    assert widths == [360] * 5
+    assert widths == [360] * 6
 
 
 async def test_the_list_ends_the_session_of_another_browser(chromium: Browser, site: Site, alice: DemoUser):
@@ -107,10 +107,10 @@ async def test_the_list_ends_the_session_of_another_browser(chromium: Browser, s
         await expect(alice.page.get_by_role("listitem")).to_have_count(2)
         await expect(alice.page.get_by_role("listitem").filter(has_text="This browser")).to_have_count(1)
 
-        await alice.page.get_by_role("button", name="End the session of").click()
+        await alice.page.get_by_role("button", name="Sign out HeadlessChrome").click()
 
-        await is_emptied(elsewhere, "This browser was signed out from another one")
-        await expect(alice.page.locator("#sessions-status")).to_contain_text(re.compile("^Ended: .+"))
+        await is_emptied(elsewhere, "You signed this browser out")
+        await expect(alice.page.locator("#sessions-status")).to_contain_text(re.compile("^Signed out: .+"))
         await expect(alice.page.get_by_role("listitem")).to_have_count(1)
 
 
@@ -118,15 +118,29 @@ async def test_the_list_ends_all_others_at_once(chromium: Browser, site: Site, a
     async with another_browser(chromium, site) as one, another_browser(chromium, site) as two:
         await alice.signs_in("/sessions")
         await alice.may_end(2)
+        alice.page.once("dialog", lambda dialog: dialog.accept())
 
         await alice.clicks("Sign out everywhere else", role="button")
 
         for elsewhere in (one, two):
-            await is_emptied(elsewhere, "This browser was signed out from another one")
+            await is_emptied(elsewhere, "You signed this browser out")
     await alice.may_end(0)
     await expect(alice.page.get_by_role("button", name="Sign out everywhere else")).to_be_hidden()
     await alice.page.reload()
     await alice.sees_name("Alice Adams")
+
+
+async def test_the_others_stay_when_their_end_is_not_confirmed(
+    chromium: Browser, site: Site, alice: DemoUser
+):
+    async with another_browser(chromium, site):
+        await alice.signs_in("/sessions")
+        alice.page.once("dialog", lambda dialog: dialog.dismiss())
+
+        await alice.clicks("Sign out everywhere else", role="button")
+
+        await alice.page.reload()
+        await alice.may_end(1)
 
 
 async def test_a_session_that_is_over_already_leaves_the_list(chromium: Browser, site: Site, alice: DemoUser):
@@ -135,7 +149,7 @@ async def test_a_session_that_is_over_already_leaves_the_list(chromium: Browser,
         await alice.may_end(1)
         await elsewhere.signs_out()
 
-        await alice.page.get_by_role("button", name="End the session of").click()
+        await alice.page.get_by_role("button", name="Sign out HeadlessChrome").click()
 
         await alice.may_end(0)
 
@@ -148,18 +162,31 @@ async def test_the_list_is_there_without_javascript(chromium: Browser, site: Sit
         await expect(alice.page.get_by_role("button")).to_have_count(0)
 
 
-async def test_the_account_page_says_that_the_end_is_near_and_offers_to_stay(site: Site, alice: DemoUser):
+async def test_every_page_says_that_the_end_is_near_and_offers_to_stay(site: Site, alice: DemoUser):
     await alice.signs_in()
     window = await another_window(alice, "/account")
     await is_hidden(window)
     site.clock.advance(site.app.services.settings.session_idle_seconds - 30)
     await is_hidden(window, False)
 
-    await expect(window.page.locator("#session-status")).to_have_text("Your session is about to end.")
+    notice = window.page.get_by_role("alert").locator("p")
+    await expect(notice).to_have_text("Your session is about to end.")
+    found = [audit.violations async for audit in audits(window.page)]
     await window.clicks("Stay signed in", role="button")
 
-    await expect(window.page.locator("#session-status")).to_have_text("You stay signed in.")
-    await expect(window.page.locator("#session-time")).to_have_text(re.compile(r"1 h 0 min|59 min"))
+    await expect(notice).to_have_text("You stay signed in.")
+    await window.page.reload()
+    await expect(window.page.locator("main")).to_contain_text(re.compile(r"Ends in (1 h|59 min)"))
+    assert found == [[]] * len(LOOKS)
+
+
+async def test_to_dos_that_cannot_be_read_are_not_shown_as_none(site: Site, alice: DemoUser):
+    site.api.fails["todos"] = Failure()
+
+    await alice.signs_in("/todos")
+
+    await expect(alice.page.locator("#todo-status")).to_have_text("Status 503")
+    await expect(alice.page.get_by_text("Nothing to do")).to_be_hidden()
 
 
 async def test_the_page_of_a_session_that_is_over_says_why(alice: DemoUser):
@@ -213,7 +240,7 @@ async def test_a_keyboard_is_enough_to_sign_in_and_out(alice: DemoUser):
 
 
 async def test_a_keyboard_is_enough_to_add_and_delete_a_to_do(alice: DemoUser):
-    await alice.signs_in("/account")
+    await alice.signs_in("/todos")
     await alice.may_delete(2)
     await alice.page.get_by_label("New to-do").focus()
     await alice.page.keyboard.type("Water the plants")
@@ -233,7 +260,7 @@ async def test_a_keyboard_is_enough_to_end_a_session(chromium: Browser, site: Si
     await alice.signs_in("/sessions")
     await alice.may_end(1)
 
-    await alice.tabs_to("End the session of", at_most=20)
+    await alice.tabs_to("Sign out HeadlessChrome", at_most=20)
     await alice.page.keyboard.press("Enter")
 
     await alice.may_end(0)
