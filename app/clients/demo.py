@@ -1,8 +1,10 @@
 """The demo's API, which scripts/dev.sh runs, and a typed client for it.
 
-To delete the demo, delete this file, app/handlers/todos.py, templates/todos.html, static/js/todos.js and
-tests/test_api.py; then the lines that name them: /todos in app/main.py, templates/base.html and home.html,
-"apiClient" and "/api" in app/settings.py.
+To delete the demo, delete
+
+1. the files: this one, app/handlers/todos.py, templates/todos.html, static/js/todos.js, tests/test_api.py;
+2. the lines with "todos" in app/main.py, templates/base.html and templates/home.html;
+3. the lines with "apiClient", DEMO_API_URL and "import os" in app/settings.py.
 """
 
 from __future__ import annotations

@@ -5,9 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from playwright.async_api import Browser as Chromium
+from playwright.async_api import expect
 
+from app.bff.dev.provider import Provider
 from app.bff.paths import PROJECT
 from app.bff.services import page_environment
+from app.bff.settings.models import BffSettings
+from app.bff.testing.application import ApplicationParts, Clock, running_app
+from app.bff.testing.stand_in import StandInApi
+from tests.bff.axe import LOOKS, audits
+from tests.bff.browser_users import Site, browser_user
 from tests.bff.harness import Browser
 
 ENGINE_FILES = sorted([*PROJECT.glob("templates/bff/*"), *PROJECT.glob("static/bff/*")])
@@ -54,3 +62,31 @@ async def test_a_browser_that_looks_for_an_icon_by_itself_finds_one(browser: Bro
     assert response.headers["Content-Type"].startswith("image/")
     assert response.headers["Cache-Control"] == "no-cache"  # asked for again, and answered with 304
     assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_project_without_pages_has_accessible_ones_that_a_sign_out_in_another_window_empties(
+    chromium: Chromium,
+):
+    provider = Provider([], clock=(clock := Clock()))
+    await provider.start()
+    api, parts = StandInApi(provider), ApplicationParts(BffSettings, [])
+    of_other_tests = {"apiClient": {"base_url": "http://127.0.0.1:1/"}}  # their typed clients are checked too
+    async with (
+        running_app(parts, provider, api, clock=clock, http_clients=of_other_tests) as app,
+        browser_user(chromium, Site(app, provider, api, clock)) as alice,
+    ):
+        await alice.goes_to("/bff/login?returnUrl=/nowhere")
+        await alice.chooses()
+        await alice.sees("Not Found")
+        found = [audit async for audit in audits(alice.page)]
+        other = await alice.page.context.new_page()
+        await other.goto(f"{app.base_url}/elsewhere")
+
+        async with alice.page.expect_event("framenavigated"):
+            await other.get_by_role("link", name="Sign out").click()
+
+        await alice.page.wait_for_url("**/?reason=*")
+        await expect(alice.page.get_by_role("link", name="Sign out")).to_have_count(0)
+    await provider.stop()
+    assert [audit.violations for audit in found] == [[]] * len(LOOKS)
