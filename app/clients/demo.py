@@ -4,7 +4,9 @@ To delete the demo, delete
 
 1. the files: this one, app/handlers/todos.py, templates/todos.html, static/js/todos.js, tests/test_api.py;
 2. the lines with "todos" in app/main.py, templates/base.html and templates/home.html;
-3. the lines with "apiClient", DEMO_API_URL and "import os" in app/settings.py.
+3. the lines with "apiClient", DEMO_API_URL and "import os" in app/settings.py;
+
+and run `.venv/bin/ruff check --fix` and `.venv/bin/ruff format`, for the blank lines that are left.
 """
 
 from __future__ import annotations
