@@ -84,7 +84,6 @@ async def without_to_dos(alice: DemoUser) -> None:
     await expect(alice.page.get_by_text("Nothing to do")).to_be_visible()
 
 
-
 async def at_her_sessions(alice: DemoUser) -> None:
     async with demo_user(alice.browser, alice.site) as elsewhere:
         await elsewhere.signs_in()
