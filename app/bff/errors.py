@@ -299,15 +299,21 @@ class StoreUnavailable(AppError):
 
 
 class ProviderUnavailable(AppError):
-    """503: no valid response. `requested_pause_seconds` is the provider's `Retry-After`, if it sent one."""
+    """503: no valid response. `requested_pause_seconds` is the provider's `Retry-After`, if it sent one.
+
+    `is_outage`: 5xx, a time-out or a failed connection, which open circuit breakers.
+    """
 
     status, code, title = 503, "provider_unavailable", "The sign-in service is not answering"
 
-    def __init__(self, detail: str = "", *, retry_after_seconds: int | None = None) -> None:
+    def __init__(
+        self, detail: str = "", *, retry_after_seconds: int | None = None, is_outage: bool = True
+    ) -> None:
         super().__init__(
             detail, retry_after_seconds=5 if retry_after_seconds is None else retry_after_seconds
         )
         self.requested_pause_seconds = retry_after_seconds
+        self.is_outage = is_outage
 
 
 class ClientRejected(ProviderUnavailable):

@@ -1,19 +1,45 @@
-"""The breaker: when it opens for an endpoint of the provider, for how long, and how it closes again."""
+"""The circuit breaker: when it opens for one kind of request, for how long, and how it closes again."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import functools
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 
 import pytest
 
 from app.bff.backoff import breaker_seconds
-from app.bff.errors import AppError, ClientRejected, GrantRefused, ProviderUnavailable, UntrustedToken
+from app.bff.dev.provider import Failure, Provider
+from app.bff.errors import (
+    AppError,
+    ClientRejected,
+    GrantRefused,
+    ProviderUnavailable,
+    UntrustedToken,
+)
 from app.bff.oidc.breaker import Breaker
-from tests.bff.harness import Clock
+from app.bff.oidc.endpoints import EndpointClient, RequestKind
+from app.bff.oidc.http import tls
+from app.bff.oidc.responses import check_revoked, parse_token_response
+from app.bff.sessions.session import LOGIN
+from tests.bff.harness import (
+    Browser,
+    Clock,
+    RunningApp,
+    make_settings,
+    new_browser,
+    query_params,
+    wait_until,
+)
 
-ANSWERS = [ClientRejected("the provider answered invalid_client"), GrantRefused(), UntrustedToken()]
+ANSWERS = [
+    ClientRejected("the provider answered invalid_client"),
+    GrantRefused(),
+    UntrustedToken(),
+    ProviderUnavailable("the provider answered 403", is_outage=False),
+]
+HTML = b"<html>Forbidden</html>"
 
 
 @pytest.fixture
@@ -53,7 +79,7 @@ def failures(breaker: Breaker, count: int) -> None:
 
 
 def busy(seconds: int) -> ProviderUnavailable:
-    """A 503 or 429 with a Retry-After."""
+    """A 503 with a Retry-After."""
     return ProviderUnavailable("the provider answered 503", retry_after_seconds=seconds)
 
 
@@ -354,5 +380,130 @@ def test_after_a_late_success_a_failed_probe_begins_no_pause(breaker: Breaker, c
     success(breaker)
 
 
-def test_each_endpoint_has_its_own_breaker(paused: Breaker, clock: Clock):
-    success(Breaker(clock=clock))
+# What counts, and for which requests.
+
+
+def test_retry_after_of_an_answer_below_500_opens_it_only_where_no_anonymous_request_causes_one(clock: Clock):
+    too_many = ProviderUnavailable("the provider answered 429", retry_after_seconds=17, is_outage=False)
+    refreshes, codes = Breaker(clock=clock), Breaker(for_anonymous=True, clock=clock)
+    for breaker in (refreshes, codes):
+        failure(breaker, too_many)
+
+    assert refused(refreshes) == 17
+    success(codes)
+
+
+CALM = [
+    pytest.param(Failure(403, HTML), id="403 with HTML"),
+    pytest.param(Failure(404, HTML), id="404"),
+    pytest.param(Failure(429, HTML, {"Retry-After": "60"}), id="429"),
+    pytest.param(Failure(400, b'{"error": "temporarily_unavailable"}'), id="an error of its own"),
+    pytest.param(Failure(200, HTML), id="200 with HTML"),
+    pytest.param(Failure(302, b"", {"Location": "/elsewhere"}), id="a redirect"),
+]
+
+
+@pytest.fixture
+async def endpoints(provider: Provider, clock: Clock) -> AsyncIterator[EndpointClient]:
+    client = EndpointClient(make_settings(provider_timeout_seconds=0.5), tls=tls(), clock=clock)
+    yield client
+    await client.close()
+
+
+async def post(endpoints: EndpointClient, kind: RequestKind, url: str) -> None:
+    await endpoints.post(kind, url, {}, check_revoked)
+
+
+async def fail_three_times(endpoints: EndpointClient, kind: RequestKind, url: str) -> None:
+    for _ in range(3):
+        with pytest.raises(ProviderUnavailable):
+            await post(endpoints, kind, url)
+
+
+@pytest.mark.parametrize("failed", RequestKind)
+async def test_each_kind_of_request_has_a_breaker_of_its_own(
+    failed: RequestKind, endpoints: EndpointClient, provider: Provider
+):
+    provider.fails["revoke"] = Failure(503)
+    await fail_three_times(endpoints, failed, f"{provider.issuer}/revoke")
+    provider.fails["revoke"] = Failure(200)
+
+    for kind in set(RequestKind) - {failed}:
+        await post(endpoints, kind, f"{provider.issuer}/revoke")
+    with pytest.raises(ProviderUnavailable, match="breaker is open"):
+        await post(endpoints, failed, f"{provider.issuer}/revoke")
+
+
+@pytest.mark.parametrize("answer", CALM)
+async def test_nothing_opens_after(answer: Failure, endpoints: EndpointClient, provider: Provider):
+    parse = functools.partial(parse_token_response, target=LOGIN, token_type="Bearer")
+    provider.fails["token"] = answer
+    for _ in range(4):
+        with pytest.raises(ProviderUnavailable, match=r"provider answered|token response"):
+            await endpoints.post(RequestKind.CODE, f"{provider.issuer}/token", {}, parse)
+
+    assert provider.counts["token"] == 4
+
+
+async def test_three_time_outs_open_it(endpoints: EndpointClient, provider: Provider):
+    provider.holds["revoke"] = asyncio.Event()
+    await fail_three_times(endpoints, RequestKind.REFRESH, f"{provider.issuer}/revoke")
+
+    with pytest.raises(ProviderUnavailable, match="breaker is open"):
+        await post(endpoints, RequestKind.REFRESH, f"{provider.issuer}/revoke")
+    assert provider.counts["revoke"] == 3
+
+
+async def test_three_refused_connections_open_it(endpoints: EndpointClient, provider: Provider):
+    await provider.stop()
+    await fail_three_times(endpoints, RequestKind.REFRESH, f"{provider.issuer}/revoke")
+
+    with pytest.raises(ProviderUnavailable, match="breaker is open"):
+        await post(endpoints, RequestKind.REFRESH, f"{provider.issuer}/revoke")
+
+
+# What a browser without a session can do.
+
+
+async def callback_with_a_made_up_code(app: RunningApp) -> None:
+    async with new_browser(app) as stranger:
+        state = query_params(await stranger.start_login())["state"]
+        response = await stranger.get(f"/bff/callback?code=x&state={state}&iss={app.services.oidc.issuer}")
+    assert response.status_code == 503
+
+
+@pytest.mark.parametrize("answer", [Failure(403, HTML), Failure(503)], ids=["403 with HTML", "503"])
+async def test_made_up_codes_stop_no_refresh(
+    answer: Failure, app: RunningApp, browser: Browser, provider: Provider, clock: Clock
+):
+    await browser.login()
+    provider.fails["token"] = answer
+    for _ in range(4):
+        await callback_with_a_made_up_code(app)
+    del provider.fails["token"]
+    clock.advance(301)  # the access token is over
+
+    assert (await browser.fetch("/api/echo")).status_code == 200
+
+
+async def test_made_up_codes_stop_no_login_after_403(app: RunningApp, browser: Browser, provider: Provider):
+    provider.fails["token"] = Failure(403, HTML)
+    for _ in range(4):
+        await callback_with_a_made_up_code(app)
+    del provider.fails["token"]
+
+    await browser.login()
+    assert (await browser.fetch("/api/echo")).status_code == 200
+
+
+async def test_a_hundred_codes_that_wait_for_the_provider_leave_refreshes_a_connection(provider: Provider):
+    patient = EndpointClient(make_settings(provider_timeout_seconds=20), tls=tls())
+    held, url = asyncio.Event(), provider.issuer
+    provider.holds["token"], provider.fails["revoke"] = held, Failure(200)
+    codes = [asyncio.create_task(post(patient, RequestKind.CODE, f"{url}/token")) for _ in range(101)]
+    await wait_until(lambda: provider.counts["token"] == 100)
+
+    await asyncio.wait_for(post(patient, RequestKind.REFRESH, f"{url}/revoke"), 10)
+    held.set()
+    await asyncio.gather(*codes, return_exceptions=True)
+    await patient.close()

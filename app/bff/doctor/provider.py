@@ -15,7 +15,7 @@ from app.bff.doctor.report import Finding, describe_network_error, info, ok, war
 from app.bff.errors import ProviderUnavailable
 from app.bff.oidc.claims import LEEWAY_SECONDS
 from app.bff.oidc.dpop import new_key
-from app.bff.oidc.endpoints import EndpointClient
+from app.bff.oidc.endpoints import EndpointClient, RequestKind
 from app.bff.oidc.http import parse_json_object, tls, translate_http_errors
 from app.bff.oidc.keys import parse_jwks
 from app.bff.oidc.metadata import discovery_url, metadata_from, provider_http
@@ -116,9 +116,8 @@ async def _try_credentials(
         "code_verifier": secrets.token_urlsafe(48),
     }
     try:
-        return await calls.post(
-            token_endpoint, params, _token_endpoint_reply, dpop_key=new_key() if settings.dpop else None
-        )
+        dpop_key = new_key() if settings.dpop else None
+        return await calls.post(RequestKind.CODE, token_endpoint, params, _token_endpoint_reply, dpop_key)
     except ProviderUnavailable as error:
         return TokenReply(problem=describe_network_error(error))
     finally:

@@ -1,4 +1,4 @@
-"""Circuit breaker for an endpoint of the provider: opens after failures in a row, or on Retry-After."""
+"""Circuit breaker for one kind of request to the provider: opens after failures in a row."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeGuard
 
 from app.bff.backoff import (
     BREAKER_FAILURES_ALLOWED,
@@ -16,13 +17,19 @@ from app.bff.errors import AppError, ClientRejected, ProviderUnavailable
 
 
 class Breaker:
-    """Passes requests to one endpoint while it works; opens for growing pauses when it fails.
+    """Passes requests of one kind while their endpoint works; opens for growing pauses when it fails.
+
+    Only an outage counts as failure: 5xx, a time-out, no connection. Any other response says that the
+    endpoint works, a refusal (`invalid_grant`, 403 with HTML) as well. `Retry-After` of a 5xx opens the
+    breaker at once, and that of another response (429) unless `for_anonymous`: a browser without a session
+    may cause such responses on purpose, and must not close the endpoint to others.
 
     After a pause it is half-open: one request at a time is let through as a probe, and the first
-    success closes it. A refusal (`invalid_grant`, `invalid_client`) counts as success: the endpoint works.
+    success closes it.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, *, for_anonymous: bool = False, clock: Callable[[], float] = time.time) -> None:
+        self._for_anonymous = for_anonymous
         self._clock = clock
         self._failures = 0
         self._open_until: float | None = None
@@ -37,7 +44,7 @@ class Breaker:
             yield
             self._recovered()
         except AppError as error:
-            if not isinstance(error, ProviderUnavailable) or isinstance(error, ClientRejected):
+            if not self._is_failure(error):
                 self._recovered()
             elif recoveries == self._recoveries and (probe or self._open_until is None):
                 # A request that began before the breaker opened says nothing new.
@@ -59,6 +66,12 @@ class Breaker:
             )
         self._probing = True
         return True
+
+    def _is_failure(self, error: AppError) -> TypeGuard[ProviderUnavailable]:
+        if not isinstance(error, ProviderUnavailable) or isinstance(error, ClientRejected):
+            return False
+        asks_to_wait = bool(error.requested_pause_seconds) and not self._for_anonymous
+        return error.is_outage or asks_to_wait
 
     def _failed(self, error: ProviderUnavailable, *, probe: bool) -> None:
         self._failures = max(self._failures + 1, BREAKER_FAILURES_ALLOWED if probe else 0)

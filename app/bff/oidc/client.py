@@ -20,7 +20,7 @@ from app.bff.oidc.claims import (
     without_authentication,
 )
 from app.bff.oidc.dpop import DpopKey, thumbprint
-from app.bff.oidc.endpoints import EndpointClient, Params
+from app.bff.oidc.endpoints import EndpointClient, Params, RequestKind
 from app.bff.oidc.login_attempt import LoginAttempt
 from app.bff.oidc.metadata import Metadata, Provider
 from app.bff.oidc.responses import (
@@ -95,7 +95,9 @@ class OidcClient:
         if endpoint is None:
             log.error("provider has no pushed authorization request endpoint: check BFF_PAR")
             raise ProviderUnavailable("the provider has no pushed authorization request endpoint")
-        request_uri = await self._endpoints.post(endpoint, parse_qs(query), parse_pushed_response)
+        request_uri = await self._endpoints.post(
+            RequestKind.PUSHED, endpoint, parse_qs(query), parse_pushed_response
+        )
         return urlencode({"client_id": self._settings.client_id, "request_uri": request_uri})
 
     async def sign_in(
@@ -114,7 +116,9 @@ class OidcClient:
             "code_verifier": attempt.verifier,
         }
         parse = _parser(parse_token_response, LOGIN, attempt.dpop_key)
-        tokens = await self._endpoints.post(metadata.token_endpoint, params, parse, attempt.dpop_key)
+        tokens = await self._endpoints.post(
+            RequestKind.CODE, metadata.token_endpoint, params, parse, attempt.dpop_key
+        )
         if tokens.id_token is None:
             raise LoginFailed("The sign-in service did not say who you are.")
         id_token = await self._provider.verify(tokens.id_token)
@@ -138,7 +142,7 @@ class OidcClient:
     ) -> TokenSet:
         """Return new tokens, the access token for `target` (RFC 6749 §6, RFC 8707 §2.2)."""
         params = {"grant_type": "refresh_token", "refresh_token": refresh_token, **target.params}
-        return await self._request_tokens(params, target, dpop_key)
+        return await self._request_tokens(RequestKind.REFRESH, params, target, dpop_key)
 
     async def exchange(
         self, access_token: str, *, target: Target, dpop_key: DpopKey | None = None
@@ -150,13 +154,14 @@ class OidcClient:
             "subject_token_type": ACCESS_TOKEN,
             **target.params,
         }
-        return await self._request_tokens(params, target, dpop_key, parse_exchange_response)
+        return await self._request_tokens(
+            RequestKind.EXCHANGE, params, target, dpop_key, parse_exchange_response
+        )
 
     async def client_credentials(self, target: Target, *, dpop_key: DpopKey | None = None) -> TokenSet:
         """Return a token that speaks for this application, not for a user (RFC 6749 §4.4)."""
-        return await self._request_tokens(
-            {"grant_type": "client_credentials", **target.params}, target, dpop_key
-        )
+        params = {"grant_type": "client_credentials", **target.params}
+        return await self._request_tokens(RequestKind.CLIENT_CREDENTIALS, params, target, dpop_key)
 
     async def check_refreshed(self, id_token: str, *, earlier: dict[str, Any]) -> None:
         """Raise UntrustedToken unless a refreshed ID token belongs to the same login."""
@@ -176,7 +181,7 @@ class OidcClient:
         if endpoint is None:
             return False
         params = {"token": refresh_token, "token_type_hint": "refresh_token"}
-        await self._endpoints.post(endpoint, params, check_revoked)
+        await self._endpoints.post(RequestKind.REVOCATION, endpoint, params, check_revoked)
         return True
 
     async def logout_url(self, *, id_token: str | None, state: str) -> str | None:
@@ -195,13 +200,14 @@ class OidcClient:
 
     async def _request_tokens(
         self,
+        kind: RequestKind,
         params: Params,
         target: Target,
         dpop_key: DpopKey | None,
         parse: Callable[..., TokenSet] = parse_token_response,
     ) -> TokenSet:
         endpoint = (await self._provider.metadata()).token_endpoint
-        return await self._endpoints.post(endpoint, params, _parser(parse, target, dpop_key), dpop_key)
+        return await self._endpoints.post(kind, endpoint, params, _parser(parse, target, dpop_key), dpop_key)
 
 
 def _parser(

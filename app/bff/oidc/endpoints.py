@@ -1,11 +1,12 @@
-"""Calls the provider's endpoints: client authentication, DPoP, a time-out, and a circuit breaker for each."""
+"""Calls the provider's endpoints: client authentication, DPoP, a time-out; breaker and pool per kind."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from ssl import SSLContext
 from typing import Any, TypeVar
 
@@ -31,8 +32,31 @@ T = TypeVar("T")
 Params = Mapping[str, str | Sequence[str]]
 
 
+class RequestKind(StrEnum):
+    """What a request to the provider is for. Kinds share neither a circuit breaker nor connections."""
+
+    CODE = "code"  # also userinfo: the rest of a login
+    PUSHED = "pushed_authorization"
+    REFRESH = "refresh"
+    EXCHANGE = "exchange"
+    CLIENT_CREDENTIALS = "client_credentials"
+    REVOCATION = "revocation"
+
+
+# A browser without a session causes these, in any number and with content of its choice.
+_FOR_ANONYMOUS = (RequestKind.CODE, RequestKind.PUSHED)
+
+
+@dataclass(frozen=True)
+class _Lane:
+    """What requests of one kind share. Nothing that happens in one lane delays or stops another."""
+
+    breaker: Breaker
+    http: AsyncOAuth2Client
+
+
 class EndpointClient:
-    """Sends requests to the provider over one long-lived HTTP client, shared by all users.
+    """Sends requests to the provider over long-lived HTTP clients, shared by all users.
 
     Authlib's client authenticates requests. It also stores "the" token of a single user, which must
     never be read here.
@@ -45,25 +69,22 @@ class EndpointClient:
         self._timeout_seconds = settings.provider_timeout_seconds
         self._auth_method = settings.client_auth
         self._nonces = Nonces()
-        self._breakers: defaultdict[str, Breaker] = defaultdict(lambda: Breaker(clock=clock))
-        self._http = AsyncOAuth2Client(
-            client_id=settings.client_id,
-            client_secret=settings.client_secret.get_secret_value(),
-            token_endpoint_auth_method=settings.client_auth,
-            transport=BoundedTransport(verify=tls),
-            timeout=settings.provider_timeout_seconds,
-        )
-        self._http.register_client_auth_method(("client_secret_basic", client_secret_basic))
-        if settings.client_key_file is not None:
-            key = key_from(settings.client_key_file)
-            assertion = PrivateKeyJwt(key, audience=settings.issuer, clock=clock)
-            self._http.register_client_auth_method(("private_key_jwt", assertion))
+        assertion = _client_assertion(settings, clock)
+        self._lanes = {
+            kind: _Lane(
+                Breaker(for_anonymous=kind in _FOR_ANONYMOUS, clock=clock),
+                _authenticating_client(settings, assertion, tls),
+            )
+            for kind in RequestKind
+        }
 
     async def close(self) -> None:
-        await self._http.aclose()
+        for lane in self._lanes.values():
+            await lane.http.aclose()
 
     async def post(
         self,
+        kind: RequestKind,
         endpoint: str,
         params: Params,
         parse: Callable[[EndpointResponse], T],
@@ -72,13 +93,14 @@ class EndpointClient:
         """Post a form with client authentication, and return `parse` of the response.
 
         Raises what `parse` raises, and logs a ClientRejected among that; ProviderUnavailable also if
-        there is no response, or if the endpoint's circuit breaker is open.
+        there is no response, or if the circuit breaker of this kind of request is open.
         """
+        lane = self._lanes[kind]
         try:
-            with self._breakers[endpoint].request():
-                response = await self._post(endpoint, params, dpop_key)
+            with lane.breaker.request():
+                response = await self._post(lane.http, endpoint, params, dpop_key)
                 if dpop_key and is_token_endpoint_nonce_challenge(response.status, response.error):
-                    response = await self._post(endpoint, params, dpop_key)
+                    response = await self._post(lane.http, endpoint, params, dpop_key)
                 return parse(response)
         except ClientRejected as error:
             log.error(
@@ -96,24 +118,51 @@ class EndpointClient:
             response = await self._get(endpoint, access_token, dpop_key)
         return response
 
-    async def _post(self, endpoint: str, params: Params, dpop_key: DpopKey | None) -> EndpointResponse:
+    async def _post(
+        self, http: AsyncOAuth2Client, endpoint: str, params: Params, dpop_key: DpopKey | None
+    ) -> EndpointResponse:
         headers = {"Accept": "application/json"}
         if dpop_key:
             nonce = self._nonces.of(endpoint)
             headers["DPoP"] = proof(dpop_key, "POST", endpoint, now=self._clock(), nonce=nonce)
-        auth = self._http.client_auth(self._auth_method)
-        return await self._send("POST", endpoint, data=params, headers=headers, auth=auth)
+        auth = http.client_auth(self._auth_method)
+        return await self._send(http, "POST", endpoint, data=params, headers=headers, auth=auth)
 
     async def _get(self, endpoint: str, access_token: str, dpop_key: DpopKey | None) -> EndpointResponse:
         nonce = self._nonces.of(endpoint)
         headers = authorization(access_token, dpop_key, "GET", endpoint, now=self._clock(), nonce=nonce)
-        return await self._send("GET", endpoint, headers=headers, auth=None)
+        http = self._lanes[RequestKind.CODE].http
+        return await self._send(http, "GET", endpoint, headers=headers, auth=None)
 
-    async def _send(self, method: str, endpoint: str, **options: Any) -> EndpointResponse:
+    async def _send(
+        self, http: AsyncOAuth2Client, method: str, endpoint: str, **options: Any
+    ) -> EndpointResponse:
         async with translate_http_errors(self._timeout_seconds):
-            response = await self._http.request(method, endpoint, **options)
+            response = await http.request(method, endpoint, **options)
         received_at = self._clock()
         if "DPoP-Nonce" in response.headers:
             self._nonces.note(endpoint, response.headers)
         json_object = parse_json_object(response.content)
         return EndpointResponse(response.status_code, response.headers, json_object, received_at)
+
+
+def _client_assertion(settings: BffSettings, clock: Callable[[], float]) -> PrivateKeyJwt | None:
+    if settings.client_key_file is None:
+        return None
+    return PrivateKeyJwt(key_from(settings.client_key_file), audience=settings.issuer, clock=clock)
+
+
+def _authenticating_client(
+    settings: BffSettings, assertion: PrivateKeyJwt | None, tls: SSLContext
+) -> AsyncOAuth2Client:
+    http = AsyncOAuth2Client(
+        client_id=settings.client_id,
+        client_secret=settings.client_secret.get_secret_value(),
+        token_endpoint_auth_method=settings.client_auth,
+        transport=BoundedTransport(verify=tls),
+        timeout=settings.provider_timeout_seconds,
+    )
+    http.register_client_auth_method(("client_secret_basic", client_secret_basic))
+    if assertion is not None:
+        http.register_client_auth_method(("private_key_jwt", assertion))
+    return http

@@ -62,14 +62,21 @@ def tls() -> ssl.SSLContext:
 
 @asynccontextmanager
 async def translate_http_errors(timeout_seconds: float) -> AsyncIterator[None]:
-    """Raise ProviderUnavailable for a time-out or any HTTP error, until the body is read."""
+    """Raise ProviderUnavailable for any HTTP error until the body is read.
+
+    A time-out, or a connection that cannot be opened, is an outage. A connection that breaks later is none:
+    what this request contained may be the reason.
+    """
     try:
         async with asyncio.timeout(timeout_seconds):
             yield
-    except TimeoutError as error:
+    except (TimeoutError, httpx2.TimeoutException) as error:
         raise ProviderUnavailable("the provider took too long") from error
     except httpx2.HTTPError as error:
-        raise ProviderUnavailable(f"the provider could not be reached: {type(error).__name__}") from error
+        raise ProviderUnavailable(
+            f"the provider could not be reached: {type(error).__name__}",
+            is_outage=isinstance(error, httpx2.ConnectError),
+        ) from error
 
 
 def parse_json_object(data: bytes) -> dict[str, Any] | None:

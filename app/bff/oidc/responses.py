@@ -78,7 +78,7 @@ def parse_exchange_response(response: EndpointResponse, *, target: Target, token
         raise _error_response(response)
     tokens = _token_set(response, target, token_type)
     if response.document.get("issued_token_type") not in _ACCESS_TOKENS:  # required, RFC 8693 §2.2.1
-        raise ProviderUnavailable("the provider did not issue an access token in exchange")
+        raise ProviderUnavailable("the provider did not issue an access token in exchange", is_outage=False)
     return replace(tokens, refresh_token=None, id_token=None)  # those are not the session's
 
 
@@ -114,7 +114,9 @@ def _error_response(response: EndpointResponse) -> ProviderUnavailable:
         known = error in _CLIENT_ERRORS or error == _INVALID_GRANT
         return ClientRejected(f"the provider answered {error if known else 'an error of its own'}")
     wait = retry_after_seconds(response.headers, now=response.received_at)
-    return ProviderUnavailable(f"the provider answered {status}", retry_after_seconds=wait)
+    return ProviderUnavailable(
+        f"the provider answered {status}", retry_after_seconds=wait, is_outage=status >= 500
+    )
 
 
 def retry_after_seconds(headers: Mapping[str, str], *, now: float) -> int | None:
@@ -134,9 +136,9 @@ def _token_set(response: EndpointResponse, target: Target, token_type: str) -> T
     document, now = response.document, response.received_at
     access_token = _printable(document.get("access_token"))
     if access_token is None:
-        raise ProviderUnavailable("the token response has no access token")
+        raise ProviderUnavailable("the token response has no access token", is_outage=False)
     if str(document.get("token_type", "bearer")).lower() != token_type.lower():  # RFC 6749 §5.1: in any case
-        raise ProviderUnavailable(f"the token response is of another type than {token_type}")
+        raise ProviderUnavailable(f"the token response is of another type than {token_type}", is_outage=False)
     return TokenSet(
         target=target,
         access_token=access_token,
