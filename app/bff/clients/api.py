@@ -13,6 +13,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from app.bff.clients.bearer import Bearer, Credential, TokenSource, refuse_redirect
+from app.bff.clients.bodies import ResponseTooLarge, response_class
 from app.bff.errors import ApiTimeout, ApiUnreachable, ForeignOrigin
 from app.bff.oidc.dpop import Nonces
 from app.bff.sessions.session import LOGIN, Target
@@ -28,9 +29,10 @@ class ApiClient:
     the API answers with 401 is renewed and the request sent once more (RFC 6750 §3.1), unless its body is
     a stream. Redirects to another origin lose the token and the settings' headers.
 
-    Raises one of `API_ERRORS` if the API cannot be reached or takes longer than `timeout_seconds`: what a
-    handler does not catch is answered with 502 or 504. Raises Unauthorized (401) if there is no token; the
-    request is then not sent. Raises ForeignOrigin (500) for a URL of another origin.
+    Raises one of `API_ERRORS` if the API cannot be reached, takes longer than `timeout_seconds` or sends a
+    body of more than `max_response_bytes`: what a handler does not catch is answered with 502 or 504.
+    Raises Unauthorized (401) if there is no token; the request is then not sent. Raises ForeignOrigin (500)
+    for a URL of another origin.
 
     Example::
 
@@ -221,7 +223,12 @@ def pool_of(settings: HttpClientSettings) -> Pool:
     return Pool(
         settings,
         URL(settings.base_url),
-        _session(settings, timeout_seconds=settings.timeout_seconds, connector=connector),
+        _session(
+            settings,
+            timeout_seconds=settings.timeout_seconds,
+            connector=connector,
+            response_class=response_class(settings.max_response_bytes),
+        ),
         _session(settings, timeout_seconds=None, connector=connector, **raw_http),
         Nonces(),
         _target(settings),
@@ -252,4 +259,6 @@ def as_app_error(error: BaseException | None) -> BaseException | None:
         return error
     if isinstance(error, TimeoutError):
         return ApiTimeout("the API did not answer in time")
+    if isinstance(error, ResponseTooLarge):
+        return ApiUnreachable("the API sent more than this client reads")
     return ApiUnreachable("the API could not be reached")
