@@ -477,11 +477,11 @@ async def test_made_up_codes_stop_no_refresh(
     answer: Failure, app: RunningApp, browser: Browser, provider: Provider, clock: Clock
 ):
     await browser.login()
+    clock.advance(301)  # the access token is over
     provider.fails["token"] = answer
     for _ in range(4):
         await callback_with_a_made_up_code(app)
     del provider.fails["token"]
-    clock.advance(301)  # the access token is over
 
     assert (await browser.fetch("/api/echo")).status_code == 200
 
