@@ -7,7 +7,7 @@ const ON_ITS_WAY_SECONDS = 20;
 /** Where a page goes when its session has ended. That page sends a browser that is signed in to `returnUrl`. */
 const signedOutUrl = document.querySelector("script[data-signed-out]")?.getAttribute("data-signed-out") ?? "/";
 
-/** Different for every session; empty where nobody is signed in. */
+/** Different for every session; empty on a page without one. */
 const logoutUrl = document.getElementById("sign-out")?.getAttribute("href") ?? "";
 const windows = new BroadcastChannel("session");
 let onItsWay = false;
@@ -28,7 +28,10 @@ function leave(reason = "") {
 async function look() {
   // Not to be reached is not the end of the session.
   const claims = await user({ slide: false }).catch(() => undefined);
-  if (claims !== undefined && claims?.["bff:logout_url"] !== logoutUrl) leave();
+  if (claims === undefined) return;
+  if (claims?.["bff:logout_url"] !== logoutUrl) leave();
+  // A signed-out page may have begun to listen after this window was loaded.
+  else windows.postMessage(logoutUrl);
 }
 
 function watch() {
@@ -47,9 +50,14 @@ function watch() {
 }
 
 function waitForAnotherSignIn() {
-  windows.addEventListener("message", ({ data }) => data && location.reload());
+  windows.addEventListener("message", ({ data }) => {
+    // Once for a session: a page that stays as it is must not reload for ever.
+    if (!data || sessionStorage.getItem("reloadedFor") === data) return;
+    sessionStorage.setItem("reloadedFor", data);
+    location.reload();
+  });
 }
 
-windows.postMessage(logoutUrl);
 if (logoutUrl) watch();
 else if (location.pathname === signedOutUrl) waitForAnotherSignIn();
+windows.postMessage(logoutUrl); // after the listeners: a window of another session answers

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from app.bff.oidc.login_attempt import ATTEMPT_SECONDS
 from app.bff.sessions.session import Reason, session_ref
@@ -167,6 +167,27 @@ async def test_a_window_that_was_signed_out_comes_back_when_another_one_signs_in
 
     await window.is_at("/account")
     await window.sees_name("Alice Adams")
+
+
+async def test_a_signed_out_window_whose_script_is_late_asks_for_a_sign_in_that_it_has_missed(
+    alice: BrowserUser,
+):
+    window = BrowserUser(alice.site, await alice.page.context.new_page())
+    signed_in = asyncio.Event()
+
+    async def load_after_the_sign_in(route: Route) -> None:
+        await signed_in.wait()
+        await route.continue_()
+
+    await window.page.route("**/static/bff/session.js?*", load_after_the_sign_in)
+    await window.page.goto(f"{alice.site.url}/signed-out?returnUrl=/account", wait_until="commit")
+    await alice.signs_in()
+
+    signed_in.set()
+
+    await window.is_at("/account")
+    await window.sees_name("Alice Adams")
+    assert window.console_errors == []
 
 
 async def test_a_login_page_that_was_left_open_for_15_minutes_does_no_harm(site: Site, alice: BrowserUser):
