@@ -12,9 +12,11 @@ from contextvars import ContextVar
 from select import PIPE_BUF
 from typing import Any
 
+from app.bff.telemetry.libraries import without_data
+
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
-# These libraries log request URLs, headers and verifiers.
+# Their debug and info lines are many, and nothing but data: URLs, headers, verifiers.
 _QUIET = ("authlib", "httpx2", "httpcore2", "asyncio", "pymongo")
 _to_json = json.JSONEncoder(default=str).encode
 _THREAD_DEFAULTS = dict.fromkeys(("thread", "threadName", "process", "processName"))
@@ -101,7 +103,10 @@ class RequestRecord(logging.LogRecord):
 
 
 class JsonFormatter(logging.Formatter):
+    """JSON. Of a library's record only text that its code contains, and numbers (see `libraries`)."""
+
     def format(self, record: logging.LogRecord) -> str:
+        record = without_data(record)
         standard = {
             "time": _timestamp(int(record.created)),
             "level": record.levelname.lower(),
@@ -109,8 +114,8 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
         }
         line = {**standard, **fields(record), **standard}  # a field cannot override a standard one
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+        if record.exc_info or record.exc_text:
+            line["exception"] = record.exc_text or self.formatException(record.exc_info or (None, None, None))
         return _to_json(line)
 
 
@@ -120,8 +125,13 @@ def _timestamp(second: int) -> str:
 
 
 class TextFormatter(logging.Formatter):
+    """Text for a terminal. Of a library's record only text that its code contains, and numbers."""
+
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(without_data(record))
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         extra = " ".join(f"{key}={value}" for key, value in fields(record).items() if key != "request_id")
