@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import logging
 import warnings
@@ -190,8 +191,11 @@ async def send(app: RunningApp, request: bytes) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", int(app.base_url.rpartition(":")[2]))
     writer.write(request)
     writer.write_eof()
-    await asyncio.wait_for(reader.read(), 5)
+    with contextlib.suppress(ConnectionError):
+        await asyncio.wait_for(reader.read(), 5)
     writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
     await asyncio.sleep(0)  # lines are written at the end of the loop's turn
 
 
