@@ -13,7 +13,7 @@ from pathlib import Path
 from app.bff.dev.mongod import Mongod, find_mongod
 from bench.load import Contender, Group
 from bench.machine import Places
-from bench.nginx import asking_conf, plain_conf, upstream_conf
+from bench.nginx import SECRET, asking_conf, plain_conf, upstream_conf
 from bench.questions import SESSIONS, SMALL
 from bench.servers import Server, application, application_settings, control, nginx
 from bench.sessions import Draw
@@ -94,7 +94,7 @@ def forwarders(ground: Ground) -> Iterator[list[Group]]:
         python = [_forwarder("a", start(control(ground.folder, measured, upstream=ground.upstream.url)))]
         python += [_forwarder(name, start(ground.ours(driver=driver))) for name, driver in DRIVERS.items()]
         logging = start(ground.ours(driver="pymongo", BFF_LOG_REQUESTS="true"))
-        asked = start(ground.ours(driver="pymongo", BFF_TRUSTED_PROXIES="127.0.0.1"))
+        asked = start(ground.ours(driver="pymongo", BFF_FORWARD_AUTH_SECRET=SECRET))
         asking = start(ground.proxy(others, asking_conf, bff=asked.port, keeps=False))
         keeping = start(ground.proxy(measured, asking_conf, bff=asked.port, keeps=True))
         small = [

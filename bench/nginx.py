@@ -59,6 +59,8 @@ auth_request /decision;
 auth_request_set $authorization $upstream_http_authorization;
 proxy_set_header Authorization $authorization;"""
 
+SECRET = "a-secret-for-measurements-on-one-machine"
+
 _DECISION = """\
 location = /decision {{
     internal;
@@ -74,6 +76,7 @@ location = /decision {{
     proxy_set_header Sec-Fetch-Site $http_sec_fetch_site;
     proxy_set_header X-Forwarded-For $remote_addr;
     proxy_set_header X-Remote-Api /api;
+    proxy_set_header X-Forward-Auth-Secret {secret};
     proxy_set_header X-Forwarded-Method $request_method;
     proxy_set_header X-Forwarded-Uri $request_uri;
 {keeps}
@@ -104,7 +107,7 @@ def plain_conf(folder: Path, port: int, *, upstream: int) -> str:
 
 def asking_conf(folder: Path, port: int, *, upstream: int, bff: int, keeps: bool) -> str:
     """A proxy that asks us about each request; one that `keeps` our answer asks again after 5 s."""
-    decision = _DECISION.format(keeps=_indented(_KEEPS, 1) if keeps else "")
+    decision = _DECISION.format(secret=SECRET, keeps=_indented(_KEEPS, 1) if keeps else "")
     asks, location = _indented(_ASKS, 2), _indented(decision, 1)
     proxy = _PROXY.format(port=port, upstream=upstream, asks=asks, decision=location)
     cache = _CACHE.format(folder=folder) if keeps else ""

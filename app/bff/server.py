@@ -27,7 +27,7 @@ from app.bff.handlers.logout import Logout, LogoutCallback
 from app.bff.handlers.session import OneSession, Sessions, User
 from app.bff.handlers.static import Static
 from app.bff.handlers.web import log_handler
-from app.bff.proxy.forward_auth import ForwardAuth
+from app.bff.proxy.forward_auth import ForwardAuth, ForwardAuthGate
 from app.bff.proxy.remote_api import RemoteApi
 from app.bff.proxy.rules import opens_websocket, route_for
 from app.bff.proxy.websocket import RemoteSocket
@@ -81,6 +81,8 @@ class BffApplication(Application):
 
     def __init__(self, services: Services, routes: Routes, state: Any) -> None:
         self._services = services
+        secret = services.settings.forward_auth_secret.get_secret_value()
+        self._forward_auth_gate = ForwardAuthGate(secret, clock=services.clock)
         static = services.settings.project_folder / "static"
         super().__init__(
             [*bff_routes(services), *routes],
@@ -106,7 +108,7 @@ class BffApplication(Application):
             if opens_websocket(request.method or "", request.headers, api):
                 return self.get_handler_delegate(request, RemoteSocket, {"api": api})
             return RemoteApi(self._services, request, api)
-        if request.path == paths.FORWARD_AUTH_PATH:
+        if request.path == paths.FORWARD_AUTH_PATH and self._forward_auth_gate.admits(request.headers):
             return ForwardAuth(self._services, request)
         return super().find_handler(request, **kwargs)
 

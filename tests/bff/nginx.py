@@ -32,6 +32,7 @@ from tests.bff.subprocesses import ROOT, free_ports, is_listening, terminate, wa
 HINT = "there is no nginx: run scripts/test.sh, which fetches Debian's"
 BINARIES = (Path("/usr/sbin/nginx"), ROOT / ".venv/nginx/usr/sbin/nginx")
 MEMORY = Path("/dev/shm")  # noqa: S108 (where nginx makes a folder of its own)
+SECRET = secrets.token_hex(32)  # that nginx sends with its questions
 MARKED = re.compile(r"# (EDIT|HERE)\b")
 KINDS = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
@@ -111,7 +112,13 @@ async def running_site(
     remote = [
         {"path": path, "client": "apiClient", "methods": ["GET", "POST"]} for path in ("/orders", "/slow")
     ]
-    chosen = {"base_url": url, "trusted_proxies": ["127.0.0.1"], "remote_apis": remote, **settings}
+    chosen = {
+        "base_url": url,
+        "trusted_proxies": ["127.0.0.1"],
+        "forward_auth_secret": SECRET,
+        "remote_apis": remote,
+        **settings,
+    }
     async with running_app(provider, api, clock=clock, **chosen) as app:
         callbacks = (f"{url}/bff/callback",), (f"{url}/bff/logout/callback",)
         provider.clients[CLIENT_ID] = Client(CLIENT_ID, CLIENT_SECRET, *callbacks)
@@ -131,6 +138,7 @@ async def running_site(
             "https://orders/v1": "http://orders/api",
             "api.example.com:443": f"127.0.0.1:{api.port}",
             "api.example.com": f"127.0.0.1:{api.port}",
+            '"BFF_FORWARD_AUTH_SECRET"': f'"{SECRET}"',
             "/srv/bff/static/": f"{app.services.settings.project_folder}/static/",
         }
         trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -142,12 +150,48 @@ async def running_site(
             shutil.rmtree(decisions, ignore_errors=True)
 
 
+ORDINARY = """\
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+events {{}}
+http {{
+    include mime.types;
+    access_log off;
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass {there};
+            proxy_set_header Host $http_host;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            proxy_set_header X-Forwarded-Proto $scheme;
+        }}
+    }}
+}}
+"""
+
+
+@asynccontextmanager
+async def ordinary_proxy(folder: Path, port: int, there: str) -> AsyncIterator[str]:
+    """What most people write in front of an application: `proxy_pass`, and nothing of ours."""
+    there = there.replace("localhost", "127.0.0.1")
+    async with running_conf(folder, ORDINARY.format(folder=folder, port=port, there=there), port):
+        yield f"http://localhost:{port}"
+
+
 @asynccontextmanager
 async def running_nginx(folder: Path, places: Mapping[str, str], port: int) -> AsyncIterator[None]:
-    binary = find_nginx()
+    """nginx with the files of `deploy`, in which the marked places are replaced."""
     for file in (ROOT / "deploy").glob("*.conf"):
         shutil.copy(file, folder)
-    (folder / "nginx.conf").write_text(written((folder / "nginx.conf").read_text(), places))
+    async with running_conf(folder, written((folder / "nginx.conf").read_text(), places), port):
+        yield
+
+
+@asynccontextmanager
+async def running_conf(folder: Path, text: str, port: int) -> AsyncIterator[None]:
+    """nginx with this text as its configuration."""
+    binary = find_nginx()
+    (folder / "nginx.conf").write_text(text)
     # Where nginx lays bodies down is compiled into it. This file of Debian's is included in `http`.
     debians = (binary.parents[2] / "etc/nginx/mime.types").read_text()
     ours = [f"{kind}_temp_path {folder}/{kind};" for kind in KINDS]

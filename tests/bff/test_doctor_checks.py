@@ -343,10 +343,10 @@ def test_what_could_not_be_counted_is_told_and_not_guessed():
         ({}, "ok", "info", "ok", "ok"),
         ({"debug": True}, "info", "info", "ok", "ok"),
         ({"cookie_samesite": "lax"}, "ok", "info", "info", "ok"),
-        ({"base_url": "https://a.example"}, "ok", "ok", "ok", "warning"),
+        ({"base_url": "https://a.example"}, "ok", "ok", "ok", "info"),
         ({"base_url": "https://a.example", "trusted_proxies": "10.0.0.1"}, "ok", "ok", "ok", "ok"),
         ({"base_url": "https://a.example", "trusted_proxies": "10.0.0.1, ::/0"}, "ok", "ok", "ok", "wrong"),
-        ({"base_url": "https://a.example", "debug": True}, "wrong", "ok", "ok", "warning"),
+        ({"base_url": "https://a.example", "debug": True}, "wrong", "ok", "ok", "info"),
         ({"base_url": "http://a.example", "debug": True}, "wrong", "wrong", "ok", "ok"),
     ],
 )
@@ -355,7 +355,21 @@ def test_how_browsers_and_proxies_reach_us(
 ):
     findings = check_deployment(make_settings(**settings))
 
-    assert [finding.level for finding in findings] == [debug, cookies, samesite, proxies]
+    assert [finding.level for finding in findings] == [debug, cookies, samesite, proxies, "ok"]
+
+
+def test_a_proxy_that_may_ask_for_tokens_is_told_and_its_secret_is_not():
+    secret = "0123456789abcdef" * 2
+    finding = check_deployment(make_settings(forward_auth_secret=secret))[-1]
+
+    assert finding.level == "info"
+    assert secret not in str(finding)
+
+
+def test_no_advice_makes_a_proxy_trusted():
+    findings = check_deployment(make_settings(base_url="https://a.example"))
+
+    assert not [finding for finding in findings if "Set BFF_TRUSTED_PROXIES" in str(finding)]
 
 
 @pytest.mark.parametrize(

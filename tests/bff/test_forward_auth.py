@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
 from app.bff.dev.api import DemoApi
-from app.bff.dev.provider import Provider
-from tests.bff.harness import Browser, Clock, RunningApp, new_browser, running_app
+from app.bff.dev.provider import Client, Provider
+from app.bff.proxy.forward_auth import ForwardAuthGate
+from app.bff.testing.chromium import chromium_or_skip, sign_in
+from tests.bff.harness import (
+    CLIENT_ID,
+    CLIENT_SECRET,
+    Browser,
+    Clock,
+    RunningApp,
+    last_request_headers,
+    new_browser,
+    running_app,
+)
+from tests.bff.nginx import ordinary_proxy
+from tests.bff.subprocesses import free_ports
 
+SECRET = "0123456789abcdef0123456789abcdef"
 LIFETIME = 300  # of the provider's access tokens, in seconds
 REMOTE = [
     {"path": "/api", "client": "apiClient", "methods": ["GET", "POST"]},
@@ -23,8 +38,7 @@ REMOTE = [
 def settings(api: DemoApi, **changed: Any) -> dict[str, Any]:
     kinds = {"apiClient": "user", "open": "none", "ours": "client"}
     clients = {name: {"base_url": api.base_url, "token": kind} for name, kind in kinds.items()}
-    trusted = {"trusted_proxies": ["127.0.0.0/8", "::1"]}
-    return {"http_clients": clients, "remote_apis": REMOTE, **trusted, **changed}
+    return {"http_clients": clients, "remote_apis": REMOTE, "forward_auth_secret": SECRET, **changed}
 
 
 @pytest.fixture
@@ -43,7 +57,7 @@ async def browser(browser: Browser) -> Browser:
 async def asked(browser: Browser, uri: str | None = "/api/echo?x=1", **options: Any) -> httpx2.Response:
     """What a proxy is answered that has been asked for `uri` by this browser."""
     told = {"X-Forwarded-Method": options.pop("method", "GET"), **({"X-Forwarded-Uri": uri} if uri else {})}
-    headers = {**told, **options.pop("headers", {})}
+    headers = {"X-Forward-Auth-Secret": SECRET, **told, **options.pop("headers", {})}
     return await browser.fetch("/bff/forward-auth", headers=headers, **options)
 
 
@@ -178,24 +192,80 @@ async def test_a_provider_that_is_away_means_401_and_when_to_try_again(
     assert response.headers["Retry-After"] == "5"
 
 
-@pytest.mark.parametrize("trusted", [[], ["10.0.0.0/8"], ["192.0.2.1", "2001:db8::/32"]])
-async def test_only_a_trusted_proxy_is_answered(
-    provider: Provider, api: DemoApi, clock: Clock, trusted: list[str]
+# To whom
+
+
+@pytest.mark.parametrize(
+    ("configured", "sent"),
+    [
+        pytest.param("", "", id="without a secret, to nobody"),
+        pytest.param("", SECRET, id="without a secret, to no guess either"),
+        pytest.param(SECRET, None, id="without the header"),
+        pytest.param(SECRET, "", id="with an empty header"),
+        pytest.param(SECRET, SECRET[:-1], id="with a part of it"),
+        pytest.param(SECRET, SECRET.upper(), id="in capitals"),
+        pytest.param(SECRET, f"{SECRET}, {SECRET}", id="twice in one header"),
+        pytest.param(SECRET, "\xe9" * 32, id="with other bytes"),
+    ],
+)
+async def test_without_the_secret_there_is_no_such_route(
+    configured: str, sent: str | None, provider: Provider, api: DemoApi, clock: Clock
 ):
-    untrusting = settings(api, trusted_proxies=trusted)
-    async with (
-        running_app(provider, api, clock=clock, **untrusting) as app,
-        new_browser(app) as browser,
-    ):
+    trusting = settings(api, forward_auth_secret=configured, trusted_proxies=["127.0.0.0/8", "::1"])
+    async with running_app(provider, api, clock=clock, **trusting) as app, new_browser(app) as browser:
         await browser.login()
-        response = await asked(browser, headers={"X-Forwarded-For": "10.0.0.1"})
+        secret = {} if sent is None else {b"X-Forward-Auth-Secret": sent.encode("latin-1")}
+        response = await browser.fetch(
+            "/bff/forward-auth", headers={b"X-Forwarded-Uri": b"/api/echo", **secret}
+        )
+        unknown = await browser.fetch("/bff/forward-nothing")
 
-    assert (response.status_code, response.json()["code"]) == (403, "forbidden")
-    assert "Authorization" not in response.headers
+    assert (response.status_code, response.json()["code"]) == (404, "not_found")
+    assert response.headers.keys() == unknown.headers.keys()
 
 
-async def test_a_browser_that_asks_through_a_proxy_learns_nothing(browser: Browser):
-    response = await browser.fetch("/bff/forward-auth", headers={"X-Forwarded-Uri": "/bff/forward-auth"})
+def test_the_secret_is_needed_and_a_request_without_it_is_logged_once_a_minute(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+):
+    gate = ForwardAuthGate(SECRET, clock=clock)
 
-    assert response.status_code == 403
-    assert await token_of(browser) not in str(response.headers) + response.text
+    assert gate.admits({"X-Forward-Auth-Secret": SECRET})
+    assert not any(gate.admits({"X-Forward-Auth-Secret": guess}) for guess in ("", "x", SECRET[1:]))
+    assert caplog.messages == ["forward-auth request without the secret"]
+    clock.advance(60)
+    assert not gate.admits({})
+    assert len(caplog.messages) == 2
+
+
+async def test_an_api_never_sees_the_secret(browser: Browser, api: DemoApi):
+    for name in ("X-Forward-Auth-Secret", "x-forward-auth-secret"):
+        await browser.fetch("/api/echo", headers={name: SECRET})
+
+        assert SECRET not in str(last_request_headers(api))
+
+
+FETCH = """headers => fetch("/bff/forward-auth",
+    {headers: {"X-CSRF": "1", "X-Forwarded-Uri": "/api/echo", ...headers}})
+    .then(answer => [answer.status, answer.headers.get("Authorization")])"""
+
+
+async def test_a_page_behind_an_ordinary_proxy_that_is_trusted_gets_no_token(
+    provider: Provider, api: DemoApi, clock: Clock, tmp_path: Path
+):
+    port = free_ports(1)
+    chosen = settings(api, base_url=f"http://localhost:{port}", trusted_proxies=["127.0.0.1"])
+    async with (
+        running_app(provider, api, clock=clock, **chosen) as app,
+        ordinary_proxy(tmp_path, port, app.base_url) as url,
+        chromium_or_skip() as chromium,
+    ):
+        provider.clients[CLIENT_ID] = Client(CLIENT_ID, CLIENT_SECRET, (f"{url}/bff/callback",))
+        page = await chromium.new_page(base_url=url)
+        await sign_in(page)
+        calls = await page.evaluate(
+            '() => fetch("/api/echo", {headers: {"X-CSRF": "1"}}).then(a => a.status)'
+        )
+        answers = [await page.evaluate(FETCH, {"X-Forward-Auth-Secret": guess}) for guess in ("", "x" * 32)]
+
+    assert calls == 200  # signed in: what is refused is not refused for want of a session
+    assert answers == [[404, None]] * 2

@@ -333,7 +333,8 @@ def test_a_client_is_wrong_when_it_has(mistakes: Mistakes, changed, where, reaso
 def test_an_unknown_key_of_a_client_is_told_with_the_right_ones(mistakes: Mistakes):
     assert mistakes(HTTP_CLIENTS=client(base_uri="x")) == [
         "BFF_HTTP_CLIENTS[orders][base_uri]: there is no such key; there are: "
-        "base_url, token, scope, resource, audience, timeout_seconds, max_connections, headers"
+        "base_url, token, scope, resource, audience, timeout_seconds, max_connections, "
+        "max_response_bytes, headers"
     ]
 
 
@@ -496,9 +497,22 @@ def test_a_wrong_kind_of_token_is_told_without_blaming_what_goes_with_it(mistake
 # Secrets.
 
 
+@pytest.mark.parametrize("secret", ["", "x" * 32, "!~" * 100])
+def test_the_secret_of_forward_auth_is_hard_to_guess_or_not_there(load: Load, secret: str):
+    assert load(FORWARD_AUTH_SECRET=secret).forward_auth_secret.get_secret_value() == secret
+
+
+@pytest.mark.parametrize("secret", ["x" * 31, "x y" * 20, "recognisable-é" * 3, " " * 40, "x" * 1025])
+def test_another_one_is_a_mistake(mistakes: Mistakes, secret: str):
+    assert mistakes(FORWARD_AUTH_SECRET=secret) == [
+        "BFF_FORWARD_AUTH_SECRET: must be 32 printable ASCII characters or more: use `openssl rand -hex 32`"
+    ]
+
+
 def test_no_repr_shows_a_secret(load: Load):
     settings = load(
         SESSION_STORE="mongodb://user:recognisable-password@db.example/bff",
+        FORWARD_AUTH_SECRET="recognisable-0123456789-0123456789",
         HTTP_CLIENTS=client(headers={"X-Api-Key": "recognisable-key"}),
     )
 

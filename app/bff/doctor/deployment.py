@@ -13,7 +13,13 @@ from app.bff.web.cookies import CookiePolicy
 
 
 def check_deployment(settings: BffSettings) -> list[Finding]:
-    return [_debug(settings), _cookies(settings), _samesite(settings), _proxies(settings)]
+    return [
+        _debug(settings),
+        _cookies(settings),
+        _samesite(settings),
+        _proxies(settings),
+        _forward_auth(settings),
+    ]
 
 
 def _debug(settings: BffSettings) -> Finding:
@@ -55,11 +61,16 @@ def _proxies(settings: BffSettings) -> Finding:
     if settings.trusted_proxies:
         return ok(f"X-Forwarded-... is trusted from {', '.join(map(str, settings.trusted_proxies))}")
     if settings.https:
-        return warning(
-            "X-Forwarded-... is not trusted, and a TLS proxy must be in front",
-            "Set BFF_TRUSTED_PROXIES to its address: otherwise the log shows it as every client.",
-        )
+        return info("X-Forwarded-... is not trusted: the log shows the TLS proxy's address for every client")
     return ok("X-Forwarded-... is not trusted")
+
+
+def _forward_auth(settings: BffSettings) -> Finding:
+    if settings.forward_auth_secret.get_secret_value():
+        return info(
+            "/bff/forward-auth is on: it gives access tokens to requests with BFF_FORWARD_AUTH_SECRET"
+        )
+    return ok("/bff/forward-auth is off")
 
 
 def _on_this_machine(settings: BffSettings) -> bool:

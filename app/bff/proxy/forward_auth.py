@@ -2,29 +2,63 @@
 
 from __future__ import annotations
 
+import hmac
+import logging
+from collections.abc import Callable, Mapping
+
 from app.bff.clients.bearer import Credential
 from app.bff.errors import Forbidden, MethodNotAllowed
 from app.bff.proxy.rules import route_for, upstream_path
 from app.bff.proxy.streaming import StreamingDelegate
-from app.bff.web.forwarded import forwarded_request, is_trusted
+from app.bff.web.forwarded import forwarded_request
+
+log = logging.getLogger(__name__)
+
+SECRET_HEADER = "X-Forward-Auth-Secret"
+_SECONDS_BETWEEN_WARNINGS = 60  # requests that anybody may send must not fill the log
 
 _MAX_CACHE_SECONDS = 5  # a cached response outlives a logout by at most this
 
 _NO_STORE = {"cache-control": ("Cache-Control", "no-store")}
 
 
+class ForwardAuthGate:
+    """Decides which requests may ask for a token: those that carry BFF_FORWARD_AUTH_SECRET.
+
+    An address proves nothing: behind an ordinary reverse proxy every browser has the proxy's.
+    """
+
+    def __init__(self, secret: str, *, clock: Callable[[], float]) -> None:
+        self._secret = secret.encode()
+        self._clock = clock
+        self._next_warning_at = 0.0
+
+    def admits(self, headers: Mapping[str, str]) -> bool:
+        """Whether the request carries the secret; without a configured one, none does."""
+        if not self._secret:
+            return False
+        is_equal = hmac.compare_digest(headers.get(SECRET_HEADER, "").encode(), self._secret)
+        if not is_equal:
+            self._warn()
+        return is_equal
+
+    def _warn(self) -> None:
+        now = self._clock()
+        if now >= self._next_warning_at:
+            self._next_warning_at = now + _SECONDS_BETWEEN_WARNINGS
+            log.warning("forward-auth request without the secret")
+
+
 class ForwardAuth(StreamingDelegate):
     """Answers 204 with the `Authorization` header for the API, or refuses as the remote API would.
 
-    The response contains a token: it is for proxies in BFF_TRUSTED_PROXIES only, and must never be passed
+    The response contains a token: `ForwardAuthGate` admits the proxy only, and the proxy must not pass it
     to a browser. The proxy sends the request target in `X-Forwarded-Uri`, and may send in `X-Remote-Api`
     the path of the API that it would forward to.
     """
 
     async def answer(self) -> None:
         settings = self.services.settings
-        if not is_trusted(self.request.remote_ip or "", settings.trusted_proxies):
-            raise Forbidden("only a proxy that BFF_TRUSTED_PROXIES names may ask this")
         method, target = forwarded_request(self.request.headers)
         api = route_for(target.partition("?")[0], settings.remote_apis)
         if api is None:

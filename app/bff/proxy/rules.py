@@ -20,8 +20,9 @@ _HOP_BY_HOP = {
 }  # fmt: skip
 # Credentials and origin of the browser, and what only a trusted proxy may set (RFC 9700 §4.13).
 _NOT_UPSTREAM = _HOP_BY_HOP | {
-    "host", "cookie", "authorization", "dpop", "x-csrf", "x-remote-api", "origin", "referer", "expect",
-    "forwarded", "x-real-ip", "true-client-ip", "x-client-ip", "x-original-url", "x-rewrite-url",
+    "host", "cookie", "authorization", "dpop", "x-csrf", "x-remote-api", "x-forward-auth-secret", "origin",
+    "referer", "expect", "forwarded", "x-real-ip", "true-client-ip", "x-client-ip", "x-original-url",
+    "x-rewrite-url",
 }  # fmt: skip
 _NOT_UPSTREAM_PREFIXES = ("x-forwarded-", "sec-fetch-", "sec-websocket-", "proxy-")
 # An API must not set cookies, weaken the security headers, or grant CORS access to other sites.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -27,6 +28,7 @@ from app.bff.settings.validators import (
 
 ENV_PREFIX = "BFF_"
 TooMany = Literal["end_oldest", "refuse"]  # when a login exceeds BFF_MAX_SESSIONS_PER_USER
+_HEADER_SECRET = re.compile(r"[!-~]{32,1024}")
 _OURS = ("bff", "static", "healthz", "readyz")
 
 
@@ -171,6 +173,7 @@ class BffSettings(BaseSettings):
     processes: int = Field(default=1, ge=0)  # 0: one per core
     log_requests: bool = True
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
+    forward_auth_secret: SecretStr = SecretStr("")  # empty: no /bff/forward-auth
 
     issuer: str = ""
     client_id: str = ""
@@ -270,6 +273,13 @@ class BffSettings(BaseSettings):
     @classmethod
     def _networks(cls, value: Any) -> Any:
         return split_commas(value)
+
+    @field_validator("forward_auth_secret")
+    @classmethod
+    def _too_long_to_guess(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and not _HEADER_SECRET.fullmatch(value.get_secret_value()):
+            raise ValueError("must be 32 printable ASCII characters or more: use `openssl rand -hex 32`")
+        return value
 
     @field_validator("http_clients", mode="before")
     @classmethod
