@@ -27,7 +27,7 @@ from jinja2 import ChoiceLoader, DictLoader
 import app.bff
 from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Provider
-from app.bff.errors import SettingsError
+from app.bff.errors import SettingsError, UsageError
 from tests.bff.harness import Browser, Clock, RunningApp, make_settings, running_app
 from tests.bff.websocket_clients import open_websocket
 
@@ -293,6 +293,25 @@ def test_settings_of_an_example_are_read(folder: Path):
     assert settings.remote_apis[0].methods == {"GET", "POST"}
     assert own.model_fields["page_size"].default == 20
     assert list(own.default_http_clients) == ["orders"]
+
+
+async def test_a_handler_reads_settings_typed_as_the_class_of_the_application(
+    provider: Provider, api: DemoApi, clock: Clock, folder: Path
+):
+    example = imported(folder, "BffSettings")
+    async with running_app(provider, api, clock=clock, settings_class=example.Settings) as app:
+        app.tornado.add_handlers(".*", [("/page-size", example.PageSize)])
+        browser = Browser(app)
+
+        assert (await browser.fetch("/page-size")).json() == 20
+        await browser.http.aclose()
+
+
+async def test_settings_of_another_class_than_the_running_one_are_a_mistake_in_the_code(
+    app: RunningApp, folder: Path
+):
+    with pytest.raises(UsageError, match=r"of the class tests\.bff\.application\.settings\.Settings"):
+        imported(folder, "BffSettings").Settings.of(app.services)
 
 
 def test_every_example_is_run():

@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretBytes, SecretStr, field_validator
 from pydantic_core.core_schema import ValidationInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.bff.errors import UsageError
 from app.bff.paths import PROJECT
 from app.bff.settings.validators import (
     absolute,
@@ -134,11 +135,19 @@ def _project_name() -> str:
         return "Tornado BFF"
 
 
+class HasSettings(Protocol):
+    """`Services`, as far as `BffSettings.of` is concerned."""
+
+    @property
+    def settings(self) -> BffSettings: ...
+
+
 class BffSettings(BaseSettings):
     """The engine's settings, from BFF_… variables and `.env`; docs/bff/settings.md explains each.
 
     A field of your subclass is read from BFF_ and its name, in capitals. The start of the process lists all
-    mistakes at once and refuses BFF_ variables that no field has. Values are immutable.
+    mistakes at once and refuses BFF_ variables that no field has. Values are immutable. A handler and a
+    `lifespan` read them with `Settings.of(services)`.
 
     The class attributes `default_http_clients`, `default_remote_apis` and `page_layout` (the template that
     the engine's pages extend) are no settings: they are defined in code.
@@ -153,6 +162,10 @@ class BffSettings(BaseSettings):
 
             page_size: int = Field(default=20, gt=0)  # BFF_PAGE_SIZE
             database_password: SecretStr = SecretStr("")  # not shown in a repr or a log line
+
+        class PageSize(ApiHandler):
+            def get(self) -> None:
+                self.finish_json(Settings.of(self.services).page_size)
     """
 
     model_config = SettingsConfigDict(
@@ -308,6 +321,18 @@ class BffSettings(BaseSettings):
                 known = ", ".join(sorted(names)) or "none"
                 raise ValueError(f"no HTTP client named {api.client!r}; there are: {known}")
         return apis
+
+    @classmethod
+    def of(cls, services: HasSettings) -> Self:
+        """Return the settings of the running application, typed as this class.
+
+        Raises UsageError if the application was started with another class.
+        """
+        settings = services.settings
+        if not isinstance(settings, cls):
+            names = [f"{each.__module__}.{each.__qualname__}" for each in (type(settings), cls)]
+            raise UsageError("the settings are of the class {}, and not of {}".format(*names))
+        return settings
 
     @cached_property
     def https(self) -> bool:
