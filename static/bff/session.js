@@ -26,7 +26,7 @@ function leave(reason = "") {
 }
 
 async function look() {
-  // Not to be reached is not the end of the session.
+  // An unreachable server is not the end of the session.
   const claims = await user({ slide: false }).catch(() => undefined);
   if (claims === undefined) return;
   if (claims?.["bff:logout_url"] !== logoutUrl) leave();
@@ -41,10 +41,10 @@ function watch() {
     setTimeout(() => (onItsWay = false), ON_ITS_WAY_SECONDS * 1000); // it was a download
   });
 
-  // A hidden window listens to no events, but to other windows.
+  // A hidden window has no event stream; other windows reach it here.
   windows.addEventListener("message", ({ data }) => data !== logoutUrl && look());
 
-  // What the back button brings up again must be asked for again.
+  // A page that the back button restores is loaded again.
   addEventListener("pagehide", () => (document.body.hidden = true));
   addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
 }

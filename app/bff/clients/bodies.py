@@ -42,7 +42,7 @@ class _BoundedContent:
         return aiter(self._content)
 
     async def read(self, n: int = -1) -> bytes:
-        # aiohttp decompresses as much at once as is asked for, and without a size everything.
+        # aiohttp decompresses at most `n` bytes at once, but without a size the whole body.
         return await (self._content.read(min(n, self._max_bytes)) if n >= 0 else self._whole())
 
     async def _whole(self) -> bytes:

@@ -43,7 +43,7 @@ def _shown(name: str, value: str) -> str:
 
 
 class Todos:
-    """One list per user; everybody begins with two examples."""
+    """One list per user; each begins with two examples."""
 
     def __init__(self) -> None:
         self._lists: dict[str, dict[int, str]] = {}
@@ -68,9 +68,9 @@ def _todo(number: int, title: str) -> dict[str, object]:
 
 
 class DemoApi(LocalServer):
-    """Answers whoever brings a live access token of the provider, everybody else with 401.
+    """Answers requests with a live access token of the provider; others get 401.
 
-    One that is told its `audience` takes no tokens but those that are meant for it.
+    With `audience` it accepts only tokens that have it.
     The names of its endpoints, for `holds`, `holds_answer`, `fails` and `counts`: echo, todos,
     redirect, status, socket. A request without a good token is counted, held and failed like any other.
     `holds["message"]` keeps an open socket from reading on.

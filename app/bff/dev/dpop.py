@@ -1,4 +1,4 @@
-"""DPoP proofs (RFC 9449): whoever sends one shows that they hold a private key."""
+"""DPoP proofs (RFC 9449): each proves that its sender holds a private key."""
 
 from __future__ import annotations
 

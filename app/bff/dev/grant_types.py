@@ -32,16 +32,16 @@ class GrantType(grants.BaseGrant):
         realm: Realm = self.server.realm
         return realm
 
-    def asked_target(self) -> str | None:
+    def requested_target(self) -> str | None:
         return target_of(self.request, self.TARGETS, self.realm.refuses_targets)
 
     def validate_token_request(self) -> None:
         super().validate_token_request()
-        self.request.target = self.asked_target()
+        self.request.target = self.requested_target()
         self.request.jkt = self.server.proven_key(self.request)
 
-    def generate_token(self, scope: str | None = None, **asked: object) -> dict[str, object]:
-        token: dict[str, object] = super().generate_token(scope=scope, **asked)
+    def generate_token(self, scope: str | None = None, **options: object) -> dict[str, object]:
+        token: dict[str, object] = super().generate_token(scope=scope, **options)
         return {**token, "token_type": "DPoP"} if self.request.jkt else token
 
     def create_token_response(self) -> tuple[int, dict[str, object], Any]:
@@ -133,8 +133,8 @@ class TokenExchangeGrant(ClientCredentialsGrant):
             raise InvalidRequestError("The subject_token is not a valid access token.")
         return subject
 
-    def generate_token(self, scope: str | None = None, **asked: object) -> dict[str, object]:
-        token = super().generate_token(scope=scope or self.request.exchanged.scope, **asked)
+    def generate_token(self, scope: str | None = None, **options: object) -> dict[str, object]:
+        token = super().generate_token(scope=scope or self.request.exchanged.scope, **options)
         return {**token, "issued_token_type": ACCESS_TOKEN}
 
 

@@ -64,7 +64,7 @@ class SigningKeys:
         secret: str,
         forged: bool = False,
     ) -> str:
-        """A JWT. `secret` is the key of the HS algorithms; `forged` takes a key nobody published."""
+        """A JWT. `secret` is the key of the HS algorithms; `forged` signs with an unpublished key."""
         if alg == "none":
             return f"{_part(header)}.{_part(claims)}."
         with warnings.catch_warnings():

@@ -31,48 +31,48 @@ class BrowserLogin:
     def authorize(self, request: HTTPServerRequest) -> Answer:
         """The authorization endpoint, and the login page's form."""
         query = params(request.query_arguments)
-        asked = self._oauth.pushed.open(query) if "request_uri" in query else query
-        if asked is None:
+        parameters = self._oauth.pushed.open(query) if "request_uri" in query else query
+        if parameters is None:
             return pages.refused("This request_uri is unknown, used up, too old or not this client's.")
-        if mistake := self._mistake(asked, is_pushed=asked is not query):
+        if mistake := self._mistake(parameters, is_pushed=parameters is not query):
             return pages.refused(mistake)
-        answer = self._respond(request, asked)
+        answer = self._respond(request, parameters)
         if "Location" in answer.headers:
             self._oauth.pushed.finish(query)
         return answer
 
-    def _respond(self, request: HTTPServerRequest, asked: dict[str, str]) -> Answer:
+    def _respond(self, request: HTTPServerRequest, parameters: dict[str, str]) -> Answer:
         if request.method == "POST":
-            return self._decided(request, asked)
+            return self._decided(request, parameters)
         session = self._sessions.get(_cookie(request))
-        good = session and session_satisfies(session, asked, self._realm)
-        return self._answer(Request(request, asked), session if good else None, asks=True)
+        good = session and session_satisfies(session, parameters, self._realm)
+        return self._answer(Request(request, parameters), session if good else None, interactive=True)
 
-    def _mistake(self, asked: dict[str, str], *, is_pushed: bool) -> str | None:
+    def _mistake(self, parameters: dict[str, str], *, is_pushed: bool) -> str | None:
         """Return why no redirect may be sent (RFC 6749 §4.1.2.1), or None."""
-        client = self._realm.clients.get(asked.get("client_id", ""))
+        client = self._realm.clients.get(parameters.get("client_id", ""))
         if client is None:
             return "No client with this client_id is registered here."
         if self._realm.requires_par and not is_pushed:
             return "Authorization requests must be pushed (RFC 9126)."
-        if asked.get("redirect_uri") not in client.redirect_uris:
+        if parameters.get("redirect_uri") not in client.redirect_uris:
             return "This redirect_uri is not registered for the client."
         return None
 
-    def _decided(self, request: HTTPServerRequest, asked: dict[str, str]) -> Answer:
+    def _decided(self, request: HTTPServerRequest, parameters: dict[str, str]) -> Answer:
         form = params(request.body_arguments)
         if "deny" in form:
-            return self._answer(Request(request, asked), None, asks=False)
+            return self._answer(Request(request, parameters), None, interactive=False)
         if form.get("sub") not in self._realm.users:
             return pages.refused("There is no such user.")
         self._sessions.pop(_cookie(request), None)
-        cookie, session = secrets.token_urlsafe(32), self._new_session(form["sub"], asked)
+        cookie, session = secrets.token_urlsafe(32), self._new_session(form["sub"], parameters)
         self._sessions[cookie] = session
-        answer = self._answer(Request(request, asked), session, asks=False)
+        answer = self._answer(Request(request, parameters), session, interactive=False)
         return answer.plus({"Set-Cookie": f"{COOKIE}={cookie}; {_ATTRIBUTES}"})
 
-    def _answer(self, request: Request, session: ProviderSession | None, *, asks: bool) -> Answer:
-        answer = self._oauth.authorize(request, session, asks=asks)
+    def _answer(self, request: Request, session: ProviderSession | None, *, interactive: bool) -> Answer:
+        answer = self._oauth.authorize(request, session, interactive=interactive)
         if answer is None:
             return pages.login(request.form["client_id"], self._offered(request.form.get("login_hint")))
         return self._back(answer)
@@ -82,9 +82,9 @@ class BrowserLogin:
         users = list(self._realm.users.values())
         return [user for user in users if hint in (user.sub, user.email)] or users
 
-    def _new_session(self, sub: str, asked: dict[str, str]) -> ProviderSession:
+    def _new_session(self, sub: str, parameters: dict[str, str]) -> ProviderSession:
         return ProviderSession(
-            sub, secrets.token_urlsafe(12), int(self._realm.clock()), acr_for(asked, self._realm)
+            sub, secrets.token_urlsafe(12), int(self._realm.clock()), acr_for(parameters, self._realm)
         )
 
     def _back(self, answer: Answer) -> Answer:
@@ -97,18 +97,18 @@ class BrowserLogin:
 
     def end_session(self, request: HTTPServerRequest) -> Answer:
         """OpenID Connect RP-Initiated Logout 1.0 §2 and §3."""
-        asked = params(request.arguments)
-        client = self._realm.clients.get(asked.get("client_id", ""))
-        if hint := asked.get("id_token_hint"):
+        parameters = params(request.arguments)
+        client = self._realm.clients.get(parameters.get("client_id", ""))
+        if hint := parameters.get("id_token_hint"):
             hinted = self._realm.client_of_id_token(hint)
             if hinted is None or client not in (None, hinted):
                 return pages.refused("This id_token_hint was not issued here, or not to this client.")
             client = hinted
         if session := self._sessions.pop(_cookie(request), None):
             self.backchannel.announce(session)
-        uri = asked.get("post_logout_redirect_uri", "")
+        uri = parameters.get("post_logout_redirect_uri", "")
         known = client is not None and uri in client.post_logout_redirect_uris
-        answer = _redirect(_with_state(uri, asked.get("state"))) if known else pages.signed_out()
+        answer = _redirect(_with_state(uri, parameters.get("state"))) if known else pages.signed_out()
         return answer.plus({"Set-Cookie": f"{COOKIE}=; Max-Age=0; {_ATTRIBUTES}"})
 
     def end_sessions(self, sub: str) -> None:

@@ -36,7 +36,7 @@ def _packaged_mongod() -> Path | None:
 class Mongod:
     """Runs `binary` with its data in `folder`, on 127.0.0.1 and `port`, or any that is free.
 
-    With the name of a `replica_set` it is a member, which somebody else has to initiate.
+    With the name of a `replica_set` it is a member of that set, which the caller has to initiate.
     """
 
     def __init__(self, binary: Path, folder: Path, *, port: int = 0, replica_set: str = "") -> None:
@@ -119,7 +119,7 @@ class Mongod:
     def _membership(self) -> list[str]:
         if not self._replica_set:
             return []
-        # A member that is told to stop would first be polite to its clients for 15 seconds.
+        # By default a member waits 15 seconds for its clients after SIGTERM.
         at_once = ["--setParameter", "shutdownTimeoutMillisForSignaledShutdown=0"]
         return ["--replSet", self._replica_set, "--oplogSize", "16", *at_once]
 

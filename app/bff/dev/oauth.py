@@ -48,7 +48,9 @@ class OAuth(AuthorizationServer):
         self.register_endpoint(Introspection)
         self.register_endpoint(PushedRequestEndpoint)
 
-    def authorize(self, request: Request, session: ProviderSession | None, *, asks: bool) -> Answer | None:
+    def authorize(
+        self, request: Request, session: ProviderSession | None, *, interactive: bool
+    ) -> Answer | None:
         """A redirect with a code or an error; None if the user must interact first.
 
         The caller has checked the client and its redirect URI, so that errors may go there.
@@ -60,7 +62,7 @@ class OAuth(AuthorizationServer):
             error.redirect_uri = request.payload.redirect_uri
             answer = self.handle_error_response(request, error)
             return answer
-        if asks and (grant.prompt or session is None):
+        if interactive and (grant.prompt or session is None):
             return None
         answer = self.create_authorization_response(request, grant_user=session, grant=grant)
         return answer

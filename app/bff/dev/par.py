@@ -21,7 +21,7 @@ PUSHED_SECONDS = 60
 
 @dataclass
 class Pushed:
-    asked: dict[str, str] = field(repr=False)
+    parameters: dict[str, str] = field(repr=False)
     expires_at: float
     opened: bool = False
 
@@ -33,9 +33,9 @@ class PushedRequests:
         self._clock = clock
         self._pushed: dict[str, Pushed] = {}
 
-    def add(self, asked: dict[str, str]) -> str:
+    def add(self, parameters: dict[str, str]) -> str:
         request_uri = f"urn:ietf:params:oauth:request_uri:{new_secret('par')}"
-        self._pushed[request_uri] = Pushed(asked, self._clock() + PUSHED_SECONDS)
+        self._pushed[request_uri] = Pushed(parameters, self._clock() + PUSHED_SECONDS)
         return request_uri
 
     def open(self, query: Mapping[str, str]) -> dict[str, str] | None:
@@ -44,10 +44,10 @@ class PushedRequests:
         Once used it does not expire: the login page may stay open.
         """
         pushed = self._pushed.get(query["request_uri"])
-        if pushed is None or pushed.asked["client_id"] != query.get("client_id"):
+        if pushed is None or pushed.parameters["client_id"] != query.get("client_id"):
             return None
         pushed.opened = pushed.opened or self._clock() < pushed.expires_at
-        return pushed.asked if pushed.opened else None
+        return pushed.parameters if pushed.opened else None
 
     def finish(self, query: Mapping[str, str]) -> None:
         self._pushed.pop(query.get("request_uri", ""), None)

@@ -47,12 +47,12 @@ class InvalidTargetError(OAuth2Error):
 
 def target_of(request: Request, names: Iterable[str], refused: set[str]) -> str | None:
     """Return the first of the parameters that is present; raise InvalidTargetError (RFC 8707 §2)."""
-    asked = {name: request.form[name] for name in names if name in request.form}
-    for name, target in asked.items():
+    targets = {name: request.form[name] for name in names if name in request.form}
+    for name, target in targets.items():
         if len(request.http.arguments.get(name, [])) > 1:
             raise InvalidTargetError(f"A token is for one {name} here.")
         check_target(name, target, refused)
-    return next(iter(asked.values()), None)
+    return next(iter(targets.values()), None)
 
 
 def check_target(name: str, target: str, refused: set[str]) -> None:

@@ -16,22 +16,22 @@ from app.bff.dev.realm import Realm
 Params = Mapping[str, str]
 
 
-def check_authentication_requirements(asked: Params, realm: Realm) -> None:
+def check_authentication_requirements(parameters: Params, realm: Realm) -> None:
     """Raise an OAuth2Error if `max_age` is no number, or no acr value is supported and that is refused."""
-    if not re.fullmatch(r"[0-9]{1,9}", asked.get("max_age", "0")):
+    if not re.fullmatch(r"[0-9]{1,9}", parameters.get("max_age", "0")):
         raise InvalidRequestError("The max_age must be a number of seconds.")
-    if "acr_values" in asked and realm.refuses_other_acrs and acr_for(asked, realm) is None:
+    if "acr_values" in parameters and realm.refuses_other_acrs and acr_for(parameters, realm) is None:
         raise OAuth2Error("None of the acr_values.", error="unmet_authentication_requirements")
 
 
-def acr_for(asked: Params, realm: Realm) -> str | None:
+def acr_for(parameters: Params, realm: Realm) -> str | None:
     """Return the first requested acr value that is supported."""
-    return next((acr for acr in asked.get("acr_values", "").split() if acr in realm.acrs), None)
+    return next((acr for acr in parameters.get("acr_values", "").split() if acr in realm.acrs), None)
 
 
-def session_satisfies(session: ProviderSession, asked: Params, realm: Realm) -> bool:
+def session_satisfies(session: ProviderSession, parameters: Params, realm: Realm) -> bool:
     """Whether the session satisfies the request without a new login; with `max_age=0`, never."""
-    acr, max_age = acr_for(asked, realm), asked.get("max_age", "")
+    acr, max_age = acr_for(parameters, realm), parameters.get("max_age", "")
     if acr not in (None, session.acr):
         return False
     return not max_age.isdecimal() or realm.clock() - session.auth_time < int(max_age)

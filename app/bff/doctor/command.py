@@ -17,7 +17,7 @@ from app.bff.settings.models import BffSettings
 _PATIENCE_SECONDS = 4.0  # per request to the provider; at most three in a row
 
 
-async def run(settings: BffSettings, wanted: Namespace, *, clock: Callable[[], float] = time.time) -> int:
+async def run(settings: BffSettings, args: Namespace, *, clock: Callable[[], float] = time.time) -> int:
     """Print the report within 15 seconds; return 0 if no finding is `wrong`, else 1."""
     chapters = await examine(settings, clock=clock)
     print(report(chapters))

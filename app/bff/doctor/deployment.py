@@ -52,10 +52,10 @@ def _samesite(settings: BffSettings) -> Finding:
 
 
 def _proxies(settings: BffSettings) -> Finding:
-    everybody = [str(network) for network in settings.trusted_proxies if network.prefixlen == 0]
-    if everybody:
+    any_address = [str(network) for network in settings.trusted_proxies if network.prefixlen == 0]
+    if any_address:
         return wrong(
-            f"X-Forwarded-... is trusted from any address: BFF_TRUSTED_PROXIES has {everybody[0]}",
+            f"X-Forwarded-... is trusted from any address: BFF_TRUSTED_PROXIES has {any_address[0]}",
             "List the addresses of your proxies only.",
         )
     if settings.trusted_proxies:

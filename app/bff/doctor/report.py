@@ -66,7 +66,7 @@ def plain(text: str) -> str:
 
 
 def describe_network_error(error: BaseException) -> str:
-    """Return the innermost OSError of the chain in words; wrapping by libraries loses detail."""
+    """Describe the innermost OSError of the chain; wrapping by libraries loses detail."""
     known = (reason for reason in reversed(list(_chain(error))) if isinstance(reason, OSError))
     return next((_of_the_network(reason) for reason in known), str(error))
 

@@ -10,8 +10,8 @@ from app.bff.handlers.web import WebHandler
 
 
 class Static(WebHandler, StaticFileHandler):
-    """A file is kept for good only under the version that it has: during a deploy an old process
-    must not serve old bytes under the new name."""
+    """Static files; cached for good only under their own version: during a deploy an old process must not
+    serve old bytes under the new name."""
 
     def compute_etag(self) -> str | None:  # type: ignore[override]
         return StaticFileHandler.compute_etag(self)

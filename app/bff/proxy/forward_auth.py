@@ -15,7 +15,7 @@ from app.bff.web.forwarded import forwarded_request
 log = logging.getLogger(__name__)
 
 SECRET_HEADER = "X-Forward-Auth-Secret"
-_SECONDS_BETWEEN_WARNINGS = 60  # requests that anybody may send must not fill the log
+_SECONDS_BETWEEN_WARNINGS = 60  # unauthenticated requests must not fill the log
 
 _MAX_CACHE_SECONDS = 5  # a cached response outlives a logout by at most this
 

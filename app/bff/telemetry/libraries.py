@@ -117,10 +117,10 @@ def _stack(record: logging.LogRecord) -> str | None:
     return "".join(_lines(error)).rstrip() if error is not None else None
 
 
-def _lines(error: BaseException, seen: frozenset[int] = frozenset()) -> Iterator[str]:
+def _lines(error: BaseException, visited: frozenset[int] = frozenset()) -> Iterator[str]:
     earlier = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    if earlier is not None and id(earlier) not in seen:
-        yield from _lines(earlier, seen | {id(error)})
+    if earlier is not None and id(earlier) not in visited:
+        yield from _lines(earlier, visited | {id(error)})
         yield "\n"
     yield "Traceback (most recent call last):\n"
     yield from traceback.format_tb(error.__traceback__)

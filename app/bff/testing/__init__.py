@@ -37,7 +37,7 @@ A page, for a browser that is signed in and for one that is not:
 
         assert response.headers["Location"].startswith("/bff/login")
 
-An API. The test says what it answers, and sees what it was asked, and for whom:
+An API. The test defines the answers, and reads the requests with the user of their token:
 
     from app.bff.testing import Browser, StandInApi
 

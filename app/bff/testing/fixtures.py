@@ -77,7 +77,7 @@ async def app(
 
 @pytest_asyncio.fixture
 async def browser(app: RunningApp) -> AsyncIterator[Browser]:
-    """A browser in which nobody is signed in."""
+    """A browser without a session."""
     async with Browser(app.base_url) as browser:
         yield browser
 

@@ -63,7 +63,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _described(error: ValidationError) -> list[dict[str, str]]:
-    """Return where and why, without a value: it may be a secret, and the document is for anybody."""
+    """Return pointer and detail of each error, without the value: it may be a secret."""
     found = error.errors(include_url=False, include_context=False, include_input=False)[:_MAX_ERRORS]
     return [
         {"pointer": _pointer(each["loc"]), "detail": _DETAILS.get(each["type"], each["msg"])}
