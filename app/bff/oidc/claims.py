@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from typing import Any, TypeGuard, cast
 
 from app.bff.errors import LoginFailed, UntrustedToken
+from app.bff.oidc.clean_claims import is_well_formed
 from app.bff.oidc.keys import SignedToken
 from app.bff.oidc.step_up import AuthenticationRequirements
 
 LEEWAY_SECONDS = 60
+_LONGEST_SUBJECT = 1024  # 255 in OIDC Core §2, which not every provider keeps
 Claims = Mapping[str, Any]
 
 
@@ -22,7 +24,7 @@ def check_id_token(
     """Raise UntrustedToken unless the ID token was issued for this login (OIDC Core §3.1.3.7)."""
     claims = token.claims
     check_registered_claims(claims, issuer=issuer, client_id=client_id, now=now)
-    require(string_claim(claims, "sub") != "", "sub")
+    require(0 < len(string_claim(claims, "sub")) <= _LONGEST_SUBJECT, "sub")
     require(hmac.compare_digest(string_claim(claims, "nonce").encode(), nonce.encode()), "nonce")
     if "at_hash" in claims:
         require(claims["at_hash"] == at_hash(access_token, token.algorithm), "at_hash")
@@ -103,9 +105,13 @@ def _audiences(claims: Claims) -> frozenset[str]:
 
 
 def string_claim(claims: Claims, name: str) -> str:
-    """Return a claim that is a string, or "" for one that is missing or anything else."""
+    """Return a claim that is a string, or "" for one that is missing or anything else.
+
+    A string with half a surrogate pair is "", too: it cannot be encoded, and a repaired one might be the name
+    of somebody else.
+    """
     value = claims.get(name)
-    return value if isinstance(value, str) else ""
+    return value if isinstance(value, str) and is_well_formed(value) else ""
 
 
 def _signed_in_since(then: float, claims: Claims, *, now: float) -> bool:

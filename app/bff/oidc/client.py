@@ -19,6 +19,7 @@ from app.bff.oidc.claims import (
     check_userinfo,
     without_authentication,
 )
+from app.bff.oidc.clean_claims import clean_claims
 from app.bff.oidc.dpop import DpopKey, thumbprint
 from app.bff.oidc.endpoints import EndpointClient, Params, RequestKind
 from app.bff.oidc.login_attempt import LoginAttempt
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
+_MAX_LOGGED_NAMES, _MAX_LOGGED_NAME = 10, 50
 _MAX_URL = 2000  # longer ones are truncated or refused by proxies; an ID token full of groups gets there
 
 
@@ -135,7 +137,7 @@ class OidcClient:
             endpoint, token = metadata.userinfo_endpoint, tokens.access_token
             userinfo = parse_userinfo_response(await self._endpoints.get(endpoint, token, attempt.dpop_key))
             check_userinfo(userinfo, subject=id_token.claims["sub"])
-        return {**without_authentication(userinfo), **id_token.claims}, tokens
+        return {**_cleaned(without_authentication(userinfo)), **_cleaned(id_token.claims)}, tokens
 
     async def refresh(
         self, refresh_token: str, *, target: Target = LOGIN, dpop_key: DpopKey | None = None
@@ -208,6 +210,14 @@ class OidcClient:
     ) -> TokenSet:
         endpoint = (await self._provider.metadata()).token_endpoint
         return await self._endpoints.post(kind, endpoint, params, _parser(parse, target, dpop_key), dpop_key)
+
+
+def _cleaned(claims: Mapping[str, Any]) -> dict[str, Any]:
+    clean, dropped = clean_claims(claims)
+    if dropped:
+        names = [name[:_MAX_LOGGED_NAME] for name in dropped[:_MAX_LOGGED_NAMES]]
+        log.warning("claims dropped", extra={"claims": names, "count": len(dropped)})
+    return clean
 
 
 def _parser(
