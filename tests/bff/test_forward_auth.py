@@ -137,6 +137,17 @@ async def test_a_proof_is_for_one_request_and_not_cached(provider: Provider, api
     assert response.headers["X-Accel-Expires"] == "0"
 
 
+async def test_an_answer_is_not_kept_where_the_path_decides_which_api_it_is(
+    provider: Provider, api: DemoApi, clock: Clock
+):
+    nested = settings(api, remote_apis=[*REMOTE, {"path": "/api/admin", "client": "apiClient"}])
+    async with running_app(provider, api, clock=clock, **nested) as app, new_browser(app) as browser:
+        await browser.login()
+        kept = [(await asked(browser, f"/api{path}")).headers["X-Accel-Expires"] for path in ("/x", "/admin")]
+
+    assert kept == ["0", "5"]
+
+
 # No
 
 
@@ -190,6 +201,20 @@ async def test_a_provider_that_is_away_means_401_and_when_to_try_again(
 
     assert (response.status_code, response.json()["code"]) == (401, "provider_unavailable")
     assert response.headers["Retry-After"] == "5"
+
+
+@pytest.mark.parametrize("path", ["/api/%61dmin/1", "/api/%2561dmin/1", "/api/admin;x/1", "/api/Admin/1"])
+async def test_no_spelling_of_a_path_gets_a_token_for_the_api_above(
+    path: str, provider: Provider, api: DemoApi, clock: Clock
+):
+    below = {"path": "/api/admin", "client": "open", "methods": ["GET"]}
+    nested = settings(api, remote_apis=[*REMOTE, below])
+    async with running_app(provider, api, clock=clock, **nested) as app, new_browser(app) as browser:
+        await browser.login()
+        response = await asked(browser, path, method="POST", headers={"X-Remote-Api": "/api"})
+
+    assert (response.status_code, response.json()["code"]) == (400, "bad_request")
+    assert "Authorization" not in response.headers
 
 
 # To whom

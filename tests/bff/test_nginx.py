@@ -51,7 +51,9 @@ CLIMBING = [
     *("/%2e%2e/secrets", "/%2E./secrets", "/%252e%252e/secrets", "/%25252e%25252e/secrets", "/..%2fsecrets"),
     *("/echo%2f..%2f..%2fsecrets", "/..;/secrets", "/..%3b/secrets", "/..\\secrets", "/%5c..%5csecrets"),
     *("//evil.example/", "/%2fevil.example/", "/%252fevil.example/", "/echo//x", "/echo/%00", "/echo/%7f"),
-    *("/echo/%0d%0aHost:x", "/echo#/../x"),
+    *("/echo/%0d%0aHost:x", "/echo#/../x", "/..%20/secrets", "/%20../secrets", "/..%23", "/..%3fx"),
+    *("/%c0%ae%c0%ae/secrets", "/%u002e%u002e/secrets", "/%EF%BC%8E%EF%BC%8E/secrets", "/..%C2%A0/secrets"),
+    *("/.%E2%80%8B./secrets", "/%E2%80%A5/secrets", "/echo/%E9"),
 ]
 
 
@@ -211,6 +213,7 @@ async def test_for_the_next_calls_it_need_not_ask_again(browser: Browser, told: 
         ("/orders/echo/a%20b/%C3%A9?x=1&x=2&y=%2F+%26", "echo/a%20b/%C3%A9?x=1&x=2&y=%2F+%26"),
         ("/orders/echo/a.b/...?a=../b;//", "echo/a.b/...?a=../b;//"),
         ("/orders/echo/~!$&'()*+,=:@/", "echo/~!$&'()*+,=:@/"),
+        ("/orders/echo/%CE%B1%D0%96/%20a", "echo/%CE%B1%D0%96/%20a"),
     ],
 )
 async def test_path_and_query_arrive_letter_for_letter(
@@ -349,6 +352,26 @@ async def test_nginx_gets_no_yes_for_an_api_below_another_that_it_does_not_know(
         await browser.login("alice")
         await browser.fetch("/orders/echo/todos")
         await told.last(QUESTION, "/orders/echo/todos")
+
+
+async def test_nginx_carries_no_spelling_of_a_path_to_the_api_above(
+    provider: Provider, api: Api, clock: Clock, tmp_path: Path
+):
+    below = {"path": "/orders/todos", "client": "apiClient", "methods": ["GET"]}
+    remote = [{"path": "/orders", "client": "apiClient"}, below]
+    async with (
+        running_site(provider, api, tmp_path, clock=clock, remote_apis=remote) as site,
+        site.browser() as browser,
+    ):
+        await browser.login("alice")
+        assert (await browser.fetch("/orders/echo", "DELETE")).status_code == 200  # which is not kept
+        spelled = [
+            f"/orders/{path}/1" for path in ("todos", "%74odos", "%2574odos", "TODOS", "todos;x", "todos.")
+        ]
+        answers = [(await browser.fetch("/", "DELETE", **raw_target(path))).status_code for path in spelled]
+
+    assert answers == [405, 400, 400, 400, 400, 400]
+    assert dict(api.counts) == {"echo": 1}
 
 
 @pytest.mark.parametrize(

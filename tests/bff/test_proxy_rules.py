@@ -63,7 +63,7 @@ def test_the_route_is_the_longest_that_the_path_lies_under(path, api):
     ],
 )
 def test_what_follows_the_prefix_is_forwarded_as_it_was_sent(target, forwarded):
-    assert upstream_path(target, "/api") == forwarded
+    assert upstream_path(target, API, [API, ORDERS]) == forwarded
 
 
 @pytest.mark.parametrize(
@@ -84,6 +84,28 @@ def test_what_follows_the_prefix_is_forwarded_as_it_was_sent(target, forwarded):
         pytest.param("..;a=b/admin", id="dots with a parameter that has a value"),
         pytest.param("%2e%2e%3b/admin", id="dots with an encoded parameter"),
         pytest.param("..#", id="dots before a fragment"),
+        pytest.param("..%23", id="dots before an encoded fragment"),
+        pytest.param("..%3Fx", id="dots before an encoded query"),
+        pytest.param("..%20/admin", id="dots and a space"),
+        pytest.param("%20../admin", id="a space and dots"),
+        pytest.param("..%2520/admin", id="dots and a space encoded twice"),
+        pytest.param("..%C2%A0/admin", id="dots and a no-break space"),
+        pytest.param("%c0%ae%c0%ae/admin", id="overlong dots"),
+        pytest.param("%c0%af", id="an overlong slash"),
+        pytest.param("%e0%80%ae", id="a dot of three bytes"),
+        pytest.param("%25c0%25ae%25c0%25ae/admin", id="overlong dots encoded twice"),
+        pytest.param("%u002e%u002e/admin", id="dots as IIS escapes"),
+        pytest.param("%25u002e./admin", id="a dot as an IIS escape encoded twice"),
+        pytest.param("%EF%BC%8E%EF%BC%8E/admin", id="full-width dots"),
+        pytest.param("\xef\xbc\x8e\xef\xbc\x8e/admin", id="full-width dots that are not encoded"),
+        pytest.param("..%EF%BC%8Fadmin", id="dots and a full-width slash"),
+        pytest.param("%E2%80%A5/admin", id="a two-dot leader"),
+        pytest.param(".%E2%80%8B./admin", id="dots around a zero-width space"),
+        pytest.param("caf%E9", id="Latin-1"),
+        pytest.param("caf\xc3\xa9", id="UTF-8 that is not encoded"),
+        pytest.param("50%", id="half an escape"),
+        pytest.param("50%zz", id="an escape that is none"),
+        pytest.param("%C2%85", id="a control character of Latin-1"),
         pytest.param("a#b", id="a fragment, which no request has"),
         pytest.param("/evil.example/x", id="two slashes"),
         pytest.param("a//b", id="two slashes further on"),
@@ -101,21 +123,62 @@ def test_what_follows_the_prefix_is_forwarded_as_it_was_sent(target, forwarded):
 )
 def test_a_path_is_refused_when_it_has(rest):
     with pytest.raises(BadRequest):
-        upstream_path(f"/api/{rest}", "/api")
+        upstream_path(f"/api/{rest}", API, [API, ORDERS])
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        pytest.param("%6frders", id="a letter encoded"),
+        pytest.param("%6Frders/7", id="a letter encoded, further down"),
+        pytest.param("%256frders/7", id="a letter encoded twice"),
+        pytest.param("%25256frders/7", id="a letter encoded three times"),
+        pytest.param("orders%2F7", id="the slash after it encoded"),
+        pytest.param("orders%252F7", id="that slash encoded twice"),
+        pytest.param("orders;v=1/7", id="a parameter"),
+        pytest.param("orders%3bv=1/7", id="an encoded parameter"),
+        pytest.param("orders%3Fx", id="an encoded query"),
+        pytest.param("orders%23", id="an encoded fragment"),
+        pytest.param("ORDERS/7", id="capitals"),
+        pytest.param("orderS", id="one capital"),
+        pytest.param("orders./7", id="a dot at the end"),
+        pytest.param("orders%20/7", id="a space at the end"),
+        pytest.param("%EF%BD%8Frders/7", id="a full-width letter"),
+        pytest.param("orders%EF%BC%8F7", id="a full-width slash"),
+        pytest.param("or%E2%80%8Bders/7", id="a zero-width space"),
+    ],
+)
+def test_a_path_that_a_server_may_read_as_one_of_another_api_is_refused(rest):
+    assert route_for(f"/api/{rest}", [API, ORDERS]) is API
+    with pytest.raises(BadRequest):
+        upstream_path(f"/api/{rest}?x=1", API, [API, ORDERS])
+    assert upstream_path(f"/api/{rest}?x=1", API, [API]) == f"{rest}?x=1"
+
+
+@pytest.mark.parametrize(
+    "rest", ["", "/", "/ordersarchive", "/x/orders", "/old-orders/7", "/x?to=/api/orders"]
+)
+def test_a_path_that_every_server_reads_alike_passes_beside_another_api(rest):
+    assert upstream_path(f"/api{rest}", API, [API, ORDERS]) == rest.removeprefix("/")
+
+
+@pytest.mark.parametrize("rest", ["", "/7", "/%37", "/7;v=1", "/A"])
+def test_the_inner_api_has_all_spellings_of_what_lies_below_it(rest):
+    assert upstream_path(f"/api/orders{rest}", ORDERS, [API, ORDERS]) == rest.removeprefix("/")
 
 
 @pytest.mark.parametrize("target", ["https://evil.example/api/x", "http://evil.example", "//evil.example/x"])
 def test_a_target_that_is_itself_an_absolute_url_is_refused(target):
     with pytest.raises(BadRequest):
-        upstream_path(target, "/api")
+        upstream_path(target, API, [API, ORDERS])
 
 
 @pytest.mark.parametrize(
     "rest",
-    ["@evil.example", "http:evil.example", "a;b", "%40evil.example/", "?@evil.example", "..%23", ":80/x"],
+    ["@evil.example", "http:evil.example", "a;b", "%40evil.example/", "?@evil.example", "a%23", ":80/x"],
 )
 def test_whatever_is_let_through_stays_below_the_base_url(rest):
-    sent = BASE.join(URL("./" + upstream_path(f"/api/{rest}", "/api"), encoded=True))
+    sent = BASE.join(URL("./" + upstream_path(f"/api/{rest}", API, [API, ORDERS]), encoded=True))
 
     assert str(sent).startswith(str(BASE))
 

@@ -172,6 +172,10 @@ async def test_what_the_browser_did_not_send_is_not_added(api: DemoApi, browser:
         "/echo/%00",
         "/echo/%0d%0aHost:x",
         "/echo/%7f",
+        "/..%20/secrets",
+        "/%c0%ae%c0%ae/secrets",
+        "/%u002e%u002e/secrets",
+        "/%EF%BC%8E%EF%BC%8E/secrets",
     ],
 )
 async def test_a_path_that_could_lead_outside_is_refused_here(path: str, api: DemoApi, browser: Browser):
@@ -520,4 +524,28 @@ async def test_a_provider_that_is_away_is_401_and_the_session_stays(
     assert response.headers["Retry-After"] == "7"
     assert "login_url" not in response.json()
     assert await app.session_of(browser)
+    assert api.counts.total() == 0
+
+
+SPELLED = ["%61dmin", "%2561dmin", "admin%2Fx", "admin;v=1", "ADMIN", "admin%20", "%EF%BD%81dmin"]
+
+
+@pytest.mark.parametrize("name", SPELLED)
+async def test_no_spelling_of_a_path_reaches_another_api_through_the_one_above(
+    name: str, provider: Provider, api: DemoApi, clock: Clock
+):
+    remote = [
+        {"path": "/api", "client": "apiClient"},
+        {"path": "/api/admin", "client": "apiClient", "methods": ["GET"]},
+    ]
+    async with (
+        running_app(provider, api, clock=clock, remote_apis=remote) as app,
+        new_browser(app) as browser,
+    ):
+        await browser.login()
+        written = await browser.fetch("/api/admin/users/1", "DELETE")
+        response = await browser.fetch("/", "DELETE", **raw_target(f"/api/{name}/users/1"))
+
+    assert (written.status_code, response.status_code) == (405, 400)
+    assert response.json()["code"] == "bad_request"
     assert api.counts.total() == 0

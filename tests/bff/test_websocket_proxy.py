@@ -64,6 +64,7 @@ async def app(provider: Provider, api: DemoApi, clock: Clock) -> AsyncIterator[R
         {"path": "/away", "client": "away"},
         {"path": "/hurried", "client": "apiClient", "timeout_seconds": 0.1},
         {"path": "/todos", "client": "apiClient", "methods": ["POST", "DELETE"]},
+        {"path": "/api/posts", "client": "apiClient", "methods": ["POST"]},
     ]
     async with running_app(provider, api, clock=clock, http_clients=clients, remote_apis=apis) as app:
         for path, handler in (("/impatient", Impatient), ("/attentive", Attentive)):
@@ -173,7 +174,13 @@ async def test_it_is_not_opened_where_no_get_is_forwarded(api: DemoApi, browser:
     assert api.counts.total() == 0
 
 
-@pytest.mark.parametrize("path", ["/api/../secrets", "/api/%2e%2e/secrets", "/api//evil.example"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/api/../secrets", "/api/%2e%2e/secrets", "/api//evil.example", "/api/..%20/x", "/api/%c0%ae./x"),
+        *("/api/%70osts/x", "/api/%2570osts/x", "/api/posts;x", "/api/Posts"),  # of the API below
+    ],
+)
 async def test_it_is_not_opened_at_a_path_that_could_lead_outside(
     path: str, api: DemoApi, browser: Browser, session: Session
 ):

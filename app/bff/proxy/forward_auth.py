@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 
 from app.bff.clients.bearer import Credential
 from app.bff.errors import Forbidden, MethodNotAllowed
-from app.bff.proxy.rules import route_for, upstream_path
+from app.bff.proxy.rules import apis_below, route_for, upstream_path
 from app.bff.proxy.streaming import StreamingDelegate
+from app.bff.settings.models import RemoteApiSettings
 from app.bff.web.forwarded import forwarded_request
 
 log = logging.getLogger(__name__)
@@ -67,22 +68,26 @@ class ForwardAuth(StreamingDelegate):
             raise Forbidden("the proxy would send this to another API")
         if method not in api.methods:
             raise MethodNotAllowed(allowed=api.methods)
-        path = upstream_path(target, api.path)
+        path = upstream_path(target, api, settings.remote_apis)
         client = self.services.clients.create(api.client, await self.require_session())
         credential = await client.credential()
         if credential is None:
             self.send(204)
             return
         proof = client.proof(credential, method, path)
-        self.send(204, [*proof.items(), ("X-Accel-Expires", str(self._cache_seconds(credential)))])
+        self.send(204, [*proof.items(), ("X-Accel-Expires", str(self._cache_seconds(credential, api)))])
 
     def default_headers(self, status: int) -> dict[str, tuple[str, str]]:
         """A 204 reaches no browser: it needs no security headers."""
         return _NO_STORE if status == 204 else super().default_headers(status)
 
-    def _cache_seconds(self, credential: Credential) -> int:
-        """How long nginx may cache the response: never beyond the token's expiry, and no DPoP proof."""
-        if credential.dpop_key is not None:
+    def _cache_seconds(self, credential: Credential, api: RemoteApiSettings) -> int:
+        """How long nginx may cache the response: never beyond the token's expiry, and no DPoP proof.
+
+        nginx uses a cached response for every path under the API's. Where another API lies below, the path
+        decides, so that nothing is cached.
+        """
+        if credential.dpop_key is not None or apis_below(api, self.services.settings.remote_apis):
             return 0
         now = self.services.clock()
         left = _MAX_CACHE_SECONDS if credential.expires_at is None else credential.expires_at - now - 1

@@ -50,7 +50,7 @@ class RemoteApi(StreamingDelegate):
         """Return the API's response when it begins; raises TimeoutError if the deadline passes first."""
         session = await self.require_session()
         client = self.services.clients.create(self.api.client, session)
-        path = upstream_path(self.request.uri or "", self.api.path)
+        path = upstream_path(self.request.uri or "", self.api, self.services.settings.remote_apis)
         headers = CIMultiDict(upstream_headers(self.request.headers.get_all(), fixed=client.fixed_headers))
         credential = await client.credential()  # a refresh is not counted as the API's time
         data = await self._request_data(self.body) if self.body else None

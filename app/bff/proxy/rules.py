@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from unicodedata import category, normalize
 from urllib.parse import unquote
 
 from app.bff.errors import BadRequest
@@ -33,37 +34,87 @@ _NOT_DOWNSTREAM = _HOP_BY_HOP | SECURITY_HEADERS | {
 # Unambiguous for every server: no escapes, no empty segment, none that begins with a dot.
 _SAFE_PATH = re.compile(r"(?:[A-Za-z0-9_~-][A-Za-z0-9_.~-]*/)*(?:[A-Za-z0-9_~-][A-Za-z0-9_.~-]*)?")
 _CACHED_NAMES = 1024  # of header names, a few dozen in practice
+_DECODINGS = 3
+_INCOMPLETE_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
+# Control characters, backslashes, IIS's `%uXXXX` and overlong UTF-8, at whichever level of decoding.
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\\\]|%(?:u[0-9a-f]{4}|c[01]%|e0%[89]|f0%8)", re.IGNORECASE)
+_SEGMENT_END = re.compile("[;?#]")
 # The registered codes without 1005, 1006 and 1015, which are never sent.
 _CLOSE_CODES = {1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014}
 
 
 def route_for(path: str, apis: Sequence[RemoteApiSettings]) -> RemoteApiSettings | None:
-    """Return the remote API whose prefix is the longest that `path` lies under."""
+    """Return the remote API whose prefix is the longest that `path` lies under, as it was sent.
+
+    `upstream_path` refuses a path that another server may route differently.
+    """
     under = [api for api in apis if path == api.path or path.startswith(f"{api.path}/")]
     return max(under, key=lambda api: len(api.path), default=None)
 
 
-def upstream_path(target: str, prefix: str) -> str:
-    """Return what follows `prefix` in a request target, query included, as it was sent.
+def apis_below(api: RemoteApiSettings, apis: Sequence[RemoteApiSettings]) -> list[RemoteApiSettings]:
+    """Return the APIs whose path lies below that of `api`, in any case."""
+    return [other for other in apis if other.path.lower().startswith(f"{api.path.lower()}/")]
 
-    Raises BadRequest for a path that could leave the client's base URL on a server that decodes it once
-    more than the previous one did (RFC 10017 §6.1.3.6).
+
+def upstream_path(target: str, api: RemoteApiSettings, apis: Sequence[RemoteApiSettings]) -> str:
+    """Return what follows the path of `api` in a request target, query included, as it was sent.
+
+    Raises BadRequest for a path that a server may read differently, decoding it once more than the
+    previous one did (RFC 10017 §6.1.3.6): as one outside of the client's base URL, or as one of another API.
     """
-    path, question_mark, query = target.removeprefix(prefix).partition("?")
-    path = path.removeprefix("/")
-    if _may_traverse(path) or "#" in target:  # URL parsers cut at `#`: `..#` is `..`
+    whole, question_mark, query = target.partition("?")
+    path = whole.removeprefix(api.path).removeprefix("/")
+    if "#" in target or _may_traverse(path):  # URL parsers cut at `#`: `..#` is `..`
         raise BadRequest("the path has a segment that could lead outside of this API")
+    below = apis_below(api, apis)
+    if below and _may_be_routed_to(below, whole):
+        raise BadRequest("the path could be read as one of another API")
     return path + question_mark + query
 
 
 def _may_traverse(path: str) -> bool:
     if _SAFE_PATH.fullmatch(path):
         return False
-    plain = unquote(unquote(unquote(path)))
-    if re.search(r"[\x00-\x1f\x7f\\]", plain):
+    return _is_malformed(path) or any(map(_has_dot_or_empty_segment, _readings(path)))
+
+
+def _is_malformed(path: str) -> bool:
+    """Whether the escapes of a path are not UTF-8 (RFC 3986 §2.5): servers agree on nothing else."""
+    if not path.isascii() or _INCOMPLETE_ESCAPE.search(path):
         return True
-    segments = [segment.partition(";")[0] for segment in plain.split("/")]  # `..;` is `..` to some
-    return any(segment in (".", "..") for segment in segments) or "" in segments[:-1]
+    try:
+        unquote(path, errors="strict")
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
+def _readings(path: str) -> Iterator[str]:
+    """Yield the path as servers may read it: decoded never to three times, full-width forms as ASCII."""
+    for _ in range(_DECODINGS + 1):
+        yield "".join(char for char in normalize("NFKC", path) if category(char) != "Cf")
+        path = unquote(path)
+
+
+def _has_dot_or_empty_segment(reading: str) -> bool:
+    if _FORBIDDEN.search(reading):
+        return True
+    # `..;`, `..?` and `.. ` are `..` to some
+    segments = [_SEGMENT_END.split(segment, maxsplit=1)[0].strip() for segment in reading.split("/")]
+    return any(segment in (".", "..") for segment in segments) or "" in reading.split("/")[:-1]
+
+
+def _may_be_routed_to(apis: Iterable[RemoteApiSettings], path: str) -> bool:
+    """Whether a server may read the path as one under one of `apis`."""
+    names = tuple(f"{api.path.lower()}/" for api in apis)
+    return any(_leniently(reading).startswith(names) for reading in _readings(path))
+
+
+def _leniently(reading: str) -> str:
+    """Without what some servers ignore: case, parameters of a segment, dots and spaces at its end."""
+    segments = (_SEGMENT_END.split(segment, maxsplit=1)[0] for segment in reading.lower().split("/"))
+    return "/".join(segment.rstrip(". ") for segment in segments) + "/"
 
 
 def upstream_headers(headers: Iterable[tuple[str, str]], *, fixed: Collection[str] = ()) -> Headers:

@@ -66,7 +66,7 @@ class RemoteSocket(SocketHandler):
             raise ApiRefused(detail, status=handshake_error_status(refusal.status)) from None
 
     async def _open_api_socket(self, stack: AsyncExitStack) -> ClientWebSocketResponse:
-        path = upstream_path(self.request.uri or "", self.api.path)
+        path = upstream_path(self.request.uri or "", self.api, self.services.settings.remote_apis)
         client = self.create_client(self.api.client)
         headers = upstream_headers(self.request.headers.get_all(), fixed=client.fixed_headers)
         credential = await client.credential()  # a refresh is not counted as the API's time
