@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import replace
+from pathlib import Path
 from socket import gaierror
 from typing import Any
 
@@ -12,6 +13,7 @@ from joserfc import jwk
 
 from app.bff.doctor.apis import check_apis
 from app.bff.doctor.deployment import check_deployment, check_key_ring
+from app.bff.doctor.files import check_files, probe_files
 from app.bff.doctor.mongo import MongoProbe, Sealed, Server, check_memory_store, check_mongo, hosts_of
 from app.bff.doctor.provider import (
     Fetched,
@@ -437,3 +439,39 @@ def test_what_comes_from_outside_does_not_steer_the_terminal():
 )
 def test_the_exit_code_is_1_only_for_what_is_wrong(findings: list[Finding], code: int):
     assert exit_code({"One": [ok("a")], "Two": findings}) == code
+
+
+@pytest.mark.parametrize(
+    ("mode", "level"),
+    [
+        (0o600, "ok"),
+        (0o400, "ok"),
+        (0o700, "ok"),
+        (0o640, "warning"),
+        (0o604, "warning"),
+        (0o644, "warning"),
+        (0o444, "warning"),
+        (0o620, "wrong"),
+        (0o602, "wrong"),
+        (0o666, "wrong"),
+    ],
+    ids=lambda value: oct(value) if isinstance(value, int) else value,
+)
+def test_files_with_secrets_are_for_their_owner(mode: int, level: str):
+    [finding] = check_files({Path("keys/the client.pem"): mode})
+
+    assert (finding.level, f"{mode:03o}" in finding.what) == (level, True)
+    assert finding.advice == ("" if level == "ok" else "chmod 600 'keys/the client.pem'")
+
+
+def test_the_env_file_and_the_clients_key_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    key = tmp_path / "client.pem"
+    for file, mode in ((key, 0o640), (tmp_path / ".env", 0o644)):
+        file.touch()
+        file.chmod(mode)
+
+    assert probe_files(make_settings(client_key_file=key)) == {Path(".env"): 0o644, key: 0o640}
+    assert probe_files(make_settings()) == {Path(".env"): 0o644}
+    (tmp_path / ".env").unlink()
+    assert probe_files(make_settings()) == {}

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from app.bff.doctor.apis import check_apis, probe_apis
 from app.bff.doctor.deployment import check_deployment, check_key_ring
+from app.bff.doctor.files import check_files, probe_files
 from app.bff.doctor.mongo import MongoProbe, check_memory_store, check_mongo, probe_mongo
 from app.bff.doctor.provider import check_announcements, check_provider, probe_provider, urls_to_register
 from app.bff.doctor.report import Finding, exit_code, report
@@ -39,6 +40,7 @@ async def examine(settings: BffSettings, *, clock: Callable[[], float]) -> dict[
         "URLs to register there": urls_to_register(settings),
         "Sessions": check_mongo(mongo) if mongo else check_memory_store(settings),
         "Keys": check_key_ring(settings, mongo),
+        "Files with secrets": check_files(probe_files(settings)),
         "Browsers and proxies": check_deployment(settings),
         "APIs": check_apis(settings.http_clients, problems),
     }
