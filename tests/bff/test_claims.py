@@ -91,6 +91,9 @@ REFUSED = [
     pytest.param({"sub": MISSING}, "sub", id="without a subject"),
     pytest.param({"sub": ""}, "sub", id="about an empty name"),
     pytest.param({"sub": 7}, "sub", id="about a number"),
+    pytest.param({"sub": "alice\ud800"}, "sub", id="about a name with half a surrogate pair"),
+    pytest.param({"sub": "a" * 1025}, "sub", id="about a name of more than a kilobyte"),
+    pytest.param({"nonce": "n-1\ud800"}, "nonce", id="an answer with half a surrogate pair"),
     pytest.param({"nonce": "replayed"}, "nonce", id="an answer to another login"),
     pytest.param({"nonce": None}, "nonce", id="an answer to nothing"),
 ]

@@ -23,6 +23,7 @@ GOOD: dict[str, Any] = {
     "jti": "jti-1",
     "events": {EVENT: {}},
 }
+NAMES = ("sub", "sid", "jti")
 MISSING = object()
 
 
@@ -81,6 +82,7 @@ def test_it_is_accepted_when_it(changed):
 @pytest.mark.parametrize(
     ("changed", "claim"),
     [
+        *(pytest.param({name: "x\ud800"}, name, id=f"half a surrogate pair in {name}") for name in NAMES),
         pytest.param({"iss": "https://other.example"}, "iss", id="another issuer's"),
         pytest.param({"iss": ISSUER + "/"}, "iss", id="of an issuer with one slash more"),
         pytest.param({"aud": "other"}, "aud", id="meant for another client"),
