@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.bff.testing import Browser, Clock
 
 
-async def test_everybody_sees_the_home_page(browser: Browser) -> None:
+async def test_the_home_page_needs_no_session(browser: Browser) -> None:
     response = await browser.get("/")
 
     assert response.status_code == 200
@@ -24,7 +24,7 @@ async def test_the_account_page_shows_who_is_signed_in(alice: Browser, bob: Brow
     assert "Bob Brown" in (await bob.get("/account")).text
 
 
-async def test_a_session_ends_when_nobody_uses_it_for_an_hour(alice: Browser, clock: Clock) -> None:
+async def test_a_session_ends_after_an_hour_without_use(alice: Browser, clock: Clock) -> None:
     clock.advance(3601)
 
     assert (await alice.get("/account")).status_code == 302

@@ -77,7 +77,7 @@ async def back_from_the_provider_too_late(alice: BrowserUser) -> None:
 
 
 async def moving_on(alice: BrowserUser) -> None:
-    """Between the provider and the page that was asked for, which here never comes."""
+    """Between the provider and the requested page, which never loads here."""
     await alice.page.route(f"{alice.site.url}/account", lambda route: route.fulfill(status=204))
     await alice.goes_to("/bff/login?returnUrl=/account")
     await alice.chooses()

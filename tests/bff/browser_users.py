@@ -1,4 +1,4 @@
-"""Somebody in front of a real Chromium.
+"""A user in front of a real Chromium.
 
 The application is on localhost and the provider on 127.0.0.1: two sites, so `SameSite=Strict` counts.
 """
@@ -42,7 +42,7 @@ class Site:
 
 
 class BrowserUser:
-    """Somebody in front of a browser."""
+    """A user in front of a browser."""
 
     def __init__(self, site: Site, page: Page) -> None:
         self.site = site
@@ -97,11 +97,11 @@ class BrowserUser:
         await expect(self.page.locator(".who")).to_have_text("Sign in")
 
     async def tabs_to(self, name: str, at_most: int = 40) -> None:
-        """With the key of that name, to what is called so or begins so; every stop can be seen."""
+        """Press Tab until the focus is on an element with that name, or prefix; each stop must be visible."""
         for _ in range(at_most):
             await self.page.keyboard.press("Tab")
             called, outline = await self.page.evaluate(FOCUSED)
-            assert outline != "none", f"nobody sees that the focus is on {called}"
+            assert outline != "none", f"the focus on {called} is invisible"
             if called.startswith(name):
                 return
         raise AssertionError(f"no way to {name} with the keyboard; the last stop was {called}")

@@ -39,10 +39,10 @@ class CertifiedProvider:
         async with httpx2.AsyncClient() as http:
             return int((await http.get(f"{self.issuer}/pushed")).text)
 
-    async def told(self) -> list[str]:
+    async def notifications(self) -> list[str]:
         """How each logout token went that it has sent: `success`, or what was wrong."""
         async with httpx2.AsyncClient() as http:
-            return list((await http.get(f"{self.issuer}/told")).json())
+            return list((await http.get(f"{self.issuer}/notifications")).json())
 
     async def is_active(self, token: str | None) -> bool:
         return bool((await self.introspected(token))["active"])

@@ -68,7 +68,7 @@ class StoredSession:
         return session
 
     async def age_access_token(self) -> str:
-        """Move its whole life into the past; return it, the token that nobody may use any more."""
+        """Move its whole life into the past; return it, the token that must not be used any more."""
         session = await self.session()
         tokens = session.tokens
         past = {"received_at": tokens.received_at - HOUR, "expires_at": tokens.received_at - HOUR / 2}
@@ -85,11 +85,11 @@ class StoredSession:
         await self._database.sessions.update_one({"_id": self._ref}, {"$set": {"lease.until": long_ago}})
 
     async def writes(self) -> int:
-        """How often anybody has tried to write it; who finds that the lease is another's has tried, too."""
+        """The number of attempts to write it, including those that failed to acquire the lease."""
         top = await self._mongo.admin.command("top")
         return int(top["totals"][f"{self._database.name}.sessions"]["writeLock"]["count"])
 
-    async def has_seen(self, writes: int) -> None:
+    async def has_counted(self, writes: int) -> None:
         """Wait until there have been so many."""
 
         async def enough() -> bool:
@@ -99,7 +99,7 @@ class StoredSession:
 
 
 class Cluster:
-    """The processes, and the browser of somebody who uses them all.
+    """The processes, and one browser that uses all of them.
 
     The first process is the one at BFF_BASE_URL: people sign in there. A cookie does not know ports,
     so it opens the same session at every other process.
@@ -132,7 +132,7 @@ class Cluster:
         """The same, once the process has found that another one has the lease."""
         writes = await self.record.writes()
         call = self.call(process)
-        await self.record.has_seen(writes + 1)
+        await self.record.has_counted(writes + 1)
         return call
 
     async def _one_more(self) -> AppProcess:
@@ -197,6 +197,6 @@ class ParallelRequests:
 @asynccontextmanager
 async def parallel_requests(cluster: Cluster) -> AsyncIterator[ParallelRequests]:
     headers = {**FETCH_HEADERS, "X-CSRF": "1", "Cookie": f"{COOKIE}={cluster.browser.cookie(COOKIE)}"}
-    everybody_at_once = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(headers=headers, connector=everybody_at_once) as http:
+    unlimited = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(headers=headers, connector=unlimited) as http:
         yield ParallelRequests(cluster, http)

@@ -56,8 +56,8 @@ class Browser:
 
     async def introspect(self, token: str) -> dict[str, Any]:
         answer = await self.http.post("/introspect", data={"token": token}, headers={"Authorization": BASIC})
-        told: dict[str, Any] = answer.json()
-        return told
+        body: dict[str, Any] = answer.json()
+        return body
 
     async def userinfo(self, access_token: str) -> httpx.Response:
         return await self.http.get("/userinfo", headers={"Authorization": f"Bearer {access_token}"})

@@ -32,7 +32,7 @@ class Head:
 
 
 class Wire:
-    """One end of a connection. It reads nothing unless it is told to."""
+    """One end of a connection. It reads only when a test calls `read`."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader

@@ -48,7 +48,7 @@ class AppProcess:
         return [json.loads(line) for line in self.stderr.splitlines()]
 
     async def get(self, path: str) -> httpx2.Response | None:
-        """What it answers; None while nobody listens."""
+        """The answer; None while nothing listens."""
         async with httpx2.AsyncClient(timeout=PATIENCE_SECONDS) as http:
             try:
                 return await http.get(self.url + path)
@@ -58,11 +58,11 @@ class AppProcess:
     async def answers(self, path: str = "/healthz", *, status: int = 200, text: str = "") -> httpx2.Response:
         """Wait until it answers like that."""
 
-        async def as_wanted() -> httpx2.Response | None:
+        async def expected_answer() -> httpx2.Response | None:
             response = await self.get(path)
             return response if response and response.status_code == status and text in response.text else None
 
-        return await wait_until(as_wanted)
+        return await wait_until(expected_answer)
 
     async def says(self, text: str, *, meanwhile: Callable[[], None] = lambda: None) -> None:
         """Wait until it has written that."""
@@ -95,7 +95,7 @@ async def wait_until(question: Callable[[], Awaitable[Any]]) -> Any:
 
 
 def free_ports(count: int = 1) -> int:
-    """The first of `count` ports in a row that nobody listens on.
+    """The first of `count` consecutive free ports.
 
     They lie below those that the system hands out by itself: one of these may be taken a moment later.
     """

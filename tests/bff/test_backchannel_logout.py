@@ -141,7 +141,7 @@ async def test_a_user_alone_ends_all_that_the_user_has(
         assert [await user_status(each) for each in (browser, laptop, bobs)] == [401, 401, 200]
 
 
-async def test_a_session_that_is_somebody_elses_is_not_ended(
+async def test_the_session_of_another_user_is_not_ended(
     app: RunningApp, browser: Browser, session: Session, provider: Provider
 ):
     answer = await delivered(app, provider.logout_token(CLIENT_ID, sub="bob", sid=session.sid))
@@ -163,7 +163,7 @@ async def test_a_session_without_a_name_at_the_provider_ends_with_its_user(
     assert statuses == [200, 401]
 
 
-@pytest.mark.parametrize("named", [{"sub": "nobody"}, {"sid": "none"}, {"sub": "nobody", "sid": "none"}])
+@pytest.mark.parametrize("named", [{"sub": "unknown"}, {"sid": "none"}, {"sub": "unknown", "sid": "none"}])
 async def test_an_unknown_session_is_no_error(app: RunningApp, provider: Provider, named: dict[str, str]):
     assert (await delivered(app, provider.logout_token(CLIENT_ID, **named))).status_code == 200
 
@@ -209,7 +209,7 @@ async def test_a_success_is_an_empty_200_that_is_not_cached(app: RunningApp, pro
 
 
 async def test_a_refusal_is_an_oauth_error_that_is_not_cached(app: RunningApp, provider: Provider):
-    provider.overrides["logout_token"] = {"aud": "somebody-else"}
+    provider.overrides["logout_token"] = {"aud": "another-client"}
     answer = await delivered(app, provider.logout_token(CLIENT_ID, sub="alice"))
 
     assert answer.status_code == 400
@@ -233,7 +233,7 @@ async def test_it_needs_no_cookie_no_csrf_header_and_no_origin_of_ours(app: Runn
     ("lies", "why"),
     [
         pytest.param({"iss": "https://evil.example"}, "iss", id="another issuer's"),
-        pytest.param({"aud": "somebody-else"}, "aud", id="meant for somebody else"),
+        pytest.param({"aud": "another-client"}, "aud", id="for another audience"),
         pytest.param({"exp": 1}, "exp", id="over"),
         pytest.param({"exp": None}, "exp", id="without end"),
         pytest.param({"iat": None}, "iat", id="issued at no time"),
@@ -243,7 +243,7 @@ async def test_it_needs_no_cookie_no_csrf_header_and_no_origin_of_ours(app: Runn
         pytest.param({"events": None}, "events", id="about no event"),
         pytest.param({"events": {"urn:other": {}}}, "events", id="about another event"),
         pytest.param({"nonce": "n-1"}, "nonce", id="with a nonce"),
-        pytest.param({"sub": None, "sid": None}, "sub", id="about nobody"),
+        pytest.param({"sub": None, "sid": None}, "sub", id="without a subject"),
     ],
 )
 async def test_a_logout_token_ends_nothing_when_it_is(
@@ -389,7 +389,7 @@ class FailingSessions(MemorySessions):
         return await super().delete(ref, reason=reason)
 
 
-class FailingSeenTokens(MemoryReplayCache):
+class FailingReplayCache(MemoryReplayCache):
     """The first that is to be remembered is not."""
 
     adds = 0
@@ -435,10 +435,10 @@ async def test_a_store_that_fails_half_way_is_no_reason_to_refuse_the_next_try(
 async def test_a_token_that_could_not_be_remembered_has_done_its_work_and_may_come_again(
     app: RunningApp, session: Session, provider: Provider, clock: Clock
 ):
-    sessions, seen = MemorySessions(clock=clock), FailingSeenTokens(clock=clock)
+    sessions, replay_cache = MemorySessions(clock=clock), FailingReplayCache(clock=clock)
     await sessions.create(session)
     token = provider.logout_token(CLIENT_ID, sid=session.sid)
-    async with at_a_store_that_fails(app, clock, sessions=sessions, replay_cache=seen) as failing:
+    async with at_a_store_that_fails(app, clock, sessions=sessions, replay_cache=replay_cache) as failing:
         first = await delivered(failing, token)
         left = await sessions.get(session.ref)
         answers = [first, *[await delivered(failing, token) for _ in range(2)]]

@@ -11,7 +11,7 @@ from app.bff.sessions.session import Session
 from tests.bff.harness import Browser, Clock, RunningApp
 
 LIFETIME = 300  # of the provider's access tokens, in seconds
-IDLE = 3600  # how long a session lasts that nobody uses
+IDLE = 3600  # how long an unused session lasts
 
 
 @pytest.fixture
@@ -58,8 +58,8 @@ async def test_it_can_ask_for_a_scope_and_a_resource(
 ):
     await services.tokens.for_session(session.ref, scope="openid", resource="https://orders.example")
 
-    asked = provider.last_request["token"]
-    assert (asked["scope"], asked["resource"]) == ("openid", "https://orders.example")
+    token_request = provider.last_request["token"]
+    assert (token_request["scope"], token_request["resource"]) == ("openid", "https://orders.example")
 
 
 async def test_a_ref_opens_nothing_in_a_browser(app: RunningApp, browser: Browser, session: Session):

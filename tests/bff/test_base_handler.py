@@ -77,7 +77,7 @@ class Page(BaseHandler):
         self.write("posted")
 
 
-class Anybody(BaseHandler):
+class Public(BaseHandler):
     def get(self) -> None:
         self.write({"user": self.current_user})
 
@@ -107,7 +107,7 @@ HANDLERS = [
     (r"/app/typed", Typed),
     (r"/app/named/(.*)", Named),
     (r"/app/page", Page),
-    (r"/app/anybody", Anybody),
+    (r"/app/public", Public),
     (r"/app/raises/(.*)", Raises),
 ]
 
@@ -183,7 +183,7 @@ async def test_when_the_provider_is_away_a_living_token_is_used(
     "failure",
     [
         pytest.param(Failure(503, headers={"Retry-After": "7"}), id="busy"),
-        pytest.param(Failure(429, headers={"Retry-After": "7"}), id="asked too often"),
+        pytest.param(Failure(429, headers={"Retry-After": "7"}), id="too many requests"),
         pytest.param(Failure(401, b'{"error": "invalid_client"}', {"Retry-After": "7"}), id="refusing us"),
         pytest.param(Failure(200, b"<html>", {"Retry-After": "7"}), id="talking nonsense"),
     ],
@@ -243,7 +243,7 @@ async def test_a_revocation_by_hand_is_made_up_for_when_the_provider_answers_aga
 # Our own token
 
 
-async def test_our_own_token_belongs_to_nobody_and_is_shared(provider: Provider, browser: Browser):
+async def test_the_client_token_belongs_to_no_user_and_is_shared(provider: Provider, browser: Browser):
     first, second = await asyncio.gather(*(browser.fetch("/app/own/apiClient") for _ in range(2)))
     record = provider.access_token(first.json()["token"])
 
@@ -276,14 +276,14 @@ async def test_a_client_by_class_carries_the_token(api: DemoApi, signed_in: Brow
     assert api.last_request.query == "page=1"
 
 
-async def test_a_client_for_a_user_sends_nothing_for_nobody(api: DemoApi, browser: Browser):
+async def test_a_client_for_a_user_sends_nothing_without_a_session(api: DemoApi, browser: Browser):
     response = await browser.fetch("/app/typed")
 
     assert (response.status_code, response.json()["code"]) == (401, "no_session")
     assert api.counts.total() == 0
 
 
-async def test_a_client_that_nobody_has_named_is_our_mistake_and_not_the_browser_s_business(
+async def test_an_unknown_client_is_a_mistake_in_the_code_and_not_shown_to_the_browser(
     signed_in: Browser,
 ):
     response = await signed_in.fetch("/app/named/billing")
@@ -318,16 +318,16 @@ async def test_an_api_that_is_too_slow_is_504(provider: Provider, api: DemoApi, 
 
 
 async def test_a_person_is_sent_to_sign_in_and_comes_back(browser: Browser):
-    asked = await browser.get("/app/page?tab=2")
-    out = await browser.get(asked.headers["Location"])
+    first = await browser.get("/app/page?tab=2")
+    out = await browser.get(first.headers["Location"])
     back = await browser.get(await browser.choose(out.headers["Location"]))
 
-    assert query_params(asked.headers["Location"]) == {"returnUrl": "/app/page?tab=2"}
+    assert query_params(first.headers["Location"]) == {"returnUrl": "/app/page?tab=2"}
     assert refresh_target(back.text) == "/app/page?tab=2"
     assert (await browser.get("/app/page?tab=2")).status_code == 200
 
 
-async def test_a_script_is_told_to_sign_in(browser: Browser):
+async def test_a_fetch_without_a_session_gets_401_with_the_login_url(browser: Browser):
     response = await browser.fetch("/app/page?tab=2")
 
     assert response.status_code == 401
@@ -335,7 +335,7 @@ async def test_a_script_is_told_to_sign_in(browser: Browser):
     assert query_params(response.json()["login_url"]) == {"returnUrl": "/app/page?tab=2"}
 
 
-async def test_a_form_that_somebody_posts_without_a_session_is_not_sent_away(browser: Browser):
+async def test_a_form_posted_without_a_session_is_not_redirected(browser: Browser):
     response = await browser.http.post(
         "/app/page", headers={"Accept": "text/html", "Sec-Fetch-Mode": "navigate"}
     )
@@ -348,10 +348,10 @@ async def test_a_method_need_not_be_a_coroutine(signed_in: Browser):
     assert (await signed_in.fetch("/app/page", "POST")).text == "posted"
 
 
-async def test_whoever_is_not_asked_for_may_stay_anonymous(browser: Browser):
-    before = await browser.fetch("/app/anybody")
+async def test_a_handler_without_authenticated_serves_anonymous_requests(browser: Browser):
+    before = await browser.fetch("/app/public")
     await browser.login("alice")
-    after = await browser.fetch("/app/anybody")
+    after = await browser.fetch("/app/public")
 
     assert before.json() == {"user": None}
     assert after.json() == {"user": {"sub": "alice", "name": "Alice Adams"}}
@@ -447,7 +447,7 @@ async def test_what_a_bug_says_is_for_the_log(name: str, app: RunningApp, browse
         assert response.headers["X-Request-Id"] in response.text
 
 
-async def test_a_page_says_the_same_in_words_and_offers_to_try_again(app: RunningApp, browser: Browser):
+async def test_an_error_page_has_the_same_content_and_offers_to_try_again(app: RunningApp, browser: Browser):
     page = await browser.get("/app/raises/ProviderUnavailable?a=%3Cb%3E")
 
     assert "<h1>The sign-in service is not answering</h1>" in page.text
@@ -463,9 +463,9 @@ async def test_without_the_store_the_answer_is_503_and_the_cookie_stays(
 ):
     store = {"session_store": NOBODY_LISTENS}
     async with running_app(provider, api, clock=clock, **store) as app, new_browser(app) as browser:
-        sent = {"Cookie": "bff=of-somebody", "X-CSRF": "1"}
+        sent = {"Cookie": "bff=of-a-session", "X-CSRF": "1"}
         problem, page = await asyncio.gather(
-            browser.http.get("/bff/user", headers=sent), browser.get("/account", Cookie="bff=of-somebody")
+            browser.http.get("/bff/user", headers=sent), browser.get("/account", Cookie="bff=of-a-session")
         )
 
     assert (problem.status_code, problem.json()["code"]) == (503, "store_unavailable")
@@ -489,7 +489,7 @@ async def test_the_idle_time_is_written_at_most_once_a_minute(
     renewed_at = []
     for _ in range(5):
         clock.advance(25)
-        await signed_in.fetch("/app/anybody")
+        await signed_in.fetch("/app/public")
         session = await app.session_of(signed_in)
         assert session
         renewed_at.append(session.renewed_at - begun)
@@ -497,7 +497,7 @@ async def test_the_idle_time_is_written_at_most_once_a_minute(
     assert renewed_at == [0, 0, 75, 75, 75]
 
 
-async def test_a_session_that_nobody_uses_ends(app: RunningApp, signed_in: Browser, clock: Clock):
+async def test_an_unused_session_ends(app: RunningApp, signed_in: Browser, clock: Clock):
     clock.advance(3599)
     before = await signed_in.fetch("/app/page")
     clock.advance(3601)

@@ -179,7 +179,7 @@ async def test_a_claim_that_occurs_twice_is_an_array(server: Server, page: Page)
     "answer",
     [pytest.param(problem(401, "no_session"), id="401"), pytest.param((200, {}, None), id="200 and null")],
 )
-async def test_nobody_is_null(server: Server, page: Page, answer: Answer):
+async def test_user_is_null_without_a_session(server: Server, page: Page, answer: Answer):
     server.answers_with("/bff/user", answer)
 
     assert await page.evaluate("bff.user()") is None
@@ -231,7 +231,7 @@ async def test_nothing_is_sent_to_another_origin_not_even_by_a_redirect(server: 
 
 
 @pytest.mark.parametrize("code", ["no_session", "session_ended", "reauthentication_required"])
-async def test_whoever_must_log_in_is_taken_there_and_back(server: Server, page: Page, code: str):
+async def test_a_call_that_needs_a_login_navigates_there_and_back(server: Server, page: Page, code: str):
     server.answers_with("/api/x", problem(401, code, login_url="/bff/login?returnUrl=%2Fapi%2Fx"))
 
     await page.evaluate("() => { bff.api.fetch('/api/x'); }")
@@ -247,11 +247,11 @@ async def step_up(server: Server, page: Page) -> None:
     await page.wait_for_url("**/bff/login?acr_values*")
 
 
-async def test_a_step_up_asks_for_what_is_wanted(server: Server, page: Page):
+async def test_a_step_up_requests_what_the_handler_requires(server: Server, page: Page):
     await step_up(server, page)
 
-    asked = parse_qs(urlsplit(page.url).query)
-    assert asked == {"acr_values": ["mfa"], "max_age": ["60"], "returnUrl": ["/page?x=1"]}
+    login_params = parse_qs(urlsplit(page.url).query)
+    assert login_params == {"acr_values": ["mfa"], "max_age": ["60"], "returnUrl": ["/page?x=1"]}
 
 
 async def comes_back(server: Server, page: Page) -> None:
@@ -302,7 +302,7 @@ def unavailable(status: int, after: str | None = "0") -> Answer:
         pytest.param(401, "POST", "0", 3, id="a 401 has reached no API: any method, twice more"),
         pytest.param(503, "GET", "0", 3, id="a GET, twice more"),
         pytest.param(503, "POST", "0", 1, id="a POST that may have had an effect is not repeated"),
-        pytest.param(401, "GET", "11", 1, id="nobody waits for longer than ten seconds"),
+        pytest.param(401, "GET", "11", 1, id="at most ten seconds"),
         pytest.param(401, "GET", None, 1, id="the server does not know when"),
     ],
 )
@@ -336,8 +336,8 @@ async def test_login_passes_its_parameters_on(server: Server, page: Page):
     await page.evaluate("() => { bff.login('/orders', {prompt: 'login', login_hint: 'alice'}); }")
     await page.wait_for_url("**/bff/login?*")
 
-    asked = parse_qs(urlsplit(page.url).query)
-    assert asked == {"prompt": ["login"], "login_hint": ["alice"], "returnUrl": ["/orders"]}
+    login_params = parse_qs(urlsplit(page.url).query)
+    assert login_params == {"prompt": ["login"], "login_hint": ["alice"], "returnUrl": ["/orders"]}
 
 
 async def test_logout_goes_where_the_server_says(server: Server, page: Page):
@@ -355,8 +355,8 @@ async def test_logout_goes_where_the_server_says(server: Server, page: Page):
 ENDING = 'event: session_ending\ndata: {"expires_in": 118}\n\n'
 ENDED = 'event: session_ended\ndata: {"reason": "operator"}\n\n'
 LISTEN = """() => {
-  window.told = [];
-  window.stops = ["ending", "ended"].map((type) => bff.on(type, (event) => told.push([type, event.detail])));
+  window.received = [];
+  window.stops = ["ending", "ended"].map((type) => bff.on(type, ({detail}) => received.push([type, detail])));
 }"""
 WAITS_FOR_NOTHING = """() => {
   const { setTimeout } = window;
@@ -364,11 +364,11 @@ WAITS_FOR_NOTHING = """() => {
   window.setTimeout = (work, milliseconds) => setTimeout(work, 20, waits.push(milliseconds));
   Math.random = () => 1;
 }"""
-TOLD = "told.length >= {} && told"
+RECEIVED = "received.length >= {} && received"
 
 
-async def told(page: Page, events: int) -> Any:
-    return await (await page.wait_for_function(TOLD.format(events))).json_value()
+async def received(page: Page, events: int) -> Any:
+    return await (await page.wait_for_function(RECEIVED.format(events))).json_value()
 
 
 async def test_a_page_hears_that_its_session_is_about_to_end_and_that_it_has(server: Server, page: Page):
@@ -376,7 +376,7 @@ async def test_a_page_hears_that_its_session_is_about_to_end_and_that_it_has(ser
 
     await page.evaluate(LISTEN)
 
-    assert await told(page, 2) == [["ending", {"expires_in": 118}], ["ended", {"reason": "operator"}]]
+    assert await received(page, 2) == [["ending", {"expires_in": 118}], ["ended", {"reason": "operator"}]]
     assert {request.headers["X-CSRF"] for request in server.heard_at("/bff/events")} == {"1"}
 
 
@@ -387,7 +387,7 @@ async def test_the_end_is_heard_also_in_two_pieces(server: Server, page: Page):
         await page.evaluate(LISTEN)
     server.second_piece.set()
 
-    assert await told(page, 1) == [["ended", {"reason": "operator"}]]
+    assert await received(page, 1) == [["ended", {"reason": "operator"}]]
     assert len(server.heard_at("/bff/events")) == 1
 
 
@@ -396,10 +396,10 @@ async def test_what_comes_in_one_piece_with_a_comment_is_heard(server: Server, p
 
     await page.evaluate(LISTEN)
 
-    assert await told(page, 1) == [["ended", {"reason": "operator"}]]
+    assert await received(page, 1) == [["ended", {"reason": "operator"}]]
 
 
-async def test_a_server_that_has_trouble_is_asked_less_and_less(server: Server, page: Page):
+async def test_a_server_that_has_trouble_gets_fewer_and_fewer_requests(server: Server, page: Page):
     server.answers_with("/bff/events", problem(503, "store_unavailable"))
 
     await page.evaluate(WAITS_FOR_NOTHING)
@@ -414,17 +414,15 @@ async def test_the_end_that_comes_with_a_warning_leaves_nothing_to_warn_of(serve
 
     await page.evaluate(LISTEN)
 
-    assert await told(page, 1) == [["ended", {"reason": "operator"}]]
+    assert await received(page, 1) == [["ended", {"reason": "operator"}]]
 
 
-async def test_a_session_that_was_over_before_has_ended_for_a_reason_that_nobody_knows(
-    server: Server, page: Page
-):
+async def test_a_session_that_was_over_before_has_ended_for_an_unknown_reason(server: Server, page: Page):
     server.answers_with("/bff/events", problem(401, "no_session"))
 
     await page.evaluate(LISTEN)
 
-    assert await told(page, 1) == [["ended", {}]]
+    assert await received(page, 1) == [["ended", {}]]
 
 
 async def test_a_stream_that_is_cut_is_opened_again(server: Server, page: Page):
@@ -432,7 +430,7 @@ async def test_a_stream_that_is_cut_is_opened_again(server: Server, page: Page):
 
     await page.evaluate(LISTEN)
 
-    assert await told(page, 1) == [["ended", {"reason": "operator"}]]
+    assert await received(page, 1) == [["ended", {"reason": "operator"}]]
     assert len(server.heard_at("/bff/events")) == 4
 
 
@@ -444,7 +442,7 @@ async def test_a_page_has_one_stream_however_many_listen_and_who_has_stopped_hea
     await page.evaluate("() => { stops[0](); }")
     server.second_piece.set()
 
-    assert await told(page, 1) == [["ended", {"reason": "operator"}]]
+    assert await received(page, 1) == [["ended", {"reason": "operator"}]]
     assert len(server.heard_at("/bff/events")) == 1
 
 
@@ -452,15 +450,15 @@ async def hears_of_the_end_while_it_signs_out(server: Server, page: Page) -> Non
     server.holds["/bff/logout"] = asyncio.Event()
     server.streams.append([":\n\n", SECOND_PIECE, ENDED])
     await page.evaluate(LISTEN)
-    await page.evaluate("() => { bff.logout().catch((error) => told.push(error.code)); }")
+    await page.evaluate("() => { bff.logout().catch((error) => received.push(error.code)); }")
     await wait_until(lambda: bool(server.heard_at("/bff/logout")))
     server.second_piece.set()
     await wait_until(lambda: len(server.heard_at("/bff/events")) == 2)  # so it has read the first to its end
 
 
-async def test_the_page_that_signs_out_is_not_told_but_goes_where_it_must(server: Server, page: Page):
+async def test_the_page_that_signs_out_gets_no_event_but_navigates(server: Server, page: Page):
     await hears_of_the_end_while_it_signs_out(server, page)
-    assert await page.evaluate("told") == []
+    assert await page.evaluate("received") == []
 
     server.answers_with("/bff/logout", (200, {}, {"url": "/bye"}))
     server.holds["/bff/logout"].set()
@@ -468,31 +466,31 @@ async def test_the_page_that_signs_out_is_not_told_but_goes_where_it_must(server
     await page.wait_for_url("**/bye")
 
 
-async def test_a_page_that_could_not_sign_out_is_told_again(server: Server, page: Page):
+async def test_a_page_that_could_not_sign_out_gets_events_again(server: Server, page: Page):
     await hears_of_the_end_while_it_signs_out(server, page)
     server.answers_with("/bff/logout", problem(503, "store_unavailable"))
     server.answers_with("/bff/events", problem(401, "no_session"))
 
     server.holds["/bff/logout"].set()
-    await told(page, 1)
-    await page.evaluate(SEEN, False)  # cuts the stream
-    await page.evaluate(SEEN, True)
+    await received(page, 1)
+    await page.evaluate(VISIBILITY, False)  # cuts the stream
+    await page.evaluate(VISIBILITY, True)
 
-    assert await told(page, 2) == ["store_unavailable", ["ended", {}]]
+    assert await received(page, 2) == ["store_unavailable", ["ended", {}]]
 
 
-async def test_a_page_that_nobody_sees_holds_no_connection(server: Server, page: Page):
+async def test_a_hidden_page_holds_no_connection(server: Server, page: Page):
     await page.evaluate(LISTEN)
     await wait_until(lambda: server.open_streams == 1)
 
-    await page.evaluate(SEEN, False)
+    await page.evaluate(VISIBILITY, False)
     await wait_until(lambda: server.open_streams == 0)
-    await page.evaluate(SEEN, True)
+    await page.evaluate(VISIBILITY, True)
 
     await wait_until(lambda: server.open_streams == 1)
 
 
-SEEN = """seen => {
-  Object.defineProperty(document, "hidden", {value: !seen, configurable: true});
+VISIBILITY = """visible => {
+  Object.defineProperty(document, "hidden", {value: !visible, configurable: true});
   document.dispatchEvent(new Event("visibilitychange", {bubbles: true}));
 }"""

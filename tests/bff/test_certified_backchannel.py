@@ -1,4 +1,4 @@
-"""Back-channel logout by a provider that nobody here wrote: the certified npm package `oidc-provider`."""
+"""Back-channel logout by an independent provider: the certified npm package `oidc-provider`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def test_who_signs_out_there_is_signed_out_here(clock: Clock, registered: 
         assert await certified.is_active(refresh_token)
         await alice.signs_out_there(certified.issuer)
 
-        assert await certified.told() == ["success"]
+        assert await certified.notifications() == ["success"]
         assert (await alice.fetch("/bff/user")).status_code == 401
         assert not await certified.is_active(refresh_token)
 
@@ -41,4 +41,4 @@ async def test_who_has_signed_out_here_first_is_no_error(clock: Clock):
         leaving = await alice.logout()
         await alice.get(await alice.passes_the_provider(leaving.headers["Location"]))
 
-        assert await certified.told() == ["success"]
+        assert await certified.notifications() == ["success"]

@@ -1,4 +1,4 @@
-"""A provider that nobody here wrote: the certified npm package `oidc-provider`, in a process of its own."""
+"""An independent provider: the certified npm package `oidc-provider`, in a process of its own."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class Person(FormBrowser):
 
 
 class Token(ApiHandler):
-    """What a handler of somebody's application might do."""
+    """A handler as an application could have it."""
 
     async def get(self) -> None:
-        wanted = {name: self.params[name] for name in ("scope", "resource") if name in self.params}
-        self.finish(await self.get_user_access_token(force_renewal="forced" in self.params, **wanted))
+        options = {name: self.params[name] for name in ("scope", "resource") if name in self.params}
+        self.finish(await self.get_user_access_token(force_renewal="forced" in self.params, **options))
 
 
 @asynccontextmanager
@@ -115,7 +115,7 @@ async def test_every_forced_refresh_rotates_and_the_rotated_token_works_again(
     assert await certified.is_active(tokens[-1])
 
 
-async def test_fifty_callers_with_an_expired_token_cause_one_refresh_and_nobody_is_signed_out(
+async def test_fifty_callers_with_an_expired_token_cause_one_refresh_and_no_session_ends(
     alice: Person, certified: CertifiedProvider, clock: Clock
 ):
     await alice.signs_in()
@@ -183,7 +183,7 @@ async def test_a_private_key_proves_who_we_are_without_a_secret(clock: Clock, tm
         assert await certified.refreshes() == 1
 
 
-async def test_whoever_signs_in_once_more_has_tokens_that_live(meeting: tuple[Person, CertifiedProvider]):
+async def test_after_a_second_login_the_tokens_are_valid(meeting: tuple[Person, CertifiedProvider]):
     alice, certified = meeting
     await alice.signs_in()
     await alice.signs_in()  # to the provider both are one grant, and revoking a token ends all of it

@@ -28,8 +28,11 @@ CLIENTS = {
 async def test_parallel_calls_for_two_resources_each_get_their_own_token(clock: Clock):
     async with a_person(clock, http_clients=CLIENTS) as (alice, certified):
         await alice.signs_in()
-        wanted = [{"resource": A, "scope": "orders.read"}, {"resource": B, "scope": "orders.write"}] * 10
-        tokens = await asyncio.gather(*(alice.token(**each) for each in wanted))
+        token_options = [
+            {"resource": A, "scope": "orders.read"},
+            {"resource": B, "scope": "orders.write"},
+        ] * 10
+        tokens = await asyncio.gather(*(alice.token(**each) for each in token_options))
         facts = [await certified.introspected(token) for token in tokens[:2]]
 
         assert [(each["aud"], each["scope"]) for each in facts] == [(A, "orders.read"), (B, "orders.write")]
@@ -37,7 +40,7 @@ async def test_parallel_calls_for_two_resources_each_get_their_own_token(clock: 
         assert await certified.refreshes() == 2
 
 
-async def test_the_tokens_for_resources_are_kept_and_renewed_when_they_expire(clock: Clock):
+async def test_the_tokens_for_resources_are_stored_and_refreshed_when_they_expire(clock: Clock):
     async with a_person(clock, http_clients=CLIENTS) as (alice, certified):
         await alice.signs_in()
         first = await alice.token(resource=A)

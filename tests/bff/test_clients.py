@@ -27,7 +27,7 @@ from app.bff.sessions.session import Session
 from tests.bff.harness import CLIENT_ID, Browser, Clock, RunningApp, running_app
 
 KINDS = ("none", "user", "client", "user_or_client", "user_or_none")
-APPLICATION, NOBODY = "the application", "nobody"
+APPLICATION, ANONYMOUS = "the application", "no user"
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def sent(api: DemoApi) -> dict[str, str]:
 def whose_token(api: DemoApi, provider: Provider) -> str:
     """Whom the last request spoke for."""
     token = provider.access_token(sent(api).get("authorization", "").removeprefix("Bearer "))
-    return NOBODY if token is None else token.sub or APPLICATION
+    return ANONYMOUS if token is None else token.sub or APPLICATION
 
 
 # Whose token
@@ -83,11 +83,11 @@ async def test_the_token_is_there_by_itself(client: ApiClient, session: Session,
 @pytest.mark.parametrize(
     ("kind", "signed_in", "anonymous"),
     [
-        ("none", NOBODY, NOBODY),
+        ("none", ANONYMOUS, ANONYMOUS),
         ("user", "alice", NoSession),
         ("client", APPLICATION, APPLICATION),
         ("user_or_client", "alice", APPLICATION),
-        ("user_or_none", "alice", NOBODY),
+        ("user_or_none", "alice", ANONYMOUS),
     ],
 )
 async def test_a_client_of_each_kind_carries(
@@ -102,21 +102,21 @@ async def test_a_client_of_each_kind_carries(
     await app.services.clients.create(kind, session).get("echo")
     assert whose_token(api, provider) == signed_in
 
-    for_nobody = app.services.clients.create(kind, None)
+    anonymous = app.services.clients.create(kind, None)
     if isinstance(anonymous, str):
-        await for_nobody.get("echo")
+        await anonymous.get("echo")
         assert whose_token(api, provider) == anonymous
     else:
         with pytest.raises(anonymous):
-            await for_nobody.get("echo")
+            await anonymous.get("echo")
         assert api.counts["echo"] == 1
 
 
 async def test_a_client_of_our_own_asks_for_its_scope_and_resource(app: RunningApp, provider: Provider):
     await app.services.clients.create("scoped", None).get("echo")
 
-    asked = provider.last_request["token"]
-    assert (asked["scope"], asked["resource"]) == ("orders.read", "https://orders.example")
+    token_request = provider.last_request["token"]
+    assert (token_request["scope"], token_request["resource"]) == ("orders.read", "https://orders.example")
 
 
 async def test_the_token_of_our_own_can_be_had_by_the_clients_name(app: RunningApp, provider: Provider):
@@ -374,7 +374,7 @@ async def test_an_unknown_name_says_which_names_there_are(app: RunningApp):
         await app.services.clients.application_token("billing")
 
 
-async def test_cookies_that_an_api_sets_are_not_kept(client: ApiClient, api: DemoApi):
+async def test_cookies_that_an_api_sets_are_not_stored(client: ApiClient, api: DemoApi):
     api.fails["echo"] = Failure(200, b"{}", {"Set-Cookie": "user=alice; Path=/"})
     await client.get("echo")
     api.fails.clear()
@@ -426,7 +426,7 @@ class Todos(TypedClient):
             assert response.status == 201
 
 
-async def test_a_typed_client_speaks_for_the_user_in_words_of_its_own(app: RunningApp, session: Session):
+async def test_a_typed_client_has_methods_of_its_own_and_the_user_s_token(app: RunningApp, session: Session):
     todos = app.services.clients.create(Todos, session)
 
     await todos.add("Water the plants")
@@ -434,7 +434,7 @@ async def test_a_typed_client_speaks_for_the_user_in_words_of_its_own(app: Runni
     assert (await todos.titles())[-1] == "Water the plants"
 
 
-async def test_a_typed_client_of_nobody_sends_nothing(app: RunningApp, api: DemoApi):
+async def test_a_typed_client_without_a_session_sends_nothing(app: RunningApp, api: DemoApi):
     with pytest.raises(NoSession):
         await app.services.clients.create(Todos, None).titles()
 

@@ -55,7 +55,9 @@ async def test_each_time_the_token_has_expired_300_requests_to_both_cause_one_re
             writes = await cluster.record.writes()
             held = provider.holds_answer["token"] = asyncio.Event()
             calls = asyncio.create_task(clients.calls(300))
-            await cluster.record.has_seen(writes + 2)  # one has the lease, the other has failed to acquire it
+            await cluster.record.has_counted(
+                writes + 2
+            )  # one has the lease, the other has failed to acquire it
             held.set()
 
             assert await calls == {200: 300}

@@ -78,7 +78,7 @@ async def test_where_everything_is_down_the_doctor_says_so_within_fifteen_second
     assert CLIENT_SECRET not in app.stdout
 
 
-async def test_where_nobody_answers_the_doctor_is_done_within_fifteen_seconds(
+async def test_where_nothing_answers_the_doctor_is_done_within_fifteen_seconds(
     tmp_path: Path, provider: Provider
 ):
     provider.holds["token"], provider.holds["jwks"] = asyncio.Event(), asyncio.Event()
@@ -112,9 +112,9 @@ async def test_ctrl_c_ends_a_command_at_once_and_in_silence(tmp_path: Path, prov
 
 async def test_a_start_imports_no_command(tmp_path: Path):
     """What a command needs must not slow down the start of an application that never runs it."""
-    asked = f"import {APPLICATION}.__main__, sys; print(*sys.modules)"
+    script = f"import {APPLICATION}.__main__, sys; print(*sys.modules)"
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", asked, cwd=ROOT, stdout=asyncio.subprocess.PIPE
+        sys.executable, "-c", script, cwd=ROOT, stdout=asyncio.subprocess.PIPE
     )
     said, _ = await process.communicate()
 

@@ -44,7 +44,7 @@ def test_what_our_own_pages_send_is_accepted(added):
         pytest.param({**OURS, "Origin": "https://app.example:444"}, id="from another port"),
         pytest.param({**OURS, "Origin": "https://app.example.evil.example"}, id="by a longer name"),
         pytest.param({**OURS, "Origin": "null"}, id="by a sandboxed frame"),
-        pytest.param({"X-CSRF": "1", "Origin": "https://app.example"}, id="to nobody"),
+        pytest.param({"X-CSRF": "1", "Origin": "https://app.example"}, id="without a host"),
     ],
 )
 def test_a_request_is_refused_when_it_was_sent(headers):

@@ -89,7 +89,7 @@ async def test_signing_out_there_sends_a_logout_token(
     assert provider.backchannel.answers == [("app", 200)]
 
 
-async def test_every_client_of_the_session_is_told_and_no_other(
+async def test_every_client_of_the_session_is_notified_and_no_other(
     provider: Provider, browser: Browser, listener: Listener
 ) -> None:
     for client_id in ("second", "third"):
@@ -149,7 +149,7 @@ async def test_a_test_can_have_a_logout_token_and_lie_in_it(provider: Provider, 
     assert not {"sub", "jti"} & set(token.claims)
 
 
-def test_the_application_in_development_is_told_too() -> None:
+def test_the_application_in_development_is_notified_too() -> None:
     base_url = {"BFF_BASE_URL": "http://localhost:9000"}
 
     assert dev_client(base_url).backchannel_logout_uri == "http://localhost:9000/bff/backchannel"

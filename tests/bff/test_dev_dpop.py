@@ -53,8 +53,8 @@ class Holder:
     def token_proof(self, **changed: Any) -> str:
         return self.proof("POST", str(self.browser.http.base_url.join("/token")), **changed)
 
-    async def tokens(self, **asked: str) -> dict[str, Any]:
-        back = await self.browser.sign_in(**asked)
+    async def tokens(self, **params: str) -> dict[str, Any]:
+        back = await self.browser.sign_in(**params)
         tokens: dict[str, Any] = (await self.browser.redeem(back["code"], proof=self.token_proof())).json()
         return tokens
 
@@ -78,7 +78,7 @@ def error(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["error"]
 
 
-# The proof of RFC 9449 §7.1, signed by nobody here
+# The proof of RFC 9449 §7.1, from the RFC's text
 RFC_PROOF = (
     "eyJ0eXAiOiJkcG9wK2p3dCIsImFsZyI6IkVTMjU2IiwiandrIjp7Imt0eSI6IkVDIiwieCI6Imw4dEZyaHgtMzR0VjNoUklDUkRZOXpD"
     "a0RscEJoRjQyVVFVZldWQVdCRnMiLCJ5IjoiOVZFNGpmX09rX282NHpiVFRsY3VOSmFqSG10NnY5VERWclUwQ2R2R1JEQSIsImNydiI6"
@@ -145,9 +145,9 @@ async def test_every_grant_takes_a_proof(provider: Provider, browser: Browser, h
 
 
 async def test_introspection_tells_the_key(browser: Browser, holder: Holder):
-    told = await browser.introspect((await holder.tokens())["access_token"])
+    introspection = await browser.introspect((await holder.tokens())["access_token"])
 
-    assert (told["token_type"], told["cnf"]) == ("DPoP", {"jkt": holder.jkt})
+    assert (introspection["token_type"], introspection["cnf"]) == ("DPoP", {"jkt": holder.jkt})
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,9 @@ async def test_a_proof_with_the_pushed_request_is_of_the_key_that_it_names(
 
 
 @pytest.mark.parametrize("nonce", [None, "an old one"])
-async def test_a_proof_without_the_nonce_is_told_it(nonce: str | None, provider: Provider, holder: Holder):
+async def test_a_proof_without_the_nonce_is_refused_with_it(
+    nonce: str | None, provider: Provider, holder: Holder
+):
     provider.dpop_nonce = "nonce-1"
     answer = await holder.own_token(holder.token_proof(nonce=nonce))
 
@@ -331,7 +333,7 @@ async def test_a_proof_without_the_nonce_is_told_it(nonce: str | None, provider:
     assert answer.headers["DPoP-Nonce"] == "nonce-1"
 
 
-async def test_a_proof_with_the_nonce_is_good_and_is_told_it_again(provider: Provider, holder: Holder):
+async def test_a_proof_with_the_nonce_is_accepted_and_answered_with_it(provider: Provider, holder: Holder):
     provider.dpop_nonce = "nonce-1"
     answer = await holder.own_token(holder.token_proof(nonce="nonce-1"))
 

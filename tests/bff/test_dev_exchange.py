@@ -53,7 +53,7 @@ async def test_without_a_resource_a_token_is_for_no_api_in_particular(provider: 
     assert resource(provider, await browser.tokens()) is None
 
 
-async def test_somebody_logs_in_for_several_and_gets_a_token_for_none_in_particular(
+async def test_a_login_for_several_resources_gets_a_token_for_none_in_particular(
     provider: Provider, browser: Browser
 ):
     tokens = await browser.tokens(resource=[ORDERS, BILLS])  # type: ignore[arg-type]
@@ -171,11 +171,11 @@ async def test_an_api_with_an_audience_takes_its_own_tokens(orders: DemoApi, bro
     assert (await call(orders, await browser.tokens(resource=ORDERS))).status_code == 200
 
 
-@pytest.mark.parametrize("asked", [{"resource": BILLS}, {}], ids=["another API", "no API"])
+@pytest.mark.parametrize("params", [{"resource": BILLS}, {}], ids=["another API", "no API"])
 async def test_an_api_with_an_audience_refuses_tokens_for(
-    asked: dict[str, str], orders: DemoApi, browser: Browser
+    params: dict[str, str], orders: DemoApi, browser: Browser
 ):
-    answer = await call(orders, await browser.tokens(**asked))
+    answer = await call(orders, await browser.tokens(**params))
 
     assert error(answer) == (401, "invalid_token")
     assert answer.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
@@ -228,15 +228,15 @@ async def test_without_a_scope_or_a_target_an_exchange_keeps_those_of_the_subjec
     assert (answer["scope"], resource(provider, answer)) == ("orders", ORDERS)
 
 
-async def test_an_exchanged_token_belongs_to_the_client_that_asked_for_it(
+async def test_an_exchanged_token_belongs_to_the_client_that_requested_it(
     provider: Provider, browser: Browser
 ):
     provider.clients["other"] = Client("other", "secret", ())
     tokens = await browser.tokens()
     answer = await exchange(browser, tokens["access_token"], basic=basic("other", "secret"))
 
-    told = await browser.introspect(answer.json()["access_token"])
-    assert (told["sub"], told["client_id"]) == ("alice", "other")
+    introspection = await browser.introspect(answer.json()["access_token"])
+    assert (introspection["sub"], introspection["client_id"]) == ("alice", "other")
 
 
 async def test_an_exchange_may_name_a_resource_instead_of_an_audience(provider: Provider, browser: Browser):

@@ -37,7 +37,7 @@ def test_it_stores_and_finds(mongod_binary: Path, tmp_path: Path) -> None:
         assert client["test"]["things"].find_one() == {"_id": 1}
 
 
-def test_after_it_is_stopped_nobody_listens(mongod_binary: Path, tmp_path: Path) -> None:
+def test_after_it_is_stopped_its_port_is_closed(mongod_binary: Path, tmp_path: Path) -> None:
     with Mongod(mongod_binary, tmp_path) as mongod:
         port = int(mongod.uri.rpartition(":")[2])
 

@@ -53,10 +53,10 @@ async def test_the_metadata_says_where_to_push(provider: Provider, browser: Brow
 async def test_a_pushed_request_gets_a_uri_for_a_minute(provider: Provider, browser: Browser):
     answer = await push(browser)
 
-    told = answer.json()
+    body = answer.json()
     assert (answer.status_code, answer.headers["Cache-Control"]) == (201, "no-store")
-    assert told.pop("request_uri").startswith("urn:ietf:params:oauth:request_uri:")
-    assert told == {"expires_in": 60}
+    assert body.pop("request_uri").startswith("urn:ietf:params:oauth:request_uri:")
+    assert body == {"expires_in": 60}
     assert (provider.counts["par"], provider.last_request["par"]["state"]) == (1, "the-state")
 
 

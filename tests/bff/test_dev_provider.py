@@ -87,7 +87,7 @@ async def test_deny_sends_access_denied_back(provider: Provider, browser: Browse
     assert "code" not in back
 
 
-async def test_a_browser_that_has_signed_in_is_not_asked_again(browser: Browser) -> None:
+async def test_a_browser_that_has_signed_in_sees_no_login_page(browser: Browser) -> None:
     await browser.sign_in("alice")
 
     assert "code" in callback_params(await browser.authorize())
@@ -122,15 +122,15 @@ async def test_prompt_none_with_a_session_goes_straight_back(browser: Browser) -
 @pytest.mark.parametrize(
     "changed",
     [
-        pytest.param({"client_id": "nobody"}, id="client that is not registered"),
-        pytest.param({"redirect_uri": "https://evil.example/"}, id="redirect URI of somebody else"),
+        pytest.param({"client_id": "unknown"}, id="client that is not registered"),
+        pytest.param({"redirect_uri": "https://evil.example/"}, id="redirect URI of another client"),
     ],
 )
 async def test_nothing_is_sent_to_a(changed: dict[str, str], browser: Browser) -> None:
-    asked = await browser.authorize(**changed)
+    shown = await browser.authorize(**changed)
     answered = await browser.http.post("/authorize", params=authorize_params(changed), data={"sub": "alice"})
 
-    assert (asked.status_code, answered.status_code) == (400, 400)
+    assert (shown.status_code, answered.status_code) == (400, 400)
     assert "Location" not in answered.headers
 
 
@@ -447,10 +447,14 @@ async def test_revocation_wants_to_know_the_client(provider: Provider, browser: 
 
 async def test_introspection_describes_a_living_token(browser: Browser, clock: Clock) -> None:
     tokens = await browser.tokens(scope="openid")
-    told = await browser.introspect(tokens["access_token"])
+    introspection = await browser.introspect(tokens["access_token"])
 
-    assert (told["active"], told["sub"], told["client_id"]) == (True, "alice", "app")
-    assert (told["scope"], told["exp"]) == ("openid", int(clock.now) + 300)
+    assert (introspection["active"], introspection["sub"], introspection["client_id"]) == (
+        True,
+        "alice",
+        "app",
+    )
+    assert (introspection["scope"], introspection["exp"]) == ("openid", int(clock.now) + 300)
 
 
 async def test_introspection_says_nothing_about_a_dead_token(browser: Browser) -> None:
@@ -475,7 +479,7 @@ async def test_signing_out_ends_the_session_at_the_provider(browser: Browser) ->
     assert (await browser.authorize()).status_code == 200
 
 
-async def test_after_signing_out_an_old_cookie_is_nobody(browser: Browser) -> None:
+async def test_after_signing_out_an_old_cookie_has_no_session(browser: Browser) -> None:
     await browser.sign_in()
     stolen = browser.http.cookies["dev_provider_sid"]
     await sign_out(browser)
@@ -516,7 +520,7 @@ async def test_a_client_that_gives_its_id_gets_the_browser_back(browser: Browser
         ),
     ],
 )
-async def test_nobody_gets_the_browser_back_unless_the_client(
+async def test_the_browser_is_not_redirected_back_unless_the_client(
     query: dict[str, str], browser: Browser
 ) -> None:
     answer = await sign_out(browser, **query)
@@ -559,7 +563,7 @@ async def test_the_id_token_can_have_no_kid(provider: Provider, browser: Browser
     assert part(tokens["id_token"], 0) == {"alg": "RS256", "typ": "JWT"}
 
 
-async def test_userinfo_can_be_about_somebody_else(provider: Provider, browser: Browser) -> None:
+async def test_userinfo_can_be_of_another_user(provider: Provider, browser: Browser) -> None:
     provider.overrides["userinfo"] = {"sub": "mallory"}
     tokens = await browser.tokens()
 
@@ -609,7 +613,7 @@ async def test_it_can_leave_the_id_token_unsigned(provider: Provider, browser: B
     assert tokens["id_token"].endswith(".")
 
 
-async def test_it_can_sign_with_a_key_that_nobody_published(provider: Provider, browser: Browser) -> None:
+async def test_it_can_sign_with_an_unpublished_key(provider: Provider, browser: Browser) -> None:
     provider.signs_with_unpublished_key = True
     tokens = await browser.tokens()
 

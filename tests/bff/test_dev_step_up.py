@@ -19,7 +19,7 @@ async def browser(provider: Provider) -> AsyncIterator[Browser]:
         yield browser
 
 
-async def is_asked(browser: Browser, **changed: str) -> bool:
+async def is_prompted(browser: Browser, **changed: str) -> bool:
     return (await browser.authorize(**changed)).status_code == 200
 
 
@@ -28,11 +28,11 @@ async def claims_in(browser: Browser, tokens: dict[str, Any]) -> dict[str, Any]:
 
 
 async def claims_of(browser: Browser, **changed: str) -> dict[str, Any]:
-    """Of the id token that somebody gets who signs in so."""
+    """The claims of the id token after such a login."""
     return await claims_in(browser, await browser.tokens(**changed))
 
 
-async def test_it_announces_what_can_be_asked_for(browser: Browser):
+async def test_its_metadata_has_what_can_be_requested(browser: Browser):
     metadata = (await browser.http.get("/.well-known/openid-configuration")).json()
 
     assert metadata["acr_values_supported"] == ["pwd", "mfa"]
@@ -48,18 +48,16 @@ async def test_prompt_login_has_a_new_auth_time(browser: Browser, clock: Clock):
 
 
 @pytest.mark.parametrize(("max_age", "asks"), [("0", True), ("99", True), ("102", False)])
-async def test_max_age_asks_again_whoever_signed_in_longer_ago(
+async def test_max_age_prompts_a_user_who_signed_in_longer_ago(
     max_age: str, asks: bool, browser: Browser, clock: Clock
 ):
     await browser.sign_in("alice")
     clock.advance(100)
 
-    assert await is_asked(browser, max_age=max_age) is asks
+    assert await is_prompted(browser, max_age=max_age) is asks
 
 
-async def test_without_a_page_whoever_would_have_to_be_asked_is_login_required(
-    browser: Browser, clock: Clock
-):
+async def test_prompt_none_answers_login_required_where_a_page_would_be_shown(browser: Browser, clock: Clock):
     await browser.sign_in("alice")
     clock.advance(100)
 
@@ -73,12 +71,12 @@ async def test_a_max_age_that_is_no_number_is_an_error_that_goes_back(max_age: s
 
 
 @pytest.mark.parametrize(
-    ("asked", "acr"), [("mfa", "mfa"), ("gold mfa pwd", "mfa"), ("pwd mfa", "pwd"), ("gold", None)]
+    ("acr_values", "acr"), [("mfa", "mfa"), ("gold mfa pwd", "mfa"), ("pwd mfa", "pwd"), ("gold", None)]
 )
 async def test_of_the_acr_values_the_first_that_it_can_do_is_in_the_id_token(
-    asked: str, acr: str | None, browser: Browser
+    acr_values: str, acr: str | None, browser: Browser
 ):
-    assert (await claims_of(browser, acr_values=asked)).get("acr") == acr
+    assert (await claims_of(browser, acr_values=acr_values)).get("acr") == acr
 
 
 async def test_an_acr_that_it_cannot_do_may_be_refused(provider: Provider, browser: Browser):
@@ -86,7 +84,7 @@ async def test_an_acr_that_it_cannot_do_may_be_refused(provider: Provider, brows
 
     refused = callback_params(await browser.authorize(acr_values="gold"))
     assert refused["error"] == "unmet_authentication_requirements"
-    assert await is_asked(browser, acr_values="gold mfa")
+    assert await is_prompted(browser, acr_values="gold mfa")
 
 
 async def test_which_acr_it_can_do_is_a_lever(provider: Provider, browser: Browser):
@@ -95,13 +93,13 @@ async def test_which_acr_it_can_do_is_a_lever(provider: Provider, browser: Brows
     assert (await claims_of(browser, acr_values="mfa gold"))["acr"] == "gold"
 
 
-async def test_whoever_has_signed_in_in_another_way_is_asked_again_and_then_no_more(browser: Browser):
+async def test_a_login_in_another_way_prompts_once_more_and_then_no_more(browser: Browser):
     await browser.sign_in("alice", acr_values="pwd")
 
-    assert await is_asked(browser, acr_values="mfa")
+    assert await is_prompted(browser, acr_values="mfa")
     await browser.sign_in("alice", acr_values="mfa")
-    assert not await is_asked(browser, acr_values="mfa")
-    assert not await is_asked(browser)
+    assert not await is_prompted(browser, acr_values="mfa")
+    assert not await is_prompted(browser)
 
 
 async def test_a_refreshed_id_token_keeps_auth_time_and_acr(browser: Browser, clock: Clock):
@@ -121,7 +119,7 @@ async def test_with_a_login_hint_only_that_user_is_offered(hint: str, browser: B
     assert "Alice Adams" not in page
 
 
-async def test_a_hint_at_nobody_hides_nobody(browser: Browser):
+async def test_a_hint_at_an_unknown_user_hides_no_user(browser: Browser):
     assert "Continue as Alice Adams" in (await browser.authorize(login_hint="carol")).text
 
 
@@ -131,4 +129,4 @@ async def test_what_is_pushed_counts_as_well(browser: Browser):
     answer = await browser.http.post("/par", data=data, headers=headers)
     query = {"client_id": "app", "request_uri": answer.json()["request_uri"]}
 
-    assert (await browser.http.get("/authorize", params=query)).status_code == 200  # asked again
+    assert (await browser.http.get("/authorize", params=query)).status_code == 200  # its login page

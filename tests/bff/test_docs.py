@@ -115,7 +115,7 @@ def test_every_json_example_is_json():
             json.loads(block)
 
 
-def test_the_keys_of_clients_and_remote_apis_are_all_told():
+def test_the_keys_of_clients_and_remote_apis_are_all_documented():
     chapter = (ROOT / "docs/bff/remote-apis.md").read_text()
     keys = [*HttpClientSettings.model_fields, *RemoteApiSettings.model_fields]
 
@@ -156,17 +156,17 @@ def logged() -> list[LogMessage]:
     return [message for file in ENGINE for message in log_messages(file)]
 
 
-def told() -> dict[tuple[str, str], set[str]]:
+def documented() -> dict[tuple[str, str], set[str]]:
     rows = re.findall(r"^\| (\w+) \| `([^`]+)` \| (.*?) \|", OPERATING.read_text(), re.MULTILINE)
     return {(level, message): set(re.findall(r"`(\w+)`", fields)) for level, message, fields in rows}
 
 
 def test_the_manual_lists_every_log_message_with_its_level_and_no_other():
-    assert set(told()) == {(level, message) for level, message, _ in logged()}
+    assert set(documented()) == {(level, message) for level, message, _ in logged()}
 
 
 def test_the_manual_lists_every_field_of_a_log_message():
-    rows = told()
+    rows = documented()
 
     assert [
         f"{message}: {sorted(missing)}"

@@ -97,13 +97,13 @@ async def keep_a_session(provider: Provider, api: DemoApi, database: str, *keys:
 
 
 async def test_a_right_configuration_has_nothing_wrong_and_nothing_to_look_at(doctor: Doctor):
-    told = await doctor()
+    report = await doctor()
 
-    assert told.verdict == (0, [])
-    assert told.of("warning") == []
-    assert "it accepts client app by client_secret_basic" in told.of("ok")
-    assert "a majority acknowledges writes" in told.of("ok")
-    assert told.text.endswith(f"\n0 wrong, 0 to look at, {len(told.of('ok'))} ok\n")
+    assert report.verdict == (0, [])
+    assert report.of("warning") == []
+    assert "it accepts client app by client_secret_basic" in report.of("ok")
+    assert "a majority acknowledges writes" in report.of("ok")
+    assert report.text.endswith(f"\n0 wrong, 0 to look at, {len(report.of('ok'))} ok\n")
 
 
 async def test_the_urls_to_register_are_printed_letter_by_letter(doctor: Doctor):
@@ -112,10 +112,10 @@ async def test_the_urls_to_register_are_printed_letter_by_letter(doctor: Doctor)
 
 @pytest.mark.parametrize("driver", ["motor", "pymongo"])
 async def test_both_drivers_find_the_same(doctor: Doctor, driver: str):
-    told = await doctor(mongodb_driver=driver)
+    report = await doctor(mongodb_driver=driver)
 
-    assert told.verdict == (0, [])
-    assert "the indexes exist, and expired records are removed" in told.of("ok")
+    assert report.verdict == (0, [])
+    assert "the indexes exist, and expired records are removed" in report.of("ok")
 
 
 async def test_nothing_of_the_trial_write_stays_behind(doctor: Doctor, database: str):
@@ -128,10 +128,10 @@ async def test_nothing_of_the_trial_write_stays_behind(doctor: Doctor, database:
 
 
 async def test_sessions_in_memory_are_something_to_look_at(doctor: Doctor):
-    told = await doctor(session_store="memory:")
+    report = await doctor(session_store="memory:")
 
-    assert told.verdict == (0, [])
-    assert told.of("warning") == [
+    assert report.verdict == (0, [])
+    assert report.of("warning") == [
         "sessions are in memory: they end with the process, of which there can be only one"
     ]
 
@@ -140,45 +140,45 @@ async def test_sessions_in_memory_are_something_to_look_at(doctor: Doctor):
 async def test_a_certified_provider_is_right(doctor: Doctor, options: dict[str, bool]):
     requires = ("par", "dpop_nonce") if options else ()
     async with certified_provider("http://localhost:8888", requires=requires) as certified:
-        told = await doctor(issuer=certified.issuer, **options)
+        report = await doctor(issuer=certified.issuer, **options)
 
-    assert told.verdict == (0, [])
-    assert told.of("warning") == []
-    assert "it accepts client app by client_secret_basic" in told.of("ok")
+    assert report.verdict == (0, [])
+    assert report.of("warning") == []
+    assert "it accepts client app by client_secret_basic" in report.of("ok")
 
 
 async def test_a_certified_provider_with_another_secret_is_wrong(doctor: Doctor):
     async with certified_provider("http://localhost:8888") as certified:
-        told = await doctor(issuer=certified.issuer, client_secret="another")
+        report = await doctor(issuer=certified.issuer, client_secret="another")
 
-    assert told.verdict == (1, ["it rejects client app: status 401 invalid_client"])
+    assert report.verdict == (1, ["it rejects client app: status 401 invalid_client"])
 
 
 # What is wrong with the provider
 
 
 async def test_a_slash_at_the_end_of_the_issuer(doctor: Doctor, provider: Provider):
-    told = await doctor(issuer=f"{provider.issuer}/")
+    report = await doctor(issuer=f"{provider.issuer}/")
 
     named = f"its issuer is '{provider.issuer}', and BFF_ISSUER is '{provider.issuer}/'"
-    assert told.verdict == (1, [named])
-    assert "the trailing slash counts" in told.text
-    assert provider.counts["token"] == 0  # our secret goes to nobody who is somebody else
+    assert report.verdict == (1, [named])
+    assert "the trailing slash counts" in report.text
+    assert provider.counts["token"] == 0  # the secret is not sent to another issuer
 
 
 async def test_a_provider_that_is_down(doctor: Doctor, provider: Provider):
     await provider.stop()
-    told = await doctor(http_clients={})
+    report = await doctor(http_clients={})
 
     url = f"{provider.issuer}/.well-known/openid-configuration"
-    assert told.verdict == (1, [f"{url} cannot be fetched: connection refused"])
+    assert report.verdict == (1, [f"{url} cannot be fetched: connection refused"])
 
 
-async def test_a_provider_whose_name_nobody_knows(doctor: Doctor):
-    told = await doctor(issuer="https://provider.invalid")
+async def test_a_provider_whose_name_does_not_resolve(doctor: Doctor):
+    report = await doctor(issuer="https://provider.invalid")
 
-    [wrong] = told.of("wrong")
-    assert told.code == 1
+    [wrong] = report.of("wrong")
+    assert report.code == 1
     assert wrong.endswith("cannot be fetched: DNS lookup failed")
 
 
@@ -188,40 +188,40 @@ async def test_a_provider_with_a_certificate_of_its_own_making(doctor: Doctor, t
     context.load_cert_chain(certificate, certificate.with_suffix(".key"))
     async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=context) as server:
         port = server.sockets[0].getsockname()[1]
-        told = await doctor(issuer=f"https://localhost:{port}")
+        report = await doctor(issuer=f"https://localhost:{port}")
 
-    [wrong] = told.of("wrong")
-    assert told.code == 1
+    [wrong] = report.of("wrong")
+    assert report.code == 1
     assert wrong.endswith("cannot be fetched: its certificate is not trusted: self-signed certificate")
 
 
 async def test_an_address_without_a_discovery_document(doctor: Doctor, provider: Provider):
-    told = await doctor(issuer=f"{provider.issuer}/realms/misspelt")
+    report = await doctor(issuer=f"{provider.issuer}/realms/misspelt")
 
     url = f"{provider.issuer}/realms/misspelt/.well-known/openid-configuration"
-    assert told.verdict == (1, [f"{url} is no discovery document: status 404"])
+    assert report.verdict == (1, [f"{url} is no discovery document: status 404"])
 
 
 async def test_another_secret(doctor: Doctor):
-    told = await doctor(client_secret="another-secret")
+    report = await doctor(client_secret="another-secret")
 
-    assert told.verdict == (1, ["it rejects client app: status 401 invalid_client"])
-    assert "another-secret" not in told.text
+    assert report.verdict == (1, ["it rejects client app: status 401 invalid_client"])
+    assert "another-secret" not in report.text
 
 
 async def test_a_client_that_is_not_registered(doctor: Doctor):
-    told = await doctor(client_id="nobody")
+    report = await doctor(client_id="unknown")
 
-    assert told.verdict == (1, ["it rejects client nobody: status 401 invalid_client"])
+    assert report.verdict == (1, ["it rejects client unknown: status 401 invalid_client"])
 
 
 @pytest.mark.parametrize("endpoint", ["metadata", "jwks"])
 async def test_a_document_that_comes_with_an_error_is_none(doctor: Doctor, provider: Provider, endpoint: str):
     provider.fails[endpoint] = Failure(500, b'{"issuer": "a document all the same", "keys": []}')
-    told = await doctor()
+    report = await doctor()
 
-    [wrong] = told.of("wrong")
-    assert told.code == 1
+    [wrong] = report.of("wrong")
+    assert report.code == 1
     assert wrong.endswith("status 500")
 
 
@@ -245,10 +245,10 @@ async def test_with_dpop_the_probe_carries_a_proof(doctor: Doctor, clock: Clock)
 
 async def test_a_token_endpoint_in_trouble_is_something_to_look_at(doctor: Doctor, provider: Provider):
     provider.fails["token"] = Failure(503)
-    told = await doctor()
+    report = await doctor()
 
-    assert told.verdict == (0, [])
-    assert told.of("warning") == ["whether it accepts client app is not clear: status 503"]
+    assert report.verdict == (0, [])
+    assert report.of("warning") == ["whether it accepts client app is not clear: status 503"]
 
 
 @pytest.mark.parametrize(
@@ -260,51 +260,51 @@ async def test_a_token_endpoint_in_trouble_is_something_to_look_at(doctor: Docto
     ],
 )
 async def test_a_clock_that_is_not_right(doctor: Doctor, seconds: int, level: str, found: str):
-    told = await doctor(clock=lambda: time.time() + seconds)
+    report = await doctor(clock=lambda: time.time() + seconds)
 
-    [line] = told.of("wrong") + told.of("warning")
-    assert [line] == told.of(level)
+    [line] = report.of("wrong") + report.of("warning")
+    assert [line] == report.of(level)
     assert line.endswith(found)
-    assert told.code == (level == "wrong")
+    assert report.code == (level == "wrong")
 
 
 async def test_a_client_authentication_method_that_is_not_announced(doctor: Doctor, provider: Provider):
     provider.overrides["metadata"] = {"token_endpoint_auth_methods_supported": ["private_key_jwt"]}
-    told = await doctor()
+    report = await doctor()
 
-    assert told.verdict == (1, ["client authentication by client_secret_basic is not announced"])
-    assert "Set BFF_CLIENT_AUTH to the registered method, one of: private_key_jwt." in told.text
+    assert report.verdict == (1, ["client authentication by client_secret_basic is not announced"])
+    assert "Set BFF_CLIENT_AUTH to the registered method, one of: private_key_jwt." in report.text
 
 
 async def test_par_where_there_is_none(doctor: Doctor, provider: Provider):
     provider.overrides["metadata"] = {"pushed_authorization_request_endpoint": None}
-    told = await doctor(par=True)
+    report = await doctor(par=True)
 
-    assert told.verdict == (1, ["PAR is required but not offered: no login can start"])
+    assert report.verdict == (1, ["PAR is required but not offered: no login can start"])
 
 
 async def test_a_provider_without_keys(doctor: Doctor, provider: Provider):
     provider.overrides["metadata"] = {"jwks_uri": f"{provider.issuer}/.well-known/openid-configuration"}
-    told = await doctor()
+    report = await doctor()
 
-    [wrong] = told.of("wrong")
-    assert told.code == 1
+    [wrong] = report.of("wrong")
+    assert report.code == 1
     assert wrong.startswith("no key at")
 
 
 async def test_a_provider_that_does_the_least_is_something_to_look_at(doctor: Doctor, provider: Provider):
     hidden = ("revocation_endpoint", "end_session_endpoint", "code_challenge_methods_supported")
     provider.overrides["metadata"] = {"scopes_supported": ["openid"], **dict.fromkeys(hidden)}
-    told = await doctor()
+    report = await doctor()
 
-    assert told.verdict == (0, [])
-    assert told.of("warning") == [
+    assert report.verdict == (0, [])
+    assert report.of("warning") == [
         "PKCE with S256 is not announced",
         "scopes that are not announced: profile email offline_access",
         "refresh tokens cannot be revoked: they outlive a logout",
         "RP-initiated logout is not offered: the next login may ask for no password",
     ]
-    assert "Find out how that provider issues refresh tokens" in told.text
+    assert "Find out how that provider issues refresh tokens" in report.text
 
 
 # What is wrong with sessions and keys
@@ -312,19 +312,19 @@ async def test_a_provider_that_does_the_least_is_something_to_look_at(doctor: Do
 
 async def test_a_database_that_is_down_and_its_password_stays_secret(doctor: Doctor):
     port = free_ports()
-    told = await doctor(session_store=f"mongodb://bff:hunter2@127.0.0.1:{port}/bff")
+    report = await doctor(session_store=f"mongodb://bff:hunter2@127.0.0.1:{port}/bff")
 
-    [wrong] = told.of("wrong")
-    assert told.code == 1
+    [wrong] = report.of("wrong")
+    assert report.code == 1
     assert wrong.startswith(f"MongoDB at 127.0.0.1:{port} does not answer: ")
-    assert "hunter2" not in told.text
+    assert "hunter2" not in report.text
 
 
 async def test_a_password_that_breaks_the_uri_stays_secret(doctor: Doctor):
-    told = await doctor(session_store="mongodb://bff:hun/ter2@127.0.0.1/bff")
+    report = await doctor(session_store="mongodb://bff:hun/ter2@127.0.0.1/bff")
 
-    assert told.verdict == (1, ["MongoDB does not answer: the driver does not understand the URI"])
-    assert "ter2" not in told.text
+    assert report.verdict == (1, ["MongoDB does not answer: the driver does not understand the URI"])
+    assert "ter2" not in report.text
 
 
 @pytest.mark.parametrize("name", ["sessions", "revocations", "logout_tokens"])
@@ -333,28 +333,28 @@ async def test_an_index_that_clears_away_too_late(doctor: Doctor, database: str,
     records = client.get_default_database().get_collection(name)
     await records.create_index("expires_at", expireAfterSeconds=3600)
     await disconnect(client)
-    told = await doctor()
+    report = await doctor()
 
     late = "expired records are removed 3600 s late: the index on expires_at has the wrong TTL"
-    assert told.verdict == (1, [f"{name}: {late}"])
-    assert f"db.{name}.dropIndex({{expires_at: 1}})" in told.text
+    assert report.verdict == (1, [f"{name}: {late}"])
+    assert f"db.{name}.dropIndex({{expires_at: 1}})" in report.text
 
 
-async def test_a_replica_set_that_nobody_has_initiated(doctor: Doctor, tmp_path: Path):
+async def test_a_replica_set_that_is_not_initiated(doctor: Doctor, tmp_path: Path):
     with Mongod(find_mongod(), tmp_path, replica_set="bff") as member:
-        told = await doctor(session_store=f"{member.uri}/bff")
+        report = await doctor(session_store=f"{member.uri}/bff")
 
     where = member.uri.removeprefix("mongodb://")
-    assert told.verdict == (1, [f"MongoDB at {where} does not answer: there is no primary"])
+    assert report.verdict == (1, [f"MongoDB at {where} does not answer: there is no primary"])
 
 
 async def test_sessions_sealed_with_a_key_that_is_gone(
     doctor: Doctor, provider: Provider, api: DemoApi, database: str
 ):
     await keep_a_session(provider, api, database, OTHER_KEY)
-    told = await doctor(encryption_keys=[KEY])
+    report = await doctor(encryption_keys=[KEY])
 
-    assert told.verdict == (1, ["sessions: 1 encrypted with a key that is not in the ring"])
+    assert report.verdict == (1, ["sessions: 1 encrypted with a key that is not in the ring"])
 
 
 @pytest.mark.parametrize("byte", [b"\x00", b"\xff"])
@@ -365,10 +365,10 @@ async def test_a_record_belongs_to_a_key_only_if_all_bits_are_those_of_its_id(
     sessions = client.get_default_database().get_collection("sessions")
     await sessions.insert_one({"sealed": byte * 40, "expires_at": date(time.time() + 60)})
     await disconnect(client)
-    told = await doctor()
+    report = await doctor()
 
-    assert told.verdict == (1, ["sessions: 1 encrypted with a key that is not in the ring"])
-    assert "sessions: 0 with key 1" in told.of("ok")
+    assert report.verdict == (1, ["sessions: 1 encrypted with a key that is not in the ring"])
+    assert "sessions: 0 with key 1" in report.of("ok")
 
 
 async def test_an_old_key_that_still_opens_sessions_and_one_that_opens_none(
@@ -376,11 +376,11 @@ async def test_an_old_key_that_still_opens_sessions_and_one_that_opens_none(
 ):
     await keep_a_session(provider, api, database, KEY)
     await keep_a_session(provider, api, database, OTHER_KEY)
-    told = await doctor(encryption_keys=[KEY, OTHER_KEY, os.urandom(32)])
+    report = await doctor(encryption_keys=[KEY, OTHER_KEY, os.urandom(32)])
 
-    assert told.verdict == (0, [])
-    assert "sessions: 1 with key 1, 1 with key 2, 0 with key 3" in told.of("ok")
-    assert told.of("info")[-3:-1] == [
+    assert report.verdict == (0, [])
+    assert "sessions: 1 with key 1, 1 with key 2, 0 with key 3" in report.of("ok")
+    assert report.of("info")[-3:-1] == [
         "key 2 still decrypts 1: run `python -m app rotate-keys`, then remove it",
         "key 3 is unused: remove it",
     ]
@@ -390,9 +390,9 @@ async def test_an_old_key_that_still_opens_sessions_and_one_that_opens_none(
 
 
 async def test_debug_for_browsers_from_elsewhere(doctor: Doctor):
-    told = await doctor(debug=True, base_url="http://bff.example.com")
+    report = await doctor(debug=True, base_url="http://bff.example.com")
 
-    assert told.verdict == (
+    assert report.verdict == (
         1,
         [
             "BFF_DEBUG is on, and other machines reach http://bff.example.com",
@@ -401,18 +401,18 @@ async def test_debug_for_browsers_from_elsewhere(doctor: Doctor):
     )
 
 
-async def test_everybody_a_trusted_proxy(doctor: Doctor):
-    told = await doctor(base_url="https://bff.example.com", trusted_proxies="10.0.0.0/8,0.0.0.0/0")
+async def test_any_address_a_trusted_proxy(doctor: Doctor):
+    report = await doctor(base_url="https://bff.example.com", trusted_proxies="10.0.0.0/8,0.0.0.0/0")
 
     believed = "X-Forwarded-... is trusted from any address: BFF_TRUSTED_PROXIES has 0.0.0.0/0"
-    assert told.verdict == (1, [believed])
+    assert report.verdict == (1, [believed])
 
 
 async def test_https_without_a_trusted_proxy_is_nothing_to_change(doctor: Doctor):
-    told = await doctor(base_url="https://bff.example.com")
+    report = await doctor(base_url="https://bff.example.com")
 
-    assert told.verdict == (0, [])
-    assert told.of("warning") == []
+    assert report.verdict == (0, [])
+    assert report.of("warning") == []
 
 
 async def test_apis_that_are_down_or_reached_in_the_clear_are_something_to_look_at(doctor: Doctor):
@@ -420,10 +420,10 @@ async def test_apis_that_are_down_or_reached_in_the_clear_are_something_to_look_
         "apiClient": {"base_url": f"http://127.0.0.1:{free_ports()}/"},
         "billing": {"base_url": "http://billing.invalid/", "token": "user"},
     }
-    told = await doctor(http_clients=clients)
+    report = await doctor(http_clients=clients)
 
-    assert told.verdict == (0, [])
-    assert [line.partition(" at ")[0] for line in told.of("warning")] == [
+    assert report.verdict == (0, [])
+    assert [line.partition(" at ")[0] for line in report.of("warning")] == [
         "apiClient cannot be reached",
         "billing cannot be reached",
         "billing sends tokens unencrypted to http://billing.invalid/",

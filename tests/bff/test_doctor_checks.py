@@ -207,7 +207,7 @@ def test_an_optional_feature_is_reported_without_a_warning(
     assert [finding for finding in findings if found in finding.what]
 
 
-def test_nothing_is_said_of_the_announcements_of_somebody_else():
+def test_the_metadata_of_another_issuer_is_not_checked():
     assert check_announcements(FACTS, make_settings(issuer=f"{ISSUER}/")) == []
 
 
@@ -279,7 +279,7 @@ def test_it_is_wrong_that_mongodb(changed: dict[str, Any], found: str):
         (Server((8, 0, 0), "", 0, sharded=True), "a sharded cluster"),
     ],
 )
-def test_it_is_told_what_mongodb_is(server: Server, found: str):
+def test_the_report_names_the_kind_of_mongodb(server: Server, found: str):
     [finding] = [each for each in check_mongo(replace(MONGO, server=server)) if each.level == "info"]
 
     assert found in finding.what
@@ -322,15 +322,15 @@ def test_records_of_a_key_that_is_not_there_are_wrong_wherever_they_are():
 def test_an_old_key_can_go_once_neither_sessions_nor_revocations_need_it():
     settings = make_settings(encryption_keys=[KEY, b"2" * 32, b"3" * 32])
     sealed = (Sealed("sessions", (5, 0, 0), 0), Sealed("revocations", (0, 1, 0), 0))
-    told = [finding.what for finding in check_key_ring(settings, replace(MONGO, sealed=sealed))]
+    findings = [finding.what for finding in check_key_ring(settings, replace(MONGO, sealed=sealed))]
 
-    assert told[-2:] == [
+    assert findings[-2:] == [
         "key 2 still decrypts 1: run `python -m app rotate-keys`, then remove it",
         "key 3 is unused: remove it",
     ]
 
 
-def test_what_could_not_be_counted_is_told_and_not_guessed():
+def test_what_could_not_be_counted_is_reported_and_not_guessed():
     slow = replace(MONGO, sealed=(), sealed_problem="no answer within 4 s")
 
     assert levels(check_key_ring(make_settings(), slow)) == {"info"}
@@ -360,7 +360,7 @@ def test_how_browsers_and_proxies_reach_us(
     assert [finding.level for finding in findings] == [debug, cookies, samesite, proxies, "ok"]
 
 
-def test_a_proxy_that_may_ask_for_tokens_is_told_and_its_secret_is_not():
+def test_a_proxy_that_may_fetch_tokens_is_reported_without_its_secret():
     secret = "0123456789abcdef" * 2
     finding = check_deployment(make_settings(forward_auth_secret=secret))[-1]
 
@@ -404,7 +404,7 @@ def test_a_token_in_the_clear_is_to_be_looked_at(client: dict[str, str], warning
         (ValueError("something else"), "wrapped"),
     ],
 )
-def test_a_reason_is_told_however_deep_it_lies(reason: Exception, words: str):
+def test_a_reason_is_reported_however_deep_it_lies(reason: Exception, words: str):
     outer = RuntimeError("wrapped")
     outer.__cause__ = RuntimeError("in the middle")
     outer.__cause__.__context__ = reason

@@ -60,7 +60,7 @@ async def test_a_browser_that_looks_for_an_icon_by_itself_finds_one(browser: Bro
 
     assert response.status_code == 200
     assert response.headers["Content-Type"].startswith("image/")
-    assert response.headers["Cache-Control"] == "no-cache"  # asked for again, and answered with 304
+    assert response.headers["Cache-Control"] == "no-cache"  # revalidated, and answered with 304
     assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 

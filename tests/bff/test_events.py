@@ -144,7 +144,7 @@ async def test_the_end_of_another_session_is_none_of_its_business(
         assert await stream.rest() == [("session_ended", {"reason": "signed_out"})]
 
 
-async def test_a_page_that_is_told_may_have_any_number_of_windows(browser: Browser, session: Session):
+async def test_any_number_of_windows_may_hold_the_event_stream(browser: Browser, session: Session):
     async with listening(browser) as one, listening(browser) as two, listening(browser) as three:
         await browser.logout()
 
@@ -189,7 +189,7 @@ async def test_a_page_that_connects_again_does_not_meet_the_process_that_stops(
         assert stream.response.headers["Connection"] == "close"
 
 
-async def test_whoever_comes_while_the_process_stops_hears_nothing(
+async def test_a_request_while_the_process_stops_gets_no_events(
     app: RunningApp, browser: Browser, session: Session
 ):
     app.services.stopping.set()
@@ -223,7 +223,7 @@ async def test_a_browser_that_does_not_read_is_gone(
 # The end by time
 
 
-async def test_it_is_told_before_the_session_ends_by_time_and_then_that_it_has_ended(
+async def test_it_gets_an_event_before_the_session_expires_and_one_when_it_has_ended(
     browser: Browser, session: Session, clock: Clock
 ):
     async with listening(browser, "/alone") as stream:

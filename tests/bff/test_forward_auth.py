@@ -54,10 +54,13 @@ async def browser(browser: Browser) -> Browser:
     return browser
 
 
-async def asked(browser: Browser, uri: str | None = "/api/echo?x=1", **options: Any) -> httpx2.Response:
-    """What a proxy is answered that has been asked for `uri` by this browser."""
-    told = {"X-Forwarded-Method": options.pop("method", "GET"), **({"X-Forwarded-Uri": uri} if uri else {})}
-    headers = {"X-Forward-Auth-Secret": SECRET, **told, **options.pop("headers", {})}
+async def decision(browser: Browser, uri: str | None = "/api/echo?x=1", **options: Any) -> httpx2.Response:
+    """The answer to a proxy with a request for `uri` of this browser."""
+    forwarded = {
+        "X-Forwarded-Method": options.pop("method", "GET"),
+        **({"X-Forwarded-Uri": uri} if uri else {}),
+    }
+    headers = {"X-Forward-Auth-Secret": SECRET, **forwarded, **options.pop("headers", {})}
     return await browser.fetch("/bff/forward-auth", headers=headers, **options)
 
 
@@ -71,33 +74,33 @@ async def token_of(browser: Browser) -> str:
 
 
 async def test_it_may_with_the_users_token(browser: Browser):
-    response = await asked(browser)
+    response = await decision(browser)
 
     assert (response.status_code, response.content) == (204, b"")
     assert response.headers["Authorization"] == f"Bearer {await token_of(browser)}"
 
 
 async def test_a_204_has_no_security_headers_and_limits_its_caching(browser: Browser):
-    yes = await asked(browser)
+    permission = await decision(browser)
 
-    assert {name for name in yes.headers if name not in ("connection", "x-request-id")} == {
+    assert {name for name in permission.headers if name not in ("connection", "x-request-id")} == {
         "authorization",
         "cache-control",
         "x-accel-expires",
     }
-    assert yes.headers["Cache-Control"] == "no-store"
+    assert permission.headers["Cache-Control"] == "no-store"
 
 
 async def test_the_token_is_good_right_now(browser: Browser, provider: Provider, clock: Clock):
     clock.advance(LIFETIME)
-    token = (await asked(browser)).headers["Authorization"].removeprefix("Bearer ")
+    token = (await decision(browser)).headers["Authorization"].removeprefix("Bearer ")
 
     assert provider.is_active(token)
     assert provider.counts["token:refresh_token"] == 1
 
 
 async def test_an_api_without_tokens_gets_none(browser: Browser):
-    response = await asked(browser, "/open/echo")
+    response = await decision(browser, "/open/echo")
 
     assert response.status_code == 204
     assert "Authorization" not in response.headers
@@ -105,21 +108,23 @@ async def test_an_api_without_tokens_gets_none(browser: Browser):
 
 async def test_the_applications_token_needs_no_session(app: RunningApp, provider: Provider):
     async with new_browser(app) as anonymous:
-        response = await asked(anonymous, "/ours/echo")
+        response = await decision(anonymous, "/ours/echo")
 
     assert provider.access_token(response.headers["Authorization"].removeprefix("Bearer ")).sub is None
 
 
 @pytest.mark.parametrize(
-    ("left", "kept"), [(LIFETIME, "5"), (6, "5"), (5, "4"), (1.5, "0")], ids=["hours", "6 s", "5 s", "1.5 s"]
+    ("left", "cached_for"),
+    [(LIFETIME, "5"), (6, "5"), (5, "4"), (1.5, "0")],
+    ids=["hours", "6 s", "5 s", "1.5 s"],
 )
 async def test_nginx_keeps_an_answer_for_five_seconds_but_not_beyond_the_token(
-    browser: Browser, provider: Provider, clock: Clock, left: float, kept: str
+    browser: Browser, provider: Provider, clock: Clock, left: float, cached_for: str
 ):
     await provider.stop()  # so that the token is not renewed meanwhile
     clock.advance(LIFETIME - left)
 
-    assert (await asked(browser)).headers["X-Accel-Expires"] == kept
+    assert (await decision(browser)).headers["X-Accel-Expires"] == cached_for
 
 
 async def test_a_proof_is_for_one_request_and_not_cached(provider: Provider, api: DemoApi, clock: Clock):
@@ -128,7 +133,7 @@ async def test_a_proof_is_for_one_request_and_not_cached(provider: Provider, api
         new_browser(app) as browser,
     ):
         await browser.login()
-        response = await asked(browser, method="POST")
+        response = await decision(browser, method="POST")
         proven = {name: response.headers[name] for name in ("Authorization", "DPoP")}
     async with httpx2.AsyncClient() as proxy:
         forwarded = await proxy.post(f"{api.base_url}echo?x=1", headers=proven)
@@ -171,14 +176,14 @@ async def test_an_answer_is_not_kept_where_the_path_decides_which_api_it_is(
         pytest.param({"uri": "/api/../x"}, 400, "bad_request", id="out of the API"),
         pytest.param({"uri": "/api/%2e%2e/x"}, 400, "bad_request", id="out of the API, encoded"),
         pytest.param({"uri": "http://evil.example/api/echo"}, 400, "bad_request", id="to elsewhere"),
-        pytest.param({"uri": None}, 400, "bad_request", id="to nobody knows where"),
+        pytest.param({"uri": None}, 400, "bad_request", id="without a target"),
         pytest.param({"method": "DELETE"}, 405, "method_not_allowed", id="with another method"),
     ],
 )
 async def test_a_request_may_not_be_forwarded(
     browser: Browser, options: dict[str, Any], status: int, code: str
 ):
-    response = await asked(browser, **options)
+    response = await decision(browser, **options)
 
     assert (response.status_code, response.json()["code"]) == (status, code)
     assert "Authorization" not in response.headers
@@ -186,7 +191,7 @@ async def test_a_request_may_not_be_forwarded(
 
 async def test_without_a_session_the_response_is_401_with_a_login_url(app: RunningApp):
     async with new_browser(app) as anonymous:
-        response = await asked(anonymous)
+        response = await decision(anonymous)
 
     assert (response.status_code, response.json()["code"]) == (401, "no_session")
     assert response.json()["login_url"] == "/bff/login"
@@ -197,7 +202,7 @@ async def test_a_provider_that_is_away_means_401_and_when_to_try_again(
 ):
     await provider.stop()
     clock.advance(LIFETIME)
-    response = await asked(browser)
+    response = await decision(browser)
 
     assert (response.status_code, response.json()["code"]) == (401, "provider_unavailable")
     assert response.headers["Retry-After"] == "5"
@@ -223,7 +228,7 @@ async def test_no_spelling_of_a_path_gets_a_token_for_the_api_above(
 @pytest.mark.parametrize(
     ("configured", "sent"),
     [
-        pytest.param("", "", id="without a secret, to nobody"),
+        pytest.param("", "", id="without a secret"),
         pytest.param("", SECRET, id="without a secret, to no guess either"),
         pytest.param(SECRET, None, id="without the header"),
         pytest.param(SECRET, "", id="with an empty header"),

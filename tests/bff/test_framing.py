@@ -35,10 +35,10 @@ async def browser(app: RunningApp) -> AsyncIterator[Wire]:
 
 
 async def refused(browser: Wire, api: StreamingApi, sent: bytes) -> bool:
-    """Whether it is answered once, with 400, and reaches nobody."""
+    """Whether it is answered once, with 400, and does not reach the API."""
     await browser.send(sent)
-    told = await browser.ended()
-    return told.startswith(b"HTTP/1.1 400 ") and told.count(b"HTTP/1.1") == 1 and api.connections == 0
+    answer = await browser.ended()
+    return answer.startswith(b"HTTP/1.1 400 ") and answer.count(b"HTTP/1.1") == 1 and api.connections == 0
 
 
 # Where a body ends
@@ -132,9 +132,9 @@ async def test_a_header_is_refused_with(header: str, api: StreamingApi, browser:
 @pytest.mark.parametrize("target", ["/api/x y", "/api/x\ty", "/api/x\0", "/api/x\r"])
 async def test_a_first_line_makes_no_second_request(target: str, api: StreamingApi, browser: Wire):
     await browser.send(request("GET", target, "Connection: close"))
-    told = await browser.ended()
+    answer = await browser.ended()
 
-    assert told.startswith(b"HTTP/1.1 400 ")
+    assert answer.startswith(b"HTTP/1.1 400 ")
     assert api.connections == 0
 
 

@@ -69,7 +69,7 @@ def test_a_frame_on_a_page_shows_us_or_the_provider(login_page, origin):
     assert policy(login_page=login_page)["frame-src"] == f"'self' {origin}"
 
 
-def test_what_a_page_of_ours_may_show_in_a_frame_nobody_else_may():
+def test_a_page_in_a_frame_of_ours_may_not_be_framed_by_another_site():
     headers = security_headers(nonce="n", https=True, framed_by_same_site=True)
 
     assert headers["X-Frame-Options"] == "SAMEORIGIN"
@@ -80,7 +80,7 @@ def test_on_https_the_browser_remembers_to_come_by_https_for_two_years():
     assert security_headers(nonce="n", https=True)["Strict-Transport-Security"] == "max-age=63072000"
 
 
-def test_on_http_it_is_not_told_so():
+def test_on_http_there_is_no_hsts():
     assert "Strict-Transport-Security" not in security_headers(nonce="n", https=False)
 
 

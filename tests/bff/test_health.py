@@ -65,7 +65,7 @@ async def test_a_provider_that_was_there_is_not_missed_at_once(
 ):
     await browser.http.get("/readyz")
     await provider.stop()
-    clock.advance(3601)  # what it published is asked for again, and the last good copy serves
+    clock.advance(3601)  # its documents are fetched again; the last good copy serves
 
     assert (await browser.http.get("/readyz")).status_code == 200
 
@@ -84,10 +84,10 @@ async def test_without_a_store_it_is_alive_but_not_ready(provider: Provider, api
 
 async def test_the_answer_tells_nothing_about_addresses(provider: Provider, browser: Browser):
     await provider.stop()
-    told = (await browser.http.get("/readyz")).text
+    body = (await browser.http.get("/readyz")).text
 
-    assert "127.0.0.1" not in told
-    assert str(provider.port) not in told
+    assert "127.0.0.1" not in body
+    assert str(provider.port) not in body
 
 
 async def test_probes_need_neither_a_cookie_nor_a_header(browser: Browser):

@@ -72,7 +72,7 @@ async def test_no_page_breaks_its_own_security_policy_or_complains_in_the_consol
     assert [text for text in alice.console_errors if "404 (Not Found)" not in text] == []
 
 
-async def test_after_signing_in_the_page_that_was_asked_for_is_shown(alice: BrowserUser):
+async def test_after_signing_in_the_requested_page_is_shown(alice: BrowserUser):
     await alice.goes_to("/account?from=mail&x=%20")
     await alice.chooses()
 
@@ -84,7 +84,7 @@ async def test_a_link_on_another_site_leads_to_the_account_and_not_to_the_login_
     site: Site, alice: BrowserUser
 ):
     await alice.signs_in()
-    asked = site.provider.counts["authorize"]
+    authorizations = site.provider.counts["authorize"]
 
     async with another_site("127.0.0.1", f'<a href="{site.url}/account">Your order</a>') as mail:
         await alice.page.goto(mail)
@@ -92,7 +92,7 @@ async def test_a_link_on_another_site_leads_to_the_account_and_not_to_the_login_
         await alice.sees("Your account")
 
     await alice.sees_name("Alice Adams")
-    assert site.provider.counts["authorize"] == asked
+    assert site.provider.counts["authorize"] == authorizations
 
 
 async def test_two_tabs_sign_in_at_once(alice: BrowserUser):
@@ -111,7 +111,7 @@ async def test_two_tabs_sign_in_at_once(alice: BrowserUser):
 
 async def test_the_back_button_after_signing_in_is_harmless(site: Site, alice: BrowserUser):
     await alice.signs_in()
-    asked = site.provider.counts["authorize"]
+    authorizations = site.provider.counts["authorize"]
     statuses: list[int] = []
     alice.page.on("response", lambda response: statuses.append(response.status))
 
@@ -119,7 +119,7 @@ async def test_the_back_button_after_signing_in_is_harmless(site: Site, alice: B
         await alice.page.go_back(wait_until="load")
 
     assert max(statuses) < 500
-    assert site.provider.counts["authorize"] <= asked + 3
+    assert site.provider.counts["authorize"] <= authorizations + 3
     await alice.goes_to("/")
     await alice.sees_name("Alice Adams")
 
@@ -178,7 +178,7 @@ async def test_other_origins_can_neither_read_nor_change_anything(site: Site, al
     assert site.api.counts["todos"] == 0
 
 
-async def test_whoever_denies_is_told_so_and_may_try_again(alice: BrowserUser):
+async def test_a_user_who_denies_sees_an_error_and_may_try_again(alice: BrowserUser):
     await alice.goes_to("/account")
     await alice.clicks("Deny", role="button")
     await alice.sees("Signing in did not work")

@@ -36,7 +36,7 @@ class State(ApiHandler):
 
 class Slow(ApiHandler):
     async def get(self):
-        log.info("asked")
+        log.info("handled")
         while not Path("go").exists():
             await asyncio.sleep(0.01)
         self.finish_json(self.state["rows"])
@@ -75,7 +75,7 @@ def log_lines(app: AppProcess) -> list[dict[str, Any]]:
 
 def messages(app: AppProcess) -> list[str]:
     """What the log says of the lifespan and of requests, in order."""
-    shown = ("opened", "closed", "asked", "request answered", "lifespan failed")
+    shown = ("opened", "closed", "handled", "request answered", "lifespan failed")
     return [message for line in log_lines(app) if (message := line["message"]) in shown]
 
 
@@ -85,7 +85,7 @@ async def test_handlers_have_what_it_yields_and_it_is_left_when_the_last_request
         browser = app.browser()
         assert (await browser.fetch("/state")).json() == 3
         slow = asyncio.create_task(browser.fetch("/slow"))
-        await app.says('"asked"')
+        await app.says('"handled"')
 
         app.process.terminate()
         await wait_until(lambda: asyncio.sleep(0, not is_listening(app.port)))
@@ -96,7 +96,7 @@ async def test_handlers_have_what_it_yields_and_it_is_left_when_the_last_request
         await browser.http.aclose()
 
     assert messages(app)[0] == "opened"
-    assert messages(app)[-3:] == ["asked", "request answered", "closed"]
+    assert messages(app)[-3:] == ["handled", "request answered", "closed"]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ async def test_a_job_of_a_task_group_that_fails_stops_the_process_when_requests_
         await app.answers("/healthz")
         browser = app.browser()
         slow = asyncio.create_task(browser.fetch("/slow"))
-        await app.says('"asked"')
+        await app.says('"handled"')
 
         (tmp_path / "fail").touch()
         await wait_until(lambda: asyncio.sleep(0, not is_listening(app.port)))

@@ -43,7 +43,7 @@ def assert_is_refused(response: httpx2.Response, status: int = 400, code: str = 
     assert "bff" not in response_cookies(response)
 
 
-async def test_a_person_signs_in_and_comes_back_to_where_they_wanted_to_go(browser: Browser):
+async def test_a_user_signs_in_and_returns_to_the_page_of_the_return_url(browser: Browser):
     answer = await browser.login("alice", return_url="/account")
 
     assert refresh_target(answer.text) == "/account"
@@ -57,11 +57,11 @@ async def test_the_way_out_asks_for_a_code_with_everything_that_protects_it(
     app: RunningApp, provider: Provider, browser: Browser
 ):
     url = await browser.start_login()
-    asked = query_params(url)
+    params = query_params(url)
 
     assert url.startswith(f"{provider.issuer}/authorize?")
-    assert asked.pop("state") != asked.pop("nonce") != asked.pop("code_challenge")
-    assert asked == {
+    assert params.pop("state") != params.pop("nonce") != params.pop("code_challenge")
+    assert params == {
         "response_type": "code",
         "client_id": CLIENT_ID,
         "redirect_uri": f"{app.base_url}/bff/callback",
@@ -136,12 +136,12 @@ async def test_the_attempt_waits_in_a_cookie_for_ten_minutes(browser: Browser):
 async def test_the_attempt_cookie_is_opaque(browser: Browser):
     url = await browser.start_login("/account")
     [name] = browser.cookie_names()
-    seen = f"{name}={browser.cookie(name)}"
+    sent = f"{name}={browser.cookie(name)}"
 
     assert not [
         value
         for value in (query_params(url)["state"], query_params(url)["nonce"], "/account")
-        if value in seen
+        if value in sent
     ]
 
 
@@ -366,10 +366,10 @@ async def test_a_repeated_callback_of_a_signed_in_user_redirects_home(browser: B
     [
         pytest.param("id_token", {"iss": "https://evil.example"}, id="another issuer"),
         pytest.param("id_token", {"iss": None}, id="no issuer"),
-        pytest.param("id_token", {"aud": "somebody-else"}, id="meant for somebody else"),
-        pytest.param("id_token", {"aud": [CLIENT_ID, "somebody-else"]}, id="meant for two, and no azp"),
-        pytest.param("id_token", {"aud": None}, id="meant for nobody"),
-        pytest.param("id_token", {"azp": "somebody-else"}, id="given to somebody else"),
+        pytest.param("id_token", {"aud": "another-client"}, id="for another audience"),
+        pytest.param("id_token", {"aud": [CLIENT_ID, "another-client"]}, id="meant for two, and no azp"),
+        pytest.param("id_token", {"aud": None}, id="without an audience"),
+        pytest.param("id_token", {"azp": "another-client"}, id="issued to another client"),
         pytest.param("id_token", {"nonce": "of-another-login"}, id="the nonce of another login"),
         pytest.param("id_token", {"nonce": None}, id="no nonce"),
         pytest.param("id_token", {"exp": 1}, id="expired"),
@@ -377,12 +377,12 @@ async def test_a_repeated_callback_of_a_signed_in_user_redirects_home(browser: B
         pytest.param("id_token", {"exp": True}, id="an expiry that is no number"),
         pytest.param("id_token", {"iat": 2**40}, id="issued in the future"),
         pytest.param("id_token", {"nbf": 2**40}, id="not valid yet"),
-        pytest.param("id_token", {"sub": None}, id="about nobody"),
+        pytest.param("id_token", {"sub": None}, id="without a subject"),
         pytest.param("id_token", {"sub": 7}, id="a subject that is no text"),
         pytest.param("id_token", {"at_hash": "AAAA"}, id="goes with another access token"),
         pytest.param("id_token_header", {"kid": "unheard-of"}, id="signed with a key unheard of"),
-        pytest.param("userinfo", {"sub": "bob"}, id="userinfo about somebody else"),
-        pytest.param("userinfo", {"sub": None}, id="userinfo about nobody"),
+        pytest.param("userinfo", {"sub": "bob"}, id="userinfo of another user"),
+        pytest.param("userinfo", {"sub": None}, id="userinfo without a subject"),
     ],
 )
 async def test_a_login_is_refused_when_its_id_token_is(
@@ -399,7 +399,7 @@ async def test_a_login_is_refused_when_its_id_token_is(
     [
         pytest.param("signing_alg", "none", id="not signed"),
         pytest.param("signing_alg", "HS256", id="signed with the client secret"),
-        pytest.param("signs_with_unpublished_key", True, id="signed with a key that nobody published"),
+        pytest.param("signs_with_unpublished_key", True, id="signed with an unpublished key"),
     ],
 )
 async def test_a_login_is_refused_when_its_id_token_is_badly_signed(
@@ -579,7 +579,7 @@ async def test_on_https_all_cookies_are_bound_to_this_host(provider: Provider, a
     assert response_cookies(answer)[name].value == ""
 
 
-# SameSite=Strict: nobody sees a logged-out flash
+# SameSite=Strict without a flash of the signed-out page
 
 
 async def test_the_callback_answers_with_a_page_of_ours_that_moves_on(browser: Browser):

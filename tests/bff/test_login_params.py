@@ -1,4 +1,4 @@
-"""Login parameters: what a page may ask of a login, how it is asked, and what then is checked."""
+"""Login parameters: what a page may request, what is sent to the provider, and what is checked."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_the_hint_has_a_short_name(browser: Browser):
     "wrong",
     [
         pytest.param({"max_age": "-1"}, id="a max_age in the past"),
-        pytest.param({"max_age": "soon"}, id="a max_age in words"),
+        pytest.param({"max_age": "soon"}, id="a max_age that is no number"),
         pytest.param({"acr_values": 'mfa", "x'}, id="an acr with quotes"),
         pytest.param({"login_hint": "a\nb"}, id="a hint of two lines"),
         pytest.param({"hint": "a" * 1000}, id="a hint that is too long"),
@@ -100,23 +100,25 @@ async def test_a_login_that_meets_the_requirements_succeeds(app: RunningApp, bro
 
 
 @pytest.mark.parametrize(
-    ("asked", "lie", "words"),
+    ("params", "lie", "words"),
     [
         pytest.param({"acr_values": "mfa"}, {"acr": None}, "another way", id="no acr"),
         pytest.param({"acr_values": "mfa"}, {"acr": "pwd"}, "another way", id="another acr"),
         pytest.param({"max_age": "60"}, {"auth_time": None}, "once more", id="no auth_time"),
         pytest.param({"max_age": "60"}, {"auth_time": 1}, "once more", id="an old auth_time"),
         pytest.param({"max_age": "60"}, {"auth_time": 2**40}, "once more", id="an auth_time to come"),
-        pytest.param({"max_age": "0"}, {"auth_time": "now"}, "once more", id="an auth_time in words"),
+        pytest.param(
+            {"max_age": "0"}, {"auth_time": "now"}, "once more", id="an auth_time that is no number"
+        ),
         pytest.param({"prompt": "login"}, {"auth_time": 1}, "once more", id="a login of long ago"),
     ],
 )
 async def test_a_login_fails_whose_id_token_has(
-    asked: dict[str, str], lie: dict[str, object], words: str, provider: Provider, browser: Browser
+    params: dict[str, str], lie: dict[str, object], words: str, provider: Provider, browser: Browser
 ):
     provider.overrides["id_token"] = lie
 
-    assert_failed(await comes_back(browser, **asked), words)
+    assert_failed(await comes_back(browser, **params), words)
     assert not provider.is_active(provider.last_request["revoke"]["token"])
 
 
@@ -152,10 +154,10 @@ async def test_trying_again_asks_for_the_same(provider: Provider, browser: Brows
 async def test_max_age_makes_the_provider_authenticate_an_older_login_again(browser: Browser, clock: Clock):
     await browser.login("alice")
     clock.advance(1000)
-    asked = await browser.http.get(await browser.start_login(max_age="500"))
-    not_asked = await browser.http.get(await browser.start_login(max_age="5000"))
+    prompted = await browser.http.get(await browser.start_login(max_age="500"))
+    not_prompted = await browser.http.get(await browser.start_login(max_age="5000"))
 
-    assert (asked.status_code, not_asked.status_code) == (200, 303)
+    assert (prompted.status_code, not_prompted.status_code) == (200, 303)
 
 
 async def test_a_provider_that_does_not_ask_again_is_not_believed(

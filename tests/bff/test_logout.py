@@ -67,12 +67,12 @@ async def test_the_browser_goes_on_to_the_provider_with_all_it_needs_there(
 ):
     session = await app.session_of(browser)
     response = await browser.logout()
-    asked = query_params(response.headers["Location"])
+    params = query_params(response.headers["Location"])
 
     assert session
     assert response.headers["Location"].startswith(f"{provider.issuer}/logout?")
-    assert len(asked.pop("state")) >= 43
-    assert asked == {
+    assert len(params.pop("state")) >= 43
+    assert params == {
         "client_id": CLIENT_ID,
         "id_token_hint": session.tokens.id_token,
         "post_logout_redirect_uri": f"{app.base_url}/bff/logout/callback",
@@ -81,9 +81,9 @@ async def test_the_browser_goes_on_to_the_provider_with_all_it_needs_there(
 
 async def test_the_next_login_asks_at_the_provider_again(browser: Browser):
     await browser.http.get((await browser.logout()).headers["Location"])
-    asked = await browser.http.get(await browser.start_login())
+    page = await browser.http.get(await browser.start_login())
 
-    assert asked.status_code == 200  # its login page, and no way straight back
+    assert page.status_code == 200  # its login page, and no way straight back
 
 
 async def test_the_browser_clears_cache_and_storage(browser: Browser):
@@ -105,8 +105,8 @@ async def test_the_refresh_token_is_revoked(provider: Provider, browser: Browser
 async def test_the_refresh_token_lives_on_where_the_setting_says_so(
     provider: Provider, api: DemoApi, clock: Clock
 ):
-    kept = {"revoke_refresh_token_on_logout": False}
-    async with running_app(provider, api, clock=clock, **kept) as app, new_browser(app) as browser:
+    settings = {"revoke_refresh_token_on_logout": False}
+    async with running_app(provider, api, clock=clock, **settings) as app, new_browser(app) as browser:
         await browser.login()
         refresh_token = await refresh_token_of(browser)
         await browser.logout()
@@ -126,12 +126,12 @@ async def test_the_session_of_another_browser_stays(app: RunningApp, browser: Br
 # Who may ask
 
 
-@pytest.mark.parametrize("asked", ["", "?sid=", "?sid=guessed", "?sid=%C3%A9", "?sid=a&sid=b"])
+@pytest.mark.parametrize("query", ["", "?sid=", "?sid=guessed", "?sid=%C3%A9", "?sid=a&sid=b"])
 async def test_without_the_right_sid_nothing_is_ended(
-    asked: str, app: RunningApp, provider: Provider, browser: Browser
+    query: str, app: RunningApp, provider: Provider, browser: Browser
 ):
     session = await app.session_of(browser)
-    response = await browser.get(f"/bff/logout{asked}")
+    response = await browser.get(f"/bff/logout{query}")
 
     assert session
     assert response.status_code == 400
@@ -227,7 +227,7 @@ async def test_nothing_is_ended_that_would_lead_to(path: str, app: RunningApp, b
 # Back from the provider
 
 
-async def test_the_provider_sends_the_browser_back_to_where_it_wanted_to_go(browser: Browser):
+async def test_the_provider_redirects_the_browser_to_the_return_url(browser: Browser):
     out = await browser.get(f"{await browser.logout_url()}&returnUrl=/account%3Ftab%3D2")
     back = await browser.http.get(out.headers["Location"])
     response = await browser.navigate_from_other_site(back.headers["Location"])
@@ -274,7 +274,7 @@ async def test_a_provider_without_a_logout_page_stops_nothing(
     provider: Provider, browser: Browser, clock: Clock
 ):
     provider.overrides["metadata"] = {"end_session_endpoint": None}
-    clock.advance(3601)  # what was published an hour ago is asked for again
+    clock.advance(3601)  # what was published an hour ago is fetched again
     await browser.login()
 
     assert_ended_here(await browser.get(f"{await browser.logout_url()}&returnUrl=/account"), "/account")
@@ -317,7 +317,7 @@ async def test_a_provider_that_is_away_stops_nothing(provider: Provider, browser
     assert not await is_signed_in(browser, session_id)
 
 
-async def test_a_provider_that_this_process_has_never_seen_stops_nothing(
+async def test_a_provider_that_this_process_has_never_reached_stops_nothing(
     app: RunningApp, provider: Provider, clock: Clock
 ):
     tokens = TokenSet("at-x", received_at=clock.now, refresh_token="rt-x", id_token="it-x")

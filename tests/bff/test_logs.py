@@ -1,4 +1,4 @@
-"""Logs: constant text, data in fields, the request's id on every line, and libraries kept quiet."""
+"""Logs: constant text, data in fields, the request's id on every line, and library loggers at WARNING."""
 
 from __future__ import annotations
 
@@ -107,13 +107,13 @@ def test_a_field_that_is_no_json_is_written_as_text():
     assert as_json(a_record(reason=LookupError("gone")))["reason"] == "gone"
 
 
-def test_in_words_the_fields_follow_the_text():
+def test_in_the_text_format_the_fields_follow_the_message():
     line = TextFormatter().format(a_record(session="abcd1234", status=200))
 
     assert line.endswith("INFO    app.bff.tokens.user: session refreshed session=abcd1234 status=200")
 
 
-def test_in_words_the_requests_id_would_only_be_noise():
+def test_the_text_format_leaves_out_the_request_id():
     with during_request("r-1"):
         assert "r-1" not in TextFormatter().format(a_record())
 
@@ -245,7 +245,7 @@ async def test_what_is_not_written_when_the_loop_ends_is_written_by_loggings_own
     assert paper.getvalue() == "last\n"
 
 
-async def test_nobody_is_told_of_a_log_that_nobody_reads(writer: BatchingStreamHandler, paper: Paper):
+async def test_writing_to_a_log_without_a_reader_raises_nothing(writer: BatchingStreamHandler, paper: Paper):
     paper.close()
 
     writer.handle(a_record("unread", levelno=logging.WARNING))  # raises nothing

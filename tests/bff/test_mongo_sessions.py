@@ -62,7 +62,7 @@ async def store(store_with: Open) -> MongoSessions:
 
 @pytest.fixture
 async def records(mongod: Mongod) -> AsyncIterator[Any]:
-    """The collection, as seen with the database and without a key."""
+    """The collection, read from the database, without a key."""
     client = connect(f"{mongod.uri}/{DATABASE}", driver="pymongo")
     yield client.get_default_database().get_collection("sessions")
     await client.close()

@@ -58,7 +58,7 @@ CLIMBING = [
 
 
 class Events(RequestHandler):
-    """Sends one event, and the other one when it is told to."""
+    """Sends one event, and the other one after `go_on`."""
 
     def initialize(self, go_on: asyncio.Event) -> None:
         self.go_on = go_on
@@ -76,7 +76,7 @@ class Echo(WebSocketHandler):
         self.write_message(message)
 
 
-class Told:
+class AppLog:
     """What the application's log says of the requests that it answers from now on."""
 
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
@@ -153,9 +153,9 @@ async def browser(site: Site) -> AsyncIterator[Browser]:
 
 
 @pytest.fixture
-def told(browser: Browser, caplog: pytest.LogCaptureFixture) -> Told:
+def app_log(browser: Browser, caplog: pytest.LogCaptureFixture) -> AppLog:
     """From when Alice has signed in."""
-    return Told(caplog)
+    return AppLog(caplog)
 
 
 # Signing in
@@ -189,19 +189,19 @@ async def test_nginx_speaks_http_2(site: Site):
 # A call that nginx carries
 
 
-async def test_nginx_carries_a_call_with_the_users_token(browser: Browser, api: Api, told: Told):
+async def test_nginx_carries_a_call_with_the_users_token(browser: Browser, api: Api, app_log: AppLog):
     response = await browser.fetch("/orders/echo")
 
     assert response.json()["user"] == "alice"
     assert last_request_headers(api)["authorization"] == f"Bearer {await access_token_of(browser)}"
-    assert told.paths == [QUESTION]
+    assert app_log.paths == [QUESTION]
 
 
-async def test_for_the_next_calls_it_need_not_ask_again(browser: Browser, told: Told):
+async def test_for_the_next_calls_it_need_not_ask_again(browser: Browser, app_log: AppLog):
     for _ in range(3):
         assert (await browser.fetch("/orders/echo")).status_code == 200
 
-    assert told.paths == [QUESTION]
+    assert app_log.paths == [QUESTION]
 
 
 @pytest.mark.parametrize(
@@ -217,20 +217,20 @@ async def test_for_the_next_calls_it_need_not_ask_again(browser: Browser, told: 
     ],
 )
 async def test_path_and_query_arrive_letter_for_letter(
-    sent: str, arrives: str, browser: Browser, api: Api, told: Told
+    sent: str, arrives: str, browser: Browser, api: Api, app_log: AppLog
 ):
     response = await browser.fetch("/", **raw_target(sent))
 
     assert response.status_code == 200
     assert f"{last_request(api).path}?{last_request(api).query}".rstrip("?") == f"/api/{arrives}"
-    assert told.paths == [QUESTION]
+    assert app_log.paths == [QUESTION]
 
 
-async def test_a_body_arrives(browser: Browser, told: Told):
+async def test_a_body_arrives(browser: Browser, app_log: AppLog):
     response = await browser.fetch("/orders/todos", "POST", json={"title": "Water the plants"})
 
     assert response.json()["title"] == "Water the plants"
-    assert told.paths == [QUESTION]
+    assert app_log.paths == [QUESTION]
 
 
 # It is the same as when we carry it
@@ -290,7 +290,7 @@ async def test_the_browser_hears_from_nginx_what_it_hears_from_us(
 # What only we decide
 
 
-async def test_whoever_has_signed_out_is_refused_within_seconds(
+async def test_after_a_sign_out_nginx_refuses_within_seconds(
     provider: Provider, api: Api, clock: Clock, tmp_path: Path
 ):
     lasting = {"revoke_refresh_token_on_logout": False}  # else the API itself refuses the token at once
@@ -313,7 +313,7 @@ async def test_whoever_has_signed_out_is_refused_within_seconds(
         assert await refused()  # for good
 
 
-async def test_nobody_gets_another_ones_token(site: Site, browser: Browser, api: Api):
+async def test_a_request_never_carries_the_token_of_another_user(site: Site, browser: Browser, api: Api):
     async with site.browser() as bobs:
         await bobs.login("bob")
         for _ in range(3):
@@ -342,7 +342,7 @@ async def test_an_api_gets_its_own_token_and_not_that_of_another(
 
 
 async def test_nginx_gets_no_yes_for_an_api_below_another_that_it_does_not_know(
-    provider: Provider, api: Api, clock: Clock, tmp_path: Path, told: Told
+    provider: Provider, api: Api, clock: Clock, tmp_path: Path, app_log: AppLog
 ):
     remote = [{"path": path, "client": "apiClient"} for path in ("/orders", "/orders/echo")]
     async with (
@@ -351,7 +351,7 @@ async def test_nginx_gets_no_yes_for_an_api_below_another_that_it_does_not_know(
     ):
         await browser.login("alice")
         await browser.fetch("/orders/echo/todos")
-        await told.last(QUESTION, "/orders/echo/todos")
+        await app_log.last(QUESTION, "/orders/echo/todos")
 
 
 async def test_nginx_carries_no_spelling_of_a_path_to_the_api_above(
@@ -379,14 +379,14 @@ async def test_nginx_carries_no_spelling_of_a_path_to_the_api_above(
     [
         pytest.param("", 401, id="none"),
         pytest.param("other=1", 401, id="another one"),
-        pytest.param("__Host-bff={other}", 401, id="of nobody"),
+        pytest.param("__Host-bff={other}", 401, id="of no session"),
         pytest.param("x__Host-bff={alices}", 401, id="with another name"),
         pytest.param("__Host-bff={alices}; __Host-bff=x", 401, id="of alice and then a wrong one"),
-        pytest.param("__Host-bff={other}; __Host-bff={alices}", 200, id="of nobody and then of alice"),
+        pytest.param("__Host-bff={other}; __Host-bff={alices}", 200, id="of no session and then of alice"),
     ],
 )
-async def test_nothing_is_kept_for_a_cookie(
-    cookies: str, status: int, site: Site, browser: Browser, told: Told
+async def test_nothing_is_cached_for_a_cookie(
+    cookies: str, status: int, site: Site, browser: Browser, app_log: AppLog
 ):
     await browser.fetch("/orders/todos")
     sent = {"Cookie": cookies.format(alices=browser.cookie("__Host-bff"), other="x" * 43)}
@@ -394,7 +394,7 @@ async def test_nothing_is_kept_for_a_cookie(
         answers = [(await another.fetch("/orders/echo", headers=sent)).status_code for _ in range(2)]
 
     assert answers == [status, status]
-    assert told.paths.count(QUESTION) == 3
+    assert app_log.paths.count(QUESTION) == 3
 
 
 @pytest.mark.parametrize(
@@ -412,10 +412,10 @@ async def test_nothing_is_kept_for_a_cookie(
             "method_not_allowed",
             id="in disguise",
         ),
-        pytest.param({"headers": {"Cookie": "x=1"}}, 401, "no_session", id="of somebody else"),
+        pytest.param({"headers": {"Cookie": "x=1"}}, 401, "no_session", id="of another session"),
     ],
 )
-async def test_a_kept_yes_is_not_for_a_request(
+async def test_a_cached_permission_is_not_for_a_request(
     options: dict[str, Any], status: int, code: str, browser: Browser
 ):
     assert (await browser.fetch("/orders/echo")).status_code == 200
@@ -435,15 +435,15 @@ async def test_an_old_browser_is_judged_by_its_origin_each_time(site: Site, brow
 
 
 async def test_without_a_session_the_response_is_401_with_a_login_url(site: Site):
-    async with site.browser() as nobody:
-        response = await nobody.fetch("/orders/todos", "POST", content=bytes(1_000_000))
+    async with site.browser() as anonymous:
+        response = await anonymous.fetch("/orders/todos", "POST", content=bytes(1_000_000))
 
     assert (response.status_code, response.json()["code"]) == (401, "no_session")
     assert response.json()["login_url"] == "/bff/login"
 
 
 @pytest.mark.parametrize("path", CLIMBING)
-async def test_a_kept_yes_does_not_lead_out_of_the_api(path: str, browser: Browser, api: Api):
+async def test_a_cached_permission_does_not_lead_out_of_the_api(path: str, browser: Browser, api: Api):
     await browser.fetch("/orders/todos")
     response = await browser.fetch("/", **raw_target(f"/orders{path}"))
 
@@ -454,7 +454,9 @@ async def test_a_kept_yes_does_not_lead_out_of_the_api(path: str, browser: Brows
 @pytest.mark.parametrize(
     "target", ["/ordersx", "/ORDERS/echo", "/%6frders/echo", "//orders/echo", "/x/../orders/echo"]
 )
-async def test_a_kept_yes_is_not_for_what_only_looks_like_the_api(target: str, browser: Browser, api: Api):
+async def test_a_cached_permission_is_not_for_what_only_looks_like_the_api(
+    target: str, browser: Browser, api: Api
+):
     await browser.fetch("/orders/todos")
     response = await browser.fetch("/", **raw_target(target))
 
@@ -464,7 +466,7 @@ async def test_a_kept_yes_is_not_for_what_only_looks_like_the_api(target: str, b
 
 @pytest.mark.parametrize("target", ["/orders/echo/a%2Fb", "/orders/echo/a;b=c?x=1", "/orders/echo/100%25"])
 async def test_about_a_doubtful_path_we_decide_and_carry_it(
-    target: str, browser: Browser, api: Api, told: Told
+    target: str, browser: Browser, api: Api, app_log: AppLog
 ):
     response = await browser.fetch("/", "POST", content=b"body", **raw_target(target))
 
@@ -472,7 +474,7 @@ async def test_about_a_doubtful_path_we_decide_and_carry_it(
     assert f"{last_request(api).path}?{last_request(api).query}".rstrip("?") == target.replace(
         "/orders", "/api"
     )
-    assert QUESTION not in told.paths
+    assert QUESTION not in app_log.paths
 
 
 async def test_a_token_that_the_api_refuses_is_renewed_and_the_body_sent_again(
@@ -504,11 +506,11 @@ async def test_each_request_has_a_proof_of_its_own_and_one_with_a_nonce_is_carri
         site.browser() as browser,
     ):
         await browser.login("alice")
-        told = Told(caplog)
+        app_log = AppLog(caplog)
         users = [(await browser.fetch("/orders/echo")).json()["user"] for _ in range(3)]
 
     assert users == ["alice"] * 3
-    assert told.paths == carried * 3
+    assert app_log.paths == carried * 3
 
 
 # What a browser cannot do
@@ -518,12 +520,12 @@ async def test_each_request_has_a_proof_of_its_own_and_one_with_a_nonce_is_carri
     "target",
     [QUESTION, f"{QUESTION}?x", "/bff//forward-auth", "/bff/forward%2Dauth", "/x/../bff/forward-auth"],
 )
-async def test_a_browser_cannot_ask_for_the_token(target: str, browser: Browser, told: Told):
+async def test_a_browser_cannot_ask_for_the_token(target: str, browser: Browser, app_log: AppLog):
     response = await browser.fetch("/", headers={"X-Forwarded-Uri": "/orders/echo"}, **raw_target(target))
 
     assert response.status_code == 404
     assert "Authorization" not in response.headers
-    assert told.paths == []
+    assert app_log.paths == []
 
 
 @pytest.mark.parametrize("path", ["/orders/echo", "/slow/echo"])
@@ -535,29 +537,31 @@ async def test_an_api_cannot_lead_it_there(path: str, browser: Browser, api: Api
     assert "Authorization" not in response.headers
 
 
-async def test_we_log_who_calls_and_not_who_asks(site: Site, told: Told):
+async def test_we_log_who_calls_and_not_who_asks(site: Site, app_log: AppLog):
     async with site.browser(address="127.0.0.3") as browser:
         await browser.fetch("/orders/echo")  # which is answered with 401, by us
         await browser.fetch("/slow/echo")
 
-    await told.last(QUESTION, "/orders/echo", "/slow/echo")
-    assert told.clients == {"127.0.0.3"}
+    await app_log.last(QUESTION, "/orders/echo", "/slow/echo")
+    assert app_log.clients == {"127.0.0.3"}
 
 
-async def test_what_a_browser_says_of_itself_is_not_believed(browser: Browser, api: Api, told: Told):
+async def test_what_a_browser_says_of_itself_is_not_believed(browser: Browser, api: Api, app_log: AppLog):
     lies = {"X-Forwarded-For": "10.0.0.1", "Forwarded": "for=10.0.0.1", "X-Forwarded-Uri": "/slow/echo"}
     await browser.fetch("/orders/echo", headers=lies)
     await browser.fetch("/slow/echo", headers=lies)
 
-    assert told.clients == {"127.0.0.1"}
+    assert app_log.clients == {"127.0.0.1"}
     assert api.counts["echo"] == 2
 
 
 # What flows
 
 
-@pytest.mark.parametrize(("accept", "asked"), [("text/event-stream", False), ("*/*", True)])
-async def test_events_arrive_one_by_one(accept: str, asked: bool, browser: Browser, api: Api, told: Told):
+@pytest.mark.parametrize(("accept", "checked"), [("text/event-stream", False), ("*/*", True)])
+async def test_events_arrive_one_by_one(
+    accept: str, checked: bool, browser: Browser, api: Api, app_log: AppLog
+):
     headers = {**FETCH_HEADERS, "X-CSRF": "1", "Accept": accept}
     async with browser.http.stream("GET", "/orders/events", headers=headers) as response:
         lines = response.aiter_lines()
@@ -566,7 +570,8 @@ async def test_events_arrive_one_by_one(accept: str, asked: bool, browser: Brows
         api.go_on.set()
         assert [line async for line in lines] == ["", "data: second", ""]
 
-    assert (QUESTION in told.paths) == asked  # streams that say so go through us, and end with the session
+    # A request that accepts an event stream is carried by the application, and ends with the session.
+    assert (QUESTION in app_log.paths) == checked
 
 
 async def test_our_own_events_pass(site: Site, browser: Browser):
@@ -585,25 +590,25 @@ async def test_a_websocket_passes(site: Site):
         assert await socket.receive_str(timeout=10) == "hello"
 
 
-async def test_a_websocket_to_an_api_is_ours_to_carry(browser: Browser, told: Told):
+async def test_a_websocket_to_an_api_is_ours_to_carry(browser: Browser, app_log: AppLog):
     await browser.fetch("/orders/echo", headers=HANDSHAKE)
 
-    assert told.paths == ["/orders/echo"]
+    assert app_log.paths == ["/orders/echo"]
 
 
 # Files
 
 
-async def test_files_come_from_nginx_with_our_headers(browser: Browser, told: Told):
+async def test_files_come_from_nginx_with_our_headers(browser: Browser, app_log: AppLog):
     response = await browser.fetch("/static/bff/bff.js")
 
     assert response.content == (ROOT / "static/bff/bff.js").read_bytes()
     assert response.headers["Content-Type"] == "application/javascript"
     assert OURS.items() <= response.headers.items()
-    assert told.paths == []
+    assert app_log.paths == []
 
 
-async def test_a_file_with_a_version_is_kept_for_a_year_and_any_other_asked_for_again(browser: Browser):
+async def test_a_file_with_a_version_is_cached_for_a_year_and_any_other_revalidated(browser: Browser):
     versioned, plain = [await browser.fetch(f"/static/css/app.css{query}") for query in ("?v=1", "")]
     again = await browser.fetch("/static/css/app.css", headers={"If-None-Match": plain.headers["ETag"]})
 
@@ -655,7 +660,7 @@ async def test_a_body_that_is_too_large_is_a_problem_document(browser: Browser, 
 @pytest.mark.parametrize(
     ("trusted", "name", "status"),
     [("api.pem", "localhost", 200), ("tls.pem", "localhost", 502), ("api.pem", "other.example", 502)],
-    ids=["that it trusts", "that it does not trust", "of somebody else"],
+    ids=["that it trusts", "that it does not trust", "of another issuer"],
 )
 async def test_a_token_goes_to_an_api_with_a_certificate(
     trusted: str, name: str, status: int, provider: Provider, api: Api, clock: Clock, tmp_path: Path
@@ -685,13 +690,13 @@ async def test_a_token_is_in_memory_and_nowhere_else(site: Site, browser: Browse
     await browser.fetch("/orders/echo")
     await browser.fetch("/orders/echo", "DELETE")
     token = (await access_token_of(browser)).encode()
-    on_disk, kept = [
+    on_disk, cached = [
         [file for file in folder.rglob("*") if file.is_file()] for folder in (site.folder, site.decisions)
     ]
 
     assert [file for file in on_disk if token in file.read_bytes()] == []
-    assert [token in file.read_bytes() for file in kept] == [True]
-    assert {stat.S_IMODE(path.stat().st_mode) for path in (site.decisions, *kept)} == {0o700, 0o600}
+    assert [token in file.read_bytes() for file in cached] == [True]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (site.decisions, *cached)} == {0o700, 0o600}
     assert str(browser.cookie("__Host-bff")) not in site.logs
 
 

@@ -71,11 +71,9 @@ def operator(store: dict[str, Any], provider: Provider, capsys: pytest.CaptureFi
     """Runs a command with the settings of the application, but for what a test changes."""
 
     async def operator(*arguments: str, **changed: Any) -> Said:
-        wanted = command_line().parse_args(arguments)
+        args = command_line().parse_args(arguments)
         run = {"app.bff.commands.sessions": sessions.run, "app.bff.commands.rotate_keys": rotate_keys.run}
-        code = await run[wanted.module](
-            make_settings(**{"issuer": provider.issuer, **store, **changed}), wanted
-        )
+        code = await run[args.module](make_settings(**{"issuer": provider.issuer, **store, **changed}), args)
         return Said(code, *capsys.readouterr())
 
     return operator
@@ -136,7 +134,7 @@ async def test_all_are_listed_or_a_users_or_those_of_a_session_at_the_provider(
     assert await users_listed(operator, f"--sid={phone.sid}") == ["alice"]
 
 
-@pytest.mark.parametrize("whose", [["--all"], ["--user", "nobody"], ["--sid", "none"]])
+@pytest.mark.parametrize("whose", [["--all"], ["--user", "unknown"], ["--sid", "none"]])
 @pytest.mark.parametrize("action", ["list", "end"])
 async def test_where_there_is_none_it_says_so_and_that_is_no_error(
     operator: Operator, action: str, whose: list[str]
@@ -225,7 +223,7 @@ async def test_sealing_anew_twice_finds_nothing_the_second_time(people: list[Bro
         )
 
 
-async def test_what_no_key_opens_is_told_and_no_key_is_to_be_removed(
+async def test_what_no_key_opens_is_reported_and_no_key_is_to_be_removed(
     people: list[Browser], operator: Operator
 ):
     said = await operator("rotate-keys", encryption_keys=[LOST])
@@ -261,7 +259,7 @@ async def test_it_looks_again_until_there_is_nothing_left_to_do():
     assert await looks(*written) == (ReencryptResult(done=6, undecryptable=1), 3)
 
 
-async def test_it_gives_up_where_somebody_goes_on_writing_with_an_older_key():
+async def test_it_gives_up_while_a_process_still_writes_with_an_older_key():
     total, count = await looks(ReencryptResult(done=2))
 
     assert (total, count) == (ReencryptResult(done=20, conflicts=2), rotate_keys.MAX_PASSES)
@@ -271,9 +269,9 @@ async def test_it_gives_up_where_somebody_goes_on_writing_with_an_older_key():
 
 
 def test_what_it_has_done_is_counted_for_a_person_to_read():
-    told = rotate_keys.summary(ReencryptResult(done=1234), ReencryptResult(done=2))
+    summary = rotate_keys.summary(ReencryptResult(done=1234), ReencryptResult(done=2))
 
-    assert told.startswith("Re-encrypted 1,234 sessions, 2 revocations; 0 could not be decrypted.\n")
+    assert summary.startswith("Re-encrypted 1,234 sessions, 2 revocations; 0 could not be decrypted.\n")
 
 
 # Where they cannot work
@@ -288,7 +286,7 @@ async def test_in_memory_there_is_nothing_to_see_from_outside(operator: Operator
 
 
 @pytest.mark.parametrize("command", [["sessions", "list"], ["rotate-keys"]])
-async def test_a_database_that_is_down_is_told(operator: Operator, command: list[str]):
+async def test_a_database_that_is_down_is_reported(operator: Operator, command: list[str]):
     down = {"session_store": f"mongodb://127.0.0.1:{free_ports()}/bff", "mongodb_driver": "motor"}
     said = await operator(*command, **down)
 

@@ -51,7 +51,7 @@ async def connected(uri: str, driver: str) -> AsyncIterator[Any]:
 
 @pytest.fixture
 async def records(mongod: Mongod) -> AsyncIterator[Any]:
-    """The collection, as seen with the database and without a key."""
+    """The collection, read from the database, without a key."""
     async with connected(f"{mongod.uri}/{DATABASE}", "pymongo") as client:
         records = client.get_default_database().get_collection("revocations")
         await records.delete_many({})

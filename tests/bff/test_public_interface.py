@@ -243,7 +243,7 @@ async def test_a_socket_answers(app: RunningApp, browser: Browser, folder: Path)
         assert await socket.receive_str() == "Hello"
 
 
-async def test_what_the_lifespan_of_run_yields_is_seen_by_its_handler(
+async def test_what_the_lifespan_of_run_yields_reaches_its_handler(
     provider: Provider, api: DemoApi, clock: Clock, folder: Path
 ):
     example = imported(folder, "run")

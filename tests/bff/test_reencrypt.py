@@ -39,7 +39,7 @@ class Database:
     def __init__(self, client: Any, records: Any, clock: Clock) -> None:
         self._client = client
         self._clock = clock
-        self.records = records  # the sessions, as seen without a key
+        self.records = records  # the sessions, read without a key
 
     def sessions(self, *keys: bytes) -> MongoSessions:
         return MongoSessions(self._client, Vault(keys), clock=self._clock)

@@ -277,11 +277,11 @@ async def test_the_api_does_not_loosen_our(name: str, api: DemoApi, browser: Bro
 
 
 async def test_the_browser_sees_what_belongs_to_the_answer(api: DemoApi, browser: Browser):
-    told = {"Content-Type": "text/csv", "ETag": '"1"', "Cache-Control": "private, max-age=9", "X-Total": "2"}
-    api.fails["echo"] = Failure(200, b"a,b", told)
+    sent = {"Content-Type": "text/csv", "ETag": '"1"', "Cache-Control": "private, max-age=9", "X-Total": "2"}
+    api.fails["echo"] = Failure(200, b"a,b", sent)
     response = await browser.fetch("/api/echo")
 
-    assert {name: response.headers[name] for name in told} == told
+    assert {name: response.headers[name] for name in sent} == sent
     assert response.text == "a,b"
 
 

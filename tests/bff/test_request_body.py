@@ -1,4 +1,4 @@
-"""RequestBody: what the browser sends, never read faster than somebody takes it."""
+"""RequestBody: what the browser sends, never read faster than it is consumed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""New keys while everybody works: no session is lost, no token overwritten, and then the old key goes."""
+"""New keys under load: no session is lost, no token overwritten, and then the old key goes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Company:
         async with running_app(*parts, clock=self._clock, encryption_keys=keys, **self.store) as app:
             yield app
 
-    async def everybody_signs_in(self, app: RunningApp) -> None:
+    async def all_sign_in(self, app: RunningApp) -> None:
         for _ in range(PEOPLE):
             browser = Browser(app)
             await browser.login("alice")
@@ -55,7 +55,7 @@ class Company:
         away = [replace(session, ref=f"away-{number}") for number in range(AWAY)]
         await asyncio.gather(*map(app.services.sessions.create, away))
 
-    async def everybody_calls(self, *apps: RunningApp) -> Counter[int]:
+    async def all_call(self, *apps: RunningApp) -> Counter[int]:
         """One call of each person at each application, all at once, with a token that has just expired."""
         self._clock.advance(LIFETIME)
         async with AsyncExitStack() as stack:
@@ -100,24 +100,26 @@ async def test_sealing_back_and_forth_while_two_processes_refresh_loses_no_sessi
     company: Company,
 ):
     async with company.application(NEW, OLD) as one, company.application(OLD, NEW) as another:
-        await company.everybody_signs_in(another)
+        await company.all_sign_in(another)
         for _ in range(3):
-            calls = asyncio.create_task(company.everybody_calls(one, another))
+            calls = asyncio.create_task(company.all_call(one, another))
             while not calls.done():
                 for app in (one, another):
                     await app.services.sessions.reencrypt()
             assert await calls == {200: 2 * PEOPLE}
 
         assert refreshes(company.provider) == 3 * PEOPLE
-        kept = [session.tokens.refresh_token or "" async for session in one.services.sessions.every()]
-        assert [company.provider.is_active(token) for token in kept] == [True] * PEOPLE
+        refresh_tokens = [
+            session.tokens.refresh_token or "" async for session in one.services.sessions.every()
+        ]
+        assert [company.provider.is_active(token) for token in refresh_tokens] == [True] * PEOPLE
 
 
-async def test_while_two_processes_refresh_all_the_time_nobody_is_signed_out_and_then_the_old_key_goes(
+async def test_while_two_processes_refresh_all_the_time_no_session_ends_and_then_the_old_key_goes(
     company: Company, tmp_path: Path
 ):
     async with company.application(OLD) as before:
-        await company.everybody_signs_in(before)
+        await company.all_sign_in(before)
         await company.others_are_away(before)
     answers: Counter[int] = Counter()
     async with (
@@ -126,13 +128,13 @@ async def test_while_two_processes_refresh_all_the_time_nobody_is_signed_out_and
         rotating(tmp_path, company, NEW, OLD) as command,
     ):
         while command.process.returncode is None:
-            answers += await company.everybody_calls(one, another)
+            answers += await company.all_call(one, another)
     assert refreshes(company.provider) >= PEOPLE
     async with company.application(NEW) as after:
-        answers += await company.everybody_calls(after)
-        everybody = [session async for session in after.services.sessions.every()]
+        answers += await company.all_call(after)
+        sessions = [session async for session in after.services.sessions.every()]
 
     assert (command.process.returncode, command.stderr) == (0, "")
     assert "0 could not be decrypted.\nThe old keys can be removed" in command.stdout
     assert set(answers) == {200}
-    assert len(everybody) == PEOPLE + AWAY
+    assert len(sessions) == PEOPLE + AWAY

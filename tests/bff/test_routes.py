@@ -165,21 +165,21 @@ async def test_what_another_site_posts_is_refused(path: str, app: RunningApp, br
 
 @pytest.mark.parametrize("path", [*ROUTES, "/nowhere", "/static/css/app.css"])
 async def test_no_other_origin_may_read_an_answer(path: str, browser: Browser):
-    asked = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
+    cross_site = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
     preflight = {
-        **asked,
+        **cross_site,
         "Access-Control-Request-Method": "GET",
         "Access-Control-Request-Headers": CSRF_HEADER,
     }
     for response in (
         await browser.fetch(path, "OPTIONS", csrf=False, headers=preflight),
-        await browser.fetch(path, headers=asked),
+        await browser.fetch(path, headers=cross_site),
     ):
         assert not [name for name in response.headers if name.startswith("access-control-")]
 
 
 @of_kind("page", "navigation")
-async def test_nobody_is_signed_out_by_a_link_from_elsewhere(path: str, app: RunningApp, browser: Browser):
+async def test_a_link_from_another_site_ends_no_session(path: str, app: RunningApp, browser: Browser):
     session = await app.session_of(browser)
     await browser.navigate_from_other_site(path)
     await browser.get(path)
@@ -225,7 +225,7 @@ async def test_every_answer_is_guarded_for_a_page_and_for_a_fetch(path: str, bro
 
 
 @pytest.mark.parametrize("path", [*ROUTES, "/nowhere", "/static/nowhere.css"])
-async def test_nothing_personal_is_kept(path: str, browser: Browser):
+async def test_personal_answers_are_not_cached(path: str, browser: Browser):
     for response in (await browser.get(path), await begun(browser, path)):
         assert response.headers["Cache-Control"] == "no-store"
         assert "ETag" not in response.headers
@@ -255,9 +255,7 @@ async def test_a_page_has_no_script_or_style_of_its_own(path: str, signed_in: bo
     assert not re.search(r"<script(?![^>]*\ssrc=)", page)
 
 
-async def test_browsers_are_told_to_stay_on_https_if_and_only_if_they_are(
-    provider: Provider, api: DemoApi, clock: Clock, browser: Browser
-):
+async def test_hsts_is_sent_over_https_only(provider: Provider, api: DemoApi, clock: Clock, browser: Browser):
     secure = {"base_url": "https://app.example"}
     async with running_app(provider, api, clock=clock, **secure) as app, new_browser(app) as other:
         on_https = await other.get("/nowhere")
@@ -277,7 +275,7 @@ async def test_the_answers_to_a_login_do_not_tell_where_the_browser_comes_from(b
 @pytest.mark.parametrize(
     "path", ["/nowhere", "/bff", "/bff/", "/bff/nowhere", "/static/../app/main.py", "/static/"]
 )
-async def test_what_is_not_there_is_404_in_the_words_of_whoever_asks(path: str, browser: Browser):
+async def test_what_is_not_there_is_404_as_a_page_or_a_problem_document(path: str, browser: Browser):
     page = await browser.get(path)
     problem = await browser.fetch(path)
 
@@ -309,7 +307,7 @@ async def version_of(browser: Browser, file: str) -> str:
     return found[1]
 
 
-async def test_a_file_is_kept_for_good_under_its_own_version(browser: Browser):
+async def test_a_file_is_cached_for_good_under_its_own_version(browser: Browser):
     version = await version_of(browser, "css/app.css")
     response = await browser.get(f"/static/css/app.css?v={version}")
 
@@ -318,7 +316,7 @@ async def test_a_file_is_kept_for_good_under_its_own_version(browser: Browser):
 
 
 @pytest.mark.parametrize("query", ["", "?v=", "?v=0123456789abcdef"])
-async def test_under_any_other_version_a_file_is_asked_for_again(query: str, browser: Browser):
+async def test_under_any_other_version_a_file_is_revalidated(query: str, browser: Browser):
     response = await browser.get(f"/static/css/app.css{query}")
     again = await browser.get(f"/static/css/app.css{query}", If_None_Match=response.headers["ETag"])
 

@@ -91,10 +91,10 @@ class Witness:
         self.sids |= {params[name] for name in ("sid",) if name in params}
 
     def leaks(self) -> set[str]:
-        """The secrets that were seen where none may be."""
+        """The secrets found in places where none may be."""
         for handler in logging.getLogger().handlers:
             handler.flush()
-        seen = [self._found(self.logs.getvalue(), self.secrets | self.sids)]
+        found = [self._found(self.logs.getvalue(), self.secrets | self.sids)]
         for answer in self.answers:
             headers = [
                 f"{name}: {value}" for name, value in answer.headers.multi_items() if name != "set-cookie"
@@ -102,8 +102,8 @@ class Witness:
             if answer.headers.get("Location", "").startswith(self.provider.issuer):
                 assert query_params(answer.headers["Location"]).keys() <= ALLOWED_AT_THE_PROVIDER
                 headers = [line for line in headers if not line.startswith("location")]
-            seen.append(self._found("\n".join([*headers, answer.text, unescape(answer.text)]), self.secrets))
-        return set().union(*seen)
+            found.append(self._found("\n".join([*headers, answer.text, unescape(answer.text)]), self.secrets))
+        return set().union(*found)
 
     def _found(self, text: str, secrets: set[str]) -> set[str]:
         return {secret for secret in secrets if secret in text} | set(LOOKS_SECRET.findall(text))
@@ -218,7 +218,7 @@ async def a_person_who_declines(world: World) -> None:
 async def id_tokens_that_are_refused(world: World) -> None:
     world.provider.overrides["id_token"] = {"nonce": "of-another-login"}
     assert (await world.browser.get(await world.callback())).status_code == 400
-    world.provider.overrides["id_token"] = {"aud": "somebody-else"}
+    world.provider.overrides["id_token"] = {"aud": "another-client"}
     assert (await world.browser.get(await world.callback())).status_code == 400
     world.provider.signs_with_unpublished_key = True
     assert (await world.browser.get(await world.callback())).status_code == 400
@@ -276,7 +276,7 @@ async def a_refresh_that_is_refused(world: World) -> None:
     assert (await world.browser.fetch("/api/echo")).status_code == 401
 
 
-async def a_refresh_for_somebody_else(world: World) -> None:
+async def a_refresh_with_the_id_token_of_another_user(world: World) -> None:
     await world.browser.login()
     world.provider.overrides["id_token"] = {"sub": "bob"}
     world.clock.advance(301)
@@ -377,7 +377,7 @@ FLOWS: list[Flow] = [
     a_provider_that_goes_away,
     a_refresh,
     a_refresh_that_is_refused,
-    a_refresh_for_somebody_else,
+    a_refresh_with_the_id_token_of_another_user,
     a_refresh_that_fails_with_many_words,
     an_api_that_refuses_the_token,
     an_api_that_goes_away,

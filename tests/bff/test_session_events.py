@@ -136,7 +136,7 @@ async def soon(signal: EndSignal) -> Reason | None:
         return await signal
 
 
-async def a_kept_session(store: Store, clock: Clock, **changed: Any) -> Session:
+async def a_stored_session(store: Store, clock: Clock, **changed: Any) -> Session:
     session = a_session(clock, **changed)
     await store.sessions.create(session)
     return session
@@ -146,20 +146,20 @@ async def a_kept_session(store: Store, clock: Clock, **changed: Any) -> Session:
 
 
 async def test_a_live_session_has_no_reason(store: Store, clock: Clock):
-    session = await a_kept_session(store, clock)
+    session = await a_stored_session(store, clock)
 
     assert await store.ended.reasons([session.ref]) == {}
 
 
 async def test_the_reason_of_a_deleted_session_is_known(store: Store, clock: Clock):
-    ended, living = await a_kept_session(store, clock), await a_kept_session(store, clock)
+    ended, living = await a_stored_session(store, clock), await a_stored_session(store, clock)
     await store.sessions.delete(ended.ref, reason=Reason.OPERATOR)
 
     assert await store.ended.reasons([ended.ref, living.ref]) == {ended.ref: Reason.OPERATOR}
 
 
 async def test_a_session_without_a_tombstone_has_expired(store: Store, clock: Clock):
-    session = await a_kept_session(store, clock)
+    session = await a_stored_session(store, clock)
     clock.advance(session.expires_at - clock() - 1)
     assert await store.ended.reasons([session.ref]) == {}
     clock.advance(1)
@@ -170,7 +170,7 @@ async def test_a_session_without_a_tombstone_has_expired(store: Store, clock: Cl
 
 
 async def test_the_first_reason_stays(store: Store, clock: Clock):
-    session = await a_kept_session(store, clock)
+    session = await a_stored_session(store, clock)
     await store.sessions.delete(session.ref, reason=Reason.SIGNED_OUT)
     await store.sessions.delete(session.ref, reason=Reason.PROVIDER)
 
@@ -178,7 +178,7 @@ async def test_the_first_reason_stays(store: Store, clock: Clock):
 
 
 async def test_deleting_an_expired_session_leaves_the_reason_expired(store: Store, clock: Clock):
-    session = await a_kept_session(store, clock)
+    session = await a_stored_session(store, clock)
     clock.advance(session.expires_at - clock())
     await store.sessions.delete(session.ref, reason=Reason.SIGNED_OUT)
 
@@ -189,7 +189,7 @@ async def test_deleting_an_expired_session_leaves_the_reason_expired(store: Stor
 
 
 async def test_a_tombstone_is_no_session_to_any_method(store: Store, clock: Clock):
-    session = await a_kept_session(store, clock, subject=new_session_id(), sid=new_session_id())
+    session = await a_stored_session(store, clock, subject=new_session_id(), sid=new_session_id())
     await store.sessions.delete(session.ref, reason=Reason.SIGNED_OUT)
     sessions, now = store.sessions, clock()
 
@@ -209,7 +209,7 @@ async def test_in_mongodb_a_tombstone_is_a_reason_and_an_expiry(mongod: Mongod, 
     store = Store(
         MongoSessions(client, Vault([KEY]), clock=clock), MongoSessionEndSource(client, clock=clock)
     )
-    session = await a_kept_session(store, clock)
+    session = await a_stored_session(store, clock)
     await store.sessions.delete(session.ref, reason=Reason.SIGNED_OUT)
     await store.sessions.open()
 
@@ -237,7 +237,7 @@ async def test_an_unknown_reason_of_a_newer_release_is_read_as_expired(
 
 
 async def test_the_feed_yields_ends_from_now_on(telling: Store, clock: Clock):
-    before, after = await a_kept_session(telling, clock), await a_kept_session(telling, clock)
+    before, after = await a_stored_session(telling, clock), await a_stored_session(telling, clock)
     await telling.sessions.delete(before.ref, reason=Reason.SIGNED_OUT)
     async with aclosing(telling.ended.watch()) as batches:
         assert await anext(batches) == {}
@@ -258,7 +258,7 @@ async def test_the_feed_yields_records_deleted_by_hand(
     name: str, request: pytest.FixtureRequest, clock: Clock
 ):
     async with opened(name, request, clock) as store:
-        session = await a_kept_session(store, clock)
+        session = await a_stored_session(store, clock)
         async with aclosing(store.ended.watch()) as batches:
             await anext(batches)
             await remove(request.getfixturevalue("replica_set"), session)
@@ -435,11 +435,11 @@ async def test_without_listeners_the_store_is_not_queried(events: SessionEvents,
 
 
 async def test_a_stop_notifies_all_listeners_without_a_reason(events: SessionEvents, stopping: asyncio.Event):
-    with events.watch("a") as signal, events.watch(None) as for_nobody:
+    with events.watch("a") as signal, events.watch(None) as without_session:
         stopping.set()
 
         assert await soon(signal) is None
-        assert await soon(for_nobody) is None
+        assert await soon(without_session) is None
 
 
 async def test_a_listener_that_joins_during_a_stop_is_notified_at_once(
@@ -482,7 +482,7 @@ async def test_an_end_in_another_process_notifies_the_listener(
     name: str, request: pytest.FixtureRequest, clock: Clock
 ):
     async with opened(name, request, clock) as ours, opened(name, request, clock) as theirs:
-        session = await a_kept_session(ours, clock)
+        session = await a_stored_session(ours, clock)
         events = SessionEvents(ours.ended, asyncio.Event())
         async with events.running():
             with events.watch(session.ref) as signal:
@@ -496,7 +496,7 @@ async def test_after_a_failover_of_the_primary_listeners_are_notified_again(
     name: str, request: pytest.FixtureRequest, replica_set: ReplicaSet, clock: Clock
 ):
     async with opened(name, request, clock) as store:
-        session, other = await a_kept_session(store, clock), await a_kept_session(store, clock)
+        session, other = await a_stored_session(store, clock), await a_stored_session(store, clock)
         events = SessionEvents(store.ended, asyncio.Event(), safety_poll_seconds=1)
         async with events.running():
             with events.watch(session.ref) as signal, events.watch(other.ref) as others:

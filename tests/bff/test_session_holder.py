@@ -27,7 +27,7 @@ class ForcedThreeTimes(ApiHandler):
 
 
 class OneTokenForAll(ApiHandler):
-    """Two clients and the handler itself, all made or asked before the refresh."""
+    """Two clients and the handler itself, all made or used before the refresh."""
 
     async def get(self) -> None:
         first, second = self.create_client("apiClient"), self.create_client("apiClient")

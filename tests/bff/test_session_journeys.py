@@ -1,4 +1,4 @@
-"""Journeys with more than one window or browser: what ends a session, and what is then seen of it."""
+"""Journeys with more than one window or browser: what ends a session, and what the windows then show."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ async def test_signing_out_by_javascript_goes_on_to_the_provider_too(chromium: B
     assert site.provider.counts["end_session"] == 1
 
 
-async def test_a_window_that_nobody_sees_is_emptied_by_the_one_that_signs_out(alice: BrowserUser):
+async def test_a_hidden_window_is_emptied_by_the_one_that_signs_out(alice: BrowserUser):
     await alice.signs_in()
     other = await another_window(alice, "/account")
     async with other.page.expect_event("requestfailed", lambda request: "/bff/events" in request.url):
@@ -169,7 +169,7 @@ async def test_a_window_that_was_signed_out_comes_back_when_another_one_signs_in
     await window.sees_name("Alice Adams")
 
 
-async def test_a_signed_out_window_whose_script_is_late_asks_for_a_sign_in_that_it_has_missed(
+async def test_a_signed_out_window_whose_script_is_late_finds_out_about_a_sign_in(
     alice: BrowserUser,
 ):
     window = BrowserUser(alice.site, await alice.page.context.new_page())
@@ -204,7 +204,7 @@ async def test_a_login_page_that_was_left_open_for_15_minutes_does_no_harm(site:
 
 
 async def test_the_back_button_shows_nothing_of_a_session_that_is_over(site: Site):
-    """Chromium keeps whole pages for it, unless it is told not to, as Playwright does."""
+    """Chromium's back-forward cache, which Playwright disables by default."""
     async with (
         running_chromium(ignore_default_args=["--disable-back-forward-cache"]) as chromium,
         browser_user(chromium, site) as alice,
@@ -221,7 +221,7 @@ async def test_the_back_button_shows_nothing_of_a_session_that_is_over(site: Sit
         await alice.page.wait_for_url("**/authorize?*")
 
 
-async def test_a_page_that_comes_out_of_the_browsers_cache_is_hidden_and_asked_for_again(alice: BrowserUser):
+async def test_a_page_from_the_back_forward_cache_is_hidden_and_loaded_again(alice: BrowserUser):
     await alice.signs_in("/account")
     await expect(alice.page.locator("main")).to_contain_text("alice@example.com")
 

@@ -157,7 +157,7 @@ async def test_a_session_of_another_user_is_not_ended(app: RunningApp, browser: 
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", ""), ("DELETE", ""), ("DELETE", "/0123456789abcdef")])
-async def test_nobody_but_our_own_page_of_somebody_signed_in_may(
+async def test_only_a_page_of_ours_with_a_session_may(
     method: str, path: str, browser: Browser, app: RunningApp
 ):
     forged = await browser.fetch(f"/bff/sessions{path}", method, csrf=False)

@@ -1,4 +1,4 @@
-"""Settings: read from the environment and `.env`, all mistakes told at once, and no secret ever shown."""
+"""Settings: read from the environment and `.env`, all mistakes reported at once, and no secret ever shown."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def mistakes(load: Load) -> Mistakes:
     return mistakes
 
 
-def test_who_the_provider_is_and_who_we_are_is_enough_to_start(load: Load):
+def test_issuer_and_client_credentials_are_enough_to_start(load: Load):
     settings = load()
 
     assert settings.base_url == "http://localhost:8888"
@@ -99,7 +99,7 @@ def test_settings_never_change(load: Load):
 # What stops the process, and what it says.
 
 
-def test_all_mistakes_are_told_at_once(mistakes: Mistakes):
+def test_all_mistakes_are_reported_at_once(mistakes: Mistakes):
     lines = mistakes(ISSUER=None, CLIENT_ID="", PORT="many", COOKIE_SAMESITE="none", SCOPE="email", TYPO="1")
 
     assert [line.partition(":")[0] for line in lines] == [
@@ -114,7 +114,7 @@ def test_all_mistakes_are_told_at_once(mistakes: Mistakes):
 
 @pytest.mark.parametrize("name", RIGHT)
 @pytest.mark.parametrize("value", [None, ""], ids=["missing", "empty"])
-def test_nothing_of_what_is_needed_may_be(mistakes: Mistakes, name: str, value: str | None):
+def test_a_required_setting_must_not_be(mistakes: Mistakes, name: str, value: str | None):
     [line] = mistakes(**{name: value})
 
     assert line.startswith(f"BFF_{name}: is missing: ")
@@ -137,7 +137,7 @@ def test_even_for_development_we_must_know_the_provider(mistakes: Mistakes, name
 @pytest.mark.parametrize(
     ("name", "guess"), [("ISSUERS", "ISSUER"), ("CLIENT_SECERT", "CLIENT_SECRET"), ("PORTS", "PORT")]
 )
-def test_an_unknown_setting_is_told_with_a_guess(mistakes: Mistakes, name: str, guess: str):
+def test_an_unknown_setting_is_reported_with_a_guess(mistakes: Mistakes, name: str, guess: str):
     assert mistakes(**{name: "x"}) == [f"BFF_{name}: there is no such setting; did you mean BFF_{guess}?"]
 
 
@@ -145,7 +145,7 @@ def test_without_any_likeness_there_is_no_guess(mistakes: Mistakes):
     assert mistakes(QQQQQQQQQQ="x") == ["BFF_QQQQQQQQQQ: there is no such setting"]
 
 
-def test_an_unknown_setting_in_the_file_is_told_too(mistakes: Mistakes, empty_folder: Path):
+def test_an_unknown_setting_in_the_file_is_reported_too(mistakes: Mistakes, empty_folder: Path):
     (empty_folder / ".env").write_text("BFF_ISSUERS=x")
 
     assert mistakes() == ["BFF_ISSUERS: there is no such setting; did you mean BFF_ISSUER?"]
@@ -171,7 +171,7 @@ def test_an_unknown_setting_in_the_file_is_told_too(mistakes: Mistakes, empty_fo
         ("REMOTE_APIS", '{"path": "/api"}'),
     ],
 )
-def test_a_value_that_makes_no_sense_is_told_by_the_name_of_its_setting(mistakes: Mistakes, name, value):
+def test_an_invalid_value_is_reported_by_the_name_of_its_setting(mistakes: Mistakes, name, value):
     [line] = mistakes(**{name: value})
 
     assert re.match(rf"BFF_{name}\b", line)
@@ -330,7 +330,7 @@ def test_a_client_is_wrong_when_it_has(mistakes: Mistakes, changed, where, reaso
     assert reason in line
 
 
-def test_an_unknown_key_of_a_client_is_told_with_the_right_ones(mistakes: Mistakes):
+def test_an_unknown_key_of_a_client_is_reported_with_the_right_ones(mistakes: Mistakes):
     assert mistakes(HTTP_CLIENTS=client(base_uri="x")) == [
         "BFF_HTTP_CLIENTS[orders][base_uri]: there is no such key; there are: "
         "base_url, token, scope, resource, audience, timeout_seconds, max_connections, "
@@ -338,7 +338,7 @@ def test_an_unknown_key_of_a_client_is_told_with_the_right_ones(mistakes: Mistak
     ]
 
 
-def test_an_unknown_key_of_a_remote_api_is_told_with_the_right_ones(mistakes: Mistakes):
+def test_an_unknown_key_of_a_remote_api_is_reported_with_the_right_ones(mistakes: Mistakes):
     assert mistakes(REMOTE_APIS='[{"path": "/api", "client": "apiClient", "verbs": []}]') == [
         "BFF_REMOTE_APIS[0][verbs]: there is no such key; there are: "
         "path, client, methods, timeout_seconds, max_body_bytes"
@@ -347,7 +347,7 @@ def test_an_unknown_key_of_a_remote_api_is_told_with_the_right_ones(mistakes: Mi
 
 @pytest.mark.parametrize("name", ["HTTP_CLIENTS", "REMOTE_APIS"])
 @pytest.mark.parametrize("value", ["", "{", "{'a': 1}", "recognisable"])
-def test_what_is_not_json_is_told_and_not_repeated(mistakes: Mistakes, name: str, value: str):
+def test_what_is_not_json_is_reported_and_not_repeated(mistakes: Mistakes, name: str, value: str):
     [line] = mistakes(**{name: value})
 
     assert line.startswith(f"BFF_{name}: is not JSON: ")
@@ -391,7 +391,7 @@ def test_the_path_of_a_remote_api_begins_with_a_slash_and_ends_without(mistakes:
     assert line.startswith("BFF_REMOTE_APIS[0][path]: ")
 
 
-# What is asked of the provider.
+# Requests to the provider.
 
 
 @pytest.mark.parametrize("name", ["PAR", "DPOP"])
@@ -411,33 +411,35 @@ def test_a_client_carries_a_token_of_the_kind(load: Load, kind: str):
 
 
 @pytest.mark.parametrize(
-    ("kind", "asked"),
+    ("kind", "requested"),
     [
         pytest.param("user", True, id="user"),
         pytest.param("user_or_client", True, id="user_or_client"),
         pytest.param("user_or_none", True, id="user_or_none"),
         pytest.param("client", False, id="client: the user's token has no part in it"),
-        pytest.param("exchange", False, id="exchange: it is asked for when the user's token is exchanged"),
+        pytest.param("exchange", False, id="exchange: it is requested when the user's token is exchanged"),
     ],
 )
-def test_the_login_asks_for_what_clients_with_the_users_token_want(load: Load, kind: str, asked: bool):
+def test_the_login_requests_scope_and_resource_of_clients_with_the_users_token(
+    load: Load, kind: str, requested: bool
+):
     settings = load(
         SCOPE="openid",
         HTTP_CLIENTS=client(token=kind, scope="orders.read", resource="https://orders.example"),
     )
 
-    assert settings.login_scope == ("openid orders.read" if asked else "openid")
-    assert settings.login_resources == (["https://orders.example"] if asked else [])
+    assert settings.login_scope == ("openid orders.read" if requested else "openid")
+    assert settings.login_resources == (["https://orders.example"] if requested else [])
 
 
-def test_without_any_wishes_the_login_asks_for_the_scope_alone(load: Load):
+def test_without_such_clients_the_login_requests_the_scope_alone(load: Load):
     settings = load()
 
     assert settings.login_scope == "openid profile email offline_access"
     assert settings.login_resources == []
 
 
-def test_nothing_is_asked_for_twice_and_what_the_settings_say_comes_first(load: Load):
+def test_each_scope_is_requested_once_and_those_of_the_settings_come_first(load: Load):
     wishes = {
         "a": {"scope": "orders.read  openid", "resource": "urn:b"},
         "b": {"scope": "billing orders.read", "resource": "https://a.example"},
@@ -462,7 +464,7 @@ def test_a_resource_is_any_absolute_uri_for_any_token(load: Load, kind: str, res
 @pytest.mark.parametrize(
     "resource", ["https://a.example#", "urn:a#b", "orders", "/orders", "//a.example", "a/b"]
 )
-def test_a_resource_is_told_that_names_none(mistakes: Mistakes, resource: str):  # RFC 8707 §2
+def test_an_invalid_resource_is_reported(mistakes: Mistakes, resource: str):  # RFC 8707 §2
     assert mistakes(HTTP_CLIENTS=client(token="exchange", resource=resource)) == [
         "BFF_HTTP_CLIENTS[orders][resource]: a resource must be an absolute URI without a fragment"
     ]
@@ -488,7 +490,7 @@ def test_and_for_no_other_kind_of_token(mistakes: Mistakes, kind: str):
     assert line.startswith("BFF_HTTP_CLIENTS[orders][audience]: goes with ")
 
 
-def test_a_wrong_kind_of_token_is_told_without_blaming_what_goes_with_it(mistakes: Mistakes):
+def test_a_wrong_kind_of_token_is_reported_without_the_keys_that_depend_on_it(mistakes: Mistakes):
     [line] = mistakes(HTTP_CLIENTS=client(token="usr", audience="billing", scope="a", resource="urn:x"))
 
     assert line.startswith("BFF_HTTP_CLIENTS[orders][token]: ")

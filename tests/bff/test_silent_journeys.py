@@ -15,7 +15,7 @@ from tests.bff.test_journeys import another_site
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-# What a page of ours does; it answers with what the frame has told it, and by whom.
+# The page of ours: returns the frame's message, with its origin.
 ASKS_IN_A_FRAME = """(path) => new Promise((resolve) => {
   addEventListener("message", ({origin, data}) => resolve({origin, ...data}));
   const frame = document.createElement("iframe");
@@ -26,19 +26,19 @@ ASKS_IN_A_WINDOW = """(path) => new Promise((resolve) => {
   addEventListener("message", ({origin, data}) => resolve({origin, ...data}));
   window.open(path);
 })"""
-# What somebody else's page does.
+# A page of another site.
 OPENS = """(url) => {
-  window.told = [];
-  addEventListener("message", ({data}) => told.push(data));
+  window.messages = [];
+  addEventListener("message", ({data}) => messages.push(data));
   window.open(url);
 }"""
 IS_SIGNED_IN = "fetch('/bff/user', {headers: {'X-CSRF': '1'}}).then((response) => response.ok)"
-# What somebody else's page does; the frame loads, whatever is shown in it.
+# A page of another site; resolves when the frame has loaded, with any content.
 FRAMES = """(url) => new Promise((resolve) => {
-  const told = [];
-  addEventListener("message", ({data}) => told.push(data));
+  const messages = [];
+  addEventListener("message", ({data}) => messages.push(data));
   const frame = document.createElement("iframe");
-  frame.onload = () => resolve(told);
+  frame.onload = () => resolve(messages);
   frame.src = url;
   document.body.append(frame);
 })"""
@@ -62,9 +62,9 @@ async def loses_her_session(alice: BrowserUser) -> None:
 
 async def asks_in_a_frame(alice: BrowserUser, path: str = "/bff/login?prompt=none") -> dict[str, Any]:
     async with asyncio.timeout(10):  # the page itself would wait for ever
-        told: dict[str, Any] = await alice.page.evaluate(ASKS_IN_A_FRAME, path)
-    assert (told.pop("origin"), told.pop("source")) == (alice.site.url, "bff-silent-login")
-    return told
+        message: dict[str, Any] = await alice.page.evaluate(ASKS_IN_A_FRAME, path)
+    assert (message.pop("origin"), message.pop("source")) == (alice.site.url, "bff-silent-login")
+    return message
 
 
 @pytest.mark.parametrize("path", ["/bff/login?prompt=none", "/bff/silent-login"])
@@ -92,7 +92,7 @@ async def test_a_frame_tells_the_page_that_the_provider_is_down(site: Site, alic
 
 
 @on_another_site
-async def test_to_a_provider_on_another_site_nobody_is_signed_in_in_a_frame_but_on_the_page_itself(
+async def test_a_provider_on_another_site_has_no_session_in_a_frame_but_on_the_page_itself(
     alice: BrowserUser,
 ):
     await alice.signs_in()
@@ -111,9 +111,9 @@ async def test_a_window_tells_the_page_that_has_opened_it_wherever_the_provider_
     await alice.signs_in()
     await loses_her_session(alice)
     async with asyncio.timeout(10):
-        told = await alice.page.evaluate(ASKS_IN_A_WINDOW, "/bff/login?prompt=none")
+        message = await alice.page.evaluate(ASKS_IN_A_WINDOW, "/bff/login?prompt=none")
 
-    assert told == {"origin": site.url, "source": "bff-silent-login", "isLoggedIn": True}
+    assert message == {"origin": site.url, "source": "bff-silent-login", "isLoggedIn": True}
     assert await alice.page.evaluate(IS_SIGNED_IN)
 
 
@@ -125,7 +125,7 @@ async def test_a_popup_of_another_site_posts_nothing_to_its_opener(alice: Browse
             await alice.page.evaluate(OPENS, f"{site.url}/bff/login?prompt=none")
         await (await opened.value).wait_for_url("**/bff/callback?*")
 
-        assert await alice.page.evaluate("told") == []
+        assert await alice.page.evaluate("messages") == []
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"], ids=["another site", "another port"])
@@ -134,9 +134,9 @@ async def test_no_other_origin_can_have_it_in_a_frame(host: str, site: Site, ali
 
     async with another_site(host, "") as evil:
         await alice.page.goto(evil)
-        told = await alice.page.evaluate(FRAMES, f"{site.url}/bff/silent-login")
+        messages = await alice.page.evaluate(FRAMES, f"{site.url}/bff/silent-login")
 
-    assert told == []
+    assert messages == []
     assert "frame-ancestors 'self'" in " ".join(alice.console_errors)
 
 

@@ -1,4 +1,4 @@
-"""Silent login: whoever is signed in at the provider gets a session without a page; or a message says no."""
+"""Silent login: a session without a page for a user with a session at the provider, else a message."""
 
 from __future__ import annotations
 
@@ -114,8 +114,8 @@ async def test_other_login_parameters_are_passed_on(app: RunningApp, provider: P
     answer = await goes_silently(browser, "/bff/silent-login?acr_values=mfa&max_age=60&hint=alice")
 
     assert message_in(answer, app) == no("login_required")  # she has signed in in another way
-    asked = {"acr_values": "mfa", "max_age": "60", "login_hint": "alice"}
-    assert asked.items() <= provider.last_request["authorize"].items()
+    requirements = {"acr_values": "mfa", "max_age": "60", "login_hint": "alice"}
+    assert requirements.items() <= provider.last_request["authorize"].items()
 
 
 # The session that there is
@@ -213,7 +213,7 @@ async def test_an_id_token_that_is_not_believed_ends_with_the_message(
 @pytest.mark.parametrize(
     "wrong",
     [
-        pytest.param("&max_age=soon", id="a max_age in words"),
+        pytest.param("&max_age=soon", id="a max_age that is no number"),
         pytest.param("&hint=a&hint=b", id="two hints"),
         pytest.param("&prompt=none", id="the prompt twice"),
         pytest.param("&returnUrl=//evil.example", id="a return path elsewhere"),
@@ -398,6 +398,6 @@ async def test_also_where_its_login_page_is_on_another_host_than_its_issuer(
 
 
 async def test_a_silent_login_asks_as_ourselves(browser: Browser):
-    asked = query_params((await browser.get(SILENT)).headers["Location"])
+    params = query_params((await browser.get(SILENT)).headers["Location"])
 
-    assert (asked["client_id"], asked["prompt"]) == (CLIENT_ID, "none")
+    assert (params["client_id"], params["prompt"]) == (CLIENT_ID, "none")

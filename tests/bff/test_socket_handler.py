@@ -45,7 +45,7 @@ class Calm(Ours):
     look_again_seconds = 3600
 
 
-class Untold(Ours):
+class NotNotified(Ours):
     """It is never notified when its session has ended."""
 
     async def prepare(self) -> None:
@@ -58,7 +58,7 @@ class Attentive(Ours):
     ping_interval = 0.01
 
 
-class ForEverybody(Ours):
+class Public(Ours):
     wants_session = False
 
 
@@ -89,8 +89,8 @@ class BrokenStore(WithoutItsStore):
 ROUTES = [
     ("/ours", Ours),
     ("/calm", Calm),
-    ("/untold", Untold),
-    ("/everybody", ForEverybody),
+    ("/not-notified", NotNotified),
+    ("/public", Public),
     ("/attentive", Attentive),
     ("/without", WithoutItsStore),
     ("/broken", BrokenStore),
@@ -140,7 +140,7 @@ async def test_it_is_not_opened_without_a_session(browser: Browser):
 
 
 async def test_it_is_opened_without_a_session_if_the_handler_requires_none(browser: Browser):
-    async with open_websocket(browser, "/everybody") as socket:
+    async with open_websocket(browser, "/public") as socket:
         await next_look()
         await socket.send_str("still there")
 
@@ -152,7 +152,9 @@ async def test_it_is_opened_behind_a_proxy_that_calls_us_by_another_name(browser
         assert not socket.closed
 
 
-async def test_a_browser_that_speaks_another_version_is_told_ours(browser: Browser, session: Session):
+async def test_a_browser_with_another_version_is_answered_with_the_supported_one(
+    browser: Browser, session: Session
+):
     response = await refused_handshake(browser, "/ours", **{"Sec-WebSocket-Version": "12"})
 
     assert (response.status_code, response.headers["Sec-WebSocket-Version"]) == (426, "13")
@@ -183,7 +185,7 @@ async def test_when_the_user_signs_in_once_more_it_only_has_to_be_opened_again(
 
 
 async def test_a_poll_that_is_faster_than_the_event_reads_the_reason_too(browser: Browser, session: Session):
-    async with open_websocket(browser, "/untold") as socket:
+    async with open_websocket(browser, "/not-notified") as socket:
         await browser.login("alice")
 
         assert await close_code_and_reason(socket) == (1001, "a new session has taken its place")
@@ -215,7 +217,7 @@ async def test_it_is_not_closed_while_the_store_does_not_answer(browser: Browser
         assert await socket.receive_str() == "still there"
 
 
-async def test_it_is_closed_when_nobody_can_tell_any_more_whether_it_should_be(
+async def test_it_is_closed_when_the_store_stays_unavailable(
     browser: Browser, session: Session, caplog: pytest.LogCaptureFixture
 ):
     async with open_websocket(browser, "/broken") as socket:

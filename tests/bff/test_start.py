@@ -279,7 +279,7 @@ def family(mark: str) -> list[str]:
     return found
 
 
-async def test_everybody_stays_signed_in_when_the_application_reloads(tmp_path: Path):
+async def test_sessions_survive_a_reload_of_the_application(tmp_path: Path):
     for name in ("app", "tests/bff/application"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     async with running_process("app.bff.dev", tmp_path, APPLICATION, root=tmp_path, ports=3) as dev:

@@ -1,4 +1,4 @@
-"""Step-up: a handler that wants more than that somebody is signed in (RFC 9470)."""
+"""Step-up: a handler that requires more than a session (RFC 9470)."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def steps_up(browser: Browser, answer: httpx2.Response) -> str:
 # A page
 
 
-async def test_a_person_who_has_signed_in_in_another_way_is_asked_again_and_comes_back(
+async def test_a_user_who_has_signed_in_in_another_way_signs_in_again_and_comes_back(
     app: RunningApp, browser: Browser
 ):
     session = await sign_in(app, browser)
@@ -89,7 +89,7 @@ async def test_a_person_who_has_signed_in_in_another_way_is_asked_again_and_come
     assert await app.services.sessions.get(session.ref) is None
 
 
-async def test_a_person_who_has_signed_in_too_long_ago_is_asked_again_and_comes_back(
+async def test_a_user_who_has_signed_in_too_long_ago_signs_in_again_and_comes_back(
     browser: Browser, clock: Clock
 ):
     await browser.login()
@@ -102,7 +102,7 @@ async def test_a_person_who_has_signed_in_too_long_ago_is_asked_again_and_comes_
     assert (await browser.get("/recent")).text == "recent"
 
 
-async def test_a_stranger_is_asked_for_all_of_it_at_once(provider: Provider, browser: Browser):
+async def test_an_anonymous_user_meets_all_requirements_in_one_login(provider: Provider, browser: Browser):
     answer = await browser.get("/vault")
     await steps_up(browser, answer)
 
@@ -146,7 +146,7 @@ async def test_a_form_that_is_posted_is_not_carried_along_but_explained(browser:
 # A fetch()
 
 
-async def test_a_fetch_is_told_what_would_be_enough(browser: Browser):
+async def test_a_fetch_is_answered_with_the_requirements(browser: Browser):
     await browser.login()
     answer = await browser.fetch("/transfer")
     problem = answer.json()
@@ -159,7 +159,7 @@ async def test_a_fetch_is_told_what_would_be_enough(browser: Browser):
     )
 
 
-async def test_a_fetch_works_after_the_login_that_it_was_told_of(browser: Browser):
+async def test_a_fetch_works_after_the_login_at_its_login_url(browser: Browser):
     await browser.login()
     url = (await browser.fetch("/transfer")).json()["login_url"]
     away = await browser.get(f"{url}&returnUrl=/account")
@@ -229,7 +229,7 @@ async def test_what_an_api_demands_for_itself_is_passed_through(api: DemoApi, br
 # The decorator
 
 
-def test_a_demand_that_nobody_could_meet_stops_the_start():
+def test_a_requirement_that_no_login_could_meet_stops_the_start():
     with pytest.raises(ValueError, match="acr_values"):
         authenticated(acr="mfa gold")
     with pytest.raises(ValueError, match="max_age"):
@@ -240,7 +240,7 @@ def test_the_guarded_method_keeps_its_name():
     assert Vault.get.__name__ == "get"
 
 
-# A provider that nobody here wrote
+# An independent provider
 
 
 async def test_the_certified_provider_asks_again_and_says_when(clock: Clock):

@@ -14,7 +14,7 @@ from app.bff.dev.provider import Provider
 from tests.bff.harness import Browser, Clock, RunningApp, new_browser, wait_until
 from tests.bff.streaming_api import CHUNKED, StreamingApi, Wire, an_app, answer, of_length, request, wire_of
 
-LARGE = 100_000  # bytes: more than is ever kept to be sent again
+LARGE = 100_000  # bytes: more than the buffer for a retry holds
 TIMEOUT_SECONDS = 0.3
 MAX_BODY_BYTES = 1_000_000
 A_LOT = 200_000_000
@@ -311,14 +311,14 @@ async def still_in_step(api: StreamingApi, browser: Wire, call: Wire) -> None:
     assert await browser.answer() == (200, b"ok")
 
 
-async def test_a_range_is_asked_for_and_answered_untouched(api: StreamingApi, browser: Wire):
+async def test_a_range_is_requested_and_answered_unchanged(api: StreamingApi, browser: Wire):
     await browser.send(request("GET", "/api/x", "Range: bytes=1-2", 'If-Range: "1"'))
     call = await api.call()
-    asked = await call.head()
+    head = await call.head()
     await call.send(answer("206 Partial Content", "Content-Range: bytes 1-2/9", 'ETag: "1"', body=b"bc"))
     head = await browser.head()
 
-    assert (asked.all("Range"), asked.all("If-Range")) == (["bytes=1-2"], ['"1"'])
+    assert (head.all("Range"), head.all("If-Range")) == (["bytes=1-2"], ['"1"'])
     assert (head.status, head.all("Content-Range"), head.all("ETag")) == (206, ["bytes 1-2/9"], ['"1"'])
     assert (head.all("Content-Length"), await browser.body_of(head)) == (["2"], b"bc")
 
@@ -328,8 +328,8 @@ async def test_compressed_bodies_are_carried_as_they_are_both_ways(api: Streamin
     gzipped = "Content-Encoding: gzip"
     await browser.send(request("POST", "/api/x", gzipped, of_length(len(packed)), body=packed))
     call = await api.call()
-    asked = await call.head()
-    assert (asked.all("Content-Encoding"), await call.body_of(asked)) == (["gzip"], packed)
+    head = await call.head()
+    assert (head.all("Content-Encoding"), await call.body_of(head)) == (["gzip"], packed)
     await call.send(answer("200 OK", gzipped, body=packed))
     head = await browser.head()
 
@@ -340,13 +340,13 @@ async def test_compressed_bodies_are_carried_as_they_are_both_ways(api: Streamin
 async def test_headers_that_stand_several_times_stay_several(api: StreamingApi, browser: Wire):
     await browser.send(request("GET", "/api/x", "X-Two: a", "X-Two: b, c"))
     call = await api.call()
-    asked = await call.head()
+    head = await call.head()
     await call.send(
         answer("200 OK", "Link: </1>", "Link: </2>, </3>", "WWW-Authenticate: A", "WWW-Authenticate: B")
     )
     head = await browser.head()
 
-    assert asked.all("X-Two") == ["a", "b, c"]
+    assert head.all("X-Two") == ["a", "b, c"]
     assert head.all("Link") == ["</1>", "</2>, </3>"]
     assert head.all("WWW-Authenticate") == ["A", "B"]
 
@@ -412,7 +412,7 @@ async def test_an_answer_that_stops_in_the_middle_is_never_taken_for_a_whole_one
 async def test_an_api_that_answers_nonsense_is_502(
     nonsense: bytes, app: RunningApp, api: StreamingApi, browser: Wire
 ):
-    await browser.send(request("POST"))  # a GET that nobody answered may be sent again
+    await browser.send(request("POST"))  # an unanswered GET may be sent again
     call = await api.call()
     await call.head()
     await call.send(nonsense)
@@ -439,7 +439,7 @@ async def test_the_api_hears_at_once_that_the_browser_left_while_it_waited(
     assert await served(app, api)
 
 
-async def test_a_browser_that_leaves_as_soon_as_it_has_asked_is_missed_too(
+async def test_a_browser_that_leaves_right_after_its_request_is_noticed_too(
     app: RunningApp, browser: Wire, caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level("INFO")
@@ -606,7 +606,7 @@ CONTINUE = b"HTTP/1.1 100 "
 
 
 @pytest.mark.parametrize("how", [of_length(5), of_length(LARGE), CHUNKED])
-async def test_a_browser_that_waits_is_asked_to_go_on_once_it_is_admitted(
+async def test_a_browser_that_waits_gets_100_continue_once_it_is_admitted(
     how: str, api: StreamingApi, browser: Wire
 ):
     await browser.send(request("POST", "/api/x", how, EXPECT))
@@ -632,7 +632,7 @@ async def test_a_browser_that_waits_is_asked_to_go_on_once_it_is_admitted(
         pytest.param(request("BREW", "/api/x", of_length(5), EXPECT), 405, id="method"),
     ],
 )
-async def test_a_browser_that_waits_is_refused_without_being_asked_for_more(
+async def test_a_browser_that_waits_is_refused_without_100_continue(
     sent: bytes, status: int, strict: RunningApp
 ):
     async with wire_of(strict) as browser:
@@ -644,7 +644,7 @@ async def test_a_browser_that_waits_is_refused_without_being_asked_for_more(
         assert CONTINUE not in await browser.ended()
 
 
-async def test_a_browser_that_waits_with_nothing_to_send_is_not_told_to_go_on_after_its_answer(
+async def test_a_browser_that_waits_without_a_body_gets_no_100_continue_after_its_answer(
     api: StreamingApi, browser: Wire
 ):
     await browser.send(request("GET", "/api/x", EXPECT, "Connection: close"))
@@ -914,9 +914,9 @@ async def test_a_stop_says_that_the_connection_closes_and_cuts_nothing(
 async def test_an_answer_says_once_what_becomes_of_the_connection(
     wish: str, version: str, app: RunningApp, api: StreamingApi, browser: Wire
 ):
-    asked = request("GET", "/api/x", f"Connection: {wish}").replace(b"HTTP/1.1", f"HTTP/{version}".encode())
+    message = request("GET", "/api/x", f"Connection: {wish}").replace(b"HTTP/1.1", f"HTTP/{version}".encode())
     app.services.stopping.set()
-    await browser.send(asked)
+    await browser.send(message)
     await (await api.call()).send(OK)
 
     assert len((await browser.head()).all("Connection")) == 1

@@ -35,7 +35,7 @@ async def an_app(provider: Provider, *routes: Any) -> AsyncIterator[RunningApp]:
 
 
 async def problems(provider: Provider, *routes: Any, **options: Any) -> Sequence[str]:
-    """The lines of the message; none if all rules are kept."""
+    """The lines of the message; none if all rules hold."""
     async with an_app(provider, *routes) as app:
         try:
             await checks.check_routes(app, **options)
@@ -163,7 +163,7 @@ class CrashingSocket(PublicChat):
     async def prepare(self) -> None:
         await super().prepare()
         if self.session is None:
-            raise RuntimeError("nobody is here")
+            raise RuntimeError("not here")
 
 
 class ShowsToken(BaseHandler):
@@ -255,7 +255,7 @@ async def test_a_route_that_breaks_a_rule_is_named_and_no_other(
     assert line.startswith(rf"  - /bad/(?:\d+) ({handler.__module__}.{handler.__name__}): {problem}")
 
 
-async def test_all_problems_are_told_at_once(provider: Provider):
+async def test_all_problems_are_reported_at_once(provider: Provider):
     lines = await problems(provider, url("/open", Open), url("/bare", Bare), url("/crash", Crash))
 
     assert [line.split()[1] for line in lines] == ["/open", "/bare", "/crash"]
@@ -274,7 +274,7 @@ async def test_an_example_helps_where_no_path_is_found(provider: Provider):
     assert "lacks the security headers" in with_example
 
 
-async def test_the_engine_s_own_pages_have_the_headers_that_are_asked_for(provider: Provider):
+async def test_the_engine_s_own_pages_have_the_required_headers(provider: Provider):
     async with an_app(provider) as app, checks.Browser(app.base_url) as browser:
         response = await browser.get("/nowhere")
 

@@ -159,13 +159,13 @@ async def test_the_application_is_the_one_of_the_ini_file_with_the_settings_of_t
         ),
     ],
 )
-async def test_what_is_missing_is_told(change: dict[str, str], says: str, tmp_path: Path):
+async def test_what_is_missing_is_reported(change: dict[str, str], says: str, tmp_path: Path):
     output = await run_pytest(tmp_path, "async def test_app(app: RunningApp) -> None: ...\n", **change)
 
     assert says in output, output
 
 
-async def test_a_setting_that_does_not_exist_is_told(tmp_path: Path):
+async def test_a_setting_that_does_not_exist_is_reported(tmp_path: Path):
     tests = """
         @pytest.fixture
         def settings() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A browser in words."""
+"""Descriptions of browsers, from User-Agent."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ async def test_it_is_a_list_of_types_and_values(browser: Browser):
 
 
 @pytest.mark.parametrize(
-    ("claim", "told"),
+    ("claim", "shown"),
     [
         pytest.param(["admin", "user"], ["admin", "user"], id="an array as entries of their own"),
         pytest.param([], [], id="an empty array as nothing"),
@@ -53,12 +53,12 @@ async def test_it_is_a_list_of_types_and_values(browser: Browser):
     ],
 )
 async def test_a_claim_becomes_entries(
-    claim: object, told: list[object], provider: Provider, browser: Browser
+    claim: object, shown: list[object], provider: Provider, browser: Browser
 ):
     provider.overrides["id_token"] = {"of_interest": claim}
     await browser.login()
 
-    assert await values(browser, "of_interest") == told
+    assert await values(browser, "of_interest") == shown
 
 
 async def test_claims_of_userinfo_are_included_and_the_id_token_takes_precedence(
@@ -171,13 +171,13 @@ async def test_only_a_page_of_this_origin_gets_an_answer(headers: dict[str, str]
 async def test_no_token_is_included(app: RunningApp, browser: Browser):
     await browser.login()
     session = await app.session_of(browser)
-    told = json.dumps(await entries(browser))
+    shown = json.dumps(await entries(browser))
 
     assert session
     assert not [
         token
         for token in (session.tokens.access_token, session.tokens.refresh_token, session.tokens.id_token)
-        if str(token) in told
+        if str(token) in shown
     ]
 
 

@@ -116,7 +116,7 @@ async def test_what_the_browser_did_not_send_is_not_added(api: DemoApi, browser:
     browser.http.headers.clear()
     await refused_handshake(
         browser, PATH, **{"Sec-WebSocket-Version": "12"}
-    )  # which is noticed after the API was asked
+    )  # which is checked after the request to the API
 
     assert not {"user-agent", "accept", "accept-encoding"} & headers_heard_by(api).keys()
 
@@ -446,7 +446,7 @@ async def test_both_sides_are_closed_when_the_user_has_signed_out(
     assert there.close_code == 4401
 
 
-async def test_the_api_is_told_at_once_even_if_the_browser_does_not_answer(
+async def test_the_api_is_notified_at_once_even_if_the_browser_does_not_answer(
     api: DemoApi, browser: Browser, session: Session
 ):
     async with open_websocket(browser, "/impatient/socket", autoclose=False) as socket:

@@ -47,7 +47,7 @@ async def refused_handshake(browser: Browser, path: str, **headers: str | None) 
 
 
 async def close_code_and_reason(socket: ClientWebSocketResponse) -> tuple[Any, Any]:
-    """The close code and the reason that the browser was told."""
+    """The close code and the reason that the browser received."""
     async with asyncio.timeout(10):
         ending = await socket.receive()
     return ending.data, ending.extra
@@ -80,7 +80,7 @@ class BulkSender:
 
 
 async def settled_value(progress: Callable[[], int]) -> int:
-    """Where a counter stands when nobody in this process can go on without somebody else."""
+    """The value of a counter once every task of this process waits for another process."""
     last, unchanged = progress(), 0
     while unchanged < 500:
         await asyncio.sleep(0)

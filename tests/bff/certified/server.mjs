@@ -52,21 +52,21 @@ const configuration = {
 
 let refreshes = 0;
 let pushed = 0;
-const told = [];
+const notifications = [];
 
 const server = createServer();
 server.listen(0, "127.0.0.1", () => {
   const issuer = `http://127.0.0.1:${server.address().port}`;
   const provider = new Provider(issuer, configuration);
   provider.on("grant.success", (ctx) => (refreshes += ctx.oidc.params.grant_type === "refresh_token"));
-  provider.on("backchannel.success", () => told.push("success"));
-  provider.on("backchannel.error", (_, error) => told.push(String(error)));
+  provider.on("backchannel.success", () => notifications.push("success"));
+  provider.on("backchannel.error", (_, error) => notifications.push(String(error)));
   const answer = provider.callback();
   server.on("request", (request, response) => {
     pushed += request.url === "/request";
     if (request.url === "/refreshes") response.end(String(refreshes));
     else if (request.url === "/pushed") response.end(String(pushed));
-    else if (request.url === "/told") response.end(JSON.stringify(told));
+    else if (request.url === "/notifications") response.end(JSON.stringify(notifications));
     else setTimeout(answer, request.url === "/token" ? options.token_milliseconds : 0, request, response);
   });
   console.log(JSON.stringify({ issuer }));

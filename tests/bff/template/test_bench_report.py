@@ -149,7 +149,7 @@ def test_the_document_names_the_machine_the_rounds_and_every_group():
     ]
 
 
-def test_every_contender_has_a_line_in_words_and_every_ratio_stands_next_to_what_is_wanted():
+def test_every_contender_has_a_description_and_every_ratio_stands_next_to_its_target():
     lines = rows(markdown(a_results()))
 
     assert lines["(b) this application, Motor"] == [
@@ -165,7 +165,7 @@ def test_the_bursts_say_how_many_refreshes_there_were_in_each_and_what_was_answe
     assert lines["is good"] == ["", "1,000 × 200", "300", "600"]
 
 
-def test_memory_is_told_next_to_idle():
+def test_memory_stands_next_to_that_of_an_idle_process():
     lines = rows(markdown(a_results()))
 
     assert lines["idle"] == ["80", "0", ""]
@@ -209,14 +209,14 @@ def test_bars_of_ours_look_different_and_every_colour_has_one_for_dark_pages():
         assert f"{kind} {{" in dark
 
 
-def test_whoever_is_compared_or_drawn_has_a_name():
+def test_every_contender_that_is_compared_or_drawn_has_a_name():
     compared = {name for ratio in RATIOS for name in (ratio.over, ratio.under)}
 
     assert compared | {name for names in PANELS.values() for name in names} <= set(CONTENDERS)
     assert {ratio.group for ratio in RATIOS} <= set(GROUPS)
 
 
-def test_what_a_slow_api_does_to_others_is_told_by_the_p99_of_each_round():
+def test_the_effect_of_a_slow_api_on_others_is_the_p99_of_each_round():
     report = markdown(a_results())
 
     assert rows(report)["alone"] == ["2.0", "4.5"]

@@ -1,4 +1,4 @@
-"""The pages that a generated project begins with: what they do, and that everybody can use them."""
+"""The pages that a generated project begins with: what they do, and their accessibility."""
 
 from __future__ import annotations
 
@@ -51,9 +51,7 @@ async def test_alice_signs_in_sees_her_account_and_signs_out(alice: DemoUser):
     await alice.is_signed_out()
 
 
-async def test_the_to_do_list_works_and_nobody_notices_that_the_access_token_expired(
-    site: Site, alice: DemoUser
-):
+async def test_the_to_do_list_works_while_the_access_token_expires_unnoticed(site: Site, alice: DemoUser):
     await alice.signs_in("/todos")
     await alice.adds("Water the plants")
     site.clock.advance(EXPIRED_SECONDS)

@@ -71,7 +71,7 @@ async def test_a_static_file_has_another_url_as_soon_as_it_changes(
     assert new in await text_of(dev, after)
 
 
-async def test_a_script_that_another_one_imports_is_asked_for_each_time(dev: AppProcess, project: Path):
+async def test_a_script_that_another_one_imports_is_revalidated_each_time(dev: AppProcess, project: Path):
     before = await dev.answers("/static/bff/bff.js")
 
     change(project / "static/bff/bff.js", "/**", "/* changed *//**")

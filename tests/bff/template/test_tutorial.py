@@ -107,7 +107,7 @@ class Reader:
         async def is_printed() -> bool:
             if not all(line in self._printed for line in expected):
                 assert self._command.startswith("curl"), self._printed
-                if next(looks) % 50 == 0:  # Tornado has not seen the edit
+                if next(looks) % 50 == 0:  # Tornado has missed the edit
                     self._edited[-1].touch()
                 _, self._printed = await self._bash(self._command)
             return all(line in self._printed for line in expected)
