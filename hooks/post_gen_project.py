@@ -8,6 +8,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 # JSON, here in ASCII, never has three quotes in a row: no answer can break out of this literal.
@@ -85,6 +86,12 @@ def make_git_repository():
         subprocess.run([git, "init", "--quiet"], check=False)
 
 
+def is_update():
+    """Whether this is `cruft update` or `cruft diff`: they compare projects made in a temporary folder."""
+    parent = Path.cwd().parent
+    return parent.name.startswith("tmp") and parent.parent == Path(tempfile.gettempdir()).resolve()
+
+
 def print_next_steps():
     """Print the way to a signed-in page; on stderr, because `cruft diff` writes a patch to stdout."""
     steps = [f"cd {Path.cwd().name}"]
@@ -101,4 +108,5 @@ remove_template_only_files()
 make_scripts_executable()
 make_env()
 make_git_repository()
-print_next_steps()
+if not is_update():
+    print_next_steps()

@@ -71,7 +71,7 @@ def test_cruft_merges_a_fix_into_a_file_that_the_user_has_changed(own_template, 
     lines = [f"line {number}\n" for number in range(20)]
     (own_template / "deploy" / "greeting.txt").write_text("".join(lines))
     commit(own_template)
-    tool("cruft", "create", "--no-input", own_template)
+    created = tool("cruft", "create", "--no-input", own_template)
     mine = tmp_path / "my-bff"
     secrets = (mine / ".env").read_bytes()
     (mine / "deploy" / "greeting.txt").write_text("".join(["the user's line\n", *lines[1:]]))
@@ -82,6 +82,7 @@ def test_cruft_merges_a_fix_into_a_file_that_the_user_has_changed(own_template, 
     result = tool("cruft", "update", "--skip-apply-ask", cwd=mine)
 
     assert result.returncode == 0, result.stderr
+    assert ["The project is made" in each.stderr for each in (created, result)] == [True, False]
     merged = (mine / "deploy" / "greeting.txt").read_text()
     assert merged == "".join(["the user's line\n", *lines[1:-1], "the fix\n"])
     assert (mine / ".env").read_bytes() == secrets
