@@ -148,9 +148,11 @@ async def test_an_answer_is_not_kept_where_the_path_decides_which_api_it_is(
     nested = settings(api, remote_apis=[*REMOTE, {"path": "/api/admin", "client": "apiClient"}])
     async with running_app(provider, api, clock=clock, **nested) as app, new_browser(app) as browser:
         await browser.login()
-        kept = [(await asked(browser, f"/api{path}")).headers["X-Accel-Expires"] for path in ("/x", "/admin")]
+        cached_for = [
+            (await decision(browser, f"/api{path}")).headers["X-Accel-Expires"] for path in ("/x", "/admin")
+        ]
 
-    assert kept == ["0", "5"]
+    assert cached_for == ["0", "5"]
 
 
 # No
@@ -216,7 +218,7 @@ async def test_no_spelling_of_a_path_gets_a_token_for_the_api_above(
     nested = settings(api, remote_apis=[*REMOTE, below])
     async with running_app(provider, api, clock=clock, **nested) as app, new_browser(app) as browser:
         await browser.login()
-        response = await asked(browser, path, method="POST", headers={"X-Remote-Api": "/api"})
+        response = await decision(browser, path, method="POST", headers={"X-Remote-Api": "/api"})
 
     assert (response.status_code, response.json()["code"]) == (400, "bad_request")
     assert "Authorization" not in response.headers
