@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from tornado.httpserver import HTTPServer
-from tornado.httputil import HTTPServerRequest
+from tornado.httputil import HTTPInputError, HTTPServerRequest
 from tornado.web import Application, url
 
 from app.bff import paths
@@ -102,7 +102,12 @@ class BffApplication(Application):
         )
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
-        """Route remote APIs and forward-auth ahead of the route table, without a RequestHandler."""
+        """Route remote APIs and forward-auth ahead of the route table, without a RequestHandler.
+
+        Raises HTTPInputError, which Tornado answers with 400 on a connection that it then closes.
+        """
+        if request.version == "HTTP/1.0" and "Transfer-Encoding" in request.headers:
+            raise HTTPInputError("Transfer-Encoding in HTTP/1.0")  # its framing is faulty: RFC 9112 §6.1
         api = route_for(request.path, self._services.settings.remote_apis)
         if api is not None:
             if opens_websocket(request.method or "", request.headers, api):

@@ -109,6 +109,18 @@ async def test_chunks_that_are_not_well_formed_never_become_a_whole_request(
     assert api.connections == 1
 
 
+@pytest.mark.parametrize("path", ["/api/x", "/", "/bff/backchannel", "/nowhere"])
+@pytest.mark.parametrize(
+    "headers", [(CHUNKED,), (CHUNKED, "Connection: keep-alive"), (CHUNKED, of_length(5))]
+)
+async def test_http_1_0_knows_no_chunks(
+    path: str, headers: tuple[str, ...], api: StreamingApi, browser: Wire
+):
+    sent = request("POST", path, *headers, body=NOTHING + HIDDEN)
+
+    assert await refused(browser, api, sent.replace(b"HTTP/1.1", b"HTTP/1.0", 1))
+
+
 # Lines
 
 

@@ -34,6 +34,7 @@ from tests.bff.harness import (
     response_cookies,
     running_app,
 )
+from tests.bff.streaming_api import wire_of
 
 METHODS = RequestHandler.SUPPORTED_METHODS
 NAVIGATIONS = {Login, SilentLogin, Callback, Logout, LogoutCallback}
@@ -296,6 +297,45 @@ async def test_a_problem_document_says_all_that_it_must(browser: Browser):
         "detail": "There is nothing at this address.",
         "request_id": response.headers["X-Request-Id"],
     }
+
+
+ODD = [
+    "%00",
+    "css/app.css%00",
+    "a%00b",
+    "%ff",
+    "%c0%ae",
+    "%ed%a0%80",
+    "%zz",
+    "*",
+    "..",
+    "%2e%2e%2fx",
+    "%5c",
+    "a" * 300,
+]
+ODD += [
+    "a" * 5000,
+    "x/" * 500,
+    "%EF%BC%8E",
+    "?%ff=%ff",
+    "?v=%ff",
+    "?a&a",
+    "css/",
+    "css/app.css/x",
+    "\xff",
+    "%0d%0aX:y",
+]
+PREFIXES = ["/", "/static/", "/static/css/app.css", "/nowhere/", "/bff/sessions/", *ROUTES]
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+async def test_no_odd_path_is_an_error_of_ours(prefix: str, app: RunningApp):
+    for odd in ODD:
+        async with wire_of(app) as wire:
+            head = f"GET {prefix}{odd} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            await wire.send(head.encode("latin-1"))
+
+            assert (await wire.head()).status < 500, odd
 
 
 # Files

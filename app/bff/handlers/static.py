@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from tornado.web import StaticFileHandler
+from tornado.web import HTTPError, StaticFileHandler
 
 from app.bff.handlers.web import WebHandler
 
@@ -12,6 +12,13 @@ from app.bff.handlers.web import WebHandler
 class Static(WebHandler, StaticFileHandler):
     """Static files; cached for good only under their own version: during a deploy an old process must not
     serve old bytes under the new name."""
+
+    def validate_absolute_path(self, root: str, absolute_path: str) -> str | None:
+        """Raises HTTPError (404) for a name that no file can have, such as one with a NUL in it."""
+        try:
+            return super().validate_absolute_path(root, absolute_path)
+        except (OSError, ValueError):
+            raise HTTPError(404) from None
 
     def compute_etag(self) -> str | None:  # type: ignore[override]
         return StaticFileHandler.compute_etag(self)
