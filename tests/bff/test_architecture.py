@@ -245,6 +245,7 @@ def test_a_remote_api_is_set_up_with():
         "methods",
         "timeout_seconds",
         "max_body_bytes",
+        "response_headers",
     ]
 
 

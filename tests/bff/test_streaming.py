@@ -340,15 +340,13 @@ async def test_compressed_bodies_are_carried_as_they_are_both_ways(api: Streamin
 async def test_headers_that_stand_several_times_stay_several(api: StreamingApi, browser: Wire):
     await browser.send(request("GET", "/api/x", "X-Two: a", "X-Two: b, c"))
     call = await api.call()
-    head = await call.head()
-    await call.send(
-        answer("200 OK", "Link: </1>", "Link: </2>, </3>", "WWW-Authenticate: A", "WWW-Authenticate: B")
-    )
+    forwarded = await call.head()
+    await call.send(answer("200 OK", "Link: </1>", "Link: </2>, </3>", "Vary: A", "Vary: B"))
     head = await browser.head()
 
-    assert head.all("X-Two") == ["a", "b, c"]
+    assert forwarded.all("X-Two") == ["a", "b, c"]
     assert head.all("Link") == ["</1>", "</2>, </3>"]
-    assert head.all("WWW-Authenticate") == ["A", "B"]
+    assert head.all("Vary") == ["A", "B"]
 
 
 async def test_letters_of_other_alphabets_in_headers_arrive_as_they_were(api: StreamingApi, browser: Wire):
@@ -356,10 +354,10 @@ async def test_letters_of_other_alphabets_in_headers_arrive_as_they_were(api: St
     await browser.send(request())
     call = await api.call()
     await call.head()
-    await call.send(answer("200 OK", f"Content-Disposition: {name}", "X-Latin: caf\xe9"))
+    await call.send(answer("200 OK", f"Content-Disposition: {name}", "Link: caf\xe9"))
     head = await browser.head()
 
-    assert (head.status, head.all("Content-Disposition"), head.all("X-Latin")) == (200, [name], ["caf\xe9"])
+    assert (head.status, head.all("Content-Disposition"), head.all("Link")) == (200, [name], ["caf\xe9"])
 
 
 async def test_letters_of_other_alphabets_in_a_request_arrive_as_they_were(api: StreamingApi, browser: Wire):

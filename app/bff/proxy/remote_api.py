@@ -40,7 +40,7 @@ class RemoteApi(StreamingDelegate):
         async with await self._request_api() as response:
             if response.status == 101:
                 raise ApiUnreachable("the API speaks another protocol")
-            headers = downstream_headers(response.headers.items())
+            headers = downstream_headers(response.headers.items(), more=self.api.response_headers)
             sent = self.start(response.status, headers, response.content.read_nowait())
             while not response.content.at_eof():
                 await sent

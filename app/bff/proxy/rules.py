@@ -10,27 +10,51 @@ from unicodedata import category, normalize
 from urllib.parse import unquote
 
 from app.bff.errors import BadRequest
+from app.bff.settings.api_headers import FIELD_NAME, HOP_BY_HOP
 from app.bff.settings.models import RemoteApiSettings
-from app.bff.web.headers import SECURITY_HEADERS
 
 Headers = list[tuple[str, str]]
 
-_HOP_BY_HOP = {
-    "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te",
-    "trailer", "transfer-encoding", "upgrade",
+# Credentials and origin of the browser, and its framing.
+_NOT_UPSTREAM = HOP_BY_HOP | {
+    "host", "cookie", "authorization", "dpop", "x-csrf", "origin", "referer", "expect", "proxy",
 }  # fmt: skip
-# Credentials and origin of the browser, and what only a trusted proxy may set (RFC 9700 §4.13).
-_NOT_UPSTREAM = _HOP_BY_HOP | {
-    "host", "cookie", "authorization", "dpop", "x-csrf", "x-remote-api", "x-forward-auth-secret", "origin",
-    "referer", "expect", "forwarded", "x-real-ip", "true-client-ip", "x-client-ip", "x-original-url",
-    "x-rewrite-url",
+# What only a trusted proxy may state: who the user is, where the request comes from, which path, method or
+# host it names (RFC 9700 §4.13). An API may believe them of this application, which is its proxy.
+_IDENTITY = {
+    "x-user", "x-userid", "x-username", "x-userinfo", "x-user-id", "x-user-name", "x-user-email",
+    "x-user-roles", "x-user-groups", "x-email", "x-groups", "x-roles", "x-id-token", "x-access-token",
+    "x-anonymous-consumer", "x-endpoint-api-userinfo", "x-goog-iap-jwt-assertion", "client-cert",
+    "client-cert-chain", "x-client-cert", "x-client-dn", "x-client-verify", "x-arr-clientcert",
 }  # fmt: skip
-_NOT_UPSTREAM_PREFIXES = ("x-forwarded-", "sec-fetch-", "sec-websocket-", "proxy-")
-# An API must not set cookies, weaken the security headers, or grant CORS access to other sites.
-_NOT_DOWNSTREAM = _HOP_BY_HOP | SECURITY_HEADERS | {
-    "set-cookie", "set-cookie2", "server", "date", "alt-svc", "clear-site-data", "refresh",
-    "service-worker-allowed", "dpop-nonce", "x-request-id", "content-security-policy-report-only",
+_IDENTITY_PREFIXES = (
+    "remote-", "x-remote-", "x-auth-", "x-authenticated-", "x-webauth-", "x-ms-client-principal",
+    "x-ms-token-", "x-goog-authenticated-user-", "x-amzn-oidc-", "x-apigateway-", "x-appengine-",
+    "cf-access-", "x-authentik-", "x-pomerium-", "x-vouch-", "x-oidc-", "oidc-", "x-saml-", "mellon-",
+    "x-shib-", "shib-", "x-consumer-", "x-credential-", "tailscale-", "x-jwt-", "x-ssl-", "ssl-client-",
+    "x-tls-client-",
+)  # fmt: skip
+_ORIGINAL_REQUEST = {
+    "x-forwarded", "x-real-ip", "x-client-ip", "true-client-ip", "x-true-client-ip", "x-cluster-client-ip",
+    "fastly-client-ip", "cf-connecting-ip", "cf-connecting-ipv6", "cf-ipcountry", "x-azure-clientip",
+    "x-azure-socketip", "x-proxyuser-ip", "x-remote-addr", "client-ip", "x-host", "x-http-host-override",
+    "x-http-method", "x-http-method-override", "x-method-override", "x-rewrite-url", "x-scheme",
+    "x-url-scheme", "front-end-https", "x-sendfile-type", "x-middleware-subrequest",
 }  # fmt: skip
+_ORIGINAL_REQUEST_PREFIXES = (
+    "forwarded", "x-forward-", "x-forwarded-", "x-original-", "x-accel-", "x-envoy-", "l5d-",
+    "cloudfront-viewer-", "sec-fetch-", "sec-websocket-", "proxy-",
+)  # fmt: skip
+_NOT_UPSTREAM |= _IDENTITY | _ORIGINAL_REQUEST
+_NOT_UPSTREAM_PREFIXES = _IDENTITY_PREFIXES + _ORIGINAL_REQUEST_PREFIXES
+# Everything else of an API stays here; `response_headers` of a remote API adds to it.
+_DOWNSTREAM = frozenset({
+    "content-type", "content-length", "content-encoding", "content-language", "content-disposition",
+    "content-location", "content-digest", "repr-digest", "content-range", "accept-ranges", "accept-patch",
+    "accept-post", "accept-query", "allow", "etag", "last-modified", "vary", "location", "link",
+    "retry-after", "ratelimit", "ratelimit-policy", "ratelimit-limit", "ratelimit-remaining",
+    "ratelimit-reset", "deprecation", "sunset", "preference-applied",
+})  # fmt: skip
 # Unambiguous for every server: no escapes, no empty segment, none that begins with a dot.
 _SAFE_PATH = re.compile(r"(?:[A-Za-z0-9_~-][A-Za-z0-9_.~-]*/)*(?:[A-Za-z0-9_~-][A-Za-z0-9_.~-]*)?")
 _CACHED_NAMES = 1024  # of header names, a few dozen in practice
@@ -118,7 +142,7 @@ def _leniently(reading: str) -> str:
 
 
 def upstream_headers(headers: Iterable[tuple[str, str]], *, fixed: Collection[str] = ()) -> Headers:
-    """Return the browser's headers that an API may see: no cookie, no credentials, no hop-by-hop.
+    """Return the browser's headers that an API may see: no cookie, credentials, identity, no hop-by-hop.
 
     `fixed` are the lower-case names of headers that the named client sets itself.
     """
@@ -126,21 +150,23 @@ def upstream_headers(headers: Iterable[tuple[str, str]], *, fixed: Collection[st
     return [(name, value) for name, value in passed if name.lower() not in fixed] if fixed else passed
 
 
-def downstream_headers(headers: Iterable[tuple[str, str]]) -> Headers:
-    """Return the API's headers that the browser may see: no cookie, no CORS, no hop-by-hop."""
-    return _filtered(headers, _is_for_browser, _utf8_to_latin1)
+def downstream_headers(headers: Iterable[tuple[str, str]], *, more: frozenset[str] = frozenset()) -> Headers:
+    """Return the API's headers that the browser may see: those of an allow-list, and `more` in lower case."""
+    return _filtered(headers, _browser_rule(more), _utf8_to_latin1)
 
 
 @functools.lru_cache(maxsize=_CACHED_NAMES)
 def _is_for_api(name: str) -> bool:
+    """Names with `_` or `.` reach many servers as those with `-`: `X_Real_IP` is `HTTP_X_REAL_IP` in CGI."""
     low = name.lower()
-    return low not in _NOT_UPSTREAM and not low.startswith(_NOT_UPSTREAM_PREFIXES)
+    refused = low in _NOT_UPSTREAM or low.startswith(_NOT_UPSTREAM_PREFIXES)
+    return not refused and FIELD_NAME.fullmatch(name) is not None
 
 
 @functools.lru_cache(maxsize=_CACHED_NAMES)
-def _is_for_browser(name: str) -> bool:
-    low = name.lower()
-    return low not in _NOT_DOWNSTREAM and not low.startswith("access-control-")
+def _browser_rule(more: frozenset[str]) -> Callable[[str], bool]:
+    allowed = _DOWNSTREAM | more
+    return functools.lru_cache(maxsize=_CACHED_NAMES)(lambda name: name.lower() in allowed)
 
 
 def _latin1_to_utf8(value: str) -> str:
@@ -201,4 +227,4 @@ def _without_connection_options(headers: Headers, connection: str) -> Headers:
 def _connection_options(connection: str) -> frozenset[str]:
     """Return the lower-case header names in `Connection` that are not removed anyway."""
     tokens = {token.strip().lower() for token in connection.split(",")}
-    return frozenset(tokens - _HOP_BY_HOP - {"", "close"})
+    return frozenset(tokens - HOP_BY_HOP - {"", "close"})

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.bff.errors import UsageError
 from app.bff.paths import PROJECT
+from app.bff.settings.api_headers import extra_header
 from app.bff.settings.validators import (
     absolute,
     from_json,
@@ -104,7 +105,10 @@ class RemoteApiSettings(BaseModel):
     """A path that is forwarded to a named client: with path `/api`, `/api/echo` goes to `{base_url}echo`.
 
     `methods` are those forwarded (others: 405). `timeout_seconds` is how long the API may take to begin its
-    response (504; default: the client's). `max_body_bytes` limits a request body (413).
+    response (504; default: the client's). `max_body_bytes` limits a request body (413). `response_headers`
+    are names of headers of the API that pass to the browser beyond those of `proxy.rules`, such as `X-Total`.
+
+    Raises pydantic's ValidationError, for a header that no API may send to the browser among others.
 
     Example::
 
@@ -118,6 +122,12 @@ class RemoteApiSettings(BaseModel):
     methods: frozenset[str] = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
     timeout_seconds: float | None = Field(default=None, gt=0)
     max_body_bytes: int = Field(default=10_000_000, gt=0)
+    response_headers: frozenset[str] = frozenset()
+
+    @field_validator("response_headers")
+    @classmethod
+    def _may_pass(cls, names: frozenset[str]) -> frozenset[str]:
+        return frozenset(map(extra_header, names))
 
     @field_validator("path")
     @classmethod
