@@ -22,6 +22,7 @@ from tornado.websocket import WebSocketHandler
 from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Failure, Provider
 from app.bff.proxy import rules as remote
+from app.bff.settings.api_headers import NEVER_FROM_APIS
 from app.bff.web.headers import security_headers
 from tests.bff.event_streams import listening
 from tests.bff.harness import (
@@ -33,6 +34,7 @@ from tests.bff.harness import (
     last_request_headers,
     raw_target,
 )
+from tests.bff.header_tables import OF_A_TRUSTED_PROXY, STAYS_WITH_US
 from tests.bff.nginx import Site, running_site, write_certificate
 from tests.bff.subprocesses import ROOT, free_ports, wait_until
 
@@ -247,6 +249,8 @@ BELONGS = {
 }
 SENT = {
     **dict.fromkeys(remote._NOT_UPSTREAM - FRAMING - {"cookie", "x-csrf", "upgrade"}, "1"),
+    **dict.fromkeys(map(str.lower, OF_A_TRUSTED_PROXY), "1"),
+    **dict.fromkeys(["X_Forwarded_For", "X_Real_IP", "Remote_User", "X.Real.IP", "X_Mine"], "1"),
     **{f"X-Forwarded-{name}": "1" for name in FORWARDED},
     **{f"Sec-Fetch-{name}": "?1" for name in ("User", "Storage-Access")},
     **BELONGS,
@@ -264,10 +268,17 @@ async def test_the_api_hears_from_nginx_what_it_hears_from_us(browser: Browser, 
 
 
 ANSWERED = {
-    **dict.fromkeys(remote._NOT_DOWNSTREAM - FRAMING - {"te", "proxy-authorization"}, "loose"),
+    **dict.fromkeys(NEVER_FROM_APIS - FRAMING - {"te", "proxy-authorization"}, "loose"),
+    **dict.fromkeys({name.lower() for name in STAYS_WITH_US} - FRAMING, "loose"),
     **{f"Access-Control-Allow-{name}": "*" for name in ("Origin", "Headers", "Methods", "Private-Network")},
     **{f"Access-Control-{name}": "true" for name in ("Allow-Credentials", "Expose-Headers", "Max-Age")},
-    **{"Content-Type": "text/csv", "ETag": '"1"', "X-Mine": "1", "Location": "/elsewhere", "Vary": "Accept"},
+    **{
+        "Content-Type": "text/csv",
+        "ETag": '"1"',
+        "Retry-After": "1",
+        "Location": "/elsewhere",
+        "Vary": "Accept",
+    },
 }
 
 
@@ -285,6 +296,7 @@ async def test_the_browser_hears_from_nginx_what_it_hears_from_us(
         for name in ("X-Request-Id", "Date"):
             response.headers.pop(name, None)
     assert from_nginx.headers == from_us.headers
+    assert from_us.headers["Cache-Control"] == "no-store"
 
 
 # What only we decide
