@@ -111,10 +111,10 @@ class BrowserUser:
 
 
 @asynccontextmanager
-async def running_chromium(**options: Any) -> AsyncIterator[Browser]:
+async def running_chromium(*args: str, **options: Any) -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
         path = find_chromium(playwright)
-        browser = await playwright.chromium.launch(executable_path=path, args=ARGS, **options)
+        browser = await playwright.chromium.launch(executable_path=path, args=[*ARGS, *args], **options)
         yield browser
         await browser.close()
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import pytest
 
-from app.bff.web.cookies import MAX_LOGIN_ATTEMPTS, CookiePolicy
+from app.bff.web.cookies import MAX_LOGIN_ATTEMPTS, CookiePolicy, read_cookies
 
 NOW = 1_800_000_000.0
 STRICT = CookiePolicy(https=True, samesite="strict")
@@ -89,3 +92,79 @@ def test_at_the_limit_the_oldest_login_attempts_go():
     names = [STRICT.login_name(f"state-{age}", NOW - age) for age in range(MAX_LOGIN_ATTEMPTS + 1)]
 
     assert STRICT.oldest_attempts(["theme", STRICT.session_name, *names]) == [names[-1], names[-2]]
+
+
+# The reader
+
+ENGINE = Path(__file__).parents[2] / "app/bff"
+CHARACTERS = [bytes([number]).decode("latin-1") for number in range(256)]
+OURS = "__Host-bff"
+
+
+@pytest.mark.parametrize(
+    ("header", "cookies"),
+    [
+        pytest.param("a=1; b=2", {"a": "1", "b": "2"}, id="as browsers write"),
+        pytest.param("a=1;b=2", {"a": "1", "b": "2"}, id="without the space"),
+        pytest.param("a=1=2;", {"a": "1=2"}, id="with a sign in the value"),
+        pytest.param('a="1"', {"a": '"1"'}, id="verbatim"),
+        pytest.param(" a = 1\t; \tb=2", {"a": "1", "b": "2"}, id="with space and tab"),
+        pytest.param("A=1; a=2", {"A": "1", "a": "2"}, id="in both cases"),
+        pytest.param("a=1; b=2; a=3", {"b": "2"}, id="twice"),
+        pytest.param("a=1; b=2; a=1", {"b": "2"}, id="twice with the same value"),
+        pytest.param("a=1; a=2; a=3", {}, id="three times"),
+        pytest.param("a=1; a", {"a": "1"}, id="and a value without a name"),
+        pytest.param("a=1,a=2", {"a": "1,a=2"}, id="in two headers, which no browser sends"),
+        pytest.param("", {}, id="none"),
+    ],
+)
+def test_cookies_are_read(header: str, cookies: dict[str, str]):
+    assert read_cookies({"Cookie": header}) == cookies
+    assert read_cookies({}) == {}
+
+
+@pytest.mark.parametrize("planted", ["{character}" + OURS, OURS + "{character}"], ids=["before", "after"])
+def test_a_name_is_ours_without_any_other_byte_and_a_second_one_makes_it_none(planted: str):
+    read = {
+        character: read_cookies({"Cookie": f"{OURS}=alice; {planted.format(character=character)}=bob"}).get(
+            OURS
+        )
+        for character in CHARACTERS
+    }
+    none = {" ", "\t", ";" if planted.startswith("{") else "="}
+
+    assert {character for character, value in read.items() if value is None} == none
+    assert {value for character, value in read.items() if character not in none} == {"alice"}
+
+
+@pytest.mark.parametrize("character", [*"\xa0\x85\r\n ~", "x", "-"])
+def test_only_what_we_have_named_is_a_login_attempt(character: str):
+    name = STRICT.login_name("state", NOW)
+
+    assert STRICT.login_name_of("state", [f"{character}{name}", f"{name}{character}"]) is None
+    assert STRICT.oldest_attempts([f"{name}{character}{number}" for number in range(9)]) == []
+
+
+def reads_cookies(node: ast.AST) -> bool:
+    match node:
+        case ast.ImportFrom(module="tornado.httputil" | "http.cookies", names=names):
+            return bool({name.name for name in names} & {"parse_cookie", "SimpleCookie", "BaseCookie"})
+        case ast.Attribute(value=ast.Name(id="request") | ast.Attribute(attr="request"), attr="cookies"):
+            return True
+        case ast.Attribute(value=ast.Name(id="self"), attr="cookies" | "get_cookie" | "get_signed_cookie"):
+            return True
+        case ast.Subscript(slice=ast.Constant(value=str(name))) if not isinstance(node.ctx, ast.Store):
+            return name.lower() == "cookie"
+        case ast.Call(func=ast.Attribute(attr="get" | "get_list"), args=[ast.Constant(value=str(name)), *_]):
+            return name.lower() == "cookie"
+    return False
+
+
+def test_no_other_code_of_the_engine_reads_a_cookie():
+    found = {
+        str(file.relative_to(ENGINE))
+        for file in ENGINE.rglob("*.py")
+        if any(map(reads_cookies, ast.walk(ast.parse(file.read_text()))))
+    }
+
+    assert found == {"web/cookies.py"}

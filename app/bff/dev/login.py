@@ -16,6 +16,7 @@ from app.bff.dev.registrations import User
 from app.bff.dev.request import Request
 from app.bff.dev.server import Answer, params
 from app.bff.dev.step_up import acr_for, session_satisfies
+from app.bff.web.cookies import read_cookies
 
 COOKIE = "dev_provider_sid"
 _ATTRIBUTES = "Path=/; HttpOnly; SameSite=Lax"
@@ -118,8 +119,7 @@ class BrowserLogin:
 
 
 def _cookie(request: HTTPServerRequest) -> str:
-    morsel = request.cookies.get(COOKIE)
-    return morsel.value if morsel else ""
+    return read_cookies(request.headers).get(COOKIE, "")
 
 
 def _redirect(url: str) -> Answer:

@@ -52,7 +52,7 @@ class BaseHandler(WebHandler):
         return self.settings["state"]
 
     async def prepare(self) -> None:
-        session_id = self.get_cookie(self.services.cookies.session_name)
+        session_id = self.request_cookies.get(self.services.cookies.session_name)
         if session_id:
             self.session = await self.services.load_session(session_id, keep_alive=self.keeps_session_alive)
         elif self._may_lack_its_cookie():

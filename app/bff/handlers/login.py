@@ -129,7 +129,7 @@ class Login(LoginStep):
 
     def _set_attempt_cookie(self, attempt: LoginAttempt) -> None:
         cookies = self.services.cookies
-        for name in cookies.oldest_attempts(self.request.cookies):
+        for name in cookies.oldest_attempts(self.request_cookies):
             self.clear_cookie(name, **cookies.login_cookie_attributes)
         name = cookies.login_name(attempt.state, attempt.created_at)
         self.set_cookie(
@@ -189,14 +189,14 @@ class Callback(LoginStep):
 
     @cached_property
     def _attempt_cookie(self) -> str | None:
-        return self.services.cookies.login_name_of(self.params.get("state", ""), self.request.cookies)
+        return self.services.cookies.login_name_of(self.params.get("state", ""), self.request_cookies)
 
     def _read_attempt(self) -> LoginAttempt | None:
         """Return the attempt that `state` names, if this browser has made it."""
         name = self._attempt_cookie
         if name is None:
             return None
-        return LoginAttempt.opened(self.get_cookie(name) or "", self.services.vault, cookie_name=name)
+        return LoginAttempt.opened(self.request_cookies[name], self.services.vault, cookie_name=name)
 
     async def _redeem_code(self, attempt: LoginAttempt) -> tuple[str, Session]:
         """Return a new session id, and the session, which is not stored yet; or raise LoginFailed."""

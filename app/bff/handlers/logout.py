@@ -32,7 +32,7 @@ class LogoutHandler(AuthHandler):
     def read_logout_cookie(self) -> dict[str, str]:
         name = self.services.cookies.logout_name
         try:
-            return dict(self.services.vault.open_json(self.get_cookie(name) or "", place=name))
+            return dict(self.services.vault.open_json(self.request_cookies.get(name, ""), place=name))
         except Unsealable:
             return {}
 
@@ -67,7 +67,7 @@ class Logout(LogoutHandler):
         """End the session; return whether the provider has one that must end too."""
         if self.session is not None:
             return await self._end(return_path, by_script=True) is not None
-        if self.get_cookie(self.services.cookies.session_name) is None:
+        if self.services.cookies.session_name not in self.request_cookies:
             return False
         self.clear_session_cookie()
         return await self._provider_url(return_path, None, by_script=True) is not None
@@ -94,9 +94,9 @@ class Logout(LogoutHandler):
         """
         if "sid" not in self.params:
             return return_path
-        if self.get_cookie(
-            self.services.cookies.session_name
-        ):  # without it the cookie may only not have been sent (SameSite)
+        if (
+            self.services.cookies.session_name in self.request_cookies
+        ):  # else it may not have been sent (SameSite)
             self.clear_session_cookie()
         return await self._provider_url(return_path, None) or return_path
 

@@ -9,7 +9,7 @@ from asyncio import Future
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from types import TracebackType
-from typing import Any
+from typing import Any, overload
 from urllib.parse import urlencode
 
 from tornado.httputil import HTTPServerRequest
@@ -30,6 +30,7 @@ from app.bff.paths import LOGIN_PATH
 from app.bff.services import Services
 from app.bff.telemetry import logs
 from app.bff.telemetry.logs import RequestRecord
+from app.bff.web.cookies import read_cookies, unquoted
 from app.bff.web.cross_origin import is_navigation
 from app.bff.web.forwarded import client_address
 from app.bff.web.headers import security_headers
@@ -69,6 +70,24 @@ class WebHandler(RequestHandler):
     def params(self) -> dict[str, str]:
         """The query parameters, verbatim: names to values. Raises BadRequest (400) for a repeated one."""
         return single_values(self.request.query_arguments)
+
+    @cached_property
+    def request_cookies(self) -> Mapping[str, str]:
+        """The cookies of the request, verbatim: those of the engine are read here."""
+        return read_cookies(self.request.headers)
+
+    @overload
+    def get_cookie(self, name: str, default: str) -> str: ...
+    @overload
+    def get_cookie(self, name: str, default: None = None) -> str | None: ...
+    def get_cookie(self, name: str, default: str | None = None) -> str | None:
+        """Return a cookie of yours, as Tornado's method does, or `default`.
+
+        A name that the browser sends twice counts as absent, and names are compared byte by byte: a sibling
+        host cannot replace the cookie of a `__Host-` name.
+        """
+        value = self.request_cookies.get(name)
+        return default if value is None else unquoted(value)
 
     def set_default_headers(self) -> None:
         headers = security_headers(
@@ -166,7 +185,7 @@ class WebHandler(RequestHandler):
 
         Example::
 
-            from typing import Any
+            from typing import Any, overload
 
             class ShopPage(BaseHandler):
                 def page_context(self) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from tornado.httputil import (
     HTTPServerRequest,
     RequestStartLine,
     ResponseStartLine,
-    parse_cookie,
 )
 from tornado.iostream import StreamClosedError
 
@@ -28,6 +27,7 @@ from app.bff.proxy.request_body import RequestBody, declared_length
 from app.bff.services import Services
 from app.bff.sessions.session import Session
 from app.bff.telemetry import logs
+from app.bff.web.cookies import read_cookies
 from app.bff.web.cross_origin import csrf_refusal
 from app.bff.web.headers import security_headers
 from app.bff.web.problems import CONTENT_TYPE, error_headers, problem
@@ -139,8 +139,8 @@ class StreamingDelegate(HTTPMessageDelegate):
         refusal = csrf_refusal(self.request.headers)
         if refusal:
             raise CsrfRejected(refusal)
-        cookies = parse_cookie(self.request.headers.get("Cookie", ""))
-        return await self.services.load_session(cookies.get(self.services.cookies.session_name))
+        session_id = read_cookies(self.request.headers).get(self.services.cookies.session_name)
+        return await self.services.load_session(session_id)
 
     def default_headers(self, status: int) -> dict[str, tuple[str, str]]:
         """Return the headers that every response has, by lower-case name."""

@@ -1,14 +1,42 @@
-"""Names and attributes of the session, login and logout cookies."""
+"""The one reader of cookies; names and attributes of the session, login and logout cookies."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from http.cookies import SimpleCookie
 from typing import Any
 
 MAX_LOGIN_ATTEMPTS = 5
+_WHITESPACE = " \t"  # what RFC 6265 §5.2 strips, and no other byte
+_LOGIN_SUFFIX = re.compile("[0-9a-f]{1,16}-[0-9a-f]{16}")
+
+
+def read_cookies(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the cookies of a request, names to values, verbatim. No other code reads a cookie.
+
+    The header is split as browsers write it (RFC 6265 §5.4). Names are compared byte by byte: a parser that
+    strips more than space and tab takes a sibling host's `\\xa0__Host-bff` for `__Host-bff`, whose prefix the
+    browser has not checked. A name that is there twice is no cookie: one of the two was planted.
+    """
+    cookies: dict[str, str] = {}
+    repeated = set()
+    for pair in headers.get("Cookie", "").split(";"):
+        name, equals, value = pair.partition("=")
+        if equals:
+            name = name.strip(_WHITESPACE)
+            if name in cookies:
+                repeated.add(name)
+            cookies[name] = value.strip(_WHITESPACE)
+    return {name: value for name, value in cookies.items() if name not in repeated}
+
+
+def unquoted(value: str) -> str:
+    """Return the value that Tornado's `set_cookie` was given: it quotes special characters."""
+    return str(SimpleCookie().value_decode(value)[0])
 
 
 @dataclass(frozen=True)
@@ -63,7 +91,11 @@ class CookiePolicy:
         return self._prefixed("bff-login-")
 
     def _login_names(self, names: Iterable[str]) -> list[str]:
-        return sorted(name for name in names if name.startswith(self._login_prefix))
+        return sorted(name for name in names if self._is_login_name(name))
+
+    def _is_login_name(self, name: str) -> bool:
+        prefix, suffix = name[: len(self._login_prefix)], name[len(self._login_prefix) :]
+        return prefix == self._login_prefix and _LOGIN_SUFFIX.fullmatch(suffix) is not None
 
 
 def _digest(state: str) -> str:
