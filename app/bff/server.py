@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
-from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPInputError, HTTPServerRequest
 from tornado.web import Application, url
 
@@ -30,6 +29,7 @@ from app.bff.handlers.web import log_handler
 from app.bff.proxy.forward_auth import ForwardAuth, ForwardAuthGate
 from app.bff.proxy.remote_api import RemoteApi
 from app.bff.proxy.rules import opens_websocket, route_for
+from app.bff.proxy.strict_server import StrictServer
 from app.bff.proxy.websocket import RemoteSocket
 from app.bff.services import Services, running_services
 from app.bff.settings.models import BffSettings
@@ -172,7 +172,7 @@ async def _serve(
     services: Services, sockets: list[socket.socket], application: Application, stop: asyncio.Event
 ) -> None:
     settings = services.settings
-    server = HTTPServer(
+    server = StrictServer(
         application,
         max_body_size=MAX_BODY_BYTES,
         idle_connection_timeout=_IDLE_SECONDS,

@@ -13,13 +13,13 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx2
-from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application
 
 from app.bff.dev.api import DemoApi, ReceivedRequest
 from app.bff.dev.provider import Client, Provider
 from app.bff.oidc.client import OidcClient
+from app.bff.proxy.strict_server import StrictServer
 from app.bff.server import MAX_BODY_BYTES, Routes, make_app
 from app.bff.services import Services, running_services
 from app.bff.sessions.interfaces import SessionStore
@@ -89,7 +89,7 @@ async def running_app(
     }
     async with running_services(make_settings(settings_class, **chosen), clock=clock) as services:
         tornado = make_app(services, routes)
-        server = HTTPServer(tornado, max_body_size=MAX_BODY_BYTES)
+        server = StrictServer(tornado, max_body_size=MAX_BODY_BYTES)
         server.add_sockets([socket])
         yield RunningApp(base_url, services, tornado)
         server.stop()

@@ -110,6 +110,15 @@ async def test_chunks_that_are_not_well_formed_never_become_a_whole_request(
 
 
 @pytest.mark.parametrize("path", ["/api/x", "/", "/bff/backchannel", "/nowhere"])
+@pytest.mark.parametrize("size", [b"5\n", b"15\n", b"105\n", b"\n", b"0\n", b"5\n\r\n", b"5;x\n"])
+async def test_a_size_that_ends_in_lf_is_refused_at_once(path: str, size: bytes, browser: Wire):
+    await browser.send(request("POST", path, CHUNKED, body=size))
+
+    answers = [line for line in (await browser.ended()).split(b"\r\n") if line.startswith(b"HTTP/1.1")]
+    assert answers in ([b"HTTP/1.1 400 Bad Request"], [b"HTTP/1.1 401 Unauthorized"])
+
+
+@pytest.mark.parametrize("path", ["/api/x", "/", "/bff/backchannel", "/nowhere"])
 @pytest.mark.parametrize(
     "headers", [(CHUNKED,), (CHUNKED, "Connection: keep-alive"), (CHUNKED, of_length(5))]
 )

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application
 
 from app.bff.clients.api import typed_clients
 from app.bff.dev.provider import Client, Provider
 from app.bff.paths import BACKCHANNEL_PATH, CALLBACK_PATH, LOGOUT_CALLBACK_PATH
+from app.bff.proxy.strict_server import StrictServer
 from app.bff.server import MAX_BODY_BYTES, Lifespan, Routes, make_app, no_lifespan
 from app.bff.services import Services, running_services
 from app.bff.sessions.session import Session, session_ref
@@ -174,7 +174,7 @@ def check_typed_clients(services: Services, parts: ApplicationParts) -> None:
 
 @asynccontextmanager
 async def _served(tornado: Application, listener: socket) -> AsyncIterator[None]:
-    server = HTTPServer(tornado, max_body_size=MAX_BODY_BYTES)
+    server = StrictServer(tornado, max_body_size=MAX_BODY_BYTES)
     server.add_sockets([listener])
     try:
         yield
