@@ -532,7 +532,7 @@ async def test_the_old_session_goes_although_its_cookie_does_not_come_back_from_
     await browser.login("alice")
     old = await app.session_of(browser)
     link = await browser.choose(await browser.start_login(prompt="login"), "bob")
-    await browser.navigate_from_other_site(link)
+    await return_from_provider(browser, link)
 
     assert old
     assert old.tokens.refresh_token
@@ -584,10 +584,26 @@ async def test_on_https_all_cookies_are_bound_to_this_host(provider: Provider, a
 
 async def test_the_callback_answers_with_a_page_of_ours_that_moves_on(browser: Browser):
     link = await browser.choose(await browser.start_login("/account"))
-    answer = await browser.navigate_from_other_site(link)
+    answer = await return_from_provider(browser, link)
 
     assert answer.status_code == 200
     assert refresh_target(answer.text) == "/account"
+
+
+async def test_the_callback_is_repeated_with_strict_cookies_however_long_the_code_is(
+    app: RunningApp, browser: Browser
+):
+    link = f"{await browser.choose(await browser.start_login())}&more={'x' * 3000}"
+    answer = await browser.navigate_from_other_site(link)
+
+    assert app.base_url + refresh_target(answer.text) == link
+    assert "set-cookie" not in answer.headers
+
+
+async def return_from_provider(browser: Browser, link: str) -> httpx2.Response:
+    """Arrive at the callback without `SameSite=Strict` cookies, and repeat that as our page does."""
+    arrived = await browser.navigate_from_other_site(link)
+    return await browser.get(refresh_target(arrived.text), Sec_Fetch_Site="same-origin")
 
 
 async def test_a_person_who_follows_a_link_from_elsewhere_is_still_signed_in(browser: Browser):
@@ -643,3 +659,20 @@ async def test_with_lax_cookies_no_navigation_is_bounced(provider: Provider, api
 
     assert cookie["samesite"] == "Lax"
     assert "Alice Adams" in there.text
+
+
+async def test_of_two_logins_at_once_the_second_ends_the_session_of_the_first(
+    app: RunningApp, browser: Browser
+):
+    first, second = await browser.start_login(), await browser.start_login()
+    callbacks = [await browser.choose(first, "alice")]
+    browser.delete_cookie("dev_provider_sid")
+    callbacks.append(await browser.choose(second, "bob"))
+    refs = []
+    for callback in callbacks:
+        await return_from_provider(browser, callback)
+        session = await app.session_of(browser)
+        assert session
+        refs.append(session.ref)
+
+    assert [await app.services.sessions.get(ref) is not None for ref in refs] == [False, True]

@@ -24,6 +24,7 @@ from app.bff.oidc.claims import check_authentication, string_claim
 from app.bff.oidc.dpop import new_key
 from app.bff.oidc.login_attempt import ATTEMPT_SECONDS, LoginAttempt
 from app.bff.oidc.step_up import login_parameters
+from app.bff.paths import CALLBACK_PATH
 from app.bff.sessions.session import Reason, Session, excess_sessions, new_session_id, session_ref
 from app.bff.telemetry.logs import session_log_id
 from app.bff.web.cross_origin import is_in_frame, is_prefetch
@@ -153,10 +154,22 @@ class SilentLogin(Login):
 
 
 class Callback(LoginStep):
-    """Completes a login attempt: the provider has redirected the browser back."""
+    """Completes a login attempt: the provider has redirected the browser back.
 
-    retry_for_strict_cookies = False
+    That navigation lacks the `SameSite=Strict` session cookie. It is repeated as a same-site one, so that the
+    session which this browser has by now ends, also if another login has started it since this one began.
+    """
+
     attempt: LoginAttempt | None = None
+
+    @property
+    def retry_for_strict_cookies(self) -> bool:  # type: ignore[override]
+        return self.attempt is not None
+
+    @property
+    def current_path(self) -> str:
+        """With the response of the provider, however long the code is."""
+        return f"{CALLBACK_PATH}?{self.request.query}"
 
     async def prepare(self) -> None:
         self.set_silent(is_in_frame(self.request.headers))  # until the attempt is read
