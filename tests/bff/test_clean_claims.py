@@ -72,7 +72,7 @@ def test_a_claim_is_dropped_for(claims: dict[str, Any]):
     ],
     ids=lambda value: repr(value)[:20],
 )
-def test_a_claim_is_kept_as_it_is(value: Any):
+def test_a_claim_stays_as_it_is(value: Any):
     assert clean_claims({"x": value, "bffx": value}) == ({"x": value, "bffx": value}, [])
 
 

@@ -44,7 +44,7 @@ REGISTERED = [
 
 
 @dataclass(frozen=True)
-class Told:
+class DoctorReport:
     """What the doctor has printed, and the exit code."""
 
     code: int
@@ -60,7 +60,7 @@ class Told:
         return self.code, self.of("wrong")
 
 
-Doctor = Callable[..., Awaitable[Told]]
+Doctor = Callable[..., Awaitable[DoctorReport]]
 
 
 @pytest.fixture
@@ -78,9 +78,9 @@ def doctor(provider: Provider, api: DemoApi, database: str, capsys: pytest.Captu
         "http_clients": {"apiClient": {"base_url": api.base_url, "token": "user"}},
     }
 
-    async def doctor(*, clock: Callable[[], float] = time.time, **changed: Any) -> Told:
+    async def doctor(*, clock: Callable[[], float] = time.time, **changed: Any) -> DoctorReport:
         code = await run(make_settings(**{**right, **changed}), Namespace(), clock=clock)
-        return Told(code, capsys.readouterr().out)
+        return DoctorReport(code, capsys.readouterr().out)
 
     return doctor
 

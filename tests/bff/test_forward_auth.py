@@ -142,7 +142,7 @@ async def test_a_proof_is_for_one_request_and_not_cached(provider: Provider, api
     assert response.headers["X-Accel-Expires"] == "0"
 
 
-async def test_an_answer_is_not_kept_where_the_path_decides_which_api_it_is(
+async def test_an_answer_is_not_cached_where_the_path_decides_which_api_it_is(
     provider: Provider, api: DemoApi, clock: Clock
 ):
     nested = settings(api, remote_apis=[*REMOTE, {"path": "/api/admin", "client": "apiClient"}])
