@@ -7,25 +7,23 @@ import os
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from http.cookies import Morsel, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 from tornado.netutil import bind_sockets
-from tornado.web import Application
 
 from app.bff.dev.api import DemoApi, ReceivedRequest
 from app.bff.dev.provider import Client, Provider
 from app.bff.oidc.client import OidcClient
-from app.bff.proxy.strict_server import StrictServer
-from app.bff.server import MAX_BODY_BYTES, Routes, make_app
-from app.bff.services import Services, running_services
+from app.bff.server import Routes, make_app
+from app.bff.services import running_services
 from app.bff.sessions.interfaces import SessionStore
-from app.bff.sessions.session import Session, session_ref
+from app.bff.sessions.session import Session
 from app.bff.settings.load import BffSettings
 from app.bff.testing import Clock, browsers
+from app.bff.testing.application import RunningApp, served
 from app.bff.testing.browsers import FETCH_HEADERS as FETCH_HEADERS
 from app.bff.testing.browsers import NAVIGATION_HEADERS
 from app.bff.tokens.revocation import Revocation
@@ -48,20 +46,6 @@ def make_settings(settings_class: type[BffSettings] = Settings, **changed: Any) 
         "session_store": "memory:",
     }
     return settings_class(_env_file=None, **{**right, **changed})
-
-
-@dataclass(frozen=True)
-class RunningApp:
-    """The real application on a real port."""
-
-    base_url: str
-    services: Services
-    tornado: Application
-
-    async def session_of(self, browser: Browser) -> Session | None:
-        """The session that the browser's cookie opens."""
-        session_id = browser.cookie(self.services.cookies.session_name)
-        return await self.services.sessions.get(session_ref(session_id)) if session_id else None
 
 
 @asynccontextmanager
@@ -89,11 +73,8 @@ async def running_app(
     }
     async with running_services(make_settings(settings_class, **chosen), clock=clock) as services:
         tornado = make_app(services, routes)
-        server = StrictServer(tornado, max_body_size=MAX_BODY_BYTES)
-        server.add_sockets([socket])
-        yield RunningApp(base_url, services, tornado)
-        server.stop()
-        await server.close_all_connections()
+        async with served(tornado, socket):
+            yield RunningApp(base_url, routes, services, tornado)
 
 
 def user_tokens_of_another_process(

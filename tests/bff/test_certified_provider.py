@@ -66,7 +66,7 @@ async def a_person(
             tornado.add_handlers(r".*", [("/token", Token)])
             server = HTTPServer(tornado)
             server.add_sockets([socket])
-            person = Person(RunningApp(base_url, services, tornado))
+            person = Person(RunningApp(base_url, [], services, tornado))
             yield person, certified
             await person.http.aclose()
             server.stop()

@@ -21,7 +21,7 @@ from tests.bff.harness import (
     sign_in,
 )
 
-ASKED = {"login_hint": "bob@example.com", "acr_values": "mfa pwd", "max_age": "0"}
+REQUESTED = {"login_hint": "bob@example.com", "acr_values": "mfa pwd", "max_age": "0"}
 
 
 async def comes_back(browser: Browser, user: str = "alice", **params: str) -> httpx2.Response:
@@ -40,9 +40,9 @@ def assert_failed(response: httpx2.Response, words: str) -> None:
 
 
 async def test_login_parameters_are_passed_to_the_provider(browser: Browser):
-    url = query_params(await browser.start_login(**ASKED, prompt="select_account"))
+    url = query_params(await browser.start_login(**REQUESTED, prompt="select_account"))
 
-    assert {**ASKED, "prompt": "select_account"}.items() <= url.items()
+    assert {**REQUESTED, "prompt": "select_account"}.items() <= url.items()
 
 
 async def test_it_is_pushed_where_requests_are_pushed(provider: Provider, api: DemoApi, clock: Clock):
@@ -50,10 +50,10 @@ async def test_it_is_pushed_where_requests_are_pushed(provider: Provider, api: D
         running_app(provider, api, clock=clock, par=True) as app,
         new_browser(app) as browser,
     ):
-        url = await browser.start_login(**ASKED)
+        url = await browser.start_login(**REQUESTED)
 
-    assert ASKED.items() <= provider.last_request["par"].items()
-    assert not ASKED.keys() & query_params(url).keys()
+    assert REQUESTED.items() <= provider.last_request["par"].items()
+    assert not REQUESTED.keys() & query_params(url).keys()
 
 
 async def test_the_hint_has_a_short_name(browser: Browser):

@@ -138,7 +138,7 @@ async def running_app(
             parts.lifespan(services) as state,
         ):
             tornado = make_app(services, parts.routes, state)
-            async with _served(tornado, listener):
+            async with served(tornado, listener):
                 yield RunningApp(base_url, parts.routes, services, tornado)
             services.stopping.set()
 
@@ -173,7 +173,8 @@ def check_typed_clients(services: Services, parts: ApplicationParts) -> None:
 
 
 @asynccontextmanager
-async def _served(tornado: Application, listener: socket) -> AsyncIterator[None]:
+async def served(tornado: Application, listener: socket) -> AsyncIterator[None]:
+    """Serve `tornado` on the bound socket `listener` until the block is left."""
     server = StrictServer(tornado, max_body_size=MAX_BODY_BYTES)
     server.add_sockets([listener])
     try:
