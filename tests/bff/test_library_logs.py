@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -111,6 +112,16 @@ def test_a_library_keeps_its_own_text_numbers_and_stack(written: Written):
     assert "closing failed" in text
     assert "ConnectionResetError ECONNRESET" in text
     assert "in raised" in text
+
+
+def test_a_library_may_name_a_file_of_the_project_and_no_other(written: Written):
+    LIBRARY.info("%s modified; restarting server", __file__)
+    LIBRARY.info("%s modified; restarting server", f"{__file__}{SECRET}")
+    LIBRARY.info("%s modified; restarting server", os.__file__)
+
+    assert f"{__file__} modified" in (text := written())
+    assert SECRET not in text
+    assert os.__file__ not in text
 
 
 def test_a_warning_keeps_its_text_if_that_is_a_constant(written: Written):

@@ -3,7 +3,8 @@
 Libraries log what they could not parse: Tornado writes a malformed request's Cookie. A list of such messages
 would never be complete, so the rule is the other way round, an allow-list:
 
-- the message, if it is a constant in the source of the code that logs it; arguments that are numbers
+- the message, if it is a constant in the source of the code that logs it; arguments that are numbers, or
+  files of this project
 - of an exception its class, `errno` and stack of source lines, without its message
 - no `extra` fields
 
@@ -15,12 +16,15 @@ from __future__ import annotations
 import copy
 import errno
 import logging
+import os
 import re
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from types import CodeType
 from typing import Any
+
+from app.bff.paths import PROJECT
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"taskName"}
 _WITHHELD = "…"
@@ -95,6 +99,8 @@ def _as_text(conversion: re.Match[str]) -> str:
 def _argument(value: object) -> str:
     if value is None or isinstance(value, int | float):
         return str(value) if not isinstance(value, int) or abs(value) < 2**63 else _WITHHELD
+    if isinstance(value, str) and value.startswith(f"{PROJECT}{os.sep}") and os.path.isfile(value):
+        return value  # a file of this project: Tornado names the one for which it reloads
     return _name(value) if isinstance(value, BaseException) else _WITHHELD
 
 
