@@ -102,13 +102,13 @@ async def test_a_client_of_each_kind_carries(
     await app.services.clients.create(kind, session).get("echo")
     assert whose_token(api, provider) == signed_in
 
-    anonymous = app.services.clients.create(kind, None)
+    client = app.services.clients.create(kind, None)
     if isinstance(anonymous, str):
-        await anonymous.get("echo")
+        await client.get("echo")
         assert whose_token(api, provider) == anonymous
     else:
         with pytest.raises(anonymous):
-            await anonymous.get("echo")
+            await client.get("echo")
         assert api.counts["echo"] == 1
 
 
