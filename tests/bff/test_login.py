@@ -676,3 +676,27 @@ async def test_of_two_logins_at_once_the_second_ends_the_session_of_the_first(
         refs.append(session.ref)
 
     assert [await app.services.sessions.get(ref) is not None for ref in refs] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("destination", "mode", "site", "status"),
+    [
+        ("document", "navigate", "cross-site", 302),
+        ("iframe", "navigate", "same-origin", 302),
+        ("iframe", "navigate", "same-site", 403),
+        ("iframe", "navigate", "cross-site", 403),
+        ("image", "no-cors", "same-origin", 403),
+        ("image", "no-cors", "same-site", 403),
+        ("script", "no-cors", "cross-site", 403),
+        ("empty", "cors", "same-origin", 403),
+        ("object", "navigate", "same-site", 403),
+    ],
+)
+async def test_a_login_is_started_by_navigations_and_our_own_frames_only(
+    destination: str, mode: str, site: str, status: int, browser: Browser
+):
+    sent = {"Sec-Fetch-Dest": destination, "Sec-Fetch-Mode": mode, "Sec-Fetch-Site": site}
+    answer = await browser.http.get("/bff/login", headers=sent)
+
+    assert answer.status_code == status or (status == 302 and "refresh" in answer.text)
+    assert (status == 302) or "set-cookie" not in answer.headers

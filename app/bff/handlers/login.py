@@ -12,6 +12,7 @@ from typing import Any
 from app.bff.errors import (
     AppError,
     BadRequest,
+    CsrfRejected,
     GrantRefused,
     LoginFailed,
     StoreUnavailable,
@@ -27,7 +28,7 @@ from app.bff.oidc.step_up import login_parameters
 from app.bff.paths import CALLBACK_PATH
 from app.bff.sessions.session import Reason, Session, excess_sessions, new_session_id, session_ref
 from app.bff.telemetry.logs import session_log_id
-from app.bff.web.cross_origin import is_in_frame, is_prefetch
+from app.bff.web.cross_origin import is_in_frame, is_prefetch, login_refusal
 from app.bff.web.return_paths import local_path
 from app.bff.web.user_agents import describe_user_agent
 
@@ -97,6 +98,8 @@ class Login(LoginStep):
         if is_prefetch(self.request.headers):
             self.set_status(204)
             return
+        if refusal := login_refusal(self.request.headers):
+            raise CsrfRejected(refusal)
         request_params = login_parameters(self.params)
         await self._check_prompt(request_params.get("prompt"))
         login_hint = request_params.pop("login_hint", None)

@@ -12,6 +12,7 @@ from app.bff.handlers.login import AuthHandler
 from app.bff.oidc.login_attempt import ATTEMPT_SECONDS
 from app.bff.paths import LOGOUT_PATH
 from app.bff.sessions.session import Reason
+from app.bff.web.cross_origin import is_sent_from_elsewhere
 from app.bff.web.return_paths import local_path
 
 _MAX_COOKIE_VALUE = 2500  # characters; sealing adds a third, and browsers drop a cookie beyond 4096
@@ -38,9 +39,17 @@ class LogoutHandler(AuthHandler):
 
 
 class Logout(LogoutHandler):
-    """Ends the session here, then at the provider. `sid` in the link prevents logout CSRF."""
+    """Ends the session here, then at the provider. `sid` in the link prevents logout CSRF.
+
+    Other sites of the provider may know the `sid`: a navigation that another origin has started is
+    refused, and never repeated as a same-site one.
+    """
+
+    retry_for_strict_cookies = False
 
     async def get(self) -> None:
+        if is_sent_from_elsewhere(self.request.headers):
+            raise WrongSid("Only our own pages sign you out. Please use the link on them.")
         return_path = local_path(self.params.get("returnUrl"))
         if self.session is None:
             self.redirect(

@@ -57,6 +57,25 @@ def arrives_without_strict_cookies(method: str, headers: Mapping[str, str]) -> b
     )
 
 
+def login_refusal(headers: Mapping[str, str]) -> str | None:
+    """Return why a request must not start a login, or None.
+
+    Only a navigation and a frame of our own pages may: the image of another page must not. A browser
+    without Fetch Metadata says nothing.
+    """
+    destination, mode = headers.get("Sec-Fetch-Dest", "document"), headers.get("Sec-Fetch-Mode", "navigate")
+    if mode != "navigate" or destination not in ("document", "iframe", "frame"):
+        return "a login is started by a navigation"
+    if destination != "document" and headers.get("Sec-Fetch-Site") != "same-origin":
+        return "a login in a frame is started by a page of this origin"
+    return None
+
+
+def is_sent_from_elsewhere(headers: Mapping[str, str]) -> bool:
+    """Whether the browser says that another origin has started the request, a sibling host included."""
+    return headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none")
+
+
 def is_in_frame(headers: Mapping[str, str]) -> bool:
     """Whether the response is for a frame, if the browser says so."""
     return headers.get("Sec-Fetch-Dest") in ("iframe", "frame")
