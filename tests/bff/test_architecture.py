@@ -246,6 +246,7 @@ def test_a_remote_api_is_set_up_with():
         "timeout_seconds",
         "max_body_bytes",
         "response_headers",
+        "cache",
     ]
 
 

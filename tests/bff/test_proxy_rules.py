@@ -13,9 +13,11 @@ from app.bff.proxy.rules import (
     handshake_error_status,
     offered_subprotocols,
     opens_websocket,
+    privately_cached,
     route_for,
     upstream_headers,
     upstream_path,
+    without_tag,
 )
 from app.bff.settings.api_headers import NEVER_FROM_APIS, NEVER_FROM_APIS_PREFIXES
 from app.bff.settings.models import RemoteApiSettings
@@ -352,3 +354,36 @@ def test_the_browser_sees_of_an_api(name):
     headers = [(name, "value"), (name.lower(), "another")]
 
     assert downstream_headers(headers) == headers
+
+
+@pytest.mark.parametrize(
+    ("allowed", "stored"),
+    [
+        ("max-age=300", "private, no-cache, max-age=300"),
+        (
+            "public, s-maxage=9, max-age=300, must-revalidate",
+            "private, no-cache, max-age=300, must-revalidate",
+        ),
+        ("private, max-age=300, immutable", "private, no-cache, max-age=300"),
+        ('private="Set-Cookie, X-A", max-age=9', "private, no-cache, max-age=9"),
+        ("Public, S-MaxAge=9, proxy-revalidate, x=é", "private, no-cache"),
+        ("max-age=300, no-store", None),
+        ("No-Store", None),
+        ("", None),
+    ],
+)
+def test_a_browser_may_store_privately(allowed, stored):
+    headers = dict(privately_cached([], [("cache-control", allowed)], "tag"))
+
+    assert headers.get("Cache-Control") == stored
+    assert headers.get("Vary") == (stored and "Cookie, X-CSRF, Origin, Sec-Fetch-Site")
+
+
+@pytest.mark.parametrize("etag", ['"1"', 'W/"1"', '""'])
+def test_the_etag_of_one_session_is_unknown_to_another(etag):
+    [(_, sent), *_] = privately_cached([("ETag", etag)], [("Cache-Control", "max-age=9")], "a")
+
+    assert without_tag([("If-None-Match", f"{sent}, {sent}")], "a") == [("If-None-Match", f"{etag}, {etag}")]
+    assert (
+        without_tag([("If-None-Match", sent)], "b") == [("If-None-Match", sent)] != [("If-None-Match", etag)]
+    )

@@ -11,7 +11,13 @@ from tornado.httputil import HTTPServerRequest
 
 from app.bff.errors import ApiUnreachable, MethodNotAllowed
 from app.bff.proxy.request_body import RequestBody, declared_length
-from app.bff.proxy.rules import downstream_headers, upstream_headers, upstream_path
+from app.bff.proxy.rules import (
+    downstream_headers,
+    privately_cached,
+    upstream_headers,
+    upstream_path,
+    without_tag,
+)
 from app.bff.proxy.streaming import StreamingDelegate
 from app.bff.services import Services
 from app.bff.settings.models import RemoteApiSettings
@@ -32,6 +38,7 @@ class RemoteApi(StreamingDelegate):
         self.max_body_bytes = api.max_body_bytes
         self.stall_seconds = api.timeout_seconds or services.clients.timeout_seconds[api.client]
         self._response_has_begun = False
+        self._cache_tag = ""  # names the session, where the browser may store responses
         self._deadline = asyncio.timeout(None)  # for the beginning of the API's response
 
     async def answer(self) -> None:
@@ -41,6 +48,8 @@ class RemoteApi(StreamingDelegate):
             if response.status == 101:
                 raise ApiUnreachable("the API speaks another protocol")
             headers = downstream_headers(response.headers.items(), more=self.api.response_headers)
+            if self.api.cache == "private":
+                headers = privately_cached(headers, response.headers.items(), self._cache_tag)
             sent = self.start(response.status, headers, response.content.read_nowait())
             while not response.content.at_eof():
                 await sent
@@ -51,7 +60,11 @@ class RemoteApi(StreamingDelegate):
         session = await self.require_session()
         client = self.services.clients.create(self.api.client, session)
         path = upstream_path(self.request.uri or "", self.api, self.services.settings.remote_apis)
-        headers = CIMultiDict(upstream_headers(self.request.headers.get_all(), fixed=client.fixed_headers))
+        passed = upstream_headers(self.request.headers.get_all(), fixed=client.fixed_headers)
+        if self.api.cache == "private":
+            self._cache_tag = session.public_id if session else "none"
+            passed = without_tag(passed, self._cache_tag)
+        headers = CIMultiDict(passed)
         credential = await client.credential()  # a refresh is not counted as the API's time
         data = await self._request_data(self.body) if self.body else None
         async with self._deadline:

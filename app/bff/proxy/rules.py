@@ -57,6 +57,9 @@ _DOWNSTREAM = frozenset({
 })  # fmt: skip
 # Unambiguous for every server: no escapes, no empty segment, none that begins with a dot.
 _SAFE_PATH = re.compile(r"(?:[A-Za-z0-9_~-][A-Za-z0-9_.~-]*/)*(?:[A-Za-z0-9_~-][A-Za-z0-9_.~-]*)?")
+_VARY = "Cookie, X-CSRF, Origin, Sec-Fetch-Site"
+_CONDITIONS = {"if-match", "if-none-match", "if-range"}
+_PRIVATE_DIRECTIVE = re.compile("max-age=[0-9]{1,10}|must-revalidate|no-transform")
 _CACHED_NAMES = 1024  # of header names, a few dozen in practice
 _DECODINGS = 3
 _INCOMPLETE_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
@@ -167,6 +170,36 @@ def _is_for_api(name: str) -> bool:
 def _browser_rule(more: frozenset[str]) -> Callable[[str], bool]:
     allowed = _DOWNSTREAM | more
     return functools.lru_cache(maxsize=_CACHED_NAMES)(lambda name: name.lower() in allowed)
+
+
+def privately_cached(
+    headers: Iterable[tuple[str, str]], api_headers: Iterable[tuple[str, str]], tag: str
+) -> Headers:
+    """Return `headers` so that the browser stores the response as the API allows, for one session only.
+
+    `no-cache` lets the browser use it after asking again only: the session may have ended meanwhile. Browsers
+    ask with the ETag of a response that another session has received, too, which an API may take for its
+    own: hence `tag`, which names the session.
+    """
+    values = ",".join(value for name, value in api_headers if name.lower() == "cache-control")
+    allowed = [each.strip().lower() for each in values.split(",") if each.strip()]
+    if not allowed or "no-store" in allowed:
+        return [*headers]
+    directives = filter(_PRIVATE_DIRECTIVE.fullmatch, allowed)
+    kept = [(name, _tagged(value, tag) if name.lower() == "etag" else value) for name, value in headers]
+    return [*kept, ("Cache-Control", ", ".join(["private", "no-cache", *directives])), ("Vary", _VARY)]
+
+
+def without_tag(headers: Headers, tag: str) -> Headers:
+    """Return the request's headers with the ETags as the API has sent them; another session's match none."""
+    return [
+        (name, value.replace(f'"{tag}.', '"') if name.lower() in _CONDITIONS else value)
+        for name, value in headers
+    ]
+
+
+def _tagged(etag: str, tag: str) -> str:
+    return etag.replace('"', f'"{tag}.', 1)
 
 
 def _latin1_to_utf8(value: str) -> str:

@@ -107,6 +107,8 @@ class RemoteApiSettings(BaseModel):
     `methods` are those forwarded (others: 405). `timeout_seconds` is how long the API may take to begin its
     response (504; default: the client's). `max_body_bytes` limits a request body (413). `response_headers`
     are names of headers of the API that pass to the browser beyond those of `proxy.rules`, such as `X-Total`.
+    `cache` is whether the browser may store a response: `no-store`, or `private` as the API allows it, for
+    the same session only and never without asking again.
 
     Raises pydantic's ValidationError, for a header that no API may send to the browser among others.
 
@@ -123,6 +125,7 @@ class RemoteApiSettings(BaseModel):
     timeout_seconds: float | None = Field(default=None, gt=0)
     max_body_bytes: int = Field(default=10_000_000, gt=0)
     response_headers: frozenset[str] = frozenset()
+    cache: Literal["no-store", "private"] = "no-store"
 
     @field_validator("response_headers")
     @classmethod
