@@ -112,7 +112,12 @@ class BffApplication(Application):
         if api is not None:
             if opens_websocket(request.method or "", request.headers, api):
                 return self.get_handler_delegate(request, RemoteSocket, {"api": api})
-            return RemoteApi(self._services, request, api)
+            seconds = api.timeout_seconds or self._services.clients.timeout_seconds[api.client]
+            delegate = RemoteApi(
+                self._services, request, max_body_bytes=api.max_body_bytes, stall_seconds=seconds
+            )
+            delegate.api = api
+            return delegate
         if request.path == paths.FORWARD_AUTH_PATH and self._forward_auth_gate.admits(request.headers):
             return ForwardAuth(self._services, request)
         return super().find_handler(request, **kwargs)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.bff.dev.provider import Provider
-from app.bff.oidc.clean_claims import (
+from app.bff.oidc.claims import (
     MAX_CLAIM_BYTES,
     MAX_CLAIMS_BYTES,
     MAX_DEPTH,

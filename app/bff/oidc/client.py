@@ -17,9 +17,9 @@ from app.bff.oidc.claims import (
     check_id_token,
     check_refreshed_id_token,
     check_userinfo,
+    clean_claims,
     without_authentication,
 )
-from app.bff.oidc.clean_claims import clean_claims
 from app.bff.oidc.dpop import DpopKey, thumbprint
 from app.bff.oidc.endpoints import EndpointClient, Params, RequestKind
 from app.bff.oidc.login_attempt import LoginAttempt
@@ -137,7 +137,9 @@ class OidcClient:
             endpoint, token = metadata.userinfo_endpoint, tokens.access_token
             userinfo = parse_userinfo_response(await self._endpoints.get(endpoint, token, attempt.dpop_key))
             check_userinfo(userinfo, subject=id_token.claims["sub"])
-        return {**_cleaned(without_authentication(userinfo)), **_cleaned(id_token.claims)}, tokens
+        # Those of the ID token come first: should the claims exceed their limit, they stay.
+        merged = {**id_token.claims, **without_authentication(userinfo), **id_token.claims}
+        return _cleaned(merged), tokens
 
     async def refresh(
         self, refresh_token: str, *, target: Target = LOGIN, dpop_key: DpopKey | None = None

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 
 from aiohttp import ClientResponse
 from multidict import CIMultiDict
-from tornado.httputil import HTTPServerRequest
 
 from app.bff.errors import ApiUnreachable, MethodNotAllowed
 from app.bff.proxy.request_body import RequestBody, declared_length
@@ -19,7 +18,6 @@ from app.bff.proxy.rules import (
     without_tag,
 )
 from app.bff.proxy.streaming import StreamingDelegate
-from app.bff.services import Services
 from app.bff.settings.models import RemoteApiSettings
 
 _BUFFERED_BYTES = 65_536  # a body up to here is sent again if the API refuses the token
@@ -32,14 +30,10 @@ class RemoteApi(StreamingDelegate):
     is suspended while the browser is the slower side of an upload.
     """
 
-    def __init__(self, services: Services, request: HTTPServerRequest, api: RemoteApiSettings) -> None:
-        super().__init__(services, request)
-        self.api = api
-        self.max_body_bytes = api.max_body_bytes
-        self.stall_seconds = api.timeout_seconds or services.clients.timeout_seconds[api.client]
-        self._response_has_begun = False
-        self._cache_tag = ""  # names the session, where the browser may store responses
-        self._deadline = asyncio.timeout(None)  # for the beginning of the API's response
+    api: RemoteApiSettings
+    _response_has_begun = False
+    _cache_tag = ""  # names the session, where the browser may store responses
+    _deadline: asyncio.Timeout  # for the beginning of the API's response
 
     async def answer(self) -> None:
         if self.request.method not in self.api.methods:
@@ -57,6 +51,7 @@ class RemoteApi(StreamingDelegate):
 
     async def _request_api(self) -> ClientResponse:
         """Return the API's response when it begins; raises TimeoutError if the deadline passes first."""
+        self._deadline = asyncio.timeout(None)
         session = await self.require_session()
         client = self.services.clients.create(self.api.client, session)
         path = upstream_path(self.request.uri or "", self.api, self.services.settings.remote_apis)

@@ -117,11 +117,20 @@ class StreamingDelegate(HTTPMessageDelegate):
     stall_seconds: float = 30
     pause_seconds: float = 0.05
 
-    def __init__(self, services: Services, request: HTTPServerRequest) -> None:
+    def __init__(
+        self,
+        services: Services,
+        request: HTTPServerRequest,
+        *,
+        max_body_bytes: int = 0,
+        stall_seconds: float = 30,
+    ) -> None:
         assert request.connection is not None
         self.services = services
         self.request = request
         self.request_id = secrets.token_hex(8)
+        self.max_body_bytes = max_body_bytes
+        self.stall_seconds = stall_seconds
         self._connection = request.connection
         self._started_at = time.monotonic()
         self._status = 0  # of the response, once it has begun
