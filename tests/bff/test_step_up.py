@@ -226,6 +226,18 @@ async def test_what_an_api_demands_for_itself_is_passed_through(api: DemoApi, br
     assert answer.headers["WWW-Authenticate"] == challenge
 
 
+@pytest.mark.parametrize(
+    "challenge", ['Basic realm="api"', "Negotiate", 'Digest realm="api", Bearer', "Bearer, Basic"]
+)
+async def test_a_challenge_for_which_a_browser_would_ask_for_a_password_stays_here(
+    api: DemoApi, browser: Browser, challenge: str
+):
+    await browser.login()
+    api.fails["echo"] = Failure(401, b"no", {"WWW-Authenticate": challenge})
+
+    assert "WWW-Authenticate" not in (await browser.fetch("/api/echo")).headers
+
+
 # The decorator
 
 

@@ -13,6 +13,7 @@ from app.bff.proxy.request_body import RequestBody, declared_length
 from app.bff.proxy.rules import (
     downstream_headers,
     privately_cached,
+    token_challenges,
     upstream_headers,
     upstream_path,
     without_tag,
@@ -42,6 +43,8 @@ class RemoteApi(StreamingDelegate):
             if response.status == 101:
                 raise ApiUnreachable("the API speaks another protocol")
             headers = downstream_headers(response.headers.items(), more=self.api.response_headers)
+            if response.status == 401:
+                headers += token_challenges(response.headers.items())
             if self.api.cache == "private":
                 headers = privately_cached(headers, response.headers.items(), self._cache_tag)
             sent = self.start(response.status, headers, response.content.read_nowait())

@@ -57,6 +57,8 @@ _DOWNSTREAM = frozenset({
 })  # fmt: skip
 # Unambiguous for every server: no escapes, no empty segment, none that begins with a dot.
 _SAFE_PATH = re.compile(r"(?:[A-Za-z0-9_~-][A-Za-z0-9_.~-]*/)*(?:[A-Za-z0-9_~-][A-Za-z0-9_.~-]*)?")
+_PARAMETER = r'[\w-]+=(?:"[^"]*"|[\w.~+/-]+=*)'
+_TOKEN_CHALLENGE = re.compile(rf"(?:Bearer|DPoP)(?: +{_PARAMETER}(?: *, *{_PARAMETER})*)?", re.IGNORECASE)
 _VARY = "Cookie, X-CSRF, Origin, Sec-Fetch-Site"
 _CONDITIONS = {"if-match", "if-none-match", "if-range"}
 _PRIVATE_DIRECTIVE = re.compile("max-age=[0-9]{1,10}|must-revalidate|no-transform")
@@ -156,6 +158,18 @@ def upstream_headers(headers: Iterable[tuple[str, str]], *, fixed: Collection[st
 def downstream_headers(headers: Iterable[tuple[str, str]], *, more: frozenset[str] = frozenset()) -> Headers:
     """Return the API's headers that the browser may see: those of an allow-list, and `more` in lower case."""
     return _filtered(headers, _browser_rule(more), _utf8_to_latin1)
+
+
+def token_challenges(headers: Iterable[tuple[str, str]]) -> Headers:
+    """Return the challenges of a 401 that pages may see: Bearer and DPoP (RFC 9470 §3).
+
+    For any other scheme, such as Basic, a browser would ask for a password in this application's name.
+    """
+    return [
+        (name, value)
+        for name, value in headers
+        if name.lower() == "www-authenticate" and _TOKEN_CHALLENGE.fullmatch(value)
+    ]
 
 
 @functools.lru_cache(maxsize=_CACHED_NAMES)
