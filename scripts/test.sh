@@ -11,5 +11,6 @@ bash scripts/setup_browser.sh
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy
-[ $# -gt 0 ] || set -- -n auto --dist loadfile
+# One process more than cores: some tests wait for a time-out.
+[ $# -gt 0 ] || set -- -n "$(($(getconf _NPROCESSORS_ONLN) + 1))" --dist loadfile
 .venv/bin/python -m pytest "$@"
