@@ -20,6 +20,11 @@ for name in [name for name in os.environ if name.startswith("BFF_")]:
     del os.environ[name]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slowest first, so that no worker is still busy with one when the others have ended."""
+    items.sort(key=lambda item: "template" not in item.path.parts)
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
