@@ -113,7 +113,7 @@ def string_claim(claims: Claims, name: str) -> str:
     """Return a claim that is a string, or "" for one that is missing or anything else.
 
     A string with half a surrogate pair is "", too: it cannot be encoded, and a repaired one might be the name
-    of somebody else.
+    of another user.
     """
     value = claims.get(name)
     return value if isinstance(value, str) and is_well_formed(value) else ""
