@@ -11,6 +11,5 @@ bash scripts/setup_browser.sh
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy
-# One process more than cores: some tests wait for a time-out.
-[ $# -gt 0 ] || set -- -n "$(($(getconf _NPROCESSORS_ONLN) + 1))" --dist loadfile --no-loadscope-reorder
+[ $# -gt 0 ] || set -- -n auto --dist loadfile --no-loadscope-reorder
 .venv/bin/python -m pytest "$@"
