@@ -8,7 +8,7 @@ import sys
 import aiohttp
 from tornado.web import Application, RequestHandler
 
-from app.__main__ import fastest_loop
+from app.bff.cli import fastest_loop
 
 # Between two machines only (RFC 9110 §7.6.1), or for Tornado and aiohttp to write.
 _NOT_PASSED_ON = {"Host", "Connection", "Transfer-Encoding", "Content-Length", "Server", "Date"}
