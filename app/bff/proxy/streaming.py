@@ -113,8 +113,6 @@ class StreamingDelegate(HTTPMessageDelegate):
     without body that is delayed by `pause_seconds`; most responses are complete before it is needed.
     """
 
-    max_body_bytes = 0
-    stall_seconds: float = 30
     pause_seconds: float = 0.05
 
     def __init__(
