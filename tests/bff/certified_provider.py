@@ -50,7 +50,7 @@ class CertifiedProvider:
     async def introspected(self, token: str | None) -> dict[str, Any]:
         """What its introspection endpoint says of a token (RFC 7662)."""
         assert token
-        basic = (quote_plus(CLIENT_ID), quote_plus(CLIENT_SECRET))
+        basic = ("introspector", quote_plus(CLIENT_SECRET))
         async with httpx2.AsyncClient() as http:
             url = f"{self.issuer}/token/introspection"
             response = await http.post(url, data={"token": token}, auth=basic)

@@ -181,6 +181,17 @@ async def test_the_providers_nonce_is_sent_from_then_on(
     assert provider.is_active((await app.session_of(browser)).tokens.refresh_token)
 
 
+async def test_the_nonces_of_tokens_and_of_userinfo_do_not_displace_each_other(
+    browser: Browser, provider: Provider
+):
+    provider.dpop_nonce, provider.userinfo_nonce = "for tokens", "for userinfo"
+    for _ in range(3):
+        await browser.login()
+
+    assert provider.counts["token:authorization_code"] == 3
+    assert provider.counts["userinfo"] == 3 + 1  # the first one told the nonce
+
+
 # Pushed authorization requests
 
 

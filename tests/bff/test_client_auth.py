@@ -1,11 +1,13 @@
-"""Client authentication at the provider: client_secret_basic and private_key_jwt."""
+"""Client authentication at the provider: client_secret_basic, client_secret_post and private_key_jwt."""
 
 from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
@@ -13,12 +15,26 @@ from joserfc import jwk, jwt
 from pydantic import ValidationError
 
 from app.bff.errors import SettingsError
-from app.bff.oidc.client_auth import ASSERTION_SECONDS, PrivateKeyJwt, client_secret_basic, key_from
+from app.bff.oidc.client_auth import (
+    ASSERTION_SECONDS,
+    PrivateKeyJwt,
+    client_secret_basic,
+    client_secret_post,
+    key_from,
+)
+from app.bff.oidc.keys import private_key
 from tests.bff.harness import Clock, make_settings
 
 US = SimpleNamespace(client_id="a client:", client_secret="100% s+cret")
 ISSUER, TOKEN_ENDPOINT = "https://provider.example", "https://provider.example/token"
 KINDS = {"RSA": 2048, "EC": "P-256", "OKP": "Ed25519"}
+
+
+AuthMethod = Callable[..., tuple[str, Any, Any]]
+
+
+def jwk_file(kind: str, size: Any, **members: str) -> bytes:
+    return json.dumps({**jwk.generate_key(kind, size).as_dict(private=True), **members}).encode()
 
 
 def an_assertion(method: PrivateKeyJwt) -> str:
@@ -75,6 +91,25 @@ def test_the_type_of_key_decides_the_algorithm(kind: str, algorithm: str):
     assert (header["alg"], header["kid"]) == (algorithm, key.thumbprint())
 
 
+def test_the_jwk_that_a_provider_knows_by_its_kid_keeps_kid_and_alg():
+    key = jwk.generate_key("RSA", 2048, parameters={"kid": "ours, 2026", "alg": "RS256"})
+    assertion = an_assertion(
+        PrivateKeyJwt(private_key(json.dumps(key.as_dict(private=True)).encode()), audience=ISSUER)
+    )
+
+    assert jwt.decode(assertion, key, algorithms=["RS256"]).header == {"alg": "RS256", "kid": "ours, 2026"}
+
+
+@pytest.mark.parametrize(
+    "method", [client_secret_post, PrivateKeyJwt(jwk.generate_key("EC", "P-256"), audience=ISSUER)]
+)
+@pytest.mark.parametrize("name", ["client_id", "client_secret", "client_assertion", "client_assertion_type"])
+def test_no_method_sends_a_parameter_that_the_request_has_already(method: AuthMethod, name: str):
+    _, _, body = method(US, "POST", TOKEN_ENDPOINT, {}, f"scope=openid&{name}=theirs".encode())
+
+    assert [values for values in parse_qs(body).values() if len(values) > 1] == []
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("form", ["PEM", "JWK"])
 def test_a_private_key_is_read_from_pem_and_from_jwk(tmp_path: Path, kind: str, form: str):
@@ -94,6 +129,10 @@ def test_a_private_key_is_read_from_pem_and_from_jwk(tmp_path: Path, kind: str, 
         pytest.param(b"-----BEGIN PRIVATE KEY-----\nrecognisable-secret\n", id="cut short"),
         pytest.param(b'{"kty": "oct", "k": "cmVjb2duaXNhYmxlLXNlY3JldA"}', id="a shared secret"),
         pytest.param(jwk.generate_key("EC", "P-256").as_pem(private=False), id="the public half"),
+        pytest.param(jwk_file("EC", "P-256", alg="RS256"), id="for another algorithm"),
+        pytest.param(jwk_file("RSA", 2048, alg="none"), id="for no algorithm"),
+        pytest.param(jwk_file("RSA", 2048, use="enc"), id="for encryption"),
+        pytest.param(jwk_file("OKP", "X25519"), id="for key agreement"),
     ],
 )
 def test_a_file_stops_the_start_and_is_not_shown_when_it_is(tmp_path: Path, content: bytes):

@@ -98,6 +98,18 @@ async def test_the_scope_is_the_one_in_the_settings(provider: Provider, api: Dem
         assert query_params(await browser.start_login())["scope"] == "openid email"
 
 
+async def test_the_query_of_the_authorization_endpoint_stays_but_for_what_the_request_has_itself(
+    provider: Provider, browser: Browser
+):
+    endpoint = f"{provider.issuer}/authorize?policy=a%2Fb&scope=theirs&empty="
+    provider.overrides["metadata"] = {"authorization_endpoint": endpoint}
+    url = await browser.start_login()
+
+    assert url.startswith(f"{provider.issuer}/authorize?policy=a%2Fb&empty=&")
+    assert query_params(url)["scope"] != "theirs"
+    assert url.count("scope=") == 1
+
+
 @pytest.mark.parametrize("prompt", ["none", "login", "consent", "select_account"])
 async def test_a_prompt_that_the_provider_knows_is_passed_on(prompt: str, browser: Browser):
     assert query_params(await browser.start_login(prompt=prompt))["prompt"] == prompt

@@ -123,7 +123,9 @@ class Provider(Realm, LocalServer):
         return with_nonce(answer, self.dpop_nonce)
 
     def _userinfo(self, request: HTTPServerRequest) -> Answer:
-        return self._guard.admit(request, lambda token: self._claims_for(token, request))
+        nonce = self.userinfo_nonce
+        answer = self._guard.admit(request, lambda token: self._claims_for(token, request), nonce)
+        return with_nonce(answer, nonce)
 
     def _claims_for(self, token: TokenRecord, request: HTTPServerRequest) -> Answer:
         if token.sub is None or "openid" not in token.scope.split():

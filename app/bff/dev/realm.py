@@ -33,6 +33,7 @@ class Realm:
     refuses_other_acrs: bool = False  # True: answered by unmet_authentication_requirements
     requires_par: bool = False  # an authorization request that was not pushed is refused
     dpop_nonce: str | None = None  # what every DPoP proof at the token endpoint must carry
+    userinfo_nonce: str | None = None  # what every proof at the userinfo endpoint must carry
 
     def __init__(self, clients: Sequence[Client], clock: Callable[[], float]) -> None:
         self.clients = {client.client_id: client for client in clients}

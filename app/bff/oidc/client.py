@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from ssl import SSLContext
 from typing import Any
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import parse_qs, parse_qsl, unquote_plus, urlencode
 
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
@@ -229,4 +229,8 @@ def _parser(
 
 
 def _with_query(url: str, query: str) -> str:
-    return url + ("&" if "?" in url else "?") + query
+    """Add a query to an endpoint, whose own stays (RFC 6749 §3.1) but for parameters that are in both."""
+    base, _, own = url.partition("?")
+    names = {name for name, _ in parse_qsl(query)}
+    kept = [pair for pair in own.split("&") if pair and unquote_plus(pair.partition("=")[0]) not in names]
+    return f"{base}?{'&'.join([*kept, query])}"

@@ -1,4 +1,4 @@
-"""Client authentication methods for Authlib: client_secret_basic and private_key_jwt."""
+"""Client authentication methods for Authlib. None sends a parameter twice (RFC 6749 §3.2)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote_plus
-
-from authlib.common.urls import add_params_to_qs
+from urllib.parse import parse_qsl, quote_plus, urlencode
 
 from app.bff.errors import SettingsError
 from app.bff.oidc.keys import Key, private_key, sign_jwt
@@ -28,8 +26,15 @@ def client_secret_basic(client: Any, method: str, uri: str, headers: Any, body: 
     return uri, headers, body
 
 
+def client_secret_post(client: Any, method: str, uri: str, headers: Any, body: Any) -> Prepared:
+    """Id and secret in the form; Authlib's own method repeats the `client_id` of a pushed request."""
+    return uri, headers, _with(body, client_id=client.client_id, client_secret=client.client_secret)
+
+
 class PrivateKeyJwt:
     """An assertion signed with the client's private key (RFC 7523 §2.2, §3); no secret is sent.
+
+    `client_id` goes with it (RFC 7521 §4.2): optional, but Microsoft Entra requires it.
 
     Each one is used once, expires after ASSERTION_SECONDS, and has the issuer as its only audience, so
     another provider cannot replay it. Authlib's own method lets it live for an hour.
@@ -50,11 +55,22 @@ class PrivateKeyJwt:
             "iat": now,
             "exp": now + ASSERTION_SECONDS,
         }
-        assertion = [
-            ("client_assertion_type", _ASSERTION_TYPE),
-            ("client_assertion", sign_jwt(claims, self._key)),
-        ]
-        return uri, headers, add_params_to_qs(body, assertion)
+        return (
+            uri,
+            headers,
+            _with(
+                body,
+                client_id=client.client_id,
+                client_assertion_type=_ASSERTION_TYPE,
+                client_assertion=sign_jwt(claims, self._key),
+            ),
+        )
+
+
+def _with(form: str | bytes, **params: str) -> str:
+    """Return the form with these parameters, each in place of one of that name."""
+    pairs = parse_qsl(form if isinstance(form, str) else form.decode(), keep_blank_values=True)
+    return urlencode([pair for pair in pairs if pair[0] not in params] + list(params.items()))
 
 
 def key_from(file: Path) -> Key:

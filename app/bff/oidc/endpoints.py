@@ -14,7 +14,7 @@ from authlib.integrations.httpx_client import AsyncOAuth2Client
 
 from app.bff.errors import ClientRejected
 from app.bff.oidc.breaker import Breaker
-from app.bff.oidc.client_auth import PrivateKeyJwt, client_secret_basic, key_from
+from app.bff.oidc.client_auth import PrivateKeyJwt, client_secret_basic, client_secret_post, key_from
 from app.bff.oidc.dpop import (
     DpopKey,
     Nonces,
@@ -69,6 +69,7 @@ class EndpointClient:
         self._timeout_seconds = settings.provider_timeout_seconds
         self._auth_method = settings.client_auth
         self._nonces = Nonces()
+        self._userinfo_nonces = Nonces()  # a protected resource has nonces of its own (RFC 9449 §9)
         assertion = _client_assertion(settings, clock)
         self._lanes = {
             kind: _Lane(
@@ -126,22 +127,23 @@ class EndpointClient:
             nonce = self._nonces.of(endpoint)
             headers["DPoP"] = proof(dpop_key, "POST", endpoint, now=self._clock(), nonce=nonce)
         auth = http.client_auth(self._auth_method)
-        return await self._send(http, "POST", endpoint, data=params, headers=headers, auth=auth)
+        options = {"data": params, "headers": headers, "auth": auth}
+        return await self._send(http, "POST", endpoint, self._nonces, **options)
 
     async def _get(self, endpoint: str, access_token: str, dpop_key: DpopKey | None) -> EndpointResponse:
-        nonce = self._nonces.of(endpoint)
+        nonce = self._userinfo_nonces.of(endpoint)
         headers = authorization(access_token, dpop_key, "GET", endpoint, now=self._clock(), nonce=nonce)
         http = self._lanes[RequestKind.CODE].http
-        return await self._send(http, "GET", endpoint, headers=headers, auth=None)
+        return await self._send(http, "GET", endpoint, self._userinfo_nonces, headers=headers, auth=None)
 
     async def _send(
-        self, http: AsyncOAuth2Client, method: str, endpoint: str, **options: Any
+        self, http: AsyncOAuth2Client, method: str, endpoint: str, nonces: Nonces, **options: Any
     ) -> EndpointResponse:
         async with translate_http_errors(self._timeout_seconds):
             response = await http.request(method, endpoint, **options)
         received_at = self._clock()
         if "DPoP-Nonce" in response.headers:
-            self._nonces.note(endpoint, response.headers)
+            nonces.note(endpoint, response.headers)
         json_object = parse_json_object(response.content)
         return EndpointResponse(response.status_code, response.headers, json_object, received_at)
 
@@ -163,6 +165,7 @@ def _authenticating_client(
         timeout=settings.provider_timeout_seconds,
     )
     http.register_client_auth_method(("client_secret_basic", client_secret_basic))
+    http.register_client_auth_method(("client_secret_post", client_secret_post))
     if assertion is not None:
         http.register_client_auth_method(("private_key_jwt", assertion))
     return http

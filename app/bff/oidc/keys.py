@@ -60,17 +60,22 @@ def private_key(data: bytes) -> Key:
     for key_type in _SIGNING_KEY_TYPES:
         try:
             key = jwk.import_key(material, key_type)
+            sign_jwt({}, key)  # also refuses an `alg` that is not for such a key
         except (JoseError, ValueError, TypeError, KeyError):
             continue
-        if key.is_private:
-            return key
-    raise ValueError("no RSA, EC or OKP private key")
+        return key
+    raise ValueError("no RSA, EC or OKP private key that can sign")
 
 
 def sign_jwt(claims: dict[str, Any], key: Key) -> str:
-    """Return the claims as a JWT signed with a private key; `kid` is its thumbprint (RFC 7638)."""
-    header = {"alg": _ALGORITHM_FOR[str(key.as_dict().get("crv", key.key_type))], "kid": key.thumbprint()}
-    return jws.serialize_compact(header, json.dumps(claims).encode(), key, algorithms=[header["alg"]])
+    """Return the claims as a JWT signed with a private key.
+
+    `kid` and `alg` are those of the JWK, by which the provider may know it; without them the
+    thumbprint (RFC 7638), and the algorithm that fits the type of key.
+    """
+    algorithm = key.alg or _ALGORITHM_FOR[str(key.as_dict().get("crv", key.key_type))]
+    header = {"alg": algorithm, "kid": key.kid or key.thumbprint()}
+    return jws.serialize_compact(header, json.dumps(claims).encode(), key, algorithms=list(ALGORITHMS))
 
 
 def algorithm_of(token: str, allowed: frozenset[str]) -> str:

@@ -24,6 +24,14 @@ const configuration = {
       token_endpoint_auth_method: "client_secret_basic",
       ...options.registered,
     },
+    // Asks about tokens, however the client above authenticates.
+    {
+      client_id: "introspector",
+      client_secret: options.client_secret,
+      redirect_uris: [],
+      response_types: [],
+      grant_types: [],
+    },
   ],
   scopes: ["openid", "profile", "email", "offline_access", "orders.read", "orders.write"],
   claims: { openid: ["sub", "sid"], profile: ["name"], email: ["email", "email_verified"] },
