@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from urllib.parse import urlencode
 
 import httpx2
@@ -85,6 +86,65 @@ async def test_the_longest_of_all_still_fits_the_cookie(browser: Browser):
     [name] = [name for name in browser.cookie_names() if "login" in name]
 
     assert len(name) + len(browser.cookie(name) or "") < 3900  # browsers keep 4,096, attributes included
+
+
+# Parameters that only the provider interprets
+
+
+@pytest.fixture
+async def configured(provider: Provider, api: DemoApi, clock: Clock) -> AsyncIterator[Browser]:
+    """A browser of an application with BFF_LOGIN_PARAMS, BFF_LOGIN_PARAMS_ALLOWED and BFF_LOGOUT_PARAMS."""
+    settings = {
+        "login_params": {"audience": "https://api.example", "prompt": "consent", "max_age": "60"},
+        "login_params_allowed": "kc_idp_hint, ui_locales, audience",
+        "logout_params": {"logout_uri": "{post_logout_redirect_uri}?c={client_id}", "federated": ""},
+    }
+    async with running_app(provider, api, clock=clock, **settings) as app, new_browser(app) as browser:
+        yield browser
+
+
+async def test_those_of_the_settings_go_along_with_every_login(configured: Browser):
+    url = query_params(await configured.start_login())
+
+    assert (url["audience"], url["prompt"], url["max_age"]) == ("https://api.example", "consent", "60")
+    assert (await comes_back(configured)).status_code == 200
+
+
+async def test_a_link_passes_on_what_the_settings_allow_and_nothing_else(configured: Browser):
+    url = query_params(await configured.start_login(kc_idp_hint="github", audience="other", domain_hint="x"))
+
+    assert (url["kc_idp_hint"], url["audience"]) == ("github", "other")
+    assert "domain_hint" not in url
+    assert "ui_locales" not in url
+
+
+async def test_what_a_link_requests_wins_over_the_settings(configured: Browser):
+    url = query_params(await configured.start_login(prompt="login", max_age="0"))
+
+    assert (url["prompt"], url["max_age"]) == ("login", "0")
+
+
+async def test_a_max_age_of_the_settings_is_checked_when_the_user_returns(
+    configured: Browser, provider: Provider, clock: Clock
+):
+    provider.overrides["id_token"] = {"auth_time": int(clock()) - 3600}
+
+    assert_failed(await comes_back(configured), "")
+
+
+@pytest.mark.parametrize("value", ["", "a\nb", "a\x00", "x" * 501])
+async def test_no_attempt_starts_for_a_value_that_is_not_one_short_line(configured: Browser, value: str):
+    response = await configured.get(f"/bff/login?{urlencode({'ui_locales': value})}")
+
+    assert response.status_code == 400
+    assert not response_cookies(response)
+
+
+async def test_the_end_session_request_has_those_of_the_settings(configured: Browser):
+    await configured.login()
+    url = query_params((await configured.logout()).headers["Location"])
+
+    assert url["logout_uri"] == f"{url['post_logout_redirect_uri']}?c={url['client_id']}"
 
 
 # The way back

@@ -210,7 +210,16 @@ def test_the_issuer_stays_exactly_as_the_provider_spells_it(load: Load):
     assert load(ISSUER="https://Provider.example/realms/A/").issuer == "https://Provider.example/realms/A/"
 
 
-BAD_URLS = ["provider.example", "/path", "ftp://provider.example", "https://", "https://[", "https://x:port"]
+BAD_URLS = [
+    "https://a b.example",
+    "https://a.example/ /b",
+    "provider.example",
+    "/path",
+    "ftp://provider.example",
+    "https://",
+    "https://[",
+    "https://x:port",
+]
 
 
 @pytest.mark.parametrize("name", ["ISSUER", "BASE_URL"])
@@ -218,7 +227,96 @@ BAD_URLS = ["provider.example", "/path", "ftp://provider.example", "https://", "
 def test_an_address_is_an_absolute_url_without_password(mistakes: Mistakes, name: str, url: str):
     [line] = mistakes(**{name: url})
 
-    assert line == f"BFF_{name}: must be an absolute http(s) URL without user name or password"
+    assert line == f"BFF_{name}: must be an absolute http(s) URL without user name, password or spaces"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["BASE_URL", "ISSUER", "CLIENT_ID", "CLIENT_SECRET", "ADDRESS", "PORT", "DEBUG", "ENCRYPTION_KEYS"],
+)
+@pytest.mark.parametrize("space", [" ", "\n", "\r\n", "\t", "\u00a0"])
+def test_white_space_around_a_value_is_no_part_of_it(load: Load, name: str, space: str):
+    right = {"BASE_URL": "https://app.example", "ADDRESS": "127.0.0.1", "PORT": "1", "DEBUG": "1", **RIGHT}
+    plain, spaced = load(**right), load(**right | {name: f"{space}{right[name]}{space}"})
+
+    assert getattr(spaced, name.lower()) == getattr(plain, name.lower())
+
+
+SINGLE_LINES = [
+    "APP_NAME",
+    "BASE_URL",
+    "ISSUER",
+    "CLIENT_ID",
+    "CLIENT_SECRET",
+    "SCOPE",
+    "FORWARD_AUTH_SECRET",
+]
+
+
+@pytest.mark.parametrize("name", SINGLE_LINES)
+@pytest.mark.parametrize("wrong", ['"{}"', "'{}'", "{}\nx", "x\x7f{}"])
+def test_quotes_and_line_breaks_stop_the_start(mistakes: Mistakes, name: str, wrong: str):
+    [line] = mistakes(**{name: wrong.format("recognisable")})
+
+    assert line.startswith(f"BFF_{name}: ")
+    assert "recognisable" not in line
+
+
+def test_the_values_in_json_are_stripped_too(load: Load):
+    clients = {"orders": {"base_url": " https://orders.example/\n", "scope": " a ", "token": "user"}}
+    settings = load(HTTP_CLIENTS=f"\n{json.dumps(clients)}\n")
+
+    assert settings.http_clients["orders"].base_url == "https://orders.example/"
+    assert settings.http_clients["orders"].scope == "a"
+
+
+# Parameters for the provider
+
+
+def test_parameters_for_the_provider_are_json_and_a_list_of_names(load: Load):
+    params = '{"audience": "https://api.example", "prompt": "consent"}'
+    settings = load(LOGIN_PARAMS=params, LOGIN_PARAMS_ALLOWED="kc_idp_hint, ui_locales")
+
+    assert settings.login_params == {"audience": "https://api.example", "prompt": "consent"}
+    assert settings.login_params_allowed == ("kc_idp_hint", "ui_locales")
+
+
+OF_THE_FLOW = [
+    *("client_id", "redirect_uri", "scope", "State", "nonce", "code_challenge", "request_uri"),
+    *("response_type", "response_mode", "client_secret", "login_hint"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        *(
+            pytest.param(
+                f"LOGIN_PARAMS{suffix}", shape % owned, f"{owned} is set by the flow", id=f"{owned}{suffix}"
+            )
+            for owned in OF_THE_FLOW
+            for suffix, shape in [("", '{"%s": "x"}'), ("_ALLOWED", "ui_locales,%s")]
+        ),
+        ("LOGIN_PARAMS", '{"prompt": "none"}', "prompt=none would make every login a silent one"),
+        ("LOGIN_PARAMS", '{"a b": "x"}', "'a b' is no name of a parameter"),
+        ("LOGIN_PARAMS", '{"audience": 1}', "Input should be a valid string"),
+        ("LOGIN_PARAMS", "audience=x", "is not JSON"),
+        ("LOGIN_PARAMS_ALLOWED", "acr_values", "acr_values is set by the flow"),
+        ("LOGOUT_PARAMS", '{"state": "x"}', "state is set by the flow"),
+        (
+            "LOGOUT_PARAMS",
+            '{"logout_uri": "{base_url}"}',
+            "there is no placeholder {base_url}; there are: {client_id}",
+        ),
+    ],
+)
+def test_parameters_that_belong_to_the_flow_stop_the_start(
+    mistakes: Mistakes, name: str, value: str, message: str
+):
+    [line] = mistakes(**{name: value})
+
+    assert line.startswith(f"BFF_{name}")
+    assert message in line
 
 
 @pytest.mark.parametrize("rest", ["/app", "?x=1", "#x", "/?x"])
@@ -384,7 +482,7 @@ def test_the_path_of_a_remote_api_is_none_that_we_need_ourselves(mistakes: Mista
     assert "which the engine uses" in line
 
 
-@pytest.mark.parametrize("path", ["api", "/", "/api/", "", "/a b", "/a?b", "/a%2Fb", "/a\n"])
+@pytest.mark.parametrize("path", ["api", "/", "/api/", "", "/a b", "/a?b", "/a%2Fb", "/a\nb"])
 def test_the_path_of_a_remote_api_begins_with_a_slash_and_ends_without(mistakes: Mistakes, path: str):
     [line] = mistakes(REMOTE_APIS=json.dumps([{"path": path, "client": "apiClient"}]))
 
@@ -504,7 +602,7 @@ def test_the_secret_of_forward_auth_is_hard_to_guess_or_not_there(load: Load, se
     assert load(FORWARD_AUTH_SECRET=secret).forward_auth_secret.get_secret_value() == secret
 
 
-@pytest.mark.parametrize("secret", ["x" * 31, "x y" * 20, "recognisable-é" * 3, " " * 40, "x" * 1025])
+@pytest.mark.parametrize("secret", ["x" * 31, "x y" * 20, "recognisable-é" * 3, "x" * 1025])
 def test_another_one_is_a_mistake(mistakes: Mistakes, secret: str):
     assert mistakes(FORWARD_AUTH_SECRET=secret) == [
         "BFF_FORWARD_AUTH_SECRET: must be 32 printable ASCII characters or more: use `openssl rand -hex 32`"

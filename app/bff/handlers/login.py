@@ -24,7 +24,7 @@ from app.bff.handlers.web import exception_from
 from app.bff.oidc.claims import check_authentication, string_claim
 from app.bff.oidc.dpop import new_key
 from app.bff.oidc.login_attempt import ATTEMPT_SECONDS, LoginAttempt
-from app.bff.oidc.step_up import login_parameters
+from app.bff.oidc.step_up import login_parameters, provider_parameters
 from app.bff.paths import CALLBACK_PATH
 from app.bff.sessions.session import Reason, Session, excess_sessions, new_session_id, session_ref
 from app.bff.telemetry.logs import session_log_id
@@ -100,19 +100,24 @@ class Login(LoginStep):
             return
         if refusal := login_refusal(self.request.headers):
             raise CsrfRejected(refusal)
-        request_params = login_parameters(self.params)
+        settings, configured = self.services.settings, self.services.settings.login_params
+        request_params = login_parameters({**configured, **self.params})
         await self._check_prompt(request_params.get("prompt"))
-        login_hint = request_params.pop("login_hint", None)
+        further = provider_parameters(
+            self.params, configured=configured, allowed=settings.login_params_allowed
+        )
+        if "login_hint" in request_params:  # nothing in the response depends on it
+            further["login_hint"] = request_params.pop("login_hint")
         attempt = LoginAttempt.start(
             return_path=local_path(self.params.get("returnUrl")),
             issuer=self.services.provider.issuer,
             replaces=self.session.ref if self.session else None,
             now=self.services.clock(),
-            dpop_key=new_key() if self.services.settings.dpop else None,
+            dpop_key=new_key() if settings.dpop else None,
             request_params=request_params,
             notifies_opener=self.is_silent and self.silent_path is None,
         )
-        url = await self.services.oidc.login_url(attempt, login_hint=login_hint)
+        url = await self.services.oidc.login_url(attempt, further)
         self._set_attempt_cookie(attempt)
         self.redirect(url)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping
 from ssl import SSLContext
@@ -69,10 +70,11 @@ class OidcClient:
     async def close(self) -> None:
         await self._endpoints.close()
 
-    async def login_url(self, attempt: LoginAttempt, *, login_hint: str | None = None) -> str:
-        """Return the authorization URL for this attempt."""
+    async def login_url(self, attempt: LoginAttempt, further: Mapping[str, str] | None = None) -> str:
+        """Return the authorization URL for this attempt, with `further` parameters for the provider."""
         metadata = await self._provider.metadata()
         params = {
+            **(further or {}),
             "response_type": "code",
             "client_id": self._settings.client_id,
             "redirect_uri": self._settings.base_url + CALLBACK_PATH,
@@ -83,7 +85,6 @@ class OidcClient:
             "code_challenge": create_s256_code_challenge(attempt.verifier),
             "code_challenge_method": "S256",
             "dpop_jkt": thumbprint(attempt.dpop_key) if attempt.dpop_key else None,
-            "login_hint": login_hint,
             **attempt.request_params,
         }
         query = urlencode({name: value for name, value in params.items() if value}, doseq=True)
@@ -198,9 +199,18 @@ class OidcClient:
             "post_logout_redirect_uri": self._settings.base_url + LOGOUT_CALLBACK_PATH,
             "state": state,
         }
+        params = {**self._logout_params(params), **params}
         hint = {"id_token_hint": id_token} if id_token else {}
         hinted = _with_query(endpoint, urlencode({**params, **hint}))
         return hinted if len(hinted) <= _MAX_URL else _with_query(endpoint, urlencode(params))
+
+    def _logout_params(self, values: Mapping[str, str]) -> dict[str, str]:
+        """Return BFF_LOGOUT_PARAMS with the placeholders filled in."""
+        configured = self._settings.logout_params
+        return {
+            name: re.sub(r"\{(\w+)\}", lambda found: values[found[1]], value)
+            for name, value in configured.items()
+        }
 
     async def _request_tokens(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -63,6 +63,21 @@ def login_parameters(params: Mapping[str, str]) -> dict[str, str]:
         except ValueError as error:
             raise BadRequest(str(error)) from None
     return parameters
+
+
+def provider_parameters(
+    params: Mapping[str, str], *, configured: Mapping[str, str], allowed: Collection[str]
+) -> dict[str, str]:
+    """Return what only the provider interprets: `configured`, and of `params` those that are `allowed`.
+
+    Raises BadRequest for a value of more than one line or more than 500 characters.
+    """
+    passed = {name: params[name] for name in allowed if name in params}
+    for name, value in passed.items():
+        if not re.fullmatch(r"[^\x00-\x1f\x7f-\x9f]{1,500}", value):
+            raise BadRequest(f"{name} must be one line of up to 500 characters")
+    own = {name: value for name, value in configured.items() if name not in ("prompt", *_RULES)}
+    return {**own, **passed}
 
 
 def _check(name: str, value: str) -> None:

@@ -23,8 +23,12 @@ from app.bff.settings.validators import (
     absolute,
     from_json,
     key_bytes,
+    login_params,
+    login_params_allowed,
+    logout_params,
     require_https,
     resource_uri,
+    single_line,
     split_commas,
 )
 
@@ -60,7 +64,7 @@ class HttpClientSettings(BaseModel):
         }
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
 
     base_url: str
     token: Literal["none", "user", "client", "user_or_client", "user_or_none", "exchange"] = "none"
@@ -117,7 +121,7 @@ class RemoteApiSettings(BaseModel):
         REMOTE_APIS = [RemoteApiSettings(path="/api/orders", client="orders", methods={"GET", "POST"})]
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
 
     path: str = Field(pattern=r"^/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-]$")
     client: str
@@ -146,6 +150,13 @@ def _project_name() -> str:
         return str(tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["bff"]["name"])
     except (OSError, KeyError):
         return "Tornado BFF"
+
+
+# Here quotes around the value, or a line break in it, are mistakes; elsewhere they may be right.
+_SINGLE_LINES = frozenset(
+    {"app_name", "base_url", "address", "issuer", "client_id", "client_secret", "scope", "session_store"}
+    | {"client_key_file", "forward_auth_secret"}
+)
 
 
 class HasSettings(Protocol):
@@ -182,7 +193,11 @@ class BffSettings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, env_file=".env", extra="ignore", frozen=True, validate_default=True
+        env_prefix=ENV_PREFIX,
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        validate_default=True,
     )
 
     # Defaults that a subclass defines in code; BFF_HTTP_CLIENTS and BFF_REMOTE_APIS add to them.
@@ -211,6 +226,9 @@ class BffSettings(BaseSettings):
     scope: str = "openid profile email offline_access"
     par: bool = False
     dpop: bool = False
+    login_params: Annotated[dict[str, str], NoDecode] = {}
+    login_params_allowed: Annotated[tuple[str, ...], NoDecode] = ()
+    logout_params: Annotated[dict[str, str], NoDecode] = {}
 
     session_store: str = Field(default="mongodb://127.0.0.1:27017/bff", repr=False)  # may hold a password
     mongodb_driver: Literal["motor", "pymongo"] = "motor"
@@ -244,7 +262,7 @@ class BffSettings(BaseSettings):
     def _as_the_provider_spells_it(cls, url: str, info: ValidationInfo) -> str:
         if not url:
             raise ValueError("is missing: the address of the OpenID provider")
-        if set(url) & set("?# "):
+        if set(url) & set("?#"):
             raise ValueError("must have no query and no fragment")
         return require_https(absolute(url), debug=info.data.get("debug", False))
 
@@ -278,6 +296,26 @@ class BffSettings(BaseSettings):
             raise ValueError("must contain openid")
         return value
 
+    @field_validator("login_params", "logout_params", mode="before")
+    @classmethod
+    def _json(cls, value: Any) -> Any:
+        return from_json(value)
+
+    @field_validator("login_params")
+    @classmethod
+    def _not_of_the_flow(cls, params: dict[str, str]) -> dict[str, str]:
+        return dict(login_params(params))
+
+    @field_validator("login_params_allowed")
+    @classmethod
+    def _harmless_in_a_link(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(login_params_allowed(names))
+
+    @field_validator("logout_params")
+    @classmethod
+    def _with_known_placeholders(cls, params: dict[str, str]) -> dict[str, str]:
+        return dict(logout_params(params))
+
     @field_validator("session_store")
     @classmethod
     def _a_known_store(cls, value: str, info: ValidationInfo) -> str:
@@ -295,9 +333,9 @@ class BffSettings(BaseSettings):
             raise ValueError("is missing: make one with `openssl rand -base64 32`")
         return [key_bytes(key) for key in keys] or [os.urandom(32)]
 
-    @field_validator("trusted_proxies", mode="before")
+    @field_validator("trusted_proxies", "login_params_allowed", mode="before")
     @classmethod
-    def _networks(cls, value: Any) -> Any:
+    def _comma_separated(cls, value: Any) -> Any:
         return split_commas(value)
 
     @field_validator("forward_auth_secret")
@@ -334,6 +372,13 @@ class BffSettings(BaseSettings):
                 known = ", ".join(sorted(names)) or "none"
                 raise ValueError(f"no HTTP client named {api.client!r}; there are: {known}")
         return apis
+
+    # After the other validators in the source, and so before them in time.
+    @field_validator("*", mode="before")
+    @classmethod
+    def _stripped(cls, value: Any, info: ValidationInfo) -> Any:
+        value = value.strip() if isinstance(value, str) else value
+        return single_line(value) if info.field_name in _SINGLE_LINES else value
 
     @classmethod
     def of(cls, services: HasSettings) -> Self:

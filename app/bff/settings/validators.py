@@ -7,10 +7,23 @@ import binascii
 import ipaddress
 import json
 import re
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 from urllib.parse import urlsplit
 
 KEY_BYTES = 32
+# Parameters of authorization and end-session requests whose values belong to the flow.
+_FLOW_PARAMETERS = frozenset(
+    {"response_type", "response_mode", "client_id", "redirect_uri", "scope", "resource", "state", "nonce"}
+    | {"code_challenge", "code_challenge_method", "dpop_jkt", "request", "request_uri", "claims"}
+    | {"client_secret", "client_assertion", "client_assertion_type", "id_token_hint", "registration"}
+)
+_LOGIN_ROUTE_PARAMETERS = frozenset({"prompt", "login_hint", "hint", "acr_values", "max_age", "returnUrl"})
+_LOGOUT_PARAMETERS = frozenset({"client_id", "post_logout_redirect_uri", "state", "id_token_hint"})
+LOGOUT_PLACEHOLDERS = frozenset({"post_logout_redirect_uri", "client_id", "state"})
+_PARAMETER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,63}")
+_QUOTED = re.compile(r"""(["'`]).*\1""", re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def from_json(value: Any) -> Any:
@@ -18,6 +31,47 @@ def from_json(value: Any) -> Any:
         return json.loads(value) if isinstance(value, str) else value
     except ValueError as error:
         raise ValueError(f"is not JSON: {error}") from None
+
+
+def single_line(value: Any) -> Any:
+    """Refuse a string in quotes or with control characters: the provider would answer `invalid_client`."""
+    if isinstance(value, str) and len(value) > 1 and _QUOTED.fullmatch(value):
+        raise ValueError("is in quotes, which would be part of it: remove them")
+    if isinstance(value, str) and _CONTROL.search(value):
+        raise ValueError("contains a line break or another control character")
+    return value
+
+
+def login_params(params: Mapping[str, str]) -> Mapping[str, str]:
+    """Refuse parameters of the authorization request that the login flow sets itself."""
+    _check_names(params, _FLOW_PARAMETERS | {"login_hint", "hint", "returnUrl"})
+    if params.get("prompt") == "none":
+        raise ValueError("prompt=none would make every login a silent one")
+    return params
+
+
+def login_params_allowed(names: Sequence[str]) -> Sequence[str]:
+    """Refuse names that a login link must not decide, and those that it can decide in any case."""
+    _check_names(names, _FLOW_PARAMETERS | _LOGIN_ROUTE_PARAMETERS)
+    return names
+
+
+def logout_params(params: Mapping[str, str]) -> Mapping[str, str]:
+    """Refuse parameters that every end-session request has, and unknown placeholders in the values."""
+    _check_names(params, _LOGOUT_PARAMETERS)
+    found = {name for value in params.values() for name in re.findall(r"\{(.*?)\}", value)}
+    if unknown := sorted(found - LOGOUT_PLACEHOLDERS):
+        known = ", ".join(f"{{{name}}}" for name in sorted(LOGOUT_PLACEHOLDERS))
+        raise ValueError(f"there is no placeholder {{{unknown[0]}}}; there are: {known}")
+    return params
+
+
+def _check_names(names: Iterable[str], reserved: Set[str]) -> None:
+    for name in names:
+        if not _PARAMETER_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a parameter")
+        if name.lower() in {each.lower() for each in reserved}:
+            raise ValueError(f"{name} is set by the flow itself, and cannot be chosen here")
 
 
 def split_commas(value: Any) -> Any:
@@ -38,7 +92,7 @@ def key_bytes(value: Any) -> bytes:
 
 def absolute(url: str) -> str:
     if not _is_absolute(url):
-        raise ValueError("must be an absolute http(s) URL without user name or password")
+        raise ValueError("must be an absolute http(s) URL without user name, password or spaces")
     return url
 
 
@@ -55,7 +109,8 @@ def _is_absolute(url: str) -> bool:
         reachable = parts.hostname and parts.port != 0
     except ValueError:  # such as a port that is no number; the message could contain a password
         return False
-    return parts.scheme in ("http", "https") and bool(reachable) and not (parts.username or parts.password)
+    clean = not (parts.username or parts.password or re.search(r"[\s\\]|" + _CONTROL.pattern, url))
+    return parts.scheme in ("http", "https") and bool(reachable) and clean
 
 
 def require_https(url: str, *, debug: bool) -> str:
