@@ -21,6 +21,7 @@
     │   └── TokenUnavailable     401 the provider does not answer, the session stays: try later
     ├── Forbidden                403 not allowed; logging in does not help
     │   └── CsrfRejected         403 not sent by a page of this origin
+    ├── TooManyRequests          429 this browser has its share of a resource in use: try again later
     ├── ApiRefused           4xx/5xx the API refused the WebSocket handshake
     ├── ApiUnreachable           502 the API did not answer
     ├── ApiTimeout               504 the API took too long
@@ -265,6 +266,15 @@ class CsrfRejected(Forbidden):
     """403: the request was not sent by a page of this origin (RFC 10017 §6.1.3.3)."""
 
     code, title = "csrf_rejected", "That request did not come from this site"
+
+
+class TooManyRequests(AppError):
+    """429: this session has as much of a shared resource in use as one may have (RFC 6585 §4)."""
+
+    status, code, title = 429, "too_many_requests", "That is too much at once"
+
+    def __init__(self, detail: str = "", *, retry_after_seconds: int = 1) -> None:
+        super().__init__(detail, retry_after_seconds=retry_after_seconds)
 
 
 class ApiRefused(AppError):

@@ -233,6 +233,7 @@ def test_a_named_client_is_set_up_with():
         "audience",
         "timeout_seconds",
         "max_connections",
+        "max_connections_per_session",
         "max_response_bytes",
         "headers",
     ]

@@ -6,7 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from app.bff.web.forwarded import client_address, is_trusted
+from app.bff.web.forwarded import anonymous_key, client_address, is_trusted
 
 OURS = (ip_network("10.0.0.0/8"), ip_network("192.0.2.7"), ip_network("2001:db8::/32"))
 
@@ -42,3 +42,22 @@ def test_no_proxy_is_trusted_by_default():
 )
 def test_the_browsers_address_is_the_first_from_the_end_that_is_not_ours(peer: str, header: str, client: str):
     assert client_address(peer, {"X-Forwarded-For": header}, OURS) == client
+
+
+@pytest.mark.parametrize(
+    ("address", "key"),
+    [
+        ("203.0.113.9", "203.0.113.9"),
+        ("2001:4860:1:2:3:4:5:6", "2001:4860:1:2::/64"),
+        ("2001:4860:1:2:ffff::1", "2001:4860:1:2::/64"),
+        ("2001:4860:1:3::1", "2001:4860:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+    ],
+)
+def test_browsers_without_a_session_are_told_apart_by_address_or_subscriber(address: str, key: str):
+    assert anonymous_key(address, {}, OURS) == key
+
+
+def test_browsers_behind_a_proxy_of_ours_are_told_apart():
+    assert anonymous_key("10.0.0.1", {"X-Forwarded-For": "203.0.113.9"}, OURS) == "203.0.113.9"

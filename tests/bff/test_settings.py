@@ -432,7 +432,7 @@ def test_an_unknown_key_of_a_client_is_reported_with_the_right_ones(mistakes: Mi
     assert mistakes(HTTP_CLIENTS=client(base_uri="x")) == [
         "BFF_HTTP_CLIENTS[orders][base_uri]: there is no such key; there are: "
         "base_url, token, scope, resource, audience, timeout_seconds, max_connections, "
-        "max_response_bytes, headers"
+        "max_connections_per_session, max_response_bytes, headers"
     ]
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial, partialmethod
 from typing import Any, ClassVar, TypeVar
+from weakref import WeakValueDictionary
 
 import aiohttp
 from multidict import CIMultiDict
@@ -29,6 +31,9 @@ class ApiClient:
     the API answers with 401 is renewed and the request sent once more (RFC 6750 §3.1), unless its body is
     a stream. Redirects to another origin lose the token and the settings' headers.
 
+    One session has at most `max_connections_per_session` in use at a time: a request beyond waits for one, as
+    part of its `timeout_seconds`.
+
     Raises one of `API_ERRORS` if the API cannot be reached, takes longer than `timeout_seconds` or sends a
     body of more than `max_response_bytes`: what a handler does not catch is answered with 502 or 504.
     Raises Unauthorized (401) if there is no token; the request is then not sent. Raises ForeignOrigin (500)
@@ -46,23 +51,30 @@ class ApiClient:
                     self.finish_json([])
     """
 
-    def __init__(self, pool: Pool, source: TokenSource, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, pool: Pool, source: TokenSource, clock: Callable[[], float], *, share_key: str | None
+    ) -> None:
         self.fixed_headers = pool.fixed_headers
         # Returns the access token for one request, None if requests go without; raises Unauthorized. Passed
         # on to `forward` or `websocket`, it keeps a refresh out of the request's time limit.
         self.credential = source
         self._pool = pool
+        self._share = pool.share_of(share_key)
         self._http = pool.http
         self._base_url = pool.base_url
         self._clock = clock
 
     @cached_property
     def _bearer(self) -> Bearer:
+        return self._bearer_within(self._share)
+
+    def _bearer_within(self, share: asyncio.Semaphore | None) -> Bearer:
         return Bearer(
             self.credential,
             self._base_url.origin(),
             nonces=self._pool.nonces,
             private_headers=self._pool.settings.headers,
+            share=share,
             clock=self._clock,
         )
 
@@ -88,6 +100,9 @@ class ApiClient:
         Both are passed verbatim: no header is added but the token's, no redirect followed, nothing
         decompressed; and there is no time limit. (Without redirects no middleware is needed, which would
         cost 12 % more.) `path` must not leave the base URL by `..`; see `proxy.rules.upstream_path`.
+
+        Raises TooManyRequests if the session has its share of the connections in use, and none becomes free
+        within a second.
         """
         url = self.url_for(path)
         send = partial(
@@ -95,7 +110,13 @@ class ApiClient:
         )
         replayable = data is None or isinstance(data, bytes)
         return await self._bearer.present(
-            method, url, headers, send, replayable=replayable, credential=credential
+            method,
+            url,
+            headers,
+            send,
+            replayable=replayable,
+            credential=credential,
+            patience_seconds=_PATIENCE_SECONDS,
         )
 
     def proof(self, credential: Credential, method: str, path: str) -> dict[str, str]:
@@ -136,7 +157,7 @@ class ApiClient:
                         await socket.send_str("Hello")
                         self.finish_json(await socket.receive_str())
         """
-        bearer = partial(self._bearer, credential=credential)
+        bearer = partial(self._bearer_within(share=None), credential=credential)
         middlewares = (refuse_redirect, bearer)  # ws_connect itself takes none, only a session does
         async with (
             _session(
@@ -198,6 +219,7 @@ def typed_clients() -> list[type[TypedClient]]:
     return sorted(named, key=lambda client: (client.__module__, client.__qualname__))
 
 
+_PATIENCE_SECONDS = 1  # of a forwarded request beyond its share: a page may send many at once
 _NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")  # aiohttp's default headers
 # What a call of an API raises, besides an AppError: it could not be reached, or took too long.
 API_ERRORS = (aiohttp.ClientError, TimeoutError)
@@ -215,6 +237,15 @@ class Pool:
     nonces: Nonces
     target: Target  # what its tokens are for
     fixed_headers: frozenset[str]  # lower-case names that a forwarded request must not set
+    connections_per_session: int
+    # By session or address. An entry lives as long as a request that uses it.
+    _shares: WeakValueDictionary[str, asyncio.Semaphore] = field(default_factory=WeakValueDictionary)
+
+    def share_of(self, key: str | None) -> asyncio.Semaphore | None:
+        """Return the share of the connections that `key` has, or None for the application's own calls."""
+        if key is None:
+            return None
+        return self._shares.setdefault(key, asyncio.Semaphore(self.connections_per_session))
 
 
 def pool_of(settings: HttpClientSettings) -> Pool:
@@ -233,6 +264,7 @@ def pool_of(settings: HttpClientSettings) -> Pool:
         Nonces(),
         _target(settings),
         frozenset(name.lower() for name in settings.headers),
+        settings.max_connections_per_session or max(1, settings.max_connections // 4),
     )
 
 

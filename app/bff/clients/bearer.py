@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, WSServerHa
 from aiohttp.payload import BytesPayload
 from yarl import URL
 
+from app.bff.errors import TooManyRequests
 from app.bff.oidc.dpop import DpopKey, Nonces, authorization, is_api_nonce_challenge
 
 
@@ -45,6 +47,9 @@ class Bearer:
 
     After a 401 the token is renewed and the request sent once more (RFC 6750 §3.1); a second 401 goes to
     the caller. A streamed body cannot be sent twice, so such a request is not repeated.
+
+    Each request occupies one of `share` until its response is read or closed: a semaphore that the requests
+    of one session have in common.
     """
 
     def __init__(
@@ -54,11 +59,13 @@ class Bearer:
         *,
         nonces: Nonces,
         private_headers: Iterable[str] = (),
+        share: asyncio.Semaphore | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._source = source
         self._origin = origin
         self._nonces = nonces
+        self._share = share
         self._clock = clock
         self._private_headers = ("Authorization", "DPoP", *private_headers)
 
@@ -74,7 +81,7 @@ class Bearer:
         if request.url.origin() != self._origin:  # redirected to another origin: no secret goes there
             for name in self._private_headers:
                 request.headers.pop(name, None)
-            return await send(request)
+            return await self._within_share(partial(send, request), None)
 
         replayable = not request.body or isinstance(request.body, BytesPayload)
         return await self.present(
@@ -95,12 +102,14 @@ class Bearer:
         *,
         replayable: bool,
         credential: Credential | None = None,
+        patience_seconds: float | None = None,
     ) -> ClientResponse:
         """Send a request to our origin with `credential`, or with what the source gives now.
 
         The token is added to `headers`, which `send` sends. `replayable` tells whether the request can be
-        sent twice.
+        sent twice. Raises TooManyRequests if the share is in use for longer than `patience_seconds`.
         """
+        send = partial(self._within_share, send, patience_seconds)
         credential = credential or await self._source()
         if credential is None:
             return await send()
@@ -111,6 +120,26 @@ class Bearer:
         response.release()
         renewed = await self._source(rejected=credential.access_token)
         return await self._send_with(renewed or credential, request)
+
+    async def _within_share(self, send: Send, patience_seconds: float | None) -> ClientResponse:
+        share = self._share
+        if share is None:
+            return await send()
+        try:
+            async with asyncio.timeout(patience_seconds if share.locked() else None):
+                await share.acquire()
+        except TimeoutError:
+            raise TooManyRequests("this session has too many requests to this API in progress") from None
+        try:
+            response = await send()
+        except BaseException:
+            share.release()
+            raise
+        if response.connection is None:  # a short response, which has been read
+            share.release()
+        else:
+            response.connection.add_callback(share.release)
+        return response
 
     async def _send_with(self, credential: Credential, request: _Request) -> ClientResponse:
         """Send, and once more if the API demands a nonce of its own in the proof (RFC 9449 §9)."""

@@ -57,22 +57,39 @@ class HttpClientFactory:
             await pool.http.close()
 
     @overload
-    def create(self, client: str, session: Session | SessionHolder | None) -> ApiClient: ...
+    def create(
+        self, client: str, session: Session | SessionHolder | None, *, anonymous_key: str | None = None
+    ) -> ApiClient: ...
     @overload
-    def create(self, client: type[Typed], session: Session | SessionHolder | None) -> Typed: ...
-    def create(self, client: str | type[Typed], session: Session | SessionHolder | None) -> ApiClient | Typed:
+    def create(
+        self,
+        client: type[Typed],
+        session: Session | SessionHolder | None,
+        *,
+        anonymous_key: str | None = None,
+    ) -> Typed: ...
+    def create(
+        self,
+        client: str | type[Typed],
+        session: Session | SessionHolder | None,
+        *,
+        anonymous_key: str | None = None,
+    ) -> ApiClient | Typed:
         """Return the client of that name, or of that class; without a session it calls for no user.
 
         The clients of one `SessionHolder`, such as a handler, share its session: a refresh that one
-        of them causes serves all. Raises UnknownClient, which lists the names in the settings.
+        of them causes serves all. A session has a share of the client's connections. Without one the browser
+        that `anonymous_key` names has it, and what the application calls by itself (None) is not limited.
+        Raises UnknownClient, which lists the names in the settings.
         """
         if isinstance(client, str):
             pool = self._pool(client)
             holder = _Holder(session) if session is None or isinstance(session, Session) else session
-            return ApiClient(pool, self._source(pool, holder), self._clock)
+            share_key = holder.session.ref if holder.session else anonymous_key
+            return ApiClient(pool, self._source(pool, holder), self._clock, share_key=share_key)
         if not hasattr(client, "name"):
             raise UnknownClient(f"{client.__name__} has no name: it is a base class of typed clients")
-        return client(self.create(client.name, session))
+        return client(self.create(client.name, session, anonymous_key=anonymous_key))
 
     async def application_token(self, name: str) -> str:
         """Return the application's own token (client credentials) for the target of the named client."""

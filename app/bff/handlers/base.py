@@ -12,7 +12,7 @@ from tornado.web import HTTPError
 
 from app.bff.clients.registry import ApiClient, Typed
 from app.bff.errors import CsrfRejected, InsufficientAuthentication, NoSession
-from app.bff.handlers.web import WebHandler, login_url
+from app.bff.handlers.web import WebHandler, anonymous_key_of, login_url
 from app.bff.oidc.claims import unmet_requirement
 from app.bff.oidc.step_up import AuthenticationRequirements
 from app.bff.paths import LOGOUT_PATH
@@ -203,7 +203,8 @@ class BaseHandler(WebHandler):
                     async with self.create_client("apiClient").get("todos") as response:
                         self.finish_json(await response.json())
         """
-        return self.services.clients.create(client, self)
+        key = None if self.session else anonymous_key_of(self.services, self.request)
+        return self.services.clients.create(client, self, anonymous_key=key)
 
     def require_authentication(self, requirements: AuthenticationRequirements) -> None:
         """Raise NoSession, or InsufficientAuthentication (RFC 9470), unless the session meets them."""

@@ -32,7 +32,7 @@ from app.bff.telemetry import logs
 from app.bff.telemetry.logs import RequestRecord
 from app.bff.web.cookies import read_cookies, unquoted
 from app.bff.web.cross_origin import is_navigation
-from app.bff.web.forwarded import client_address
+from app.bff.web.forwarded import anonymous_key, client_address
 from app.bff.web.headers import security_headers
 from app.bff.web.problems import CONTENT_TYPE, error_headers, problem
 from app.bff.web.return_paths import local_path
@@ -244,6 +244,11 @@ def log_access(services: Services, request: HTTPServerRequest, status: int, seco
         "milliseconds": round(seconds * 1000, 1),
     }
     log.handle(RequestRecord(log.name, "request answered", fields))
+
+
+def anonymous_key_of(services: Services, request: HTTPServerRequest) -> str:
+    """Return what tells browsers without a session apart; see `web.forwarded.anonymous_key`."""
+    return anonymous_key(request.remote_ip or "", request.headers, services.settings.trusted_proxies)
 
 
 def login_url(return_path: str | None, requirements: AuthenticationRequirements = _NO_REQUIREMENTS) -> str:

@@ -9,6 +9,7 @@ from aiohttp import ClientResponse
 from multidict import CIMultiDict
 
 from app.bff.errors import ApiUnreachable, MethodNotAllowed
+from app.bff.handlers.web import anonymous_key_of
 from app.bff.proxy.request_body import RequestBody, declared_length
 from app.bff.proxy.rules import (
     downstream_headers,
@@ -56,7 +57,8 @@ class RemoteApi(StreamingDelegate):
         """Return the API's response when it begins; raises TimeoutError if the deadline passes first."""
         self._deadline = asyncio.timeout(None)
         session = await self.require_session()
-        client = self.services.clients.create(self.api.client, session)
+        key = None if session else anonymous_key_of(self.services, self.request)
+        client = self.services.clients.create(self.api.client, session, anonymous_key=key)
         path = upstream_path(self.request.uri or "", self.api, self.services.settings.remote_apis)
         passed = upstream_headers(self.request.headers.get_all(), fixed=client.fixed_headers)
         if self.api.cache == "private":

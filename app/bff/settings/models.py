@@ -50,9 +50,9 @@ class HttpClientSettings(BaseModel):
     - `exchange`: one exchanged for the user's (RFC 8693), for `audience`, `resource` or `scope`
 
     `scope` and `resource` (RFC 8707) narrow the token; for the user's own token they are also requested
-    at login. `timeout_seconds` limits one request, `max_connections` those open at a time,
-    `max_response_bytes` a body that is read as a whole, decompressed. `headers` are sent with every request
-    and never logged.
+    at login. `timeout_seconds` limits one request, `max_connections` those open at a time, and
+    `max_connections_per_session` those of one session (default: a quarter), `max_response_bytes` a body that
+    is read as a whole, decompressed. `headers` are sent with every request and never logged.
 
     Raises pydantic's ValidationError, for a `base_url` that is not absolute among others.
 
@@ -73,6 +73,7 @@ class HttpClientSettings(BaseModel):
     audience: str | None = None
     timeout_seconds: float = Field(default=30, gt=0)
     max_connections: int = Field(default=100, gt=0)
+    max_connections_per_session: int | None = Field(default=None, gt=0)
     max_response_bytes: int = Field(default=64_000_000, gt=0)
     headers: dict[str, str] = Field(default={}, repr=False)  # may hold an API key
 

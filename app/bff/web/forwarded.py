@@ -47,6 +47,17 @@ def _is_address(text: str) -> bool:
     return True
 
 
+def anonymous_key(peer: str, headers: Mapping[str, str], proxies: tuple[Network, ...]) -> str:
+    """Return what tells browsers without a session apart: the address, and of IPv6 its /64 network.
+
+    A /64 is what one subscriber has: with single addresses one browser would be any number of them.
+    """
+    address = client_address(peer, headers, proxies)
+    if ":" not in address or not _is_address(address):
+        return address
+    return str(ipaddress.ip_network((address.partition("%")[0], 64), strict=False))
+
+
 def forwarded_request(headers: Mapping[str, str]) -> tuple[str, str]:
     """Return method and target of the request that a proxy wants to forward, or raise BadRequest."""
     method, target = headers.get("X-Forwarded-Method", "GET"), headers.get("X-Forwarded-Uri", "")

@@ -18,6 +18,7 @@ _CODES = {
     413: "too_large",
     415: "unsupported_media_type",
     422: "invalid_body",
+    429: "too_many_requests",
 }
 
 
