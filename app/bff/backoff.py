@@ -12,6 +12,7 @@ BREAKER_LONGEST_RETRY_AFTER_SECONDS = 60  # a longer Retry-After would stop all 
 # Revocation of a refresh token: see tokens/revocation.py.
 REVOCATION_FIRST_SECONDS, REVOCATION_LONGEST_SECONDS = 5, 600
 REVOCATION_DRAIN_SECONDS = 5
+REVOCATION_AFTER_LOGOUT_SECONDS = 60  # unless the provider has sent the browser back before
 
 # A document of the provider after a failed fetch: see oidc/cache.py.
 DOCUMENT_RETRY_SECONDS = 30

@@ -170,7 +170,13 @@ def _built(settings: BffSettings, clock: Callable[[], float]) -> Services:
     stores = open_stores(settings, vault, clock=clock)
     provider = _provider(settings, context, clock)
     oidc = OidcClient(settings, provider, tls=context, clock=clock)
-    revocation = Revocation(oidc, stores.outbox, on_end=settings.revoke_refresh_token_on_logout, clock=clock)
+    revocation = Revocation(
+        oidc,
+        stores.outbox,
+        stores.sessions,
+        on_end=settings.revoke_refresh_token_on_logout,
+        clock=clock,
+    )
     margin = settings.refresh_before_expiration_seconds
     lease = _lease_seconds(settings)
     users = UserTokens(

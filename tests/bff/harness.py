@@ -82,10 +82,9 @@ def user_tokens_of_another_process(
 ) -> UserTokens:
     """What a process of its own would have; `sessions` and `oidc` are the application's if not given."""
     asks = oidc or app.services.oidc
-    revocation = Revocation(asks, app.services.outbox, on_end=True, clock=clock)
-    return UserTokens(
-        sessions or app.services.sessions, asks, revocation, margin_seconds=60, lease_seconds=30, clock=clock
-    )
+    store = sessions or app.services.sessions
+    revocation = Revocation(asks, app.services.outbox, store, on_end=True, clock=clock)
+    return UserTokens(store, asks, revocation, margin_seconds=60, lease_seconds=30, clock=clock)
 
 
 class Browser(browsers.Browser):

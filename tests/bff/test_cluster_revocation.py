@@ -12,7 +12,9 @@ import pytest
 from app.bff.dev.api import DemoApi
 from app.bff.dev.mongod import Mongod
 from app.bff.dev.provider import Failure, Provider
+from app.bff.paths import LOGOUT_CALLBACK_PATH
 from tests.bff.cluster import Cluster, cluster_with_alice
+from tests.bff.harness import query_params
 from tests.bff.subprocesses import wait_until
 
 
@@ -31,6 +33,9 @@ async def test_the_next_process_revokes_a_token_that_a_killed_one_could_not_whil
     leaving = await cluster.browser.logout()
     assert leaving.headers["Location"].startswith(provider.issuer)
     assert (await cluster.browser.fetch("/bff/user")).status_code == 401
+    state = query_params(leaving.headers["Location"])["state"]
+    await cluster.browser.get(f"{LOGOUT_CALLBACK_PATH}?state={state}")
+    assert provider.counts["revoke"] == 1
 
     await cluster.processes[0].stops(signal.SIGKILL)
     assert provider.is_active(refresh_token)

@@ -488,6 +488,19 @@ async def test_after_signing_out_an_old_cookie_has_no_session(browser: Browser) 
     assert (await browser.authorize()).status_code == 200
 
 
+async def test_a_session_whose_grant_was_revoked_cannot_be_signed_out_as_at_keycloak(
+    provider: Provider, browser: Browser
+) -> None:
+    provider.sessions_end_with_their_grants = True
+    tokens = await browser.tokens()
+    await revoke(browser, tokens["refresh_token"])
+    answer = await sign_out(browser, id_token_hint=tokens["id_token"], post_logout_redirect_uri=SIGNED_OUT)
+
+    assert answer.status_code == 400
+    assert "session_expired" in answer.text
+    assert (await browser.authorize()).status_code == 303  # signed in, without a page
+
+
 async def test_signing_out_does_not_end_the_tokens(provider: Provider, browser: Browser) -> None:
     tokens = await browser.tokens()
     await sign_out(browser, id_token_hint=tokens["id_token"])

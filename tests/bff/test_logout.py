@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -21,6 +22,7 @@ from tests.bff.harness import (
     query_params,
     response_cookies,
     running_app,
+    wait_until,
 )
 
 
@@ -93,12 +95,100 @@ async def test_the_browser_clears_cache_and_storage(browser: Browser):
     assert response.headers["Referrer-Policy"] == "no-referrer"  # the URL has the sid
 
 
-async def test_the_refresh_token_is_revoked(provider: Provider, browser: Browser):
+async def test_the_refresh_token_is_revoked_once_the_provider_has_sent_the_browser_back(
+    provider: Provider, browser: Browser
+):
     refresh_token = await refresh_token_of(browser)
-    await browser.logout()
+    out = await browser.logout()
+    back = (await browser.http.get(out.headers["Location"])).headers["Location"]
+    assert provider.is_active(refresh_token)
+    await browser.navigate_from_other_site(back)
 
     assert not provider.is_active(refresh_token)
     assert provider.last_request["revoke"] == {"token": refresh_token, "token_type_hint": "refresh_token"}
+
+
+async def test_the_refresh_token_of_a_browser_that_does_not_come_back_is_revoked_after_a_minute(
+    app: RunningApp, provider: Provider, browser: Browser, clock: Clock
+):
+    refresh_token = await refresh_token_of(browser)
+    await browser.logout()
+    active = []
+    for seconds in (59, 1):
+        clock.advance(seconds)
+        await app.services.revocation.drain_due()
+        active.append(provider.is_active(refresh_token))
+
+    assert active == [True, False]
+
+
+LOGOUTS = {
+    "by its link": lambda browser: browser.logout(),
+    "by JavaScript": lambda browser: browser.fetch("/bff/logout", "POST"),
+}
+
+
+@pytest.mark.parametrize("by", LOGOUTS)
+async def test_a_provider_whose_session_ends_with_its_refresh_token_is_logged_out_first(
+    by: str, provider: Provider, browser: Browser
+):
+    provider.sessions_end_with_their_grants = True
+    answer = await LOGOUTS[by](browser)
+    if by == "by JavaScript":
+        answer = await browser.get(answer.json()["url"])
+    there = await browser.http.get(answer.headers["Location"])
+
+    assert there.status_code == 303
+    assert (await browser.http.get(await browser.start_login())).status_code == 200  # it asks who it is
+    await browser.navigate_from_other_site(there.headers["Location"])
+    assert provider.counts["revoke"] == 1
+
+
+async def test_a_refresh_in_flight_revokes_nothing_before_the_provider_is_logged_out(
+    app: RunningApp, provider: Provider, browser: Browser, clock: Clock
+):
+    provider.sessions_end_with_their_grants = True
+    held = provider.holds_answer["token"] = asyncio.Event()
+    clock.advance(300)
+    call = asyncio.create_task(browser.fetch("/api/echo"))
+    await wait_until(lambda: provider.counts["token:refresh_token"] == 1)
+    out = await browser.logout()
+    held.set()
+
+    assert (await call).status_code == 401
+    assert (await browser.http.get(out.headers["Location"])).status_code == 303
+    clock.advance(60)
+    await app.services.revocation.drain_due()
+    assert provider.counts["revoke"] == 2  # what the session had, and what the refresh brought
+
+
+async def test_a_second_click_on_the_link_forgets_no_revocation(provider: Provider, browser: Browser):
+    refresh_token = await refresh_token_of(browser)
+    link = await browser.logout_url()
+    await browser.get(link)
+    back = (await browser.http.get((await browser.get(link)).headers["Location"])).headers["Location"]
+    await browser.navigate_from_other_site(back)
+
+    assert not provider.is_active(refresh_token)
+
+
+async def test_the_refresh_token_is_revoked_at_once_where_the_provider_has_no_logout_page(
+    provider: Provider, api: DemoApi, clock: Clock
+):
+    provider.overrides["metadata"] = {"end_session_endpoint": None}
+    async with running_app(provider, api, clock=clock) as app, new_browser(app) as browser:
+        await browser.login()
+        refresh_token = await refresh_token_of(browser)
+        assert_ended_here(await browser.logout(), "/")
+
+    assert not provider.is_active(refresh_token)
+
+
+async def test_a_way_back_that_we_did_not_start_revokes_nothing(provider: Provider, browser: Browser):
+    await browser.logout()
+    await browser.navigate_from_other_site("/bff/logout/callback?state=forged")
+
+    assert provider.counts["revoke"] == 0
 
 
 async def test_the_refresh_token_lives_on_where_the_setting_says_so(
@@ -376,12 +466,12 @@ async def test_javascript_ends_the_session_here_and_then_navigates_to_the_provid
 
     assert (response.status_code, response.json()) == (200, {"url": LOGOUT_PATH})
     assert not await is_signed_in(browser, stolen)
-    assert not provider.is_active(refresh_token)
 
     onwards = await browser.get(response.json()["url"])
     assert "id_token_hint" in query_params(onwards.headers["Location"])
     back = await browser.get(await browser.choose(onwards.headers["Location"]))
     assert back.headers["Location"] == "/orders"
+    assert not provider.is_active(refresh_token)
 
 
 async def test_no_script_sees_the_id_token(app: RunningApp, browser: Browser):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import logging
 import os
 import signal
@@ -23,10 +24,11 @@ from bson.raw_bson import RawBSONDocument
 from app.bff.crypto import Vault
 from app.bff.dev.mongod import Mongod, find_mongod
 from app.bff.errors import StoreUnavailable
-from app.bff.sessions.interfaces import Outbox, Pending
+from app.bff.sessions.interfaces import Outbox, Pending, new_pending
 from app.bff.sessions.memory import MemoryOutbox
 from app.bff.sessions.mongo.connection import TIMEOUT_SECONDS, connect, disconnect
 from app.bff.sessions.mongo.outbox import MongoOutbox
+from app.bff.sessions.session import Reason
 from tests.bff.harness import KEY, Clock
 
 DATABASE = "test-outbox"  # one for all tests, emptied before each: a new one takes longer than its test
@@ -91,7 +93,9 @@ async def an_entry(
     outbox: Outbox, clock: Clock, token: str = "rt-in-plain", *, due: float = 0, lasts: float = 3600
 ) -> Pending:
     """Put a token into the outbox that is due, and over, so many seconds from now."""
-    return await outbox.put(ISSUER, token, due_at=clock() + due, expires_at=clock() + lasts)
+    pending = new_pending(ISSUER, token, expires_at=clock() + lasts)
+    await outbox.put([pending], due_at=clock() + due)
+    return pending
 
 
 async def claimed(outbox: Outbox, clock: Clock, *, seconds: float = 30) -> str | None:
@@ -108,10 +112,31 @@ async def test_nothing_is_due_in_an_empty_outbox(outbox: Outbox, clock: Clock):
 
 
 async def test_an_entry_is_claimed_unchanged(outbox: Outbox, clock: Clock):
-    pending = await outbox.put(ISSUER, "rt-1", due_at=clock(), expires_at=clock() + 3600)
+    pending = await an_entry(outbox, clock, "rt-1")
+    of_a_session = replace(pending, id="2", client_id="app", ref="ref-1", reason=Reason.PROVIDER)
+    await outbox.put([of_a_session], due_at=clock() + 1)
 
     assert replace(pending, id="") == Pending("", ISSUER, "rt-1", clock() + 3600, tries=0)
     assert await outbox.claim(until=clock() + 30) == replace(pending, tries=1)
+    clock.advance(1)
+    assert await outbox.claim(until=clock() + 30) == replace(of_a_session, tries=1)
+
+
+async def test_an_entry_is_claimed_by_its_id_before_it_is_due(outbox: Outbox, clock: Clock):
+    _, one = await an_entry(outbox, clock, "due"), await an_entry(outbox, clock, "one", due=60)
+
+    assert await outbox.claim(until=clock() + 30, pending_id=one.id) == replace(one, tries=1)
+    clock.advance(60)
+    assert await claimed(outbox, clock) == "due"
+    assert await claimed(outbox, clock) == "one"
+
+
+async def test_an_id_that_is_gone_or_expired_claims_nothing(outbox: Outbox, clock: Clock):
+    one, other = await an_entry(outbox, clock, lasts=60), await an_entry(outbox, clock)
+    await outbox.remove(other.id)
+    clock.advance(60)
+
+    assert [await outbox.claim(until=clock() + 9, pending_id=each.id) for each in (one, other)] == [None] * 2
 
 
 async def test_an_id_is_random_and_contains_nothing_of_the_token(outbox: Outbox, clock: Clock):
@@ -325,6 +350,15 @@ async def test_a_record_has_these_members(outbox_with: Open, records: Any, clock
     assert record["tries"] == 0
 
 
+async def test_an_entry_of_an_earlier_release_is_read(outbox_with: Open, records: Any, clock: Clock):
+    pending = await an_entry(outbox := await outbox_with(KEY), clock)
+    earlier = json.dumps({"issuer": ISSUER, "refresh_token": "rt-1"}).encode()
+    sealed = Vault([KEY]).seal(earlier, place=f"revocation {pending.id}")
+    await records.update_one({"_id": pending.id}, {"$set": {"sealed": sealed}})
+
+    assert await outbox.claim(until=clock() + 30) == replace(pending, refresh_token="rt-1", tries=1)
+
+
 async def test_the_same_token_is_never_sealed_to_the_same_bytes(
     outbox_with: Open, records: Any, clock: Clock
 ):
@@ -456,7 +490,7 @@ async def test_an_entry_survives_a_kill_of_the_database(tmp_path: Path, clock: C
 def every_operation_of(outbox: Outbox, clock: Clock) -> list[Any]:
     return [
         outbox.open(),
-        outbox.put(ISSUER, "rt-in-plain", due_at=clock(), expires_at=clock() + 60),
+        an_entry(outbox, clock),
         outbox.claim(until=clock() + 30),
         outbox.postpone("0" * 32, due_at=clock()),
         outbox.remove("0" * 32),

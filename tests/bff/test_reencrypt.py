@@ -15,7 +15,7 @@ from pymongo import MongoClient
 
 from app.bff.crypto import Vault
 from app.bff.dev.mongod import Mongod
-from app.bff.sessions.interfaces import ReencryptResult
+from app.bff.sessions.interfaces import ReencryptResult, new_pending
 from app.bff.sessions.memory import MemoryOutbox, MemorySessions
 from app.bff.sessions.mongo.connection import connect, date, disconnect
 from app.bff.sessions.mongo.outbox import MongoOutbox
@@ -102,7 +102,8 @@ async def test_a_reencrypted_session_opens_and_is_found_without_the_old_key(data
 
 
 async def test_a_reencrypted_revocation_opens_without_the_old_key(database: Database, clock: Clock):
-    await database.outbox(OLD).put(ISSUER, "rt-1", due_at=clock(), expires_at=clock() + 60)
+    pending = new_pending(ISSUER, "rt-1", expires_at=clock() + 60)
+    await database.outbox(OLD).put([pending], due_at=clock())
 
     assert await database.outbox(NEW, OLD).reencrypt() == ReencryptResult(done=1)
     claimed = await database.outbox(NEW).claim(until=clock() + 30)

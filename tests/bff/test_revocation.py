@@ -12,6 +12,7 @@ from app.bff.backoff import revocation_seconds
 from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Failure, Provider
 from app.bff.errors import ReauthenticationRequired, StoreUnavailable
+from app.bff.sessions.interfaces import new_pending
 from app.bff.sessions.memory import MemorySessions
 from app.bff.sessions.session import Reason, Session
 from app.bff.tokens.revocation import Revocation
@@ -41,10 +42,10 @@ def dead(provider: Provider, session: Session) -> bool:
 # When the provider answers
 
 
-async def test_a_logout_revokes_it_at_once_and_leaves_the_outbox_empty(
-    browser: Browser, session: Session, provider: Provider, revocation: Revocation, clock: Clock
+async def test_the_end_of_a_session_revokes_it_at_once_and_leaves_the_outbox_empty(
+    app: RunningApp, session: Session, provider: Provider, revocation: Revocation, clock: Clock
 ):
-    await browser.logout()
+    await app.services.tokens.end(session.ref, Reason.OPERATOR)
     assert dead(provider, session)
 
     clock.advance(DAY / 2)
@@ -102,7 +103,7 @@ async def test_a_provider_without_a_revocation_endpoint_is_not_called(
     provider.overrides["metadata"] = {"revocation_endpoint": None}
     async with running_app(provider, api, clock=clock) as app, new_browser(app) as browser:
         session = await sign_in(app, browser)
-        assert (await browser.logout()).status_code == 302
+        await app.services.tokens.end(session.ref, Reason.SIGNED_OUT)
 
     assert "refresh token not revoked: the provider has no revocation endpoint" in caplog.messages
     assert provider.counts["revoke"] == 0
@@ -205,7 +206,7 @@ async def test_a_revocation_that_times_out_is_retried(provider: Provider, api: D
     ):
         session = await sign_in(app, browser)
         provider.holds["revoke"] = asyncio.Event()
-        assert (await browser.logout()).status_code == 302
+        await app.services.tokens.end(session.ref, Reason.SIGNED_OUT)
         assert not dead(provider, session)
 
         provider.holds.clear()
@@ -322,7 +323,8 @@ async def test_a_refresh_token_never_goes_to_another_provider(
     app: RunningApp, session: Session, provider: Provider, revocation: Revocation, clock: Clock
 ):
     now = clock()
-    await app.services.outbox.put("https://former.example", "rt-1", due_at=now, expires_at=now + DAY)
+    former = new_pending("https://former.example", "rt-1", expires_at=now + DAY)
+    await app.services.outbox.put([former], due_at=now)
     await revocation.drain_due()
 
     assert provider.counts["revoke"] == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from argparse import Namespace
 from collections.abc import AsyncIterator
@@ -17,7 +16,6 @@ from app.bff.web.user_agents import describe_user_agent
 
 NO_STORE = "BFF_SESSION_STORE is memory: the sessions are in the running process, out of reach of a command."
 _NONE = "There is no such session."
-_BATCH = 20  # sessions ended concurrently: each revokes a token at the provider
 
 
 async def run(settings: BffSettings, args: Namespace) -> int:
@@ -44,14 +42,12 @@ async def _list(services: Services, args: Namespace) -> None:
 
 
 async def _end(services: Services, args: Namespace) -> None:
-    refs = [session.ref async for session in _selected(services, args)]
-    for first in range(0, len(refs), _BATCH):
-        some = refs[first : first + _BATCH]
-        await asyncio.gather(*(services.tokens.end(ref, Reason.OPERATOR) for ref in some))
-    if not refs:
+    selected = [session async for session in _selected(services, args)]
+    if not selected:
         print(_NONE)
         return
-    print(f"Ended {counted(len(refs), 'session')}.")
+    await services.tokens.end_all(selected, Reason.OPERATOR)
+    print(f"Ended {counted(len(selected), 'session')}.")
     print("A running process revokes the refresh tokens that could not be revoked now.")
 
 

@@ -95,6 +95,7 @@ class Ledger:
         self._clock = clock
         self._codes: dict[str, Code] = {}
         self._tokens: dict[str, TokenRecord] = {}
+        self._revoked_sids: set[str] = set()
 
     def add_code(
         self, value: str, grant: Grant, redirect_uri: str, code_challenge: str, jkt: str | None
@@ -152,6 +153,11 @@ class Ledger:
         record.revoked = True
         if record.refreshes:
             record.grant.ended = True
+            self._revoked_sids.add(record.grant.sid)
+
+    def has_revoked(self, sid: str) -> bool:
+        """Whether a refresh token of this provider session was revoked."""
+        return sid in self._revoked_sids
 
     def revoke_refresh_tokens(self) -> None:
         for record in self._tokens.values():

@@ -97,7 +97,11 @@ class BrowserLogin:
         return _redirect(url._replace(query=urlencode(query)).geturl())
 
     def end_session(self, request: HTTPServerRequest) -> Answer:
-        """OpenID Connect RP-Initiated Logout 1.0 §2 and §3."""
+        """OpenID Connect RP-Initiated Logout 1.0 §2 and §3.
+
+        With `sessions_end_with_their_grants` a session whose refresh token is revoked is unknown already, as
+        at Keycloak: the answer is an error, and the login that it was brokered from survives.
+        """
         parameters = params(request.arguments)
         client = self._realm.clients.get(parameters.get("client_id", ""))
         if hint := parameters.get("id_token_hint"):
@@ -105,7 +109,10 @@ class BrowserLogin:
             if hinted is None or client not in (None, hinted):
                 return pages.refused("This id_token_hint was not issued here, or not to this client.")
             client = hinted
-        if session := self._sessions.pop(_cookie(request), None):
+        if session := self._sessions.get(_cookie(request)):
+            if self._realm.sessions_end_with_their_grants and self._realm.ledger.has_revoked(session.sid):
+                return pages.refused("session_expired")
+            del self._sessions[_cookie(request)]
             self.backchannel.announce(session)
         uri = parameters.get("post_logout_redirect_uri", "")
         known = client is not None and uri in client.post_logout_redirect_uris

@@ -31,6 +31,7 @@ class Realm:
     publishes_malformed_keys: bool = False
     acrs: tuple[str, ...] = ("pwd", "mfa")  # supported acr values; others are ignored
     refuses_other_acrs: bool = False  # True: answered by unmet_authentication_requirements
+    sessions_end_with_their_grants: bool = False  # as Keycloak's: see BrowserLogin.end_session
     requires_par: bool = False  # an authorization request that was not pushed is refused
     dpop_nonce: str | None = None  # what every DPoP proof at the token endpoint must carry
     userinfo_nonce: str | None = None  # what every proof at the userinfo endpoint must carry

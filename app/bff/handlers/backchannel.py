@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 
@@ -73,7 +72,7 @@ class BackChannelLogout(WebHandler):
         if await services.replay_cache.has(logout.key):
             raise BadRequest("this logout token has been used")
         sessions = await self._sessions_named_by(logout)
-        await asyncio.gather(*(services.tokens.end(session.ref, Reason.PROVIDER) for session in sessions))
+        await services.tokens.end_all(sessions, Reason.PROVIDER)
         await services.replay_cache.add(logout.key, until=logout.replay_until)
         log.info("signed out at the provider", extra={"sessions": len(sessions)})
 

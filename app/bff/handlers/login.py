@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
 from contextlib import suppress
@@ -285,15 +284,15 @@ class Callback(LoginStep):
             await end(ref, Reason.SIGNED_IN_AGAIN)
 
     async def _enforce_session_limit(self, session: Session, replaced: set[str]) -> None:
-        settings, end = self.services.settings, self.services.tokens.end
+        settings, tokens = self.services.settings, self.services.tokens
         of_user = await self.services.sessions.of_user(session.issuer, session.subject)
         remaining = [other for other in of_user if other.ref not in replaced]
         excess = excess_sessions(settings.max_sessions_per_user, remaining, settings.too_many_sessions)
-        others = [other.ref for other in excess if other.ref != session.ref]
-        await asyncio.gather(*(end(ref, Reason.TOO_MANY) for ref in others))
+        others = [other for other in excess if other.ref != session.ref]
+        await tokens.end_all(others, Reason.TOO_MANY)
         if len(others) < len(excess):
             with suppress(StoreUnavailable):
-                await end(session.ref, Reason.TOO_MANY, revoke=False)
+                await tokens.end(session.ref, Reason.TOO_MANY, revoke=False)
             raise LoginFailed(
                 "You are signed in in too many other places. Please sign out in one of them first."
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import secrets
 
@@ -11,11 +10,11 @@ from app.bff.errors import ProviderUnavailable, WrongSid
 from app.bff.handlers.login import AuthHandler
 from app.bff.oidc.login_attempt import ATTEMPT_SECONDS
 from app.bff.paths import LOGOUT_PATH
-from app.bff.sessions.session import Reason
 from app.bff.web.cross_origin import is_sent_from_elsewhere
 from app.bff.web.return_paths import local_path
 
 _MAX_COOKIE_VALUE = 2500  # characters; sealing adds a third, and browsers drop a cookie beyond 4096
+_MAX_REVOCATIONS = 4  # that the cookie names; further ones take place a minute later
 
 
 class LogoutHandler(AuthHandler):
@@ -90,11 +89,21 @@ class Logout(LogoutHandler):
         assert self.session is not None
         issuer, subject, sid = self.session.issuer, self.session.subject, self.session.sid
         same_sid = await self.services.sessions.of_sid(issuer, sid)
-        refs = {self.session.ref, *(other.ref for other in same_sid if other.subject == subject)}
-        await asyncio.gather(*(self.services.tokens.end(ref, Reason.SIGNED_OUT) for ref in refs))
+        sessions = {other.ref: other for other in same_sid if other.subject == subject}
+        pending = await self.services.tokens.end_before_logout(
+            list({self.session.ref: self.session, **sessions}.values())
+        )
         self.clear_session_cookie()
         self.set_header("Clear-Site-Data", '"cache", "storage"')
-        return await self._provider_url(return_path, self.session.tokens.id_token, by_script=by_script)
+        url = await self._provider_url(
+            return_path,
+            self.session.tokens.id_token,
+            by_script=by_script,
+            revocations=" ".join(each.id for each in pending[:_MAX_REVOCATIONS]),
+        )
+        if url is None:
+            await self.services.tokens.revoke_now(pending)
+        return url
 
     async def _url_without_session(self, return_path: str) -> str:
         """Return the provider's logout URL for a logout link whose session has ended already.
@@ -110,31 +119,40 @@ class Logout(LogoutHandler):
         return await self._provider_url(return_path, None) or return_path
 
     async def _provider_url(
-        self, return_path: str, id_token: str | None, *, by_script: bool = False
+        self, return_path: str, id_token: str | None, *, by_script: bool = False, revocations: str = ""
     ) -> str | None:
+        """Return where the provider ends its session, if it can, and remember what then is to be revoked."""
         state = secrets.token_urlsafe(32)
+        revocations = revocations or self.read_logout_cookie().get("revocations", "")
         try:
             url = await self.services.oidc.logout_url(id_token=id_token, state=state)
         except ProviderUnavailable:
             return None
         if url is None:
             return None
-        if by_script and id_token and len(url) + len(return_path) > _MAX_COOKIE_VALUE:
-            return await self._provider_url(return_path, None, by_script=True)
+        if by_script and id_token and len(url + return_path + revocations) > _MAX_COOKIE_VALUE:
+            return await self._provider_url(return_path, None, by_script=True, revocations=revocations)
         for_get = {"provider_url": url} if by_script else {}
-        self.set_logout_cookie(state=state, return_path=return_path, **for_get)
+        self.set_logout_cookie(state=state, return_path=return_path, revocations=revocations, **for_get)
         return url
 
 
 class LogoutCallback(LogoutHandler):
-    """The provider has ended its session and redirected the browser back, with our `state`."""
+    """The provider has ended its session and redirected the browser back, with our `state`.
+
+    Only now are the refresh tokens revoked: see `UserTokens.end_before_logout`.
+    """
 
     retry_for_strict_cookies = False
 
-    def get(self) -> None:
+    async def get(self) -> None:
         saved, cookies = self.read_logout_cookie(), self.services.cookies
         self.clear_cookie(cookies.logout_name, **cookies.login_cookie_attributes)
         state_matches = hmac.compare_digest(
             saved.get("state", "").encode(), self.params.get("state", "").encode()
         )
-        self.redirect(saved["return_path"] if saved and state_matches else "/")
+        if not saved or not state_matches:
+            self.redirect("/")
+            return
+        await self.services.tokens.revoke_after_logout(saved.get("revocations", "").split())
+        self.redirect(saved["return_path"])

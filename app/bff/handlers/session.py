@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -46,11 +45,9 @@ class Sessions(ApiHandler):
     @authenticated
     async def delete(self) -> None:
         """End all sessions but the current one."""
-        others = [
-            session.ref for session in await self.own_sessions() if session.ref != self.require_session().ref
-        ]
-        end = self.services.tokens.end  # includes the revocation: ended together, not one by one
-        await asyncio.gather(*(end(ref, Reason.SIGNED_OUT_ELSEWHERE) for ref in others))
+        current = self.require_session().ref
+        others = [session for session in await self.own_sessions() if session.ref != current]
+        await self.services.tokens.end_all(others, Reason.SIGNED_OUT_ELSEWHERE)
         self.set_status(204)
 
 

@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from ssl import SSLContext
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs, parse_qsl, unquote_plus, urlencode
 
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
@@ -45,6 +45,15 @@ _MAX_LOGGED_NAMES, _MAX_LOGGED_NAME = 10, 50
 _MAX_URL = 2000  # longer ones are truncated or refused by proxies; an ID token full of groups gets there
 
 
+class Grant(Protocol):
+    """What was issued at a login: a session, or its refresh token in the outbox."""
+
+    @property
+    def issuer(self) -> str: ...
+    @property
+    def client_id(self) -> str | None: ...
+
+
 class OidcClient:
     """The relying party of one provider.
 
@@ -62,6 +71,7 @@ class OidcClient:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.issuer = provider.issuer
+        self.client_id = settings.client_id
         self._settings = settings
         self._provider = provider
         self._clock = clock
@@ -69,6 +79,13 @@ class OidcClient:
 
     async def close(self) -> None:
         await self._endpoints.close()
+
+    def issued(self, grant: Grant) -> bool:
+        """Whether it is of this provider, for this client: tokens of another are never sent.
+
+        An unknown client counts as this one.
+        """
+        return grant.issuer == self.issuer and grant.client_id in (None, self.client_id)
 
     async def login_url(self, attempt: LoginAttempt, further: Mapping[str, str] | None = None) -> str:
         """Return the authorization URL for this attempt, with `further` parameters for the provider."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -105,9 +105,13 @@ class SessionEndSource(Protocol):
 class Pending:
     """A refresh token that is still to be revoked (RFC 7009).
 
-    `id` is random and safe to log. `issuer` is the provider that issued the token; it must never be
-    sent to another one. After `expires_at`, seconds since the epoch, it is dropped. `tries` counts how
-    often it was claimed.
+    `id` is random and safe to log. `issuer` is the provider that issued the token, `client_id` the client
+    that it was issued to (None: unknown); it must never be sent to another provider, nor by another
+    client. After `expires_at`, seconds since the epoch, it is dropped. `tries` counts how often it was
+    claimed.
+
+    `ref` is the session that must not hold the token any more when it is revoked: with a `reason` the
+    session ends, without one it only loses the token. None: there is no such session.
     """
 
     id: str
@@ -115,10 +119,29 @@ class Pending:
     refresh_token: str = field(repr=False)
     expires_at: float
     tries: int = 0
+    client_id: str | None = None
+    ref: str | None = None
+    reason: Reason | None = None
 
 
-def new_pending(issuer: str, refresh_token: str, *, expires_at: float) -> Pending:
-    return Pending(secrets.token_hex(_ID_BYTES), issuer, refresh_token, expires_at)
+def new_pending(
+    issuer: str,
+    refresh_token: str,
+    *,
+    expires_at: float,
+    client_id: str | None = None,
+    ref: str | None = None,
+    reason: Reason | None = None,
+) -> Pending:
+    return Pending(
+        secrets.token_hex(_ID_BYTES),
+        issuer,
+        refresh_token,
+        expires_at,
+        client_id=client_id,
+        ref=ref,
+        reason=reason,
+    )
 
 
 class Outbox(Protocol):
@@ -132,11 +155,13 @@ class Outbox(Protocol):
     async def open(self) -> None:
         """Create the indexes that the outbox needs. Idempotent."""
 
-    async def put(self, issuer: str, refresh_token: str, *, due_at: float, expires_at: float) -> Pending:
-        """Store a refresh token, to be claimed from `due_at` on. Once this returns, no crash loses it."""
+    async def put(self, entries: Sequence[Pending], *, due_at: float) -> None:
+        """Store entries, to be claimed from `due_at` on. Once this returns, no crash loses any."""
 
-    async def claim(self, *, until: float) -> Pending | None:
+    async def claim(self, *, until: float, pending_id: str | None = None) -> Pending | None:
         """Claim the entry that has been due for longest, or return None if nothing is due.
+
+        With `pending_id` that entry, due or not; None if it is gone.
 
         No other process gets it before `until`, a time ahead (seconds since the epoch). It is due
         again then, unless it was removed or postponed: the claim of a process that dies passes on.

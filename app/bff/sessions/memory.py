@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from app.bff.sessions.interfaces import (
@@ -12,7 +12,6 @@ from app.bff.sessions.interfaces import (
     TOMBSTONE_SECONDS,
     Pending,
     ReencryptResult,
-    new_pending,
 )
 from app.bff.sessions.session import Reason, Session
 
@@ -155,19 +154,21 @@ class MemoryOutbox:
     async def open(self) -> None:
         pass
 
-    async def put(self, issuer: str, refresh_token: str, *, due_at: float, expires_at: float) -> Pending:
+    async def put(self, entries: Sequence[Pending], *, due_at: float) -> None:
         self._purge()
-        pending = new_pending(issuer, refresh_token, expires_at=expires_at)
-        self._waiting[pending.id] = due_at, pending
-        return pending
+        self._waiting |= {pending.id: (due_at, pending) for pending in entries}
 
-    async def claim(self, *, until: float) -> Pending | None:
+    async def claim(self, *, until: float, pending_id: str | None = None) -> Pending | None:
         self._purge()
         now = self._clock()
-        due = [(due_at, pending) for due_at, pending in self._waiting.values() if due_at <= now]
-        if not due:
+        entries = [
+            entry
+            for id_, entry in self._waiting.items()
+            if (entry[0] <= now if pending_id is None else id_ == pending_id)
+        ]
+        if not entries:
             return None
-        _, pending = min(due, key=lambda waiting: waiting[0])
+        _, pending = min(entries, key=lambda entry: entry[0])
         claimed = replace(pending, tries=pending.tries + 1)
         self._waiting[claimed.id] = until, claimed
         return claimed

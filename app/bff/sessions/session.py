@@ -30,6 +30,14 @@ class Reason(StrEnum):
     EXPIRED = "expired"
 
 
+_REASONS = {reason.value: reason for reason in Reason}
+
+
+def known_reason(value: str) -> Reason:
+    """Return the reason of a stored value; that of a newer release, which may be another, as EXPIRED."""
+    return _REASONS.get(value, Reason.EXPIRED)
+
+
 def new_session_id() -> str:
     """Return a random session id for the browser's cookie; the server does not store it."""
     return secrets.token_urlsafe(_ID_BYTES)
@@ -151,6 +159,18 @@ class Session:
     def public_id(self) -> str:
         """An id of the session that its user may see; it opens and finds nothing."""
         return hashlib.sha256(b"public " + self.ref.encode()).hexdigest()[:_PUBLIC_ID_LETTERS]
+
+    @property
+    def client_id(self) -> str | None:
+        """The client that the login was for: `azp`, else the only `aud` (OIDC Core §2); None if unclear."""
+        audience = self.claims.get("aud")
+        audiences = audience if isinstance(audience, list) else [audience]
+        client_id = self.claims.get("azp", audiences[0] if len(audiences) == 1 else None)
+        return client_id if isinstance(client_id, str) else None
+
+    @property
+    def without_refresh_token(self) -> Session:
+        return replace(self, tokens=replace(self.tokens, refresh_token=None))
 
     def tokens_for(self, target: Target) -> TokenSet | None:
         if target is LOGIN or target == LOGIN:

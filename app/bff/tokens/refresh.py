@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from weakref import WeakValueDictionary
 
-from app.bff.backoff import lease_poll_seconds
+from app.bff.backoff import REVOCATION_AFTER_LOGOUT_SECONDS, lease_poll_seconds
 from app.bff.errors import (
     GrantRefused,
     NoSession,
@@ -106,9 +106,9 @@ class Refresher:
     def _satisfied_or_hopeless(self, session: Session, request: TokenRequest) -> bool:
         """Whether the session has the token, or cannot get it."""
         can_refresh = request.target.exchanged or session.tokens.refresh_token is not None
-        # BFF_ISSUER was changed: no token of the old provider is sent to the new one.
-        other_issuer = session.issuer != self._client.issuer
-        return request.fresh(session) is not None or not can_refresh or other_issuer
+        # BFF_ISSUER or BFF_CLIENT_ID was changed: no token is sent to another provider, or by another client.
+        is_ours = self._client.issued(session)
+        return request.fresh(session) is not None or not can_refresh or not is_ours
 
     async def _renew_leased(self, session: Session, request: TokenRequest) -> TokenSet:
         if self._satisfied_or_hopeless(session, request):  # changed before the lease was acquired
@@ -180,19 +180,20 @@ class Refresher:
             return replace(newer, id_token=None)
         except UntrustedToken as error:
             log.error("refreshed ID token rejected", extra=_log_fields(session, error))
-            for tokens in (session.tokens, newer):
-                await self._revocation.revoke_all(replace(session, tokens=tokens))
-            await self._sessions.delete(session.ref, reason=Reason.PROVIDER)
+            both = [session, replace(session, tokens=newer)]
+            for pending in await self._revocation.end(both, Reason.PROVIDER):
+                await self._revocation.attempt(pending)
             raise SessionEnded("the refreshed ID token belongs to another login") from error
         return newer
 
     async def _lost_race(self, changed: Session, request: TokenRequest) -> TokenSet:
         """Return what another process has written, or this one, if the answer to its save was lost."""
         current = await self._sessions.get(changed.ref)
-        if current is None or current.tokens.refresh_token is None:
-            await self._revocation.revoke_all(changed)  # no token may outlive a logout
-        if current is None:
+        if current is None:  # no token may outlive a logout, which the provider may not have finished
+            await self._revocation.enqueue_on_end(changed, due_in_seconds=REVOCATION_AFTER_LOGOUT_SECONDS)
             raise NoSession("the session is over")
+        if current.tokens.refresh_token is None:
+            await self._revocation.revoke_all(changed)
         return request.unexpired_or_raise(current, _reauthentication_required())
 
     async def _grant_rejected(self, session: Session, request: TokenRequest) -> TokenSet:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
+from app.bff.backoff import REVOCATION_AFTER_LOGOUT_SECONDS
 from app.bff.errors import NoSession, StoreUnavailable
 from app.bff.oidc.client import OidcClient
 from app.bff.sessions.interfaces import Pending, SessionStore
 from app.bff.sessions.session import LOGIN, Reason, Session, Target, TokenSet
 from app.bff.singleflight import SingleFlight
-from app.bff.telemetry.logs import session_log_id
 from app.bff.tokens.policy import TokenRequest
 from app.bff.tokens.refresh import Refresher
 from app.bff.tokens.revocation import Revocation
@@ -107,33 +106,44 @@ class UserTokens:
             return
         queued = await self._revocation.enqueue(current)
         # Removed from the session first: a refresh with a revoked token would end the session.
-        without = replace(current, tokens=replace(current.tokens, refresh_token=None))
-        if (
-            queued and await self._sessions.save(without) is None
-        ):  # refreshed meanwhile: revoke the new one, too
-            await self.revoke(session)
+        if queued and await self._sessions.save(current.without_refresh_token) is None:
+            await self.revoke(session)  # refreshed meanwhile: revoke the new one, too
         for pending in queued:
             await self._revocation.attempt(pending)
 
     async def end(self, ref: str, reason: Reason, *, revoke: bool = True) -> None:
-        """Delete a session, for every process at once, then revoke its refresh token.
+        """End one session: see `end_all`."""
+        session = await self._sessions.get(ref)
+        if session is not None:
+            await self.end_all([session], reason, revoke=revoke)
+
+    async def end_all(self, sessions: Sequence[Session], reason: Reason, *, revoke: bool = True) -> None:
+        """Delete sessions, for every process at once, then revoke their refresh tokens.
 
         Revocation goes on in the background if it takes longer than a second. Do not `revoke` where
         another session may share the grant: with many providers all logins of one browser do.
+        Raises StoreUnavailable if not all have ended yet; the others end by themselves.
         """
-        session = await self._sessions.get(ref)
-        if session is None:
-            return
-        queued = await self._revocation.enqueue_on_end(session) if revoke else []
-        ended = await self._sessions.delete(ref, reason=reason)
-        if ended is not None:
-            log.info("session ended", extra={"session": session_log_id(ref), "reason": reason})
-            refreshed_since = ended.tokens.refresh_token != session.tokens.refresh_token
-            if revoke and refreshed_since:
-                queued += await self._revocation.enqueue_on_end(ended)
-        await self._attempt(queued)
+        await self.revoke_now(await self._revocation.end(sessions, reason, revoke=revoke))
 
-    async def _attempt(self, queued: list[Pending]) -> None:
+    async def end_before_logout(self, sessions: Sequence[Session]) -> list[Pending]:
+        """End sessions of a browser that is then sent to the provider's logout page; raises as `end_all`.
+
+        Their refresh tokens stay valid until `revoke_after_logout`, or for a minute: with some providers
+        the revocation ends the provider's session, which then cannot be logged out properly. If there is no
+        such page, pass the result to `revoke_now`.
+        """
+        return await self._revocation.end(
+            sessions, Reason.SIGNED_OUT, due_in_seconds=REVOCATION_AFTER_LOGOUT_SECONDS
+        )
+
+    async def revoke_after_logout(self, pending_ids: Sequence[str]) -> None:
+        """Revoke what `end_before_logout` has left: the provider has sent the browser back."""
+        claims = [await self._revocation.claim(pending_id) for pending_id in pending_ids]
+        await self.revoke_now([pending for pending in claims if pending])
+
+    async def revoke_now(self, queued: Sequence[Pending]) -> None:
+        """Attempt revocations; they go on in the background if they take longer than a second."""
         attempts = [
             self._revocations.start(each.id, partial(self._revocation.attempt, each)) for each in queued
         ]
@@ -146,6 +156,7 @@ class UserTokens:
             async with asyncio.timeout(_DRAIN_SECONDS):
                 await self._flights.drain()
                 await self._refresher.drain()
+                await self._revocation.drain()
                 await self._revocations.drain()
         except TimeoutError:
             log.error("stopped with refreshed sessions unsaved")

@@ -13,13 +13,12 @@ from pymongo.errors import OperationFailure
 from app.bff.errors import StoreUnavailable
 from app.bff.sessions.interfaces import HEARTBEAT_SECONDS, TOMBSTONE_SECONDS
 from app.bff.sessions.mongo.connection import collection, date, translate_driver_errors, uncancelled
-from app.bff.sessions.session import Reason
+from app.bff.sessions.session import Reason, known_reason
 
 _STANDALONE = 40573  # "The $changeStream stage is only supported on replica sets"
 
 # A record is replaced by its tombstone only, and deleted by the TTL index or by hand.
 _END_CHANGES = [{"$match": {"operationType": {"$in": ["replace", "delete"]}}}]
-_REASONS = {reason.value: reason for reason in Reason}
 
 
 def tombstone(reason: Reason, *, now: float) -> dict[str, Any]:
@@ -33,7 +32,7 @@ def tombstone(reason: Reason, *, now: float) -> dict[str, Any]:
 def reason_in(record: Mapping[str, Any] | None, *, now: float) -> Reason | None:
     """Return why a session is over, by its record or tombstone; None while it is live."""
     if record is not None and "ended" in record:
-        return _REASONS.get(record["ended"], Reason.EXPIRED)  # a newer release may write other reasons
+        return known_reason(record["ended"])
     lives = record is not None and now < record["expires_at"].timestamp()
     return None if lives else Reason.EXPIRED
 

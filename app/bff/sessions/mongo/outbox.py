@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,9 +13,10 @@ from bson.binary import Binary
 from pymongo import ReturnDocument
 
 from app.bff.crypto import Unsealable, Vault
-from app.bff.sessions.interfaces import Pending, ReencryptResult, new_pending
+from app.bff.sessions.interfaces import Pending, ReencryptResult
 from app.bff.sessions.mongo.connection import collection, date, translate_driver_errors
 from app.bff.sessions.mongo.reencrypt import reencrypt
+from app.bff.sessions.session import known_reason
 
 log = logging.getLogger(__name__)
 
@@ -34,30 +35,36 @@ class MongoOutbox:
             await self._revocations.create_index("expires_at", expireAfterSeconds=0)
             await self._revocations.create_index("due_at")
 
-    async def put(self, issuer: str, refresh_token: str, *, due_at: float, expires_at: float) -> Pending:
-        pending = new_pending(issuer, refresh_token, expires_at=expires_at)
-        record = {
-            "_id": pending.id,
-            **self._sealed(pending.id, _to_bytes(pending)),
-            "due_at": date(due_at),
-            "expires_at": date(expires_at),
-            "tries": pending.tries,
-        }
+    async def put(self, entries: Sequence[Pending], *, due_at: float) -> None:
+        records = [
+            {
+                "_id": pending.id,
+                **self._sealed(pending.id, _to_bytes(pending)),
+                "due_at": date(due_at),
+                "expires_at": date(pending.expires_at),
+                "tries": pending.tries,
+            }
+            for pending in entries
+        ]
         async with translate_driver_errors():
-            await self._revocations.insert_one(record)
-        return pending
+            await self._revocations.insert_many(records)
 
-    async def claim(self, *, until: float) -> Pending | None:
+    async def claim(self, *, until: float, pending_id: str | None = None) -> Pending | None:
         now = date(self._clock())  # read once, so that an undecryptable entry is claimed once
-        while record := await self._claimed(now, date(until)):
+        if pending_id is not None:
+            record = await self._claimed({"_id": pending_id}, now, date(until))
+            return self._decrypted_or_none(record) if record else None
+        while record := await self._claimed({"due_at": {"$lte": now}}, now, date(until)):
             if pending := self._decrypted_or_none(record):
                 return pending
         return None
 
-    async def _claimed(self, now: datetime, until: datetime) -> dict[str, Any] | None:
+    async def _claimed(
+        self, wanted: Mapping[str, Any], now: datetime, until: datetime
+    ) -> dict[str, Any] | None:
         async with translate_driver_errors():
             record: dict[str, Any] | None = await self._revocations.find_one_and_update(
-                {"due_at": {"$lte": now}, "expires_at": {"$gt": now}},
+                {**wanted, "expires_at": {"$gt": now}},
                 {"$set": {"due_at": until}, "$inc": {"tries": 1}},
                 sort=[("due_at", 1)],
                 return_document=ReturnDocument.AFTER,
@@ -99,11 +106,15 @@ class MongoOutbox:
             content["refresh_token"],
             expires_at=record["expires_at"].timestamp(),
             tries=record["tries"],
+            client_id=content.get("client_id"),  # entries of earlier releases have neither this
+            ref=content.get("ref"),  # nor these two
+            reason=known_reason(content["reason"]) if content.get("reason") else None,
         )
 
 
 def _to_bytes(pending: Pending) -> bytes:
-    return json.dumps({"issuer": pending.issuer, "refresh_token": pending.refresh_token}).encode()
+    names = ("issuer", "refresh_token", "client_id", "ref", "reason")
+    return json.dumps({name: getattr(pending, name) for name in names}).encode()
 
 
 def _place(pending_id: str) -> str:
