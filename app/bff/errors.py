@@ -27,9 +27,12 @@
     ├── ApiTimeout               504 the API took too long
     ├── StoreUnavailable         503 the session store did not answer; the session may exist
     ├── ProviderUnavailable      503 the provider did not answer, or not with a valid response: try later
-    │   └── ClientRejected       503 the provider refuses the client: the operator must act
+    │   ├── ClientRejected       503 the provider refuses the client: the operator must act
+    │   └── InteractionRequired  503 the provider refuses the user: signing in again may help
     ├── GrantRefused                 `invalid_grant`: the code or refresh token is not valid any more
     ├── UntrustedToken               a token whose signature or claims are not valid
+    │   └── UnusableToken            nothing in it speaks of another user or client, but it cannot be used
+    │       └── MistimedToken        only its times are wrong: the clocks differ, or it has expired
     └── UsageError               500 a mistake in this application's code
         ├── UnknownClient        500 the settings have no HTTP client of that name
         └── ForeignOrigin        500 a client was given a URL of another origin than its own
@@ -330,12 +333,34 @@ class ClientRejected(ProviderUnavailable):
     """503: `invalid_client` and the like (RFC 6749 §5.2): client id, secret or registration is wrong."""
 
 
+class InteractionRequired(ProviderUnavailable):
+    """503: `interaction_required` and the like (OIDC Core §3.1.2.6), or an error that no specification has.
+
+    The provider works, and has nothing against the client: it wants the user to sign in again.
+    """
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail, is_outage=False)
+
+
 class GrantRefused(AppError):
     """`invalid_grant` (RFC 6749 §5.2): a retry with the same code or refresh token is refused again."""
 
 
 class UntrustedToken(AppError):
     """A token's signature or claims are not valid."""
+
+
+class UnusableToken(UntrustedToken):
+    """A token that is not valid, in what says nothing of who it is for: unreadable, its nonce, its times."""
+
+
+class MistimedToken(UnusableToken):
+    """A token whose times alone are wrong. By its `iat` our clock is `seconds_ahead`; negative: behind."""
+
+    def __init__(self, detail: str = "", *, seconds_ahead: int = 0) -> None:
+        super().__init__(detail)
+        self.seconds_ahead = seconds_ahead
 
 
 class UsageError(AppError):

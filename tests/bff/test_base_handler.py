@@ -184,7 +184,7 @@ async def test_when_the_provider_is_away_a_living_token_is_used(
     [
         pytest.param(Failure(503, headers={"Retry-After": "7"}), id="busy"),
         pytest.param(Failure(429, headers={"Retry-After": "7"}), id="too many requests"),
-        pytest.param(Failure(401, b'{"error": "invalid_client"}', {"Retry-After": "7"}), id="refusing us"),
+        pytest.param(Failure(400, b'{"error": "slow_down"}', {"Retry-After": "7"}), id="too busy for us"),
         pytest.param(Failure(200, b"<html>", {"Retry-After": "7"}), id="talking nonsense"),
     ],
 )
@@ -390,8 +390,11 @@ async def test_a_handler_without_authenticated_serves_anonymous_requests(browser
         ("StoreUnavailable", 503, "store_unavailable", "5"),
         ("ProviderUnavailable", 503, "provider_unavailable", "5"),
         ("ClientRejected", 503, "provider_unavailable", "5"),
+        ("InteractionRequired", 503, "provider_unavailable", "5"),
         ("GrantRefused", 500, "internal_error", None),
         ("UntrustedToken", 500, "internal_error", None),
+        ("UnusableToken", 500, "internal_error", None),
+        ("MistimedToken", 500, "internal_error", None),
         ("UsageError", 500, "internal_error", None),
         ("UnknownClient", 500, "internal_error", None),
         ("ForeignOrigin", 500, "internal_error", None),

@@ -21,10 +21,9 @@ from app.bff.doctor.provider import (
     TokenReply,
     check_announcements,
     check_provider,
-    server_date,
-    skew_seconds,
 )
 from app.bff.doctor.report import Finding, describe_network_error, exit_code, info, ok, report, warning, wrong
+from app.bff.oidc.responses import server_date, skew_seconds
 from app.bff.settings.models import HttpClientSettings
 from tests.bff.application.settings import Settings
 from tests.bff.harness import KEY, make_settings

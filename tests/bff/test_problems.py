@@ -61,6 +61,7 @@ def test_without_a_detail_the_title_stands_in_for_it():
         (errors.StoreUnavailable, 503, "store_unavailable"),
         (errors.ProviderUnavailable, 503, "provider_unavailable"),
         (errors.ClientRejected, 503, "provider_unavailable"),
+        (errors.InteractionRequired, 503, "provider_unavailable"),
     ],
 )
 def test_status_and_code_of_each_error_never_change(error, status, code):

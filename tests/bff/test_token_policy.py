@@ -6,9 +6,15 @@ from dataclasses import dataclass
 
 import pytest
 
-from app.bff.errors import ReauthenticationRequired
+from app.bff.errors import (
+    ClientRejected,
+    InteractionRequired,
+    ProviderUnavailable,
+    ReauthenticationRequired,
+    TokenUnavailable,
+)
 from app.bff.sessions.session import LOGIN, Target, TokenSet
-from app.bff.tokens.policy import TokenRequest
+from app.bff.tokens.policy import TokenRequest, alive_or_raise, unrenewed
 from tests.bff.harness import Clock
 
 NOW = 1_800_000_000.0
@@ -137,3 +143,43 @@ def test_the_default_target_is_that_of_the_login(clock: Clock):
 
 def test_the_rejected_token_shows_in_no_repr(clock: Clock):
     assert "at-1" not in repr(TokenRequest(60, clock, rejected="at-1"))
+
+
+# What a caller gets whose token cannot be renewed
+
+EXCHANGED = Target(audience="orders", exchanged=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "target", "kind"),
+    [
+        (InteractionRequired(), LOGIN, ReauthenticationRequired),
+        (InteractionRequired(), ORDERS, ReauthenticationRequired),
+        (InteractionRequired(), EXCHANGED, ReauthenticationRequired),
+        (ClientRejected(), LOGIN, ReauthenticationRequired),
+        # A login would not bring this token either, and pages would sign in again and again.
+        (ClientRejected(), ORDERS, TokenUnavailable),
+        (ClientRejected(), EXCHANGED, TokenUnavailable),
+        (ProviderUnavailable(), LOGIN, TokenUnavailable),
+        (ProviderUnavailable(), ORDERS, TokenUnavailable),
+    ],
+)
+def test_a_login_is_offered_where_it_helps(error, target, kind):
+    assert type(unrenewed(error, target)) is kind
+
+
+def test_the_provider_s_retry_after_is_passed_on():
+    assert unrenewed(ProviderUnavailable(retry_after_seconds=17), LOGIN).retry_after_seconds == 17
+
+
+@pytest.mark.parametrize("lasts", [0.1, None])
+def test_new_tokens_are_used_while_they_are_valid(lasts):
+    tokens = a_holder(lasts=lasts).tokens
+
+    assert alive_or_raise(tokens, now=NOW) is tokens
+
+
+@pytest.mark.parametrize("lasts", [0, -2])
+def test_new_tokens_that_have_expired_on_the_way_are_not_used(lasts):
+    with pytest.raises(TokenUnavailable):
+        alive_or_raise(a_holder(lasts=lasts).tokens, now=NOW)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from app.bff.errors import AppError, ClientRejected, GrantRefused, ProviderUnavailable
+from app.bff.errors import AppError, ClientRejected, GrantRefused, InteractionRequired, ProviderUnavailable
+from app.bff.oidc.error_codes import CLIENT_ERRORS, TEMPORARY_ERRORS, USER_ERRORS
 from app.bff.oidc.http import parse_json_object
 from app.bff.oidc.responses import (
     EndpointResponse,
@@ -21,6 +22,7 @@ from app.bff.oidc.responses import (
 from app.bff.sessions.session import LOGIN, Target, TokenSet
 
 NOW = 1_800_000_000.0
+SENT = NOW - 4  # when the request was sent
 GOOD = {"access_token": "at-1", "token_type": "Bearer", "expires_in": 300}
 
 
@@ -29,7 +31,7 @@ def received(
 ) -> EndpointResponse:
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
     content = json.dumps(document).encode() if body is None else body
-    return EndpointResponse(status, sent, parse_json_object(content), NOW)
+    return EndpointResponse(status, sent, parse_json_object(content), sent_at=SENT, received_at=NOW)
 
 
 def answer(document: Any = None, **how: Any) -> TokenSet:
@@ -39,7 +41,7 @@ def answer(document: Any = None, **how: Any) -> TokenSet:
 def test_a_token_response_becomes_tokens_with_their_expiry():
     document = {**GOOD, "refresh_token": "rt-1", "id_token": "it-1", "scope": "openid"}
 
-    assert answer(document) == TokenSet("at-1", NOW, NOW + 300, "rt-1", "it-1", "openid")
+    assert answer(document) == TokenSet("at-1", NOW, SENT + 300, "rt-1", "it-1", "openid")
 
 
 @pytest.mark.parametrize("token_type", ["Bearer", "bearer", "BEARER"])
@@ -60,11 +62,11 @@ def test_a_token_of_another_type_cannot_be_used(token_type):
 @pytest.mark.parametrize(
     ("expires_in", "expires_at"),
     [
-        pytest.param(300, NOW + 300, id="a number"),
-        pytest.param("300", NOW + 300, id="a string"),
-        pytest.param(0.5, NOW + 0.5, id="a fraction"),
-        pytest.param(0, NOW, id="zero: over at once"),
-        pytest.param(-5, NOW - 5, id="negative: over already"),
+        pytest.param(300, SENT + 300, id="a number"),
+        pytest.param("300", SENT + 300, id="a string"),
+        pytest.param(0.5, SENT + 0.5, id="a fraction"),
+        pytest.param(0, SENT, id="zero: over at once"),
+        pytest.param(-5, SENT - 5, id="negative: over already"),
         pytest.param(None, None, id="null"),
         pytest.param("soon", None, id="a word"),
         pytest.param("", None, id="an empty string"),
@@ -75,7 +77,7 @@ def test_a_token_of_another_type_cannot_be_used(token_type):
         pytest.param(10**400, None, id="more than a float holds"),
     ],
 )
-def test_the_lifetime_is_read_from(expires_in, expires_at):
+def test_the_lifetime_counts_from_the_request_and_is_read_from(expires_in, expires_at):
     assert answer({**GOOD, "expires_in": expires_in}).expires_at == expires_at
 
 
@@ -142,7 +144,9 @@ def test_other_errors_of_rfc_6749_mean_client_rejected(status, error):
         pytest.param(400, {"error": {"code": "invalid_grant"}}, id="400 with an object as error"),
         pytest.param(200, {**GOOD, "error": "slow_down"}, id="200 with an error and tokens"),
         pytest.param(200, {**GOOD, "error": ""}, id="200 with an empty error and tokens"),
-        pytest.param(200, {"error": "invalid_client"}, id="200 that blames us"),
+        pytest.param(404, {"error": "invalid_grant"}, id="404, so another server's"),
+        pytest.param(429, {"error": "invalid_grant"}, id="429 that blames the grant"),
+        pytest.param(302, {"error": "invalid_grant"}, id="a redirect that blames the grant"),
     ],
 )
 def test_the_provider_is_unavailable_after(status, document):
@@ -158,16 +162,32 @@ def test_a_refusal_with_an_empty_body_does_not_end_the_session(status):
         answer(body=b"", status=status)
 
 
-@pytest.mark.parametrize("error", ["mfa_required", "access_denied", "interaction_required", "slow_down"])
-def test_an_error_of_one_user_means_client_rejected(error):
-    with pytest.raises(ClientRejected) as failure:
-        answer({"error": error}, status=403)
+@pytest.mark.parametrize("status", [200, 400, 401, 403])
+@pytest.mark.parametrize("error", sorted(USER_ERRORS))
+def test_an_error_that_the_user_can_mend_means_interaction_required(error, status):
+    with pytest.raises(InteractionRequired, match=f"answered {error}$"):
+        answer({"error": error}, status=status)
 
-    assert error not in str(failure.value)
+
+@pytest.mark.parametrize("error", ["user_blocked", "AADSTS50173", "invalid grant", "Bad Request", "\ud800"])
+def test_an_unknown_error_means_interaction_required_and_is_not_named(error):
+    with pytest.raises(InteractionRequired, match="an error of its own"):
+        answer({"error": error}, status=400)
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 403])
+@pytest.mark.parametrize("error", sorted(CLIENT_ERRORS))
+def test_an_error_of_the_client_or_its_request_means_client_rejected(error, status):
+    with pytest.raises(ClientRejected, match=f"answered {error}$"):
+        answer({"error": error}, status=status)
 
 
 @pytest.mark.parametrize(
-    ("status", "error"), [(400, "server_error"), (403, "temporarily_unavailable"), (429, "x")]
+    ("status", "error"),
+    [
+        *((status, error) for status in (400, 403) for error in sorted(TEMPORARY_ERRORS)),
+        *((status, "interaction_required") for status in (302, 404, 405, 410, 429, 500, 503)),
+    ],
 )
 def test_a_server_error_means_provider_unavailable_whatever_the_status(status, error):
     with pytest.raises(ProviderUnavailable) as failure:
@@ -248,7 +268,7 @@ def test_the_tokens_have_their_target():
 
 @pytest.mark.parametrize("expires_in", [True, "1_0", " 10 "])
 def test_an_odd_expires_in_is_at_worst_a_short_lifetime(expires_in):
-    assert NOW < answer({**GOOD, "expires_in": expires_in}).expires_at <= NOW + 10
+    assert SENT < answer({**GOOD, "expires_in": expires_in}).expires_at <= SENT + 10
 
 
 @pytest.mark.parametrize(
@@ -338,7 +358,7 @@ def exchange(document: Any = None, **how: Any) -> TokenSet:
 @pytest.mark.parametrize("issued", [ACCESS_TOKEN, "urn:ietf:params:oauth:token-type:jwt"])
 def test_an_exchange_brings_an_access_token_for_its_target(issued):
     assert exchange({**EXCHANGED, "issued_token_type": issued}) == TokenSet(
-        "at-1", NOW, NOW + 300, target=BILLING
+        "at-1", NOW, SENT + 300, target=BILLING
     )
 
 

@@ -6,8 +6,6 @@ import asyncio
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from app.bff.doctor.metadata import check_metadata
@@ -19,7 +17,7 @@ from app.bff.oidc.endpoints import EndpointClient, RequestKind
 from app.bff.oidc.http import parse_json_object, tls, translate_http_errors
 from app.bff.oidc.keys import parse_jwks
 from app.bff.oidc.metadata import discovery_url, metadata_from, provider_http
-from app.bff.oidc.responses import EndpointResponse
+from app.bff.oidc.responses import EndpointResponse, server_date, skew_seconds
 from app.bff.paths import BACKCHANNEL_PATH, CALLBACK_PATH, LOGOUT_CALLBACK_PATH
 from app.bff.settings.models import BffSettings
 
@@ -92,16 +90,6 @@ async def _fetch(url: str, get: Get, timeout_seconds: float, clock: Callable[[],
         document=parse_json_object(response.content) if response.status_code == 200 else None,
         date=server_date(response.headers),
     )
-
-
-def server_date(headers: Mapping[str, str]) -> float | None:
-    """Return the time of a response by the server's clock, corrected by `Age` (RFC 9111 §5.1)."""
-    age = headers.get("Age", "")
-    try:
-        date = parsedate_to_datetime(headers.get("Date", ""))
-    except ValueError:
-        return None
-    return date.replace(tzinfo=date.tzinfo or UTC).timestamp() + (int(age[:9]) if age.isdecimal() else 0)
 
 
 async def _try_credentials(
@@ -197,14 +185,6 @@ def _defect(document: dict[str, Any], settings: BffSettings) -> list[Finding]:
 def _slash(named: object, issuer: str) -> str:
     same = isinstance(named, str) and named.rstrip("/") == issuer.rstrip("/")
     return ": the trailing slash counts." if same else ", if it is the provider that you mean."
-
-
-def skew_seconds(date: float, *, sent_at: float, received_at: float) -> float:
-    """Return the least seconds by which our clock is ahead of the provider's; negative if it is behind.
-
-    `date` has whole seconds and was taken between `sent_at` and `received_at`.
-    """
-    return max(sent_at - (date + 1), 0) or min(received_at - date, 0)
 
 
 def _clock(discovery: Fetched) -> Finding:

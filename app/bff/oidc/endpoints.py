@@ -24,7 +24,7 @@ from app.bff.oidc.dpop import (
     proof,
 )
 from app.bff.oidc.http import BoundedTransport, parse_json_object, translate_http_errors
-from app.bff.oidc.responses import EndpointResponse
+from app.bff.oidc.responses import EndpointResponse, server_date, skew_seconds
 from app.bff.settings.models import BffSettings
 
 log = logging.getLogger(__name__)
@@ -70,6 +70,7 @@ class EndpointClient:
         self._auth_method = settings.client_auth
         self._nonces = Nonces()
         self._userinfo_nonces = Nonces()  # a protected resource has nonces of its own (RFC 9449 §9)
+        self._dated: tuple[Mapping[str, str], float, float] | None = None
         assertion = _client_assertion(settings, clock)
         self._lanes = {
             kind: _Lane(
@@ -78,6 +79,15 @@ class EndpointClient:
             )
             for kind in RequestKind
         }
+
+    @property
+    def seconds_ahead(self) -> int | None:
+        """How far our clock is ahead of the latest response's `Date`, if it had one; negative: behind."""
+        if self._dated is None:
+            return None
+        headers, sent_at, received_at = self._dated
+        date = server_date(headers)
+        return None if date is None else round(skew_seconds(date, sent_at=sent_at, received_at=received_at))
 
     async def close(self) -> None:
         for lane in self._lanes.values():
@@ -106,7 +116,7 @@ class EndpointClient:
         except ClientRejected as error:
             log.error(
                 "provider rejected the client: check BFF_CLIENT_* and its registration",
-                extra={"reason": str(error)},
+                extra={"reason": str(error), "seconds_ahead": self.seconds_ahead},  # assertions have times
             )
             raise
 
@@ -139,13 +149,17 @@ class EndpointClient:
     async def _send(
         self, http: AsyncOAuth2Client, method: str, endpoint: str, nonces: Nonces, **options: Any
     ) -> EndpointResponse:
+        sent_at = self._clock()
         async with translate_http_errors(self._timeout_seconds):
             response = await http.request(method, endpoint, **options)
         received_at = self._clock()
+        self._dated = (response.headers, sent_at, received_at)
         if "DPoP-Nonce" in response.headers:
             nonces.note(endpoint, response.headers)
         json_object = parse_json_object(response.content)
-        return EndpointResponse(response.status_code, response.headers, json_object, received_at)
+        return EndpointResponse(
+            response.status_code, response.headers, json_object, sent_at, received_at, response.content
+        )
 
 
 def _client_assertion(settings: BffSettings, clock: Callable[[], float]) -> PrivateKeyJwt | None:

@@ -9,24 +9,12 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from app.bff.errors import ClientRejected, GrantRefused, ProviderUnavailable
+from app.bff.errors import ClientRejected, GrantRefused, InteractionRequired, ProviderUnavailable
+from app.bff.oidc.error_codes import CLIENT_ERRORS, INVALID_GRANT, KNOWN_ERRORS, TEMPORARY_ERRORS
 from app.bff.sessions.session import Target, TokenSet
 
-# RFC 6749 §5.2. Only invalid_grant says that this code or refresh token is invalid; the others reject
-# the client or its request, which is for the operator to mend and no reason to end a session.
-_INVALID_GRANT = "invalid_grant"
-_CLIENT_ERRORS = {
-    "invalid_client",
-    "unauthorized_client",
-    "invalid_scope",
-    "invalid_target",  # RFC 8707 §2
-    "invalid_request",
-    "invalid_dpop_proof",
-    "use_dpop_nonce",
-    "unsupported_grant_type",
-}
-_RETRYABLE_STATUS = (408, 429)
-_SERVER_ERRORS = ("server_error", "temporarily_unavailable")
+# It is not the endpoint that answers so: it has moved, or what stands in front of it has answered.
+_NO_REFUSALS = (404, 405, 408, 410, 421, 425, 429)
 _LONGEST_SECONDS = 3600
 _UNSUPPORTED = "unsupported_token_type"  # RFC 7009 §2.2.1
 _ACCESS_TOKENS = (  # RFC 8693 §3: the types that can be sent to an API
@@ -39,13 +27,16 @@ _ACCESS_TOKENS = (  # RFC 8693 §3: the types that can be sent to an API
 class EndpointResponse:
     """A response of an endpoint.
 
-    `json_object` is None if the body is anything else. `received_at` is in seconds since the epoch.
+    `json_object` is None if the body is anything else. Request and response were `sent_at` and `received_at`,
+    in seconds since the epoch by our clock.
     """
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
     json_object: Mapping[str, Any] | None = field(repr=False)
+    sent_at: float
     received_at: float
+    body: bytes = field(default=b"", repr=False)
 
     @property
     def document(self) -> Mapping[str, Any]:
@@ -55,17 +46,28 @@ class EndpointResponse:
     def error(self) -> Any:
         return self.document.get("error")
 
+    @property
+    def refusal(self) -> str | None:
+        """The error code by which the provider refuses the request (RFC 6749 §5.2), or None.
+
+        Some send it with 200. A code in a 5xx, or in a response that something in front of the endpoint
+        may have sent, says nothing of the request.
+        """
+        refuses = self.status == 200 or (400 <= self.status < 500 and self.status not in _NO_REFUSALS)
+        return self.error if refuses and isinstance(self.error, str) and self.error else None
+
 
 def parse_token_response(response: EndpointResponse, *, target: Target, token_type: str) -> TokenSet:
     """Return the tokens in a token response (RFC 6749 §5.1).
 
-    Raises GrantRefused (the code or refresh token is invalid), ClientRejected (the operator must act)
-    or ProviderUnavailable (try later). Tokens of another type than `token_type` are refused.
+    Raises GrantRefused (the code or refresh token is invalid), ClientRejected (the operator must act),
+    InteractionRequired (the user must) or ProviderUnavailable (try later). Tokens of another type than
+    `token_type` are refused.
     """
-    if response.status < 500 and response.error == _INVALID_GRANT:
+    if response.refusal == INVALID_GRANT:
         raise GrantRefused("the provider answered invalid_grant")
     if response.status != 200 or response.error is not None:
-        raise _error_response(response)
+        raise _error_response(response, of_user=True)
     return _token_set(response, target, token_type)
 
 
@@ -75,7 +77,7 @@ def parse_exchange_response(response: EndpointResponse, *, target: Target, token
     Raises as `parse_token_response` does, but never GrantRefused: no refresh token was sent.
     """
     if response.status != 200 or response.error is not None:
-        raise _error_response(response)
+        raise _error_response(response, of_user=True)
     tokens = _token_set(response, target, token_type)
     if response.document.get("issued_token_type") not in _ACCESS_TOKENS:  # required, RFC 8693 §2.2.1
         raise ProviderUnavailable("the provider did not issue an access token in exchange", is_outage=False)
@@ -106,16 +108,18 @@ def check_revoked(response: EndpointResponse) -> None:
     raise _error_response(response)
 
 
-def _error_response(response: EndpointResponse) -> ProviderUnavailable:
-    """Return the error for a response without success: the client was rejected, or the provider failed."""
-    status, error = response.status, response.error
-    busy = status in _RETRYABLE_STATUS or error in _SERVER_ERRORS
-    if 400 <= status < 500 and isinstance(error, str) and not busy:
-        known = error in _CLIENT_ERRORS or error == _INVALID_GRANT
-        return ClientRejected(f"the provider answered {error if known else 'an error of its own'}")
+def _error_response(response: EndpointResponse, *, of_user: bool = False) -> ProviderUnavailable:
+    """Return the error for a response without success; `of_user` if the request was for a user."""
+    error = response.refusal
+    if error is not None and error not in TEMPORARY_ERRORS:
+        reason = f"the provider answered {error if error in KNOWN_ERRORS else 'an error of its own'}"
+        of_client = error in CLIENT_ERRORS or error == INVALID_GRANT
+        return ClientRejected(reason) if of_client or not of_user else InteractionRequired(reason)
     wait = retry_after_seconds(response.headers, now=response.received_at)
     return ProviderUnavailable(
-        f"the provider answered {status}", retry_after_seconds=wait, is_outage=status >= 500
+        f"the provider answered {response.status}",
+        retry_after_seconds=wait,
+        is_outage=response.status >= 500,
     )
 
 
@@ -132,8 +136,27 @@ def retry_after_seconds(headers: Mapping[str, str], *, now: float) -> int | None
     return min(max(math.ceil(seconds), 0), _LONGEST_SECONDS)
 
 
+def server_date(headers: Mapping[str, str]) -> float | None:
+    """Return the time of a response by the server's clock, corrected by `Age` (RFC 9111 §5.1)."""
+    age = headers.get("Age", "")
+    try:
+        date = parsedate_to_datetime(headers.get("Date", ""))
+        seconds = date.replace(tzinfo=date.tzinfo or UTC).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return seconds + (int(age[:9]) if age.isascii() and age.isdecimal() else 0)
+
+
+def skew_seconds(date: float, *, sent_at: float, received_at: float) -> float:
+    """Return the least seconds by which our clock is ahead of the provider's; negative if it is behind.
+
+    `date` has whole seconds and was taken between `sent_at` and `received_at`.
+    """
+    return max(sent_at - (date + 1), 0) or min(received_at - date, 0)
+
+
 def _token_set(response: EndpointResponse, target: Target, token_type: str) -> TokenSet:
-    document, now = response.document, response.received_at
+    document = response.document
     access_token = _printable(document.get("access_token"))
     if access_token is None:
         raise ProviderUnavailable("the token response has no access token", is_outage=False)
@@ -142,21 +165,22 @@ def _token_set(response: EndpointResponse, target: Target, token_type: str) -> T
     return TokenSet(
         target=target,
         access_token=access_token,
-        received_at=now,
-        expires_at=_expires_at(document.get("expires_in"), now=now),
+        received_at=response.received_at,
+        # The provider may have issued it as soon as it was asked: a slow response is part of its lifetime.
+        expires_at=_expires_at(document.get("expires_in"), issued_at=response.sent_at),
         refresh_token=_printable(document.get("refresh_token")),
         id_token=_printable(document.get("id_token")),
         scope=_printable(document.get("scope")),
     )
 
 
-def _expires_at(expires_in: Any, *, now: float) -> float | None:
+def _expires_at(expires_in: Any, *, issued_at: float) -> float | None:
     """Return `expires_in` as a time in seconds since the epoch; None if it is no number."""
     try:
         seconds = float(expires_in)  # a string at PayPal
     except (TypeError, ValueError, OverflowError):
         return None
-    return now + seconds if math.isfinite(seconds) else None
+    return issued_at + seconds if math.isfinite(seconds) else None
 
 
 def _printable(value: Any) -> str | None:

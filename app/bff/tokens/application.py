@@ -12,7 +12,7 @@ from app.bff.oidc.client import OidcClient
 from app.bff.oidc.dpop import DpopKey
 from app.bff.sessions.session import Target, TokenSet
 from app.bff.singleflight import SingleFlight
-from app.bff.tokens.policy import TokenRequest
+from app.bff.tokens.policy import TokenRequest, alive_or_raise
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class ApplicationTokens:
         if tokens := request.usable_while_renewing(self):
             return tokens
         try:
-            return await asyncio.shield(flight)
+            return alive_or_raise(await asyncio.shield(flight), now=self._clock())
         except TokenUnavailable as error:
             return request.unexpired_or_raise(self, error)
 

@@ -6,7 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from app.bff.errors import AppError
+from app.bff.errors import (
+    AppError,
+    ClientRejected,
+    InteractionRequired,
+    ProviderUnavailable,
+    ReauthenticationRequired,
+    TokenUnavailable,
+    Unauthorized,
+)
 from app.bff.sessions.session import LOGIN, Target, TokenSet
 
 # Fraction of the margin in which callers do not wait for the refresh; later it could expire in transit.
@@ -53,3 +61,22 @@ class TokenRequest:
             return None
         margin = tokens.margin(margin_seconds) * share
         return tokens if tokens.is_alive(now=self.clock() + margin) else None
+
+
+def unrenewed(error: ProviderUnavailable, target: Target) -> Unauthorized:
+    """Return what a caller gets whose access token cannot be renewed because of `error`, once it is over.
+
+    A login brings another token for LOGIN, whatever the provider has against the refresh; for other
+    targets it helps only if the user is what it wants: otherwise pages would sign in again and again.
+    """
+    of_client = isinstance(error, ClientRejected) and target == LOGIN
+    if of_client or isinstance(error, InteractionRequired):
+        return ReauthenticationRequired("The sign-in service wants you to sign in again.")
+    return TokenUnavailable(error.title, retry_after_seconds=error.retry_after_seconds)
+
+
+def alive_or_raise(tokens: TokenSet, *, now: float) -> TokenSet:
+    """Return new tokens, unless the access token has expired while they were sent and saved."""
+    if tokens.is_alive(now=now):
+        return tokens
+    raise TokenUnavailable("The access token expired before it could be used.", retry_after_seconds=1)
