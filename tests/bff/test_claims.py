@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.bff.errors import UntrustedToken
+from app.bff.errors import MistimedToken, UntrustedToken, UnusableToken
 from app.bff.oidc.claims import (
     LEEWAY_SECONDS,
     at_hash,
@@ -37,14 +37,26 @@ def a_token(changed: dict[str, Any]) -> SignedToken:
     return SignedToken("RS256", "JWT", claims)
 
 
-def check(changed: dict[str, Any]) -> None:
+def check(changed: dict[str, Any], *trusted: str, now: float = NOW) -> None:
     check_id_token(
-        a_token(changed), issuer=ISSUER, client_id="app", nonce="n-1", access_token=ACCESS_TOKEN, now=NOW
+        a_token(changed),
+        issuer=ISSUER,
+        client_id="app",
+        trusted_audiences=trusted,
+        nonce="n-1",
+        access_token=ACCESS_TOKEN,
+        now=now,
     )
 
 
-def check_refreshed(changed: dict[str, Any], **earlier: Any) -> None:
-    check_refreshed_id_token(a_token(changed), earlier={**GOOD, **earlier}, client_id="app", now=NOW)
+def check_refreshed(changed: dict[str, Any], *trusted: str, now: float = NOW, **earlier: Any) -> None:
+    check_refreshed_id_token(
+        a_token(changed),
+        earlier={**GOOD, **earlier},
+        client_id="app",
+        trusted_audiences=trusted,
+        now=now,
+    )
 
 
 ACCEPTED = [
@@ -137,6 +149,116 @@ def test_a_refreshed_id_token_is_accepted_when_it_is(changed):
 def test_a_refreshed_id_token_is_refused_when_it_is(changed, claim):
     with pytest.raises(UntrustedToken, match=f"the claim {claim} "):
         check_refreshed(changed)
+
+
+# How each claim can be wrong. At login all of it is refused. At refresh a token ends the session if it does
+# not name the same issuer, user and client, and is left aside (UnusableToken) for all else.
+NO_NAME = [MISSING, None, "", 7, True, [], {}, ["alice"], "other"]
+NO_TIME = [MISSING, None, "", "soon", [], {}, True, float("nan")]
+WRONG = {
+    "iss": NO_NAME,
+    "sub": NO_NAME,
+    "aud": [*NO_NAME, ["other"], ["app", "other"], ["app", 7], ["app", None], {"app": 1}],
+    "azp": [None, "", 7, True, [], {}, ["app"], "other"],
+    "nonce": [None, "", 7, True, [], {}, ["n-1"], "other"],
+    "exp": [*NO_TIME, 0, -1, 1, NOW - LEEWAY_SECONDS, float("-inf")],
+    "iat": [*NO_TIME, 10**400, NOW + LEEWAY_SECONDS, float("inf")],
+    "nbf": [*NO_TIME[1:], 10**400, NOW + LEEWAY_SECONDS, float("inf")],
+}
+CASES = [
+    pytest.param(name, value, id=f"{name}={'missing' if value is MISSING else repr(value)[:20]}")
+    for name, values in WRONG.items()
+    for value in values
+    if (name, value) != ("sub", "other")  # at login any user is right
+]
+
+
+@pytest.mark.parametrize(("name", "value"), CASES)
+def test_at_login_every_wrong_claim_is_refused(name, value):
+    with pytest.raises(UntrustedToken, match=f"the claim {name} is invalid"):
+        check({name: value})
+
+
+@pytest.mark.parametrize(("name", "value"), CASES)
+def test_at_refresh_only_another_issuer_user_or_client_speaks_of_another_login(name, value):
+    ends_the_session = name in ("iss", "sub", "aud") or (name, value) == ("azp", "other")
+    with pytest.raises(UntrustedToken, match=f"the claim {name} is invalid") as refused:
+        check_refreshed({name: value})
+
+    assert isinstance(refused.value, UnusableToken) != ends_the_session
+
+
+@pytest.mark.parametrize("name", ["at_hash", "auth_time", "acr", "amr", "sid", "jti", "c_hash", "email"])
+@pytest.mark.parametrize("value", [MISSING, None, "", 7, [], {}, "other"])
+def test_at_refresh_no_other_claim_matters(name, value):
+    assert check_refreshed({name: value}, **{name: "earlier"}) is None
+
+
+@pytest.mark.parametrize("wrong", [{"sub": "bob"}, {"aud": "other"}, {"iss": "https://other.example"}])
+def test_at_refresh_who_it_is_for_matters_more_than_times_and_nonce(wrong):
+    with pytest.raises(UntrustedToken) as refused:
+        check_refreshed({**wrong, "exp": 1, "nonce": ""})
+
+    assert not isinstance(refused.value, UnusableToken)
+
+
+# Clocks
+
+
+@pytest.mark.parametrize("check_it", [check, check_refreshed], ids=["login", "refresh"])
+@pytest.mark.parametrize(
+    ("changed", "ahead", "said"),
+    [
+        pytest.param({"iat": NOW - 600, "exp": NOW - 300}, 600, "600 s ahead of", id="ten minutes ahead"),
+        pytest.param(
+            {"iat": NOW + 90, "exp": NOW + 390}, -90, "90 s behind", id="a minute and a half behind"
+        ),
+        pytest.param({"nbf": NOW + 90}, 0, "0 s ahead of", id="right, and the token not yet valid"),
+        pytest.param({"iat": 10**400}, NOW - 10**12, "s behind", id="behind by more than a float holds"),
+        pytest.param({"iat": -(10**400), "exp": 1}, NOW, "s ahead of", id="ahead by more than a float holds"),
+    ],
+)
+def test_wrong_times_say_by_how_much_our_clock_is(changed, ahead, said, check_it):
+    with pytest.raises(MistimedToken, match=f"our clock is .*{said} the time when it was issued") as refused:
+        check_it(changed)
+
+    assert refused.value.seconds_ahead == ahead
+
+
+@pytest.mark.parametrize("wrong", [{"nonce": "other"}, {"sub": ""}, {"at_hash": "other"}, {"azp": "other"}])
+def test_at_login_the_clock_is_blamed_only_if_all_else_is_right(wrong):
+    with pytest.raises(UntrustedToken) as refused:
+        check({**wrong, "iat": NOW + 600})
+
+    assert not isinstance(refused.value, MistimedToken)
+
+
+# Further audiences (BFF_TRUSTED_AUDIENCES)
+
+
+@pytest.mark.parametrize("check_it", [check, check_refreshed], ids=["login", "refresh"])
+@pytest.mark.parametrize(
+    "audience", [["app", "project"], ["project", "app"], ["app", "project", "api"], ["app"]]
+)
+def test_a_trusted_audience_may_stand_beside_the_client(audience, check_it):
+    assert check_it({"aud": audience, "azp": "app"}, "project", "api") is None
+
+
+@pytest.mark.parametrize("check_it", [check, check_refreshed], ids=["login", "refresh"])
+@pytest.mark.parametrize(
+    ("changed", "claim"),
+    [
+        pytest.param({"aud": ["project"], "azp": "app"}, "aud", id="instead of the client"),
+        pytest.param({"aud": "project", "azp": "app"}, "aud", id="instead of the client, as a string"),
+        pytest.param({"aud": ["app", "project", "other"], "azp": "app"}, "aud", id="beside one that is not"),
+        pytest.param({"aud": ["app", "project"]}, "azp", id="without azp"),
+        pytest.param({"aud": ["app", "project"], "azp": None}, "azp", id="with azp null"),
+        pytest.param({"aud": ["app", "project"], "azp": "project"}, "azp", id="with another azp"),
+    ],
+)
+def test_a_trusted_audience_is_refused(changed, claim, check_it):
+    with pytest.raises(UntrustedToken, match=f"the claim {claim} is invalid"):
+        check_it(changed, "project")
 
 
 @pytest.mark.parametrize(

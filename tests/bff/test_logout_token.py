@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.bff.errors import UntrustedToken
+from app.bff.errors import MistimedToken, UntrustedToken
 from app.bff.oidc.claims import LEEWAY_SECONDS
 from app.bff.oidc.keys import SignedToken
 from app.bff.oidc.logout_token import EVENT, OLDEST_SECONDS, LogoutToken, validate
@@ -27,9 +27,10 @@ NAMES = ("sub", "sid", "jti")
 MISSING = object()
 
 
-def validated(changed: dict[str, Any], *, type_: Any = "logout+jwt") -> LogoutToken:
+def validated(changed: dict[str, Any], *trusted: str, type_: Any = "logout+jwt") -> LogoutToken:
     claims = {name: value for name, value in {**GOOD, **changed}.items() if value is not MISSING}
-    return validate(SignedToken("RS256", type_, claims), issuer=ISSUER, client_id="app", now=NOW)
+    token = SignedToken("RS256", type_, claims)
+    return validate(token, issuer=ISSUER, client_id="app", trusted_audiences=trusted, now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -120,6 +121,50 @@ def test_it_is_accepted_when_it(changed):
 def test_it_is_refused_when_it_is(changed, claim):
     with pytest.raises(UntrustedToken, match=f"the claim {claim} "):
         validated(changed)
+
+
+NO_STRING = [None, "", 7, True, [], {}, ["alice"]]
+NO_TIME = [MISSING, None, "", "soon", [], {}, True, float("nan")]
+WRONG = {
+    "iss": [MISSING, *NO_STRING, "other"],
+    "aud": [MISSING, *NO_STRING, "other", ["app", "other"], ["app", 7]],
+    "azp": [*NO_STRING, "other"],
+    "iat": NO_TIME,
+    "exp": NO_TIME,
+    "nbf": NO_TIME[1:],
+    "jti": [MISSING, *NO_STRING],
+    "events": [MISSING, *NO_STRING],
+    "sub": NO_STRING,
+    "sid": NO_STRING,
+    "nonce": [*NO_STRING, "n-1"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, each) for name, values in WRONG.items() for each in values]
+)
+def test_every_wrong_claim_is_refused(name, value):
+    with pytest.raises(UntrustedToken, match=f"the claim {name} is invalid"):
+        validated({name: value})
+
+
+def test_a_wrong_clock_is_named():
+    with pytest.raises(MistimedToken, match="our clock is 90 s behind"):
+        validated({"iat": NOW + 90})
+
+
+@pytest.mark.parametrize("azp", [MISSING, "app"])  # Back-Channel Logout §2.4 has no azp
+def test_a_trusted_audience_may_stand_beside_the_client(azp):
+    assert validated({"aud": ["app", "project"], "azp": azp}, "project").subject == "alice"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"aud": "project"}, {"aud": ["app", "project", "other"]}, {"aud": ["app", "project"], "azp": "project"}],
+)
+def test_a_trusted_audience_is_refused(changed):
+    with pytest.raises(UntrustedToken):
+        validated(changed, "project")
 
 
 def test_an_id_token_is_no_logout_token():

@@ -55,7 +55,11 @@ class BackChannelLogout(WebHandler):
         try:
             signed = await services.provider.verify(token)
             return validate(
-                signed, issuer=settings.issuer, client_id=settings.client_id, now=services.clock()
+                signed,
+                issuer=settings.issuer,
+                client_id=settings.client_id,
+                trusted_audiences=settings.trusted_audiences,
+                now=services.clock(),
             )
         except UnknownKey as error:
             wait = settings.provider_keys_cooldown_seconds

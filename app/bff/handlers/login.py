@@ -13,14 +13,16 @@ from app.bff.errors import (
     BadRequest,
     CsrfRejected,
     GrantRefused,
+    InteractionRequired,
     LoginFailed,
+    MistimedToken,
     StoreUnavailable,
     UntrustedToken,
     WrongSid,
 )
 from app.bff.handlers.base import BaseHandler
 from app.bff.handlers.web import exception_from
-from app.bff.oidc.claims import check_authentication, string_claim
+from app.bff.oidc.claims import LEEWAY_SECONDS, check_authentication, string_claim
 from app.bff.oidc.dpop import new_key
 from app.bff.oidc.login_attempt import ATTEMPT_SECONDS, LoginAttempt
 from app.bff.oidc.step_up import login_parameters, provider_parameters
@@ -223,11 +225,8 @@ class Callback(LoginStep):
         services = self.services
         try:
             claims, tokens = await services.oidc.sign_in(attempt, self.params)
-        except GrantRefused as error:
-            raise LoginFailed("The sign-in service does not know this answer any more.") from error
-        except UntrustedToken as error:
-            log.error("login refused", extra={"reason": str(error)})
-            raise LoginFailed("The answer of the sign-in service could not be trusted.") from error
+        except (GrantRefused, InteractionRequired, UntrustedToken) as error:
+            raise _login_failed(error, services.oidc.seconds_ahead) from error
         sid = string_claim(claims, "sid") or secrets.token_urlsafe(16)
         device = describe_user_agent(self.request.headers.get("User-Agent", ""))
         session_id, now = new_session_id(), services.clock()
@@ -296,6 +295,23 @@ class Callback(LoginStep):
             raise LoginFailed(
                 "You are signed in in too many other places. Please sign out in one of them first."
             )
+
+
+def _login_failed(error: AppError, seconds_ahead: int | None) -> LoginFailed:
+    """Log why a code brought no login, and return what the user is told."""
+    if isinstance(error, GrantRefused):
+        return LoginFailed("The sign-in service does not know this answer any more.")
+    if isinstance(error, InteractionRequired):
+        log.info("code refused", extra={"reason": str(error)})
+        return LoginFailed("The sign-in service did not let you in.")
+    log.error("login refused", extra={"reason": str(error), "seconds_ahead": seconds_ahead})
+    if isinstance(error, MistimedToken) and abs(error.seconds_ahead) > LEEWAY_SECONDS:
+        side = f"{abs(error.seconds_ahead)} seconds {'ahead of' if error.seconds_ahead > 0 else 'behind'}"
+        return LoginFailed(
+            f"The clock of this site is {side} that of the sign-in service, so its answer cannot be checked."
+            " The operator of this site has to set the clock."
+        )
+    return LoginFailed("The answer of the sign-in service could not be trusted.")
 
 
 def _message_code(error: BaseException | None) -> str:

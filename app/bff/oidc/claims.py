@@ -7,14 +7,15 @@ import hashlib
 import hmac
 import json
 import math
-from collections.abc import Mapping
-from typing import Any, TypeGuard, cast
+from collections.abc import Collection, Mapping
+from typing import Any, TypeGuard
 
-from app.bff.errors import LoginFailed, UntrustedToken
+from app.bff.errors import LoginFailed, MistimedToken, UntrustedToken, UnusableToken
 from app.bff.oidc.keys import SignedToken
 from app.bff.oidc.step_up import AuthenticationRequirements
 
 LEEWAY_SECONDS = 60
+_FAR_FUTURE = 10**12  # seconds since the epoch; later times are compared, and not counted with
 _LONGEST_SUBJECT = 1024  # 255 in OIDC Core §2, which not every provider keeps
 MAX_DEPTH = 16
 MAX_CLAIM_BYTES = 65_536  # as JSON
@@ -24,23 +25,46 @@ Claims = Mapping[str, Any]
 
 
 def check_id_token(
-    token: SignedToken, *, issuer: str, client_id: str, nonce: str, access_token: str, now: float
+    token: SignedToken,
+    *,
+    issuer: str,
+    client_id: str,
+    trusted_audiences: Collection[str] = (),
+    nonce: str,
+    access_token: str,
+    now: float,
 ) -> None:
-    """Raise UntrustedToken unless the ID token was issued for this login (OIDC Core §3.1.3.7)."""
+    """Raise UntrustedToken unless the ID token was issued for this login (OIDC Core §3.1.3.7).
+
+    The times come last: MistimedToken says that all else is valid.
+    """
     claims = token.claims
-    check_registered_claims(claims, issuer=issuer, client_id=client_id, now=now)
+    check_parties(claims, issuer=issuer, client_id=client_id, trusted_audiences=trusted_audiences)
     require(0 < len(string_claim(claims, "sub")) <= _LONGEST_SUBJECT, "sub")
     require(hmac.compare_digest(string_claim(claims, "nonce").encode(), nonce.encode()), "nonce")
     if "at_hash" in claims:
         require(claims["at_hash"] == at_hash(access_token, token.algorithm), "at_hash")
+    check_times(claims, now=now)
 
 
-def check_refreshed_id_token(token: SignedToken, *, earlier: Claims, client_id: str, now: float) -> None:
-    """Raise UntrustedToken unless it belongs to the same login as `earlier` (OIDC Core §12.2)."""
+def check_refreshed_id_token(
+    token: SignedToken,
+    *,
+    earlier: Claims,
+    client_id: str,
+    trusted_audiences: Collection[str] = (),
+    now: float,
+) -> None:
+    """Raise UntrustedToken unless it belongs to the same login as `earlier` (OIDC Core §12.2).
+
+    UnusableToken if it names the same user and client, and has another defect.
+    """
     claims = token.claims
-    check_registered_claims(claims, issuer=earlier["iss"], client_id=client_id, now=now)
+    check_parties(claims, issuer=earlier["iss"], client_id=client_id, trusted_audiences=trusted_audiences)
     require(claims.get("sub") == earlier["sub"], "sub")
-    require("nonce" not in claims or claims["nonce"] == earlier.get("nonce"), "nonce")
+    if "nonce" in claims and claims["nonce"] != earlier.get("nonce"):
+        raise UnusableToken(_invalid("nonce"))
+    check_times(claims, now=now)
 
 
 def check_userinfo(userinfo: Claims, *, subject: str) -> None:
@@ -92,21 +116,54 @@ def at_hash(access_token: str, algorithm: str) -> str:
 _HASHES = {"256": "sha256", "384": "sha384", "512": "sha512", "DSA": "sha512", "519": "sha512"}
 
 
-def check_registered_claims(claims: Claims, *, issuer: str, client_id: str, now: float) -> None:
-    """Raise UntrustedToken unless `iss`, `aud`, `azp` and the times are valid for this client now."""
+def check_parties(
+    claims: Claims,
+    *,
+    issuer: str,
+    client_id: str,
+    trusted_audiences: Collection[str] = (),
+    needs_azp: bool = True,
+) -> None:
+    """Raise UntrustedToken unless the token is from `issuer` and for this client.
+
+    Another audience beside the client must be a trusted one (OIDC Core §3.1.3.7, rules 3 to 5). `azp` has to
+    name the client if it is there, and it `needs_azp` with several audiences. UnusableToken if it names none.
+    """
     require(claims.get("iss") == issuer, "iss")
-    # Another audience beside this client is unknown, so it is not trusted (OIDC Core §3.1.3.7, rule 3).
-    require(_audiences(claims) == {client_id}, "aud")
-    require(claims.get("azp", client_id) == client_id, "azp")
-    require(_number(claims, "exp") > now - LEEWAY_SECONDS, "exp")
-    require(_number(claims, "iat") < now + LEEWAY_SECONDS, "iat")
-    require("nbf" not in claims or _number(claims, "nbf") < now + LEEWAY_SECONDS, "nbf")
-
-
-def _audiences(claims: Claims) -> frozenset[str]:
     audience = claims.get("aud")
-    members = audience if isinstance(audience, list) else [audience]
-    return frozenset(member for member in members if isinstance(member, str))
+    audiences = audience if isinstance(audience, list) else [audience]
+    require(client_id in audiences, "aud")
+    require(all(each == client_id or each in trusted_audiences for each in audiences), "aud")
+    if "azp" in claims or (needs_azp and any(each != client_id for each in audiences)):
+        names_another = string_claim(claims, "azp") not in ("", client_id)
+        require(not names_another, "azp")
+        if claims.get("azp") != client_id:
+            raise UnusableToken(_invalid("azp"))
+
+
+def check_times(claims: Claims, *, now: float) -> None:
+    """Raise MistimedToken unless `exp`, `iat` and `nbf` allow `now`, UnusableToken if they are no numbers."""
+    expires_at, issued_at = _time(claims, "exp"), _time(claims, "iat")
+    not_before = _time(claims, "nbf") if "nbf" in claims else issued_at
+    wrong = [
+        *(["exp"] if expires_at <= now - LEEWAY_SECONDS else []),
+        *(["iat"] if issued_at >= now + LEEWAY_SECONDS else []),
+        *(["nbf"] if not_before >= now + LEEWAY_SECONDS else []),
+    ]
+    if wrong:
+        ahead = round(now - min(max(issued_at, 0), _FAR_FUTURE))
+        side = "ahead of" if ahead >= 0 else "behind"
+        raise MistimedToken(
+            f"{_invalid(wrong[0])}; our clock is {abs(ahead)} s {side} the time when it was issued",
+            seconds_ahead=ahead,
+        )
+
+
+def _time(claims: Claims, name: str) -> float:
+    value = claims.get(name)
+    if not _is_number(value) or value != value:  # NaN
+        raise UnusableToken(_invalid(name))
+    return value  # unconverted: an int of hundreds of digits fits no float
 
 
 def string_claim(claims: Claims, name: str) -> str:
@@ -125,12 +182,6 @@ def _signed_in_since(then: float, claims: Claims, *, now: float) -> bool:
     return _is_number(auth_time) and then - LEEWAY_SECONDS <= auth_time < now + LEEWAY_SECONDS
 
 
-def _number(claims: Claims, name: str) -> float:
-    value = claims.get(name)
-    require(_is_number(value), name)
-    return cast(float, value)  # unconverted: an int of hundreds of digits fits no float
-
-
 def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -138,7 +189,11 @@ def _is_number(value: object) -> TypeGuard[float]:
 def require(holds: bool, claim: str) -> None:
     """Raise UntrustedToken unless `holds`; the message names the claim and never its value."""
     if not holds:
-        raise UntrustedToken(f"the claim {claim} is invalid")
+        raise UntrustedToken(_invalid(claim))
+
+
+def _invalid(claim: str) -> str:
+    return f"the claim {claim} is invalid"
 
 
 class _Unusable(ValueError):

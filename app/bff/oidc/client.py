@@ -58,7 +58,8 @@ class OidcClient:
     """The relying party of one provider.
 
     Token requests raise GrantRefused if the code or refresh token is invalid, ClientRejected if the
-    provider rejects this client or its request, and ProviderUnavailable if there is no usable response.
+    provider rejects this client or its request, InteractionRequired if it wants the user to sign in again,
+    and ProviderUnavailable if there is no usable response.
     With a `dpop_key` tokens are bound to it (RFC 9449); a token of another type is refused.
     """
 
@@ -79,6 +80,11 @@ class OidcClient:
 
     async def close(self) -> None:
         await self._endpoints.close()
+
+    @property
+    def seconds_ahead(self) -> int | None:
+        """How far our clock is ahead of the provider's, by its latest response; negative: behind."""
+        return self._endpoints.seconds_ahead
 
     def issued(self, grant: Grant) -> bool:
         """Whether it is of this provider, for this client: tokens of another are never sent.
@@ -146,6 +152,7 @@ class OidcClient:
             id_token,
             issuer=attempt.issuer,
             client_id=self._settings.client_id,
+            trusted_audiences=self._settings.trusted_audiences,
             nonce=attempt.nonce,
             access_token=tokens.access_token,
             now=self._clock(),
@@ -186,11 +193,15 @@ class OidcClient:
         return await self._request_tokens(RequestKind.CLIENT_CREDENTIALS, params, target, dpop_key)
 
     async def check_refreshed(self, id_token: str, *, earlier: dict[str, Any]) -> None:
-        """Raise UntrustedToken unless a refreshed ID token belongs to the same login."""
+        """Raise UntrustedToken unless a refreshed ID token belongs to the same login.
+
+        UnusableToken if nothing in it says that it belongs to another one, or ProviderUnavailable.
+        """
         check_refreshed_id_token(
             await self._provider.verify(id_token),
             earlier=earlier,
             client_id=self._settings.client_id,
+            trusted_audiences=self._settings.trusted_audiences,
             now=self._clock(),
         )
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from joserfc import jwk, jws
 from joserfc.errors import JoseError
 
-from app.bff.errors import UntrustedToken
+from app.bff.errors import UntrustedToken, UnusableToken
 from app.bff.oidc.http import parse_json_object
 
 # Asymmetric ones only. `none` and HS* must never be accepted, whatever the provider's metadata says.
@@ -23,7 +23,7 @@ _ALGORITHM_FOR = {"RSA": "PS256", "P-256": "ES256", "P-384": "ES384", "P-521": "
 Key = jwk.Key
 
 
-class UnknownKey(UntrustedToken):
+class UnknownKey(UnusableToken):
     """No published key matches; the keys may have been rotated since they were fetched."""
 
 
@@ -79,8 +79,16 @@ def sign_jwt(claims: dict[str, Any], key: Key) -> str:
 
 
 def algorithm_of(token: str, allowed: frozenset[str]) -> str:
-    """Return the `alg` of a token if it is allowed, or raise UntrustedToken. Needs no key."""
+    """Return the `alg` of a token if it is allowed, or raise UntrustedToken. Needs no key.
+
+    UnusableToken among them if another setting would allow it.
+    """
     algorithm = _header(token).get("alg")
+    if isinstance(algorithm, str) and algorithm in ALGORITHMS - allowed:
+        raise UnusableToken(
+            f"signed with {algorithm}, which is not allowed here:"
+            f" set BFF_ID_TOKEN_ALG={algorithm} if that is registered for this client"
+        )
     if not isinstance(algorithm, str) or algorithm not in allowed:
         raise UntrustedToken(f"signed with {algorithm!r:.20}, which is not allowed here")
     return algorithm
@@ -89,7 +97,7 @@ def algorithm_of(token: str, allowed: frozenset[str]) -> str:
 def verify_signature(token: str, keys: Sequence[Key], allowed: frozenset[str]) -> SignedToken:
     """Return the token's content if one of `keys` has signed it with an allowed algorithm.
 
-    Raises UnknownKey if none has, and UntrustedToken if it is no signed token.
+    Raises UnknownKey if none has, UnusableToken if it is no signed token, or UntrustedToken.
     """
     algorithm = algorithm_of(token, allowed)
     header = _header(token)
@@ -107,7 +115,7 @@ def _header(token: str) -> dict[str, Any]:
     try:
         return dict(jws.extract_compact(token.encode()).headers())
     except (JoseError, ValueError, TypeError, binascii.Error) as error:
-        raise UntrustedToken("not a signed token") from error
+        raise UnusableToken("not a signed token") from error
 
 
 def _payload(token: str, key: Key, registry: jws.JWSRegistry) -> bytes | None:
@@ -120,5 +128,5 @@ def _payload(token: str, key: Key, registry: jws.JWSRegistry) -> bytes | None:
 def _claims(payload: bytes) -> dict[str, Any]:
     claims = parse_json_object(payload)
     if claims is None:
-        raise UntrustedToken("the token's content is not a JSON object")
+        raise UnusableToken("the token's content is not a JSON object")
     return claims

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from app.bff.errors import UntrustedToken
-from app.bff.oidc.claims import LEEWAY_SECONDS, Claims, check_registered_claims, require, string_claim
+from app.bff.oidc.claims import (
+    LEEWAY_SECONDS,
+    Claims,
+    check_parties,
+    check_times,
+    require,
+    string_claim,
+)
 from app.bff.oidc.keys import SignedToken
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
@@ -28,14 +36,19 @@ class LogoutToken:
     replay_until: float
 
 
-def validate(token: SignedToken, *, issuer: str, client_id: str, now: float) -> LogoutToken:
+def validate(
+    token: SignedToken, *, issuer: str, client_id: str, trusted_audiences: Collection[str] = (), now: float
+) -> LogoutToken:
     """Return the validated token, or raise UntrustedToken (§2.4, §2.6).
 
     Does not detect a replay: that is for the ReplayCache.
     """
     claims = token.claims
     _check_type(token.type)
-    check_registered_claims(claims, issuer=issuer, client_id=client_id, now=now)
+    check_parties(
+        claims, issuer=issuer, client_id=client_id, trusted_audiences=trusted_audiences, needs_azp=False
+    )
+    check_times(claims, now=now)
     require(claims["iat"] > now - OLDEST_SECONDS, "iat")
     require(string_claim(claims, "jti") != "", "jti")
     require(_is_event(claims.get("events")), "events")

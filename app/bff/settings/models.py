@@ -230,6 +230,7 @@ class BffSettings(BaseSettings):
     login_params: Annotated[dict[str, str], NoDecode] = {}
     login_params_allowed: Annotated[tuple[str, ...], NoDecode] = ()
     logout_params: Annotated[dict[str, str], NoDecode] = {}
+    trusted_audiences: Annotated[tuple[str, ...], NoDecode] = ()
 
     session_store: str = Field(default="mongodb://127.0.0.1:27017/bff", repr=False)  # may hold a password
     mongodb_driver: Literal["motor", "pymongo"] = "motor"
@@ -334,7 +335,7 @@ class BffSettings(BaseSettings):
             raise ValueError("is missing: make one with `openssl rand -base64 32`")
         return [key_bytes(key) for key in keys] or [os.urandom(32)]
 
-    @field_validator("trusted_proxies", "login_params_allowed", mode="before")
+    @field_validator("trusted_audiences", "trusted_proxies", "login_params_allowed", mode="before")
     @classmethod
     def _comma_separated(cls, value: Any) -> Any:
         return split_commas(value)

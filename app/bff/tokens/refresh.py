@@ -19,17 +19,16 @@ from app.bff.errors import (
     ReauthenticationRequired,
     SessionEnded,
     StoreUnavailable,
-    TokenUnavailable,
     Unauthorized,
     UntrustedToken,
+    UnusableToken,
 )
 from app.bff.oidc.client import OidcClient
-from app.bff.oidc.keys import UnknownKey
 from app.bff.sessions.interfaces import SessionStore
 from app.bff.sessions.session import Reason, Session, Target, TokenSet
 from app.bff.singleflight import SingleFlight
 from app.bff.telemetry.logs import session_log_id
-from app.bff.tokens.policy import TokenRequest
+from app.bff.tokens.policy import TokenRequest, alive_or_raise, unrenewed
 from app.bff.tokens.revocation import Revocation
 
 log = logging.getLogger(__name__)
@@ -121,9 +120,8 @@ class Refresher:
         except ProviderUnavailable as error:
             log.warning("refresh failed", extra=_log_fields(session, error))
             await self._release(session)
-            retry = TokenUnavailable(error.title, retry_after_seconds=error.retry_after_seconds)
-            return request.unexpired_or_raise(session, retry)
-        return await self._save(session, newer, request)
+            return request.unexpired_or_raise(session, unrenewed(error, request.target))
+        return alive_or_raise(await self._save(session, newer, request), now=self._clock())
 
     async def _request_tokens(self, session: Session, target: Target) -> TokenSet:
         if target.exchanged:
@@ -175,8 +173,12 @@ class Refresher:
             return newer
         try:
             await self._client.check_refreshed(newer.id_token, earlier=dict(session.claims))
-        except (ProviderUnavailable, UnknownKey) as error:  # not verifiable now: keep the earlier one
-            log.warning("refreshed ID token ignored", extra=_log_fields(session, error))
+        except (
+            ProviderUnavailable,
+            UnusableToken,
+        ) as error:  # says nothing of another login: the earlier stays
+            skew = {"seconds_ahead": self._client.seconds_ahead}
+            log.warning("refreshed ID token ignored", extra={**_log_fields(session, error), **skew})
             return replace(newer, id_token=None)
         except UntrustedToken as error:
             log.error("refreshed ID token rejected", extra=_log_fields(session, error))
