@@ -16,6 +16,7 @@ from app.bff.server import Lifespan, Routes, no_lifespan, serve
 from app.bff.settings.load import load_settings
 from app.bff.settings.models import BffSettings
 from app.bff.telemetry.logs import configure_logging
+from app.bff.telemetry.uncaught import log_uncaught_exceptions
 
 _SERVE = "Without a command: serve requests until SIGTERM or Ctrl-C."
 _EXIT_CODES = "Settings come from the environment and from .env; exit code 2: the settings are wrong."
@@ -133,6 +134,7 @@ def run_server(settings: BffSettings, routes: Routes, lifespan: Lifespan) -> int
         print(f"Cannot listen on {settings.address}:{settings.port}: {error.strerror}", file=sys.stderr)
         return 1
     configure_logging(debug=settings.debug)
+    log_uncaught_exceptions()
 
     def work(own: Sockets) -> int:
         collect_garbage_rarely()

@@ -9,6 +9,8 @@ from app.bff.web.cross_origin import (
     csrf_refusal,
     is_navigation,
     is_prefetch,
+    is_sent_from_elsewhere,
+    login_refusal,
     socket_refusal,
 )
 
@@ -78,6 +80,18 @@ def test_our_own_page_may_open_a_websocket(base_url, origin):
         "https://evil.example",
         "https://app.example,https://evil.example",
         "https://APP.example",
+        "HTTPS://app.example",
+        "https://app.example:443",
+        "https://app.example:8443, https://app.example",
+        "https://app.example/",
+        "https://app.example.",
+        "https://user@app.example",
+        "https://app.example https://evil.example",
+        " https://app.example",
+        "//app.example",
+        "app.example",
+        "file://",
+        "https://app.example\xa0",
     ],
 )
 def test_a_websocket_is_refused_to_a_page_of(origin):
@@ -136,3 +150,81 @@ def test_a_browser_that_only_guesses_is_noticed(purpose):
 
 def test_a_browser_that_does_not_guess_is_no_prefetch():
     assert not is_prefetch({})
+
+
+NAVIGATE = {"Sec-Fetch-Mode": "navigate"}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({}, id="a browser without Fetch Metadata"),
+        pytest.param({**NAVIGATE, "Sec-Fetch-Dest": "document", "Sec-Fetch-Site": "none"}, id="a person"),
+        pytest.param(
+            {**NAVIGATE, "Sec-Fetch-Dest": "document", "Sec-Fetch-Site": "same-origin"}, id="our page"
+        ),
+        pytest.param(LINK_ELSEWHERE, id="a link of another site"),
+        pytest.param(
+            {**NAVIGATE, "Sec-Fetch-Dest": "iframe", "Sec-Fetch-Site": "same-origin"}, id="our frame"
+        ),
+        pytest.param(
+            {**NAVIGATE, "Sec-Fetch-Dest": "frame", "Sec-Fetch-Site": "same-origin"}, id="our frameset"
+        ),
+    ],
+)
+def test_a_login_is_started_by(headers):
+    assert login_refusal(headers) is None
+
+
+@pytest.mark.parametrize("mode", ["no-cors", "cors", "same-origin", "websocket", "", "Navigate", "surprise"])
+@pytest.mark.parametrize("site", ["same-origin", "same-site", "cross-site", "none"])
+def test_a_login_is_not_started_by_what_is_no_navigation(mode, site):
+    assert login_refusal({"Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": "document", "Sec-Fetch-Site": site})
+    assert login_refusal({"Sec-Fetch-Mode": mode, "Sec-Fetch-Site": site})
+
+
+@pytest.mark.parametrize(
+    "destination",
+    [
+        "image",
+        "script",
+        "style",
+        "empty",
+        "embed",
+        "object",
+        "fencedframe",
+        "audio",
+        "video",
+        "font",
+        "report",
+    ],
+)
+@pytest.mark.parametrize("headers", [NAVIGATE, {}, {**NAVIGATE, "Sec-Fetch-Site": "same-origin"}])
+def test_a_login_is_not_started_for(destination, headers):
+    assert login_refusal({**headers, "Sec-Fetch-Dest": destination})
+
+
+@pytest.mark.parametrize("destination", ["iframe", "frame"])
+@pytest.mark.parametrize("site", ["same-site", "cross-site", "none", "", None])
+def test_a_login_in_a_frame_is_started_by_our_own_page_only(destination, site):
+    said = {} if site is None else {"Sec-Fetch-Site": site}
+
+    assert login_refusal({**NAVIGATE, "Sec-Fetch-Dest": destination, **said})
+
+
+@pytest.mark.parametrize(
+    ("site", "is_from_elsewhere"),
+    [
+        (None, False),
+        ("none", False),
+        ("same-origin", False),
+        ("same-site", True),
+        ("cross-site", True),
+        ("", True),
+        ("surprise", True),
+        ("same-origin, none", True),
+        ("Same-Origin", True),
+    ],
+)
+def test_another_origin_has_started_what_is_not_said_to_be_ours(site, is_from_elsewhere):
+    assert is_sent_from_elsewhere({} if site is None else {"Sec-Fetch-Site": site}) is is_from_elsewhere

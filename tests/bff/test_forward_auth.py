@@ -24,6 +24,7 @@ from tests.bff.harness import (
     running_app,
 )
 from tests.bff.nginx import ordinary_proxy
+from tests.bff.streaming_api import wire_of
 from tests.bff.subprocesses import free_ports
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -222,6 +223,70 @@ async def test_no_spelling_of_a_path_gets_a_token_for_the_api_above(
 
     assert (response.status_code, response.json()["code"]) == (400, "bad_request")
     assert "Authorization" not in response.headers
+
+
+# Each byte, as it is sent: an HTTP client would refuse to
+
+BYTES = [bytes([number]) for number in range(256) if number != ord("\n")]  # LF would end the header
+READ_ALIKE = {byte for byte in BYTES if b" " <= byte <= b"~"} - {b"#", b"%", b"\\"}  # in a path
+
+
+async def asked_with(app: RunningApp, *lines: bytes) -> tuple[int, str | None]:
+    """Return status and token of the answer to a proxy that sends these headers."""
+    ours = (
+        b"Host: localhost",
+        b"X-CSRF: 1",
+        b"X-Forward-Auth-Secret: " + SECRET.encode(),
+        b"Connection: close",
+    )
+    async with wire_of(app) as wire:
+        await wire.send(b"\r\n".join((b"GET /bff/forward-auth HTTP/1.1", *ours, *lines, b"", b"")))
+        head = await wire.head()
+    return head.status, next(iter(head.all("Authorization")), None)
+
+
+def cookie_of(browser: Browser) -> bytes:
+    return f"Cookie: bff={browser.cookie('bff')}".encode()
+
+
+@pytest.mark.parametrize(
+    ("target", "refused", "passed"),
+    [
+        (b"/api/echo/a%cb", b"", b""),
+        (b"/api/echo/..%c/x", b" /;?", b""),
+        (b"/api/echo/%c", b"./", b"\t"),  # white space at the end of a header is none of it
+    ],
+)
+async def test_a_byte_of_the_path_gets_a_token_only_where_all_servers_read_it_alike(
+    target: bytes, refused: bytes, passed: bytes, app: RunningApp, browser: Browser
+):
+    for byte in BYTES:
+        status, token = await asked_with(app, cookie_of(browser), b"X-Forwarded-Uri: " + target % ord(byte))
+        may_pass = (byte in READ_ALIKE and byte not in refused) or byte in (passed,)
+
+        assert (status, token is not None) == ((204, True) if may_pass else (400, False)), byte
+
+
+async def test_a_byte_in_the_method_gets_no_token(app: RunningApp, browser: Browser):
+    uri = b"X-Forwarded-Uri: /api/echo"
+    for byte in BYTES:
+        for method in (byte + b"GET", b"GET" + byte, b"G" + byte + b"T"):
+            status, token = await asked_with(app, cookie_of(browser), uri, b"X-Forwarded-Method: " + method)
+            is_get = method.strip(b" \t") == b"GET"
+
+            assert status in ((204,) if is_get else (400, 405)), method
+            assert (token is not None) is is_get, method
+
+
+async def test_a_byte_at_the_name_of_a_cookie_opens_no_session(app: RunningApp, browser: Browser):
+    uri, value = b"X-Forwarded-Uri: /api/echo", (browser.cookie("bff") or "").encode()
+    for byte in BYTES:
+        for pair in (byte + b"bff=" + value, b"bff" + byte + b"=" + value):
+            status, token = await asked_with(app, uri, b"Cookie: " + pair)
+            is_ours = byte in (b" ", b"\t") or (byte == b";" and pair.startswith(b";"))
+
+            assert status in ((204,) if is_ours else (400, 401)), pair
+            assert (token is not None) is is_ours, pair
 
 
 # To whom

@@ -155,24 +155,24 @@ def put_in(piece: bytes, app: RunningApp, secrets: Secrets) -> bytes:
 async def until_closed(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_whole: bool
 ) -> bytes:
-    """A server that waits for the rest of a request is told that there is none."""
+    """Read on until the server closes. One that waits for more is told that there is none."""
     answer, told = b"", False
     while True:
-        may_wait = not told and (not is_whole or ENDLESS.search(answer))
+        is_endless = ENDLESS.search(answer) is not None
         try:
-            async with asyncio.timeout(QUIET_SECONDS if may_wait else None):
+            async with asyncio.timeout(QUIET_SECONDS if is_endless or not (is_whole or told) else None):
                 piece = await reader.read(1_000_000)
         except TimeoutError:
-            if not may_wait:
-                raise
-            told = True
+            if is_endless:
+                return answer
             writer.write_eof()
-            continue
+            told = True
         except ConnectionError:
             return answer
-        if not piece:
-            return answer
-        answer += piece
+        else:
+            answer += piece
+            if not piece:
+                return answer
 
 
 async def secrets_of(app: RunningApp, browser: Browser) -> Secrets:

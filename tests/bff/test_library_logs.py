@@ -7,6 +7,8 @@ import contextlib
 import io
 import logging
 import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,6 +19,7 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest
 
 from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Failure
+from app.bff.paths import PROJECT
 from app.bff.telemetry.libraries import without_data
 from app.bff.telemetry.logs import configure_logging
 from tests.bff.harness import Browser, RunningApp
@@ -165,6 +168,60 @@ async def test_a_task_that_failed_unseen_is_named_without_its_message(written: W
     assert "Task exception was never retrieved" in (text := written())
     assert "LookupError" in text
     assert SECRET not in text
+
+
+# What goes round the loggers: Python's own hooks, and logging's report of a record that cannot be written
+
+ROUND_THE_LOGGERS = """
+import asyncio, logging, sys, threading, warnings
+from app.bff.telemetry.logs import configure_logging
+from app.bff.telemetry.uncaught import log_uncaught_exceptions
+
+SECRET = sys.argv[1]
+
+class Unlucky:
+    def __del__(self):
+        raise ValueError(SECRET)
+    def __repr__(self):
+        return SECRET
+    def __str__(self):
+        raise LookupError(SECRET)
+
+def fail():
+    raise OSError(SECRET)
+
+async def serve():
+    asyncio.get_running_loop().call_soon(fail)
+    asyncio.get_running_loop().call_exception_handler({"message": SECRET, "request": SECRET})
+    await asyncio.sleep(0)
+
+configure_logging(debug=sys.argv[2] == "development")
+log_uncaught_exceptions()
+warnings.warn(SECRET)
+threading.Thread(target=fail, name=SECRET).start()
+asyncio.run(serve())
+logging.getLogger("app").warning("%s", Unlucky())
+Unlucky()
+raise KeyError(SECRET)
+"""
+
+
+@pytest.mark.parametrize("mode", ["production", "development"])
+def test_what_python_itself_would_print_has_no_data_either(mode: str):
+    script = [sys.executable, "-c", ROUND_THE_LOGGERS, SECRET, mode]
+    ended = subprocess.run(script, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)
+
+    assert ended.returncode == 1
+    assert SECRET not in ended.stderr + ended.stdout
+    for left in (
+        "UserWarning",
+        "OSError",
+        "Exception in callback",
+        "ValueError",
+        "KeyError",
+        "cannot be written",
+    ):
+        assert left in ended.stderr, left
 
 
 # With raw sockets: what a browser can send to Tornado's own parser.

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import json
 import logging
+import sys
 import time
 from contextlib import suppress
 from contextvars import ContextVar
@@ -28,7 +29,7 @@ _STANDARD = set(_RECORD_DEFAULTS) | {"message", "asctime", "taskName"}
 
 def configure_logging(*, debug: bool) -> None:
     """Log to standard error: text lines if `debug`, else JSON lines."""
-    handler = logging.StreamHandler() if debug else BatchingStreamHandler()
+    handler = TerseStreamHandler() if debug else BatchingStreamHandler()
     handler.setFormatter(TextFormatter() if debug else JsonFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(True)
@@ -48,7 +49,14 @@ def fields(record: logging.LogRecord) -> dict[str, Any]:
     return {"request_id": current, **extra} if current else extra
 
 
-class BatchingStreamHandler(logging.StreamHandler[Any]):
+class TerseStreamHandler(logging.StreamHandler[Any]):
+    """Reports a record that cannot be written without its arguments: a library's may hold anything."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        print(f"{record.pathname}:{record.lineno}: the log record cannot be written", file=sys.stderr)
+
+
+class BatchingStreamHandler(TerseStreamHandler):
     """Writes the lines of one event loop iteration in one system call, the largest part of logging's cost.
 
     Warnings, and records of threads without an event loop, are written immediately. A write has at most
