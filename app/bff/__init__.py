@@ -13,6 +13,8 @@ package may change with any update. docs/bff/ is the manual.
 - Functions: `local_path`, `login_url`, `claim_entries`, `session_entries`
 """
 
+import app.bff.interrupts  # noqa: F401, I001 (first: Ctrl-C during the imports below shows no traceback)
+
 from tornado.web import url
 
 from app.bff.cli import run

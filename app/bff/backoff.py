@@ -22,6 +22,10 @@ STORE_RETRY_SECONDS = 5
 SESSION_POLL_SECONDS = 1  # while there is no change stream
 SESSION_SAFETY_POLL_SECONDS = 30  # beside a change stream; also before a broken one is opened again
 
+# A worker process that has ended: see processes.py.
+RESTART_FIRST_SECONDS, RESTART_LONGEST_SECONDS = 0.5, 30
+RESTART_SETTLED_SECONDS = 60  # a worker that has lived so long counts as sound
+
 
 def breaker_seconds(failures: int, retry_after_seconds: int | None) -> float:
     """Return how long the breaker stays open after so many failures in a row; 0 while it stays closed."""
@@ -33,6 +37,11 @@ def breaker_seconds(failures: int, retry_after_seconds: int | None) -> float:
 def revocation_seconds(tries: int) -> float:
     """Return how long to wait after so many failed attempts to revoke a token."""
     return min(REVOCATION_FIRST_SECONDS << min(tries, 10), REVOCATION_LONGEST_SECONDS)
+
+
+def restart_seconds(short_lives: int) -> float:
+    """Return the pause before a worker is replaced, after so many in a row that did not last."""
+    return min(RESTART_FIRST_SECONDS * (1 << min(short_lives, 10)), RESTART_LONGEST_SECONDS)
 
 
 def lease_poll_seconds() -> Iterator[float]:

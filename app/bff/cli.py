@@ -6,15 +6,19 @@ import asyncio
 import gc
 import importlib
 import logging
+import signal
+import socket
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 
 from app.bff.errors import LifespanFailed, SettingsError
+from app.bff.interrupts import INTERRUPTED
 from app.bff.processes import Sockets, bind, supervise
 from app.bff.server import Lifespan, Routes, no_lifespan, serve
 from app.bff.settings.load import load_settings
 from app.bff.settings.models import BffSettings
+from app.bff.shutdown import nothing
 from app.bff.telemetry.logs import configure_logging
 from app.bff.telemetry.uncaught import log_uncaught_exceptions
 
@@ -44,8 +48,9 @@ def run(settings_class: type[BffSettings], routes: Routes, lifespan: Lifespan = 
     its last request is answered. What it yields is `self.state` in every handler. What it raises ends the
     process with one line on stderr (the log has the traceback), as does a task group in it that fails.
 
-    Exit code 0: stopped by SIGTERM or SIGINT; 1: the port is taken, or the lifespan failed; 2: the settings
-    are wrong, with a line for each mistake, also those that the lifespan raises as SettingsError.
+    Exit code 0: stopped by a signal; 1: the port is taken, or the lifespan failed; 2: the settings are wrong,
+    with a line for each mistake, also those that the lifespan raises as SettingsError; 130: Ctrl-C before the
+    lifespan was entered, or during a command.
 
     Example::
 
@@ -86,6 +91,10 @@ def run(settings_class: type[BffSettings], routes: Routes, lifespan: Lifespan = 
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    finally:  # the interpreter waits for threads, and an interrupt meanwhile would print a traceback
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def command_line() -> ArgumentParser:
@@ -120,14 +129,13 @@ def _add_selection(parser: ArgumentParser, *, required: bool) -> None:
 def run_command(settings: BffSettings, args: Namespace) -> int:
     """Import and run a command. It prints its own output, so logging is silenced."""
     logging.basicConfig(handlers=[logging.NullHandler()])
-    try:
-        return int(asyncio.run(importlib.import_module(args.module).run(settings, args)))
-    except KeyboardInterrupt:
-        return 130  # 128 + SIGINT, as a shell reports it
+    return int(asyncio.run(importlib.import_module(args.module).run(settings, args)))
 
 
 def run_server(settings: BffSettings, routes: Routes, lifespan: Lifespan) -> int:
     """Serve in `settings.processes` worker processes until a signal; return the exit code."""
+    for number in (signal.SIGUSR1, signal.SIGUSR2):  # by default they end a process
+        signal.signal(number, nothing)
     try:
         sockets = bind(settings.port, settings.address, settings.processes)
     except OSError as error:
@@ -136,11 +144,11 @@ def run_server(settings: BffSettings, routes: Routes, lifespan: Lifespan) -> int
     configure_logging(debug=settings.debug)
     log_uncaught_exceptions()
 
-    def work(own: Sockets) -> int:
+    def work(own: Sockets, parent: socket.socket | None) -> int:
         collect_garbage_rarely()
         with asyncio.Runner(loop_factory=fastest_loop()) as runner:
             try:
-                runner.run(serve(settings, own, routes, lifespan))
+                runner.run(serve(settings, own, routes, lifespan, parent))
             except LifespanFailed as error:
                 print(error, file=sys.stderr)
                 return 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -33,6 +32,7 @@ from app.bff.proxy.strict_server import StrictServer
 from app.bff.proxy.websocket import RemoteSocket
 from app.bff.services import Services, running_services
 from app.bff.settings.models import BffSettings
+from app.bff.shutdown import Shutdown, nothing
 from app.bff.web.user_agents import describe_user_agent
 
 log = logging.getLogger(__name__)
@@ -40,9 +40,6 @@ log = logging.getLogger(__name__)
 MAX_BODY_BYTES = 10 * 1024 * 1024
 _IDLE_SECONDS, _BODY_SECONDS = 75, 60
 _DRAIN_SECONDS = 30
-
-
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 Routes = Sequence[Any]  # of Tornado: `url(…)`, or tuples
 Lifespan = Callable[[Services], AbstractAsyncContextManager[Any]]
@@ -98,7 +95,8 @@ class BffApplication(Application):
             static_handler_class=Static,
             static_hash_cache=not services.settings.debug,  # else `?v=` is computed once per process
             cross_origin_protection=True,
-            autoreload=services.settings.debug,
+            # a worker cannot start its parent again
+            autoreload=services.settings.debug and services.settings.processes == 1,
         )
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
@@ -129,35 +127,33 @@ def make_app(services: Services, routes: Routes, state: Any = None) -> BffApplic
 
 
 async def serve(
-    settings: BffSettings, sockets: list[socket.socket], routes: Routes, lifespan: Lifespan = no_lifespan
+    settings: BffSettings,
+    sockets: list[socket.socket],
+    routes: Routes,
+    lifespan: Lifespan = no_lifespan,
+    parent: socket.socket | None = None,
 ) -> None:
-    """Answer requests on `sockets` until SIGTERM or SIGINT, then drain those in flight and close everything.
+    """Answer requests on `sockets` until a signal, then drain those in flight and close everything.
 
-    A signal during the start cancels it. Raises SettingsError for a typed client whose name the settings
-    lack, and LifespanFailed.
+    A worker process also stops when `parent` is closed: see `processes.py`. A signal during the start cancels
+    it. Raises SettingsError for a typed client whose name the settings lack, and LifespanFailed.
     """
-    stop, starting = asyncio.Event(), asyncio.current_task()
-    assert starting is not None
-    _on_stop_signal(stop.set, starting.cancel)
+    task = asyncio.current_task()
+    assert task is not None
+    shutdown = Shutdown(task.cancel, parent)
     try:
         async with running_services(settings) as services:
             services.clients.check(typed_clients())
-            async with _entered(lifespan, services) as state:
-                _on_stop_signal(stop.set)
-                await _serve(services, sockets, make_app(services, routes, state), stop)
+            try:
+                async with _entered(lifespan, services) as state:
+                    await _serve(services, sockets, make_app(services, routes, state), shutdown)
+                    shutdown.cut_short = task.cancel
+            finally:
+                shutdown.cut_short = nothing  # what is refreshed is saved in any case
     except asyncio.CancelledError:
-        if not stop.is_set():
+        if not shutdown.requested.is_set():
             raise
-        starting.uncancel()
-
-
-def _on_stop_signal(*actions: Callable[[], Any]) -> None:
-    def act() -> None:
-        for action in actions:
-            action()
-
-    for number in _STOP_SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(number, act)
+        task.uncancel()
 
 
 @asynccontextmanager
@@ -174,7 +170,7 @@ async def _entered(lifespan: Lifespan, services: Services) -> AsyncIterator[Any]
 
 
 async def _serve(
-    services: Services, sockets: list[socket.socket], application: Application, stop: asyncio.Event
+    services: Services, sockets: list[socket.socket], application: Application, shutdown: Shutdown
 ) -> None:
     settings = services.settings
     server = StrictServer(
@@ -192,13 +188,14 @@ async def _serve(
         asyncio.create_task(services.revocation.run()),
     ]
     try:
-        await stop.wait()
+        shutdown.listening()
+        await shutdown.requested.wait()
     finally:  # also when a task group of the lifespan cancels this task
         services.stopping.set()
         for task in in_background:
             task.cancel()
         server.stop()
-        await _drain(services)
+        await _drain(services, shutdown)
         await server.close_all_connections()
 
 
@@ -218,10 +215,13 @@ async def _warm_up(services: Services) -> None:
             await asyncio.sleep(STORE_RETRY_SECONDS)
 
 
-async def _drain(services: Services) -> None:
-    """Wait until no request is in flight, at most _DRAIN_SECONDS."""
+async def _drain(services: Services, shutdown: Shutdown) -> None:
+    """Wait until no request is in flight, at most _DRAIN_SECONDS; not at all once the stop is hurried."""
     try:
-        async with asyncio.timeout(_DRAIN_SECONDS):
+        async with asyncio.timeout(0 if shutdown.hurried else _DRAIN_SECONDS) as patience:
+            shutdown.cut_short = lambda: patience.reschedule(0)
             await services.in_flight_requests.drained()
     except TimeoutError:
         log.warning("stopped with requests in flight", extra={"requests": len(services.in_flight_requests)})
+    finally:
+        shutdown.cut_short = nothing

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 # Bottom to top. A file imports from the layers below its own, and within its layer without cycles.
 LAYERS = [
-    "errors paths backoff",
+    "errors paths backoff interrupts",
     "settings.*",
     "crypto telemetry.* singleflight batch_loader",
     "web.* sessions.session sessions.interfaces sessions.events oidc.http oidc.cache oidc.keys oidc.metadata"
@@ -39,7 +39,7 @@ LAYERS = [
     "doctor.* commands.*",
     "handlers.web handlers.base handlers.socket",
     "handlers.* proxy.*",
-    "server processes cli",
+    "server shutdown processes cli",
     "dev.*",
     "testing.*",
 ]

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import sys
 import time
 from pathlib import Path
+from typing import Literal
 
 from app.bff.cli import command_line
 from app.bff.dev.mongod import Mongod
 from app.bff.dev.provider import Client, Provider
 from tests.bff.harness import CLIENT_ID, CLIENT_SECRET
-from tests.bff.subprocesses import APPLICATION, ROOT, app_settings, running_process, wait_until
+from tests.bff.subprocesses import APPLICATION, ROOT, app_settings, running_process
 
 
 async def test_help_names_the_commands_and_needs_no_settings(tmp_path: Path):
@@ -96,17 +98,25 @@ async def test_where_nothing_answers_the_doctor_is_done_within_fifteen_seconds(
     assert app.stdout.count("timed out") == 2
 
 
-async def test_ctrl_c_ends_a_command_at_once_and_in_silence(tmp_path: Path, provider: Provider):
-    provider.holds["metadata"] = asyncio.Event()
-    async with running_process(
-        APPLICATION,
-        tmp_path,
-        "doctor",
-        **app_settings(BFF_ISSUER=provider.issuer, BFF_SESSION_STORE="memory:"),
-    ) as app:
-        await wait_until(lambda: asyncio.sleep(0, provider.counts["metadata"]))
+class InterruptsOnArrival(asyncio.Event):
+    """Holds a request, whose sender gets SIGINT as soon as it has arrived, before it can time out."""
 
-        assert await app.stops(signal.SIGINT) == 130
+    def __init__(self) -> None:
+        super().__init__()
+        self.pid = 0
+
+    async def wait(self) -> Literal[True]:
+        os.kill(self.pid, signal.SIGINT)
+        return await super().wait()
+
+
+async def test_ctrl_c_ends_a_command_at_once_and_in_silence(tmp_path: Path, provider: Provider):
+    provider.holds["metadata"] = held = InterruptsOnArrival()
+    settings = app_settings(BFF_ISSUER=provider.issuer)  # it waits for the provider and for the database
+    async with running_process(APPLICATION, tmp_path, "doctor", **settings) as app:
+        held.pid = app.process.pid
+
+        assert await app.exits() == 130
     assert (app.stdout, app.stderr) == ("", "")
 
 
