@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -15,9 +16,11 @@ from tornado.web import Application, url
 from app.bff import paths
 from app.bff.backoff import STORE_RETRY_SECONDS
 from app.bff.clients.api import typed_clients
+from app.bff.descriptors import connection_limit, raise_descriptor_limit
 from app.bff.errors import AppError, LifespanFailed, SettingsError, StoreUnavailable
 from app.bff.handlers.backchannel import BackChannelLogout
 from app.bff.handlers.base import NoRoute
+from app.bff.handlers.body_limit import BoundedBody
 from app.bff.handlers.events import Events
 from app.bff.handlers.health import Alive, Ready
 from app.bff.handlers.login import Callback, Login, SilentLogin
@@ -37,7 +40,6 @@ from app.bff.web.user_agents import describe_user_agent
 
 log = logging.getLogger(__name__)
 
-MAX_BODY_BYTES = 10 * 1024 * 1024
 _IDLE_SECONDS, _BODY_SECONDS = 75, 60
 _DRAIN_SECONDS = 30
 
@@ -102,23 +104,28 @@ class BffApplication(Application):
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
         """Route remote APIs and forward-auth ahead of the route table, without a RequestHandler.
 
-        Raises HTTPInputError, which Tornado answers with 400 on a connection that it then closes.
+        These limit the bodies of requests themselves, and BoundedBody those of all other routes. Raises
+        HTTPInputError, which Tornado answers with 400 on a connection that it then closes.
         """
+        request.connection.stream.active_at = time.monotonic()  # type: ignore[union-attr]
         if request.version == "HTTP/1.0" and "Transfer-Encoding" in request.headers:
             raise HTTPInputError("Transfer-Encoding in HTTP/1.0")  # its framing is faulty: RFC 9112 §6.1
         api = route_for(request.path, self._services.settings.remote_apis)
-        if api is not None:
-            if opens_websocket(request.method or "", request.headers, api):
-                return self.get_handler_delegate(request, RemoteSocket, {"api": api})
+        if api is None:
+            if request.path == paths.FORWARD_AUTH_PATH and self._forward_auth_gate.admits(request.headers):
+                return ForwardAuth(self._services, request)
+            handler = super().find_handler(request, **kwargs)
+        elif opens_websocket(request.method or "", request.headers, api):
+            handler = self.get_handler_delegate(request, RemoteSocket, {"api": api})
+        else:
             seconds = api.timeout_seconds or self._services.clients.timeout_seconds[api.client]
             delegate = RemoteApi(
                 self._services, request, max_body_bytes=api.max_body_bytes, stall_seconds=seconds
             )
             delegate.api = api
             return delegate
-        if request.path == paths.FORWARD_AUTH_PATH and self._forward_auth_gate.admits(request.headers):
-            return ForwardAuth(self._services, request)
-        return super().find_handler(request, **kwargs)
+        has_body = "Content-Length" in request.headers or "Transfer-Encoding" in request.headers
+        return BoundedBody(self, request, handler) if has_body else handler
 
 
 def make_app(services: Services, routes: Routes, state: Any = None) -> BffApplication:
@@ -173,16 +180,16 @@ async def _serve(
     services: Services, sockets: list[socket.socket], application: Application, shutdown: Shutdown
 ) -> None:
     settings = services.settings
+    limit = connection_limit(settings.max_connections, raise_descriptor_limit())
     server = StrictServer(
         application,
-        max_body_size=MAX_BODY_BYTES,
+        max_connections=limit,
         idle_connection_timeout=_IDLE_SECONDS,
         body_timeout=_BODY_SECONDS,
     )
     server.add_sockets(sockets)
-    log.info(
-        "listening", extra={"url": settings.base_url, "address": settings.address, "port": settings.port}
-    )
+    address = {"url": settings.base_url, "address": settings.address, "port": settings.port}
+    log.info("listening", extra={**address, "max_connections": limit})
     in_background = [
         asyncio.create_task(_warm_up(services)),
         asyncio.create_task(services.revocation.run()),

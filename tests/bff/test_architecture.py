@@ -39,7 +39,7 @@ LAYERS = [
     "doctor.* commands.*",
     "handlers.web handlers.base handlers.socket",
     "handlers.* proxy.*",
-    "server shutdown processes cli",
+    "descriptors server shutdown processes cli",
     "dev.*",
     "testing.*",
 ]

@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.bff import ApiHandler
-from app.bff.errors import AppError, InvalidBody, TooLarge
+from app.bff.errors import AppError, InvalidBody
 from app.bff.web.json_body import parse_json_body
 from tests.bff.harness import Browser, RunningApp
 
@@ -165,16 +165,6 @@ def test_a_thousand_mistakes_are_not_all_listed():
 
     assert isinstance(error, InvalidBody)
     assert len(error.errors) == 20
-
-
-@pytest.mark.parametrize(("surplus", "status"), [(0, 400), (1, 413)])
-def test_413_beyond_a_megabyte(surplus: int, status: int):
-    assert refusal(b" " * (1_000_000 + surplus)).status == status
-
-
-def test_a_handler_may_choose_another_limit():
-    with pytest.raises(TooLarge, match="at most 10 bytes"):
-        parse_json_body("application/json", ORDER, Order, max_bytes=10)
 
 
 # In a handler

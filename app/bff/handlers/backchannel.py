@@ -14,7 +14,6 @@ from app.bff.sessions.session import Reason, Session
 log = logging.getLogger(__name__)
 
 _FORM = "application/x-www-form-urlencoded"
-_MAX_BYTES = 64 * 1024
 
 
 class BackChannelLogout(WebHandler):
@@ -42,8 +41,6 @@ class BackChannelLogout(WebHandler):
     def _posted_token(self) -> str:
         if self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != _FORM:
             raise BadRequest(f"the body must be {_FORM}")
-        if len(self.request.body) > _MAX_BYTES:
-            raise BadRequest("the body is too large for a logout token")
         token = single_values(self.request.body_arguments).get("logout_token")
         if token is None:
             raise BadRequest("the parameter logout_token is missing")

@@ -18,7 +18,7 @@ from app.bff.oidc.step_up import AuthenticationRequirements
 from app.bff.paths import LOGOUT_PATH
 from app.bff.sessions.session import Session, Target
 from app.bff.web.cross_origin import arrives_without_strict_cookies, csrf_refusal
-from app.bff.web.json_body import MAX_BYTES, Model, parse_json_body
+from app.bff.web.json_body import Model, parse_json_body
 
 
 class BaseHandler(WebHandler):
@@ -30,9 +30,10 @@ class BaseHandler(WebHandler):
     `fetch()` as a problem document (RFC 9457). Every response has the engine's security headers. A
     state-changing request from another origin is refused with 403 (Origin, Sec-Fetch-Site).
 
-    Class attributes to override: `keeps_session_alive` (False: a request does not extend the idle
-    time), `framed_by_same_site` (True: pages of this site may show it in a frame). An override of
-    `prepare` must await this one's.
+    Class attributes to override: `max_body_bytes` (65,536: a larger body is answered with 413, and the
+    handler is not called; works in any `RequestHandler`), `keeps_session_alive` (False: a request does not
+    extend the idle time), `framed_by_same_site` (True: pages of this site may show it in a frame). An
+    override of `prepare` must await this one's.
 
     Example::
 
@@ -93,15 +94,16 @@ class BaseHandler(WebHandler):
             "name": claims.get("name") or claims.get("email") or self.session.subject,
         }
 
-    def json_body(self, model: type[Model], *, max_bytes: int = MAX_BYTES) -> Model:
+    def json_body(self, model: type[Model]) -> Model:
         """Return the request's JSON body, validated, as an instance of a pydantic model.
 
         Raises, and so answers with a problem document: UnsupportedMediaType (415) unless the content
-        type is `application/json` or ends in `+json`; TooLarge (413) beyond `max_bytes`; BadRequest (400)
-        if the body is not UTF-8, not JSON (RFC 8259), or has a name twice in an object; InvalidBody (422)
-        if the model does not accept it. The document of a 422 has `errors`, a list of at most 20
-        `{"pointer": …, "detail": …}`: a JSON Pointer (RFC 6901) and a message without the value. (A
-        validator of yours writes its own message.)
+        type is `application/json` or ends in `+json`; BadRequest (400) if the body is not UTF-8, not JSON
+        (RFC 8259), or has a name twice in an object; InvalidBody (422) if the model does not accept it. The
+        document of a 422 has `errors`, a list of at most 20 `{"pointer": …, "detail": …}`: a JSON Pointer
+        (RFC 6901) and a message without the value. (A validator of yours writes its own message.)
+
+        A body beyond the handler's `max_body_bytes` is answered with 413 before the handler is called.
 
         Example::
 
@@ -118,7 +120,7 @@ class BaseHandler(WebHandler):
                     self.finish_json({"ordered": order.quantity})
         """
         content_type = self.request.headers.get("Content-Type")
-        return parse_json_body(content_type, self.request.body, model, max_bytes=max_bytes)
+        return parse_json_body(content_type, self.request.body, model)
 
     @property
     def logout_url(self) -> str | None:

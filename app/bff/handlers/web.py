@@ -47,6 +47,7 @@ class WebHandler(RequestHandler):
     """Services, security headers, error responses and pages, for handlers without a session."""
 
     renders_html = True
+    max_body_bytes = 65_536  # of a request; beyond it the response is 413, without a call of the handler
     framed_by_same_site = False  # whether a page of this site may show the response in a frame
     referrer_policy = "same-origin"
     login_requirements = _NO_REQUIREMENTS  # added to this handler's login URL (RFC 9470)
@@ -115,6 +116,11 @@ class WebHandler(RequestHandler):
         try:
             return super().finish(chunk)
         finally:
+            self.services.in_flight_requests.end(self)
+
+    def on_connection_close(self) -> None:
+        super().on_connection_close()
+        if self._stream_request_body:  # Tornado then leaves the handler without finishing it
             self.services.in_flight_requests.end(self)
 
     # The only place that turns errors into responses.

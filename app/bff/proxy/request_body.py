@@ -21,7 +21,7 @@ def declared_length(headers: Mapping[str, str]) -> int | None:
     if coding is not None and length is None and coding.lower() == "chunked":
         return None
     length = "0" if length is None else length
-    if coding is not None or not re.fullmatch("[0-9]{1,18}", length):
+    if coding is not None or not re.fullmatch("[0-9]{1,4000}", length):
         raise BadRequest("it is not clear where this request ends")
     return int(length)
 

@@ -1,33 +1,166 @@
-"""HTTPServer whose connections refuse a chunk size that ends in LF alone, instead of waiting for its CRLF."""
+"""HTTPServer with limits: of connections, of chunk sizes that end in LF, and of what follows a refusal."""
 
 from __future__ import annotations
 
+import asyncio
+import heapq
+import logging
 import re
-from collections.abc import Awaitable
-from typing import Any
+import socket
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from typing import Any, cast
 
 from tornado.httpserver import HTTPServer
+from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream
 
+log = logging.getLogger(__name__)
+
+MAX_CONNECTIONS = 10_000
 _CRLF = b"\r\n"
 # Nothing at all if the first LF comes without a CR, which Tornado then refuses as a size (RFC 9112 §7.1).
 _SIZE_LINE = re.compile(rb"\A(?:(?=[^\n]{0,64}(?<!\r)\n)|[^\n]{0,64}\r\n)")
+_LINGER_SECONDS, _LINGER_STALL_SECONDS = 30, 2  # as nginx does: lingering_time, lingering_timeout
+_ACCEPTED_AT_ONCE = 128  # before other tasks have their turn
+_IDLE_SECONDS = 0.5  # a client has so much time to send its request before its connection may be closed
+_RETRY_SECONDS = 0.5
+_SECONDS_BETWEEN_WARNINGS = 60
 
 
 class StrictStream(IOStream):
-    """The stream of a connection. Tornado's server reads until CRLF for the sizes of chunks only."""
+    """The stream of a connection; `release` closes its socket, which the client may still be sending to."""
+
+    has_unread_body = False  # the client may go on sending when this stream is closed
+
+    def __init__(
+        self, connection: socket.socket, release: Callable[[socket.socket, bool], None], **limits: Any
+    ) -> None:
+        super().__init__(connection, **limits)
+        self.active_at = time.monotonic()  # when it was accepted, or its last request arrived
+        self._release = release
+
+    @property
+    def awaits_request(self) -> bool:
+        """Whether no request is being answered: of the next one at most a part of the headers is there."""
+        return self._read_regex is not None and self._read_regex.pattern != _SIZE_LINE.pattern
 
     def read_until(self, delimiter: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
+        """Tornado's server calls it for the sizes of chunks only."""
         if delimiter != _CRLF:
             return super().read_until(delimiter, max_bytes)
         return self.read_until_regex(_SIZE_LINE.pattern, max_bytes)
 
+    def close_fd(self) -> None:
+        connection, self.socket = self.socket, None  # type: ignore[assignment]
+        self._release(connection, self.has_unread_body)
+
 
 class StrictServer(HTTPServer):
-    """HTTPServer with a StrictStream for each connection."""
+    """HTTPServer with a StrictStream for each connection, and at most `max_connections` of them.
+
+    At the limit the connections that have waited longest for a request are closed. Without such a one,
+    or without a free descriptor, the server accepts none until one is closed.
+    """
+
+    def initialize(self, *args: Any, max_connections: int = MAX_CONNECTIONS, **kwargs: Any) -> None:
+        super().initialize(*args, **kwargs)
+        self._max_connections = max_connections
+        self._open = 0  # sockets: also those of WebSockets, and those that are being closed
+        self._lingering: set[asyncio.Task[None]] = set()
+        self._accepts = False
+        self._next_warning_at = 0.0
+
+    # Connections are accepted …
+
+    def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
+        for listener in sockets:
+            self._sockets[listener.fileno()] = listener
+            self._handlers[listener.fileno()] = partial(IOLoop.current().remove_handler, listener)
+        self._resume()
+
+    def _resume(self) -> None:
+        if self._accepts or self._stopped:
+            return
+        self._accepts = True
+        for listener in self._sockets.values():
+            IOLoop.current().add_handler(listener, self._accept, IOLoop.READ)
+
+    def _pause(self) -> None:
+        """Accept nothing for a moment, or until a connection is closed: the event loop would spin."""
+        self._accepts = False
+        for listener in self._sockets.values():
+            IOLoop.current().remove_handler(listener)
+        IOLoop.current().call_later(_RETRY_SECONDS, self._resume)
+
+    def _accept(self, listener: socket.socket, events: int) -> None:
+        for _ in range(_ACCEPTED_AT_ONCE):
+            if self._open >= self._max_connections and not self._makes_room("as many as are allowed"):
+                return self._pause()
+            try:
+                connection, address = listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return None
+            except OSError as error:  # no descriptor is free, or no memory
+                self._makes_room(error.strerror or "")
+                return self._pause()
+            self._handle_connection(connection, address)
+        return None
 
     def handle_stream(self, stream: IOStream, address: Any) -> None:
-        strict = StrictStream(
-            stream.socket, max_buffer_size=self.max_buffer_size, read_chunk_size=self.read_chunk_size
-        )
-        super().handle_stream(strict, address)
+        self._open += 1
+        sizes = {"max_buffer_size": self.max_buffer_size, "read_chunk_size": self.read_chunk_size}
+        super().handle_stream(StrictStream(stream.socket, self._release, **sizes), address)
+
+    # … and closed.
+
+    def _makes_room(self, reason: str) -> bool:
+        """Close some of those that have waited longest for a request: to find them takes a while."""
+        self._warn(reason)
+        latest = time.monotonic() - _IDLE_SECONDS
+        streams = [cast(StrictStream, connection.stream) for connection in self._connections]
+        idle = [each for each in streams if each.awaits_request and each.active_at < latest]
+        for stream in heapq.nsmallest(1 + len(streams) // 64, idle, key=lambda each: each.active_at):
+            stream.close()
+        return bool(idle)
+
+    def _release(self, connection: socket.socket, may_send: bool) -> None:
+        if not may_send:
+            return self._close(connection)
+        task = asyncio.get_running_loop().create_task(_read_to_the_end(connection))
+        self._lingering.add(task)
+        task.add_done_callback(lambda _: self._close(connection))
+        return task.add_done_callback(self._lingering.discard)
+
+    def _close(self, connection: socket.socket) -> None:
+        connection.close()
+        self._open -= 1
+        self._resume()
+
+    async def close_all_connections(self) -> None:
+        await super().close_all_connections()
+        for task in self._lingering:
+            task.cancel()
+        await asyncio.gather(*self._lingering, return_exceptions=True)
+
+    def _warn(self, reason: str) -> None:
+        now = time.monotonic()
+        if now >= self._next_warning_at:
+            self._next_warning_at = now + _SECONDS_BETWEEN_WARNINGS
+            extra = {"reason": reason, "connections": self._open, "limit": self._max_connections}
+            log.warning("connections at their limit", extra=extra)
+
+
+async def _read_to_the_end(connection: socket.socket) -> None:
+    """Close one direction, and read until the client has closed the other.
+
+    It could lose the response if its data arrived at a closed socket (RFC 9112 §9.6).
+    """
+    loop = asyncio.get_running_loop()
+    with suppress(OSError):  # TimeoutError is one
+        connection.shutdown(socket.SHUT_WR)
+        async with asyncio.timeout(_LINGER_SECONDS):
+            while await asyncio.wait_for(loop.sock_recv(connection, 65_536), _LINGER_STALL_SECONDS):
+                pass

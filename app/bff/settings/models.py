@@ -213,6 +213,7 @@ class BffSettings(BaseSettings):
     address: str = "127.0.0.1"
     port: int = Field(default=8888, ge=0, le=65535)
     processes: int = Field(default=1, ge=0)  # 0: one per core
+    max_connections: int = Field(default=0, ge=0)  # of a process; 0: 10,000; fewer if descriptors are short
     log_requests: bool = True
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
     forward_auth_secret: SecretStr = SecretStr("")  # empty: no /bff/forward-auth

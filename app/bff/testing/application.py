@@ -21,7 +21,7 @@ from app.bff.clients.api import typed_clients
 from app.bff.dev.provider import Client, Provider
 from app.bff.paths import BACKCHANNEL_PATH, CALLBACK_PATH, LOGOUT_CALLBACK_PATH
 from app.bff.proxy.strict_server import StrictServer
-from app.bff.server import MAX_BODY_BYTES, Lifespan, Routes, make_app, no_lifespan
+from app.bff.server import Lifespan, Routes, make_app, no_lifespan
 from app.bff.services import Services, running_services
 from app.bff.sessions.session import Session, session_ref
 from app.bff.settings.models import BffSettings
@@ -175,7 +175,7 @@ def check_typed_clients(services: Services, parts: ApplicationParts) -> None:
 @asynccontextmanager
 async def served(tornado: Application, listener: socket) -> AsyncIterator[None]:
     """Serve `tornado` on the bound socket `listener` until the block is left."""
-    server = StrictServer(tornado, max_body_size=MAX_BODY_BYTES)
+    server = StrictServer(tornado)
     server.add_sockets([listener])
     try:
         yield

@@ -10,13 +10,12 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 
-from app.bff.errors import BadRequest, InvalidBody, TooLarge, UnsupportedMediaType
+from app.bff.errors import BadRequest, InvalidBody, UnsupportedMediaType
 
 Model = TypeVar("Model", bound=BaseModel)
 
 _JSON = re.compile(r"application/(?:[\w.!#$&^-]+\+)?json", re.IGNORECASE | re.ASCII)  # RFC 6839 §3.1
 _MAX_ERRORS = 20
-MAX_BYTES = 1_000_000  # a request body may have ten times as many, but parsing blocks the event loop
 # Pydantic's own messages of these types quote what was sent.
 _DETAILS = {
     "union_tag_invalid": "Input has an unknown tag",
@@ -24,19 +23,15 @@ _DETAILS = {
 }
 
 
-def parse_json_body(
-    content_type: str | None, body: bytes, model: type[Model], *, max_bytes: int = MAX_BYTES
-) -> Model:
+def parse_json_body(content_type: str | None, body: bytes, model: type[Model]) -> Model:
     """Return the body as an instance of `model`.
 
-    Raises UnsupportedMediaType (415) unless the media type is JSON, TooLarge (413) for more than
-    `max_bytes`, BadRequest (400) for what is not UTF-8, not JSON (RFC 8259), or has a name twice in an
-    object, which two parsers may read differently (§4), InvalidBody (422) for what the model refuses.
+    Raises UnsupportedMediaType (415) unless the media type is JSON, BadRequest (400) for what is not UTF-8,
+    not JSON (RFC 8259), or has a name twice in an object, which two parsers may read differently (§4),
+    InvalidBody (422) for what the model refuses.
     """
     if not _JSON.fullmatch((content_type or "").partition(";")[0].strip()):
         raise UnsupportedMediaType("the body must be application/json")
-    if len(body) > max_bytes:
-        raise TooLarge(f"the body may have at most {max_bytes} bytes")
     _check_syntax(body)
     try:
         return model.model_validate_json(body)  # JSON's own rules: an array may be a tuple, a string a date
