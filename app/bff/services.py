@@ -215,6 +215,7 @@ def _provider(settings: BffSettings, context: SSLContext, clock: Callable[[], fl
         provider_http(settings.provider_timeout_seconds, context),
         timeout_seconds=settings.provider_timeout_seconds,
         keys_cooldown_seconds=settings.provider_keys_cooldown_seconds,
+        id_token_alg=settings.id_token_alg,
         clock=clock,
     )
 

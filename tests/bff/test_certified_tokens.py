@@ -146,3 +146,15 @@ async def test_all_of_it_works_together(clock: Clock):
         facts = await certified.introspected(await alice.token(resource=B))
 
         assert (facts["aud"], facts["token_type"]) == (B, "DPoP")
+
+
+# Userinfo as a signed JWT (OIDC Core §5.3.2)
+
+
+async def test_userinfo_may_be_a_signed_jwt(clock: Clock):
+    async with a_person(clock, registered={"userinfo_signed_response_alg": "RS256"}) as (alice, _):
+        await alice.signs_in()
+        session = await alice.app.session_of(alice)
+
+        assert session
+        assert session.claims["name"] == "Alice Adams"  # which is in userinfo alone

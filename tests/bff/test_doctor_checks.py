@@ -155,6 +155,7 @@ def test_it_is_to_be_looked_at_that_the_provider(changed: dict[str, Any], found:
             "no supported algorithm",
         ),
         ({}, {"scopes_supported": ["openid", "profile", "email"]}, "warning", "offline_access"),
+        ({"id_token_alg": "ES512"}, {}, "warning", "signed with ES512, which is not announced"),
         ({"scope": "openid orders"}, {}, "warning", "orders"),
         (
             {"par": True},

@@ -9,7 +9,7 @@ import pytest
 
 from app.bff.errors import ProviderUnavailable
 from app.bff.oidc.keys import ALGORITHMS
-from app.bff.oidc.metadata import Metadata, metadata_from
+from app.bff.oidc.metadata import Metadata, expected_algorithms, metadata_from
 
 ISSUER = "https://provider.example"
 LEAST = {
@@ -125,6 +125,21 @@ def test_an_issuer_with_http_may_have_endpoints_with_http():
 )
 def test_signatures_may_use_what_both_sides_allow_when_the_provider_announces(announced, allowed):
     assert metadata(id_token_signing_alg_values_supported=announced).signing_algorithms == allowed
+
+
+@pytest.mark.parametrize(
+    ("announced", "configured", "expected"),
+    [
+        pytest.param({"RS256", "ES256"}, "", {"RS256"}, id="RS256 where it is announced"),
+        pytest.param({"ES256", "PS256"}, "", {"ES256", "PS256"}, id="else what is announced"),
+        pytest.param(ALGORITHMS, "", {"RS256"}, id="RS256 where nothing is announced"),
+        pytest.param(set(), "", set(), id="none where nothing can be used"),
+        pytest.param({"RS256", "ES256"}, "ES256", {"ES256"}, id="what is configured"),
+        pytest.param({"RS256"}, "EdDSA", {"EdDSA"}, id="what is configured, announced or not"),
+    ],
+)
+def test_tokens_must_be_signed_with(announced, configured, expected):
+    assert expected_algorithms(frozenset(announced), configured) == expected
 
 
 @pytest.mark.parametrize(("announced", "counts"), [(True, True), (False, False), ("true", False), (1, False)])

@@ -270,6 +270,7 @@ async def test_a_token_signed_by_the_provider_is_accepted(
     known: OpenIdProvider, provider: Provider, algorithm: str
 ):
     provider.signing_alg = algorithm
+    provider.overrides["metadata"] = {"id_token_signing_alg_values_supported": [algorithm]}
 
     token = await known.verify(a_signed_token(provider))
 

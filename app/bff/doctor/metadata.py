@@ -7,7 +7,7 @@ from typing import Any
 
 from app.bff.doctor.report import Finding, info, ok, warning, wrong
 from app.bff.oidc.dpop import ALGORITHM
-from app.bff.oidc.metadata import Metadata, strings
+from app.bff.oidc.metadata import Metadata, expected_algorithms, strings
 from app.bff.settings.models import BffSettings
 
 _ANY_AUTH = frozenset({"client_secret_basic"})  # what holds if nothing is announced (RFC 8414 §2)
@@ -19,7 +19,7 @@ def check_metadata(metadata: Metadata, document: Mapping[str, Any], settings: Bf
         _pkce(metadata),
         _issuer_in_answers(metadata),
         _client_auth(strings(document, "token_endpoint_auth_methods_supported") or _ANY_AUTH, settings),
-        _signatures(metadata),
+        _signatures(metadata.signing_algorithms, settings),
         _scopes(strings(document, "scopes_supported"), settings),
         _pushed_requests(metadata, settings),
         _bound_tokens(strings(document, "dpop_signing_alg_values_supported"), settings),
@@ -53,9 +53,16 @@ def _client_auth(methods: Set[str], settings: BffSettings) -> Finding:
     )
 
 
-def _signatures(metadata: Metadata) -> Finding:
-    if metadata.signing_algorithms:
-        return ok(f"ID tokens signed with {', '.join(sorted(metadata.signing_algorithms))}")
+def _signatures(announced: frozenset[str], settings: BffSettings) -> Finding:
+    expected = expected_algorithms(announced, settings.id_token_alg)
+    names = ", ".join(sorted(expected))
+    if expected and expected <= announced:
+        return ok(f"ID tokens signed with {names}, as is to be registered for this client")
+    if announced:
+        return warning(
+            f"ID tokens must be signed with {names}, which is not announced",
+            f"Set BFF_ID_TOKEN_ALG to what is registered, one of: {', '.join(sorted(announced))}.",
+        )
     return wrong(
         "ID tokens are signed with no supported algorithm: every login will fail",
         "Choose an asymmetric algorithm there, such as RS256, PS256 or ES256.",

@@ -72,6 +72,20 @@ def check_userinfo(userinfo: Claims, *, subject: str) -> None:
     require(userinfo.get("sub") == subject, "sub")
 
 
+def check_signed_userinfo(
+    claims: Claims, *, issuer: str, client_id: str, trusted_audiences: Collection[str] = (), now: float
+) -> None:
+    """Raise UntrustedToken if a JWT with userinfo is of another issuer, for another client, or mistimed.
+
+    It need not say (OIDC Core §5.3.2): whose it is, the access token has said.
+    """
+    said = {"iss": issuer, "aud": client_id, "exp": now, "iat": now, **claims}
+    check_parties(
+        said, issuer=issuer, client_id=client_id, trusted_audiences=trusted_audiences, needs_azp=False
+    )
+    check_times(said, now=now)
+
+
 def unmet_requirement(requirements: AuthenticationRequirements, claims: Claims, *, now: float) -> str | None:
     """Return the claim, `acr` or `auth_time`, that fails the requirements; None if they are met."""
     if requirements.acr and string_claim(claims, "acr") not in requirements.acr:

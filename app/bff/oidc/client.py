@@ -17,6 +17,7 @@ from app.bff.errors import LoginFailed, ProviderUnavailable
 from app.bff.oidc.claims import (
     check_id_token,
     check_refreshed_id_token,
+    check_signed_userinfo,
     check_userinfo,
     clean_claims,
     without_authentication,
@@ -157,14 +158,31 @@ class OidcClient:
             access_token=tokens.access_token,
             now=self._clock(),
         )
-        userinfo: Mapping[str, Any] = {}
-        if metadata.userinfo_endpoint:
+        userinfo: Mapping[str, Any] | None = None
+        if self._settings.userinfo and metadata.userinfo_endpoint:
             endpoint, token = metadata.userinfo_endpoint, tokens.access_token
-            userinfo = parse_userinfo_response(await self._endpoints.get(endpoint, token, attempt.dpop_key))
-            check_userinfo(userinfo, subject=id_token.claims["sub"])
+            answer = await self._endpoints.get(endpoint, token, attempt.dpop_key)
+            parsed = parse_userinfo_response(answer)
+            userinfo = await self._verified_userinfo(parsed) if isinstance(parsed, str) else parsed
+            if userinfo is None:
+                log.warning("userinfo not used: check BFF_USERINFO", extra={"status": answer.status})
+            else:
+                check_userinfo(userinfo, subject=id_token.claims["sub"])
         # Those of the ID token come first: should the claims exceed their limit, they stay.
-        merged = {**id_token.claims, **without_authentication(userinfo), **id_token.claims}
+        merged = {**id_token.claims, **without_authentication(userinfo or {}), **id_token.claims}
         return _cleaned(merged), tokens
+
+    async def _verified_userinfo(self, token: str) -> Mapping[str, Any]:
+        """Return the claims of userinfo that is a JWT (OIDC Core §5.3.2)."""
+        claims = (await self._provider.verify(token)).claims
+        check_signed_userinfo(
+            claims,
+            issuer=self.issuer,
+            client_id=self._settings.client_id,
+            trusted_audiences=self._settings.trusted_audiences,
+            now=self._clock(),
+        )
+        return claims
 
     async def refresh(
         self, refresh_token: str, *, target: Target = LOGIN, dpop_key: DpopKey | None = None

@@ -6,18 +6,16 @@ import binascii
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from joserfc import jwk, jws
 from joserfc.errors import JoseError
 
 from app.bff.errors import UntrustedToken, UnusableToken
 from app.bff.oidc.http import parse_json_object
+from app.bff.settings.models import SignatureAlgorithm
 
-# Asymmetric ones only. `none` and HS* must never be accepted, whatever the provider's metadata says.
-ALGORITHMS = frozenset(
-    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"}
-)
+ALGORITHMS = frozenset(get_args(SignatureAlgorithm))
 _SIGNING_KEY_TYPES: tuple[Literal["RSA", "EC", "OKP"], ...] = ("RSA", "EC", "OKP")
 _ALGORITHM_FOR = {"RSA": "PS256", "P-256": "ES256", "P-384": "ES384", "P-521": "ES512", "Ed25519": "Ed25519"}
 Key = jwk.Key

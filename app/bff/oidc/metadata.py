@@ -96,6 +96,17 @@ def _optional_endpoint(document: dict[str, Any], name: str) -> str | None:
     return _endpoint(document, name) if document.get(name) else None
 
 
+def expected_algorithms(announced: frozenset[str], configured: str) -> frozenset[str]:
+    """Return what ID, logout and userinfo tokens for this client may be signed with.
+
+    One algorithm is registered for a client, by default RS256 (Dynamic Client Registration 1.0 §2); a token
+    with another one must be refused (OIDC Core §3.1.3.7, rule 7).
+    """
+    if configured:
+        return frozenset({configured})
+    return announced & {"RS256"} or announced
+
+
 def strings(document: Mapping[str, Any], name: str) -> frozenset[str]:
     """Return the strings in a list of the document; an empty set if it is no list."""
     values = document.get(name)
@@ -122,12 +133,14 @@ class Provider:
         *,
         timeout_seconds: float,
         keys_cooldown_seconds: float,
+        id_token_alg: str = "",
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.issuer = self.login_page = issuer
         self._http = http
         self._timeout_seconds = timeout_seconds
         self._cooldown_seconds = keys_cooldown_seconds
+        self._id_token_alg = id_token_alg
         self._metadata = CachedDocument(self._fetch_metadata, clock=clock)
         self._keys = CachedDocument(self._fetch_keys, clock=clock)
 
@@ -146,7 +159,7 @@ class Provider:
         Keys are refetched for a signature that no cached key matches, since they may have been rotated;
         but once per cooldown, so that forged tokens cannot cause a flood of requests to the provider.
         """
-        allowed = (await self.metadata()).signing_algorithms
+        allowed = expected_algorithms((await self.metadata()).signing_algorithms, self._id_token_alg)
         algorithm_of(token, allowed)
         cached = await self._keys.get()
         try:

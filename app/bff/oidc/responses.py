@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC
@@ -15,6 +16,8 @@ from app.bff.sessions.session import Target, TokenSet
 
 # It is not the endpoint that answers so: it has moved, or what stands in front of it has answered.
 _NO_REFUSALS = (404, 405, 408, 410, 421, 425, 429)
+_BUSY = (408, 429)
+_JWT = re.compile(rb"eyJ[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)  # signed, and with a JSON object as header
 _LONGEST_SECONDS = 3600
 _UNSUPPORTED = "unsupported_token_type"  # RFC 7009 §2.2.1
 _ACCESS_TOKENS = (  # RFC 8693 §3: the types that can be sent to an API
@@ -92,11 +95,19 @@ def parse_pushed_response(response: EndpointResponse) -> str:
     raise _error_response(response)
 
 
-def parse_userinfo_response(response: EndpointResponse) -> Mapping[str, Any]:
-    """Return the claims of a userinfo response (OIDC Core §5.3.2), or raise ProviderUnavailable."""
-    if response.status != 200 or response.json_object is None:
-        raise ProviderUnavailable(f"the provider answered {response.status} without a JSON object")
-    return response.json_object
+def parse_userinfo_response(response: EndpointResponse) -> Mapping[str, Any] | str | None:
+    """Return the claims of a userinfo response, or the JWT that has them (OIDC Core §5.3.2).
+
+    None if the provider refuses, or answers in any other form. Raises ProviderUnavailable for an outage.
+    """
+    if response.status >= 500 or response.status in _BUSY:
+        raise _error_response(response)
+    if response.status != 200:
+        return None
+    if response.json_object is not None:
+        refuses = "error" in response.json_object and "sub" not in response.json_object
+        return None if refuses else response.json_object
+    return response.body.decode() if _JWT.fullmatch(response.body) else None
 
 
 def check_revoked(response: EndpointResponse) -> None:

@@ -33,6 +33,10 @@ from app.bff.settings.validators import (
 )
 
 ENV_PREFIX = "BFF_"
+# Asymmetric ones only. `none` and HS* must never be accepted, whatever the provider's metadata says.
+SignatureAlgorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"
+]
 TooMany = Literal["end_oldest", "refuse"]  # when a login exceeds BFF_MAX_SESSIONS_PER_USER
 _HEADER_SECRET = re.compile(r"[!-~]{32,1024}")
 _OURS = ("bff", "static", "healthz", "readyz")
@@ -232,6 +236,8 @@ class BffSettings(BaseSettings):
     login_params_allowed: Annotated[tuple[str, ...], NoDecode] = ()
     logout_params: Annotated[dict[str, str], NoDecode] = {}
     trusted_audiences: Annotated[tuple[str, ...], NoDecode] = ()
+    id_token_alg: SignatureAlgorithm | Literal[""] = ""  # empty: RS256 if announced, else what is announced
+    userinfo: bool = True
 
     session_store: str = Field(default="mongodb://127.0.0.1:27017/bff", repr=False)  # may hold a password
     mongodb_driver: Literal["motor", "pymongo"] = "motor"

@@ -41,6 +41,7 @@ const configuration = {
     revocation: { enabled: true },
     rpInitiatedLogout: { enabled: true },
     backchannelLogout: { enabled: true },
+    jwtUserinfo: { enabled: true },
     clientCredentials: { enabled: true },
     pushedAuthorizationRequests: { enabled: true, requirePushedAuthorizationRequests: options.requires_par },
     dPoP: { enabled: true, nonceSecret: Buffer.alloc(32, 1), requireNonce: () => options.requires_dpop_nonce },
