@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from html import unescape
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import httpx2
 import pytest
@@ -18,6 +18,7 @@ from tests.bff.application.handlers import Home
 from tests.bff.harness import (
     CLIENT_ID,
     CLIENT_SECRET,
+    NAVIGATION_HEADERS,
     Browser,
     Clock,
     RunningApp,
@@ -197,6 +198,52 @@ async def test_a_path_on_this_site_comes_through_unchanged(path: str, browser: B
     answer = await browser.login(return_url=path)
 
     assert unescape(refresh_target(answer.text)) == path
+
+
+# A login that another site initiates (OIDC Core §4)
+
+
+def initiated(app: RunningApp, provider: Provider, **params: str) -> dict[str, str]:
+    target = {"target_link_uri": f"{app.base_url}/account?tab=2"}
+    return {"iss": provider.issuer, "login_hint": "alice@example.com", **target, **params}
+
+
+async def test_a_portal_starts_a_login_that_ends_at_its_target(
+    app: RunningApp, provider: Provider, browser: Browser
+):
+    response = await browser.get(f"/bff/login?{urlencode(initiated(app, provider))}")
+    url = response.headers["Location"]
+
+    assert query_params(url)["login_hint"] == "alice@example.com"
+    assert refresh_target((await browser.get(await browser.choose(url))).text) == "/account?tab=2"
+
+
+async def test_a_portal_may_post_a_form(app: RunningApp, provider: Provider, browser: Browser):
+    params = initiated(app, provider)
+    headers = {**NAVIGATION_HEADERS, "Origin": "https://portal.example", "Sec-Fetch-Site": "cross-site"}
+    response = await browser.http.post("/bff/login", data=params, headers=headers)
+
+    assert response.status_code == 303
+    assert not response_cookies(response)
+    assert query_params(response.headers["Location"]) == params
+
+
+@pytest.mark.parametrize(
+    ("params", "code"),
+    [
+        ({"iss": "https://evil.example"}, "bad_request"),
+        ({"iss": ""}, "bad_request"),
+        ({"target_link_uri": "https://evil.example/"}, "bad_return_url"),
+        ({"target_link_uri": "/account"}, "bad_return_url"),
+    ],
+)
+async def test_no_attempt_starts_that_is_initiated_with(
+    app: RunningApp, provider: Provider, browser: Browser, params: dict[str, str], code: str
+):
+    response = await browser.get("/bff/login?" + urlencode(initiated(app, provider, **params)))
+
+    assert_is_refused(response, code=code)
+    assert not response_cookies(response)
 
 
 # Several tabs

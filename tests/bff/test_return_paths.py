@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.bff.errors import BadReturnUrl
-from app.bff.web.return_paths import MAX_LENGTH, local_path
+from app.bff.web.return_paths import MAX_LENGTH, local_path, path_on
 
 
 @pytest.mark.parametrize("nothing", [None, ""])
@@ -82,3 +82,47 @@ def test_a_refusal_does_not_repeat_what_was_sent():
         local_path("https://evil.example/?token=secret")
 
     assert "evil" not in str(refused.value)
+
+
+# target_link_uri: a URL of this site (OIDC Core §4)
+
+
+@pytest.mark.parametrize("base_url", ["https://app.example", "http://localhost:8888"])
+@pytest.mark.parametrize(
+    ("rest", "path"), [("", "/"), ("/", "/"), ("/a?b=c#d", "/a?b=c#d"), ("?a", "/?a"), ("#d", "/#d")]
+)
+def test_a_url_of_this_site_leads_to_its_path(base_url, rest, path):
+    assert path_on(base_url, base_url + rest) == path
+    assert path_on(base_url, base_url.upper() + rest) == path
+
+
+def test_the_default_port_may_be_written():
+    assert path_on("https://app.example", "https://app.example:443/x") == "/x"
+    assert path_on("http://app.example", "http://app.example:80/x") == "/x"
+    assert path_on("https://app.example", None) == path_on("https://app.example", "") == "/"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://evil.example/",
+        "https://app.example.evil.example/",
+        "https://app.example@evil.example/",
+        "https://app.example:8443/",
+        "https://app.example\\@evil.example/",
+        "https://app.example\\evil.example/",
+        "https://app.example//evil.example/",
+        "https://app.example/\\evil.example",
+        "https://app.example/%2fevil.example",
+        "http://app.example/",
+        "//app.example/",
+        "/account",
+        "javascript://app.example/%0aalert(1)",
+        "https:app.example",
+        " https://app.example/",
+        "https://app.example/\r\nSet-Cookie: a=b",
+    ],
+)
+def test_no_other_url_is_accepted_as_a_target(url):
+    with pytest.raises(BadReturnUrl):
+        path_on("https://app.example", url)

@@ -7,6 +7,7 @@ import secrets
 from contextlib import suppress
 from functools import cached_property
 from typing import Any
+from urllib.parse import urlencode
 
 from app.bff.errors import (
     AppError,
@@ -21,16 +22,16 @@ from app.bff.errors import (
     WrongSid,
 )
 from app.bff.handlers.base import BaseHandler
-from app.bff.handlers.web import exception_from
+from app.bff.handlers.web import exception_from, single_values
 from app.bff.oidc.claims import LEEWAY_SECONDS, check_authentication, string_claim
 from app.bff.oidc.dpop import new_key
 from app.bff.oidc.login_attempt import ATTEMPT_SECONDS, LoginAttempt
 from app.bff.oidc.step_up import login_parameters, provider_parameters
-from app.bff.paths import CALLBACK_PATH
+from app.bff.paths import CALLBACK_PATH, LOGIN_PATH
 from app.bff.sessions.session import Reason, Session, excess_sessions, new_session_id, session_ref
 from app.bff.telemetry.logs import session_log_id
 from app.bff.web.cross_origin import is_in_frame, is_prefetch, login_refusal
-from app.bff.web.return_paths import local_path
+from app.bff.web.return_paths import local_path, path_on
 from app.bff.web.user_agents import describe_user_agent
 
 log = logging.getLogger(__name__)
@@ -89,7 +90,10 @@ class LoginStep(AuthHandler):
 
 
 class Login(LoginStep):
-    """Starts a login attempt. Several may be pending in one browser, one in each tab."""
+    """Starts a login attempt. Several may be pending in one browser, one in each tab.
+
+    Another site may initiate it (OIDC Core §4): `iss`, `login_hint` and `target_link_uri`, by GET or POST.
+    """
 
     async def prepare(self) -> None:
         self.set_silent(self._requests_silent_login(), path=self._requested_return_path())
@@ -99,8 +103,7 @@ class Login(LoginStep):
         if is_prefetch(self.request.headers):
             self.set_status(204)
             return
-        if refusal := login_refusal(self.request.headers):
-            raise CsrfRejected(refusal)
+        self._check_navigation()
         settings, configured = self.services.settings, self.services.settings.login_params
         request_params = login_parameters({**configured, **self.params})
         await self._check_prompt(request_params.get("prompt"))
@@ -110,7 +113,7 @@ class Login(LoginStep):
         if "login_hint" in request_params:  # nothing in the response depends on it
             further["login_hint"] = request_params.pop("login_hint")
         attempt = LoginAttempt.start(
-            return_path=local_path(self.params.get("returnUrl")),
+            return_path=self._return_path(),
             issuer=self.services.provider.issuer,
             replaces=self.session.ref if self.session else None,
             now=self.services.clock(),
@@ -122,13 +125,38 @@ class Login(LoginStep):
         self._set_attempt_cookie(attempt)
         self.redirect(url)
 
+    def post(self) -> None:
+        """Repeat the request as a GET: another site's form is a navigation without the Strict cookie."""
+        self._check_navigation()
+        params = single_values(self.request.body_arguments)
+        self.redirect(f"{LOGIN_PATH}?{urlencode({**self.params, **params})}", status=303)
+
+    def check_trusted_origin(self, origin: str) -> bool:
+        return True  # a login may start at any site, by a link as well
+
+    def _check_navigation(self) -> None:
+        if refusal := login_refusal(self.request.headers):
+            raise CsrfRejected(refusal)
+
+    def _return_path(self) -> str:
+        """Return `returnUrl`, or the path of `target_link_uri`; raises BadRequest if it is none of this site.
+
+        Raises BadRequest also for another issuer than the provider.
+        """
+        issuer, base_url = self.params.get("iss"), self.services.settings.base_url
+        if issuer is None:
+            return local_path(self.params.get("returnUrl"))
+        if issuer != self.services.provider.issuer:
+            raise BadRequest("iss is not the provider of this application")
+        return path_on(base_url, self.params.get("target_link_uri"))
+
     def _requests_silent_login(self) -> bool:
         # Read from the raw query: no page may be shown, even if the other parameters are invalid.
         return set(self.request.query_arguments.get("prompt", [])) == {b"none"}
 
     def _requested_return_path(self) -> str | None:
         try:
-            return local_path(self.params["returnUrl"]) if "returnUrl" in self.params else None
+            return self._return_path() if {"returnUrl", "iss"} & self.params.keys() else None
         except BadRequest:
             return None
 
@@ -152,6 +180,8 @@ class Login(LoginStep):
 
 class SilentLogin(Login):
     """Duende.BFF's older route for `/bff/login?prompt=none`; it always ends with the message."""
+
+    SUPPORTED_METHODS = ("GET", "HEAD")
 
     @cached_property
     def params(self) -> dict[str, str]:

@@ -29,6 +29,25 @@ def local_path(url: str | None) -> str:
     return url
 
 
+def path_on(base_url: str, url: str | None) -> str:
+    """Return the path of an absolute URL of the site `base_url`, "/" if it is empty; else raise BadReturnUrl.
+
+    >>> path_on("https://app.example", "https://app.example/orders?page=2")
+    '/orders?page=2'
+    """
+    origin = re.match(r"https?://[^/?#\\]*", url or "", re.IGNORECASE)
+    if url and (origin is None or _normal_origin(origin[0]) != _normal_origin(base_url)):
+        raise BadReturnUrl("target_link_uri must be a URL of this site")
+    rest = url[origin.end() :] if url and origin else ""
+    return local_path(rest if rest.startswith("/") else "/" + rest)
+
+
+def _normal_origin(origin: str) -> str:
+    """In lower case, without the port that is the default."""
+    scheme, _, host = origin.lower().partition("://")
+    return f"{scheme}://{host.removesuffix(':443' if scheme == 'https' else ':80')}"
+
+
 def _is_local(decoded: str) -> bool:
     return (
         decoded.startswith("/") and not decoded.startswith("//") and not _CONTROL_OR_BACKSLASH.search(decoded)
