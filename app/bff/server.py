@@ -22,6 +22,7 @@ from app.bff.handlers.backchannel import BackChannelLogout
 from app.bff.handlers.base import NoRoute
 from app.bff.handlers.body_limit import BoundedBody
 from app.bff.handlers.events import Events
+from app.bff.handlers.frontchannel import FrontChannelLogout
 from app.bff.handlers.health import Alive, Ready
 from app.bff.handlers.login import Callback, Login, SilentLogin
 from app.bff.handlers.logout import Logout, LogoutCallback
@@ -69,6 +70,7 @@ def bff_routes(services: Services) -> list[Any]:
         url(paths.EVENTS_PATH, Events),
         # called by the provider
         url(paths.BACKCHANNEL_PATH, BackChannelLogout),
+        url(paths.FRONTCHANNEL_PATH, FrontChannelLogout),
         # load balancers and operators
         url(paths.ALIVE_PATH, Alive),
         url(paths.READY_PATH, Ready),

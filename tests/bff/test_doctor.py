@@ -40,6 +40,8 @@ REGISTERED = [
     "redirect URI              http://localhost:8888/bff/callback",
     "post-logout redirect URI  http://localhost:8888/bff/logout/callback",
     "back-channel logout URI   http://localhost:8888/bff/backchannel",
+    "front-channel logout URI  http://localhost:8888/bff/frontchannel",
+    "initiate login URI        http://localhost:8888/bff/login",
 ]
 
 

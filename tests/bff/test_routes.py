@@ -15,6 +15,7 @@ from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Client, Provider
 from app.bff.handlers.backchannel import BackChannelLogout
 from app.bff.handlers.base import ApiHandler, BaseHandler
+from app.bff.handlers.frontchannel import FrontChannelLogout
 from app.bff.handlers.health import Alive, Ready
 from app.bff.handlers.login import Callback, Login, SilentLogin
 from app.bff.handlers.logout import Logout, LogoutCallback
@@ -53,7 +54,7 @@ def kind_of(handler: Any) -> str:
         return "navigation"
     if handler in HEALTH:
         return "health"
-    if handler is BackChannelLogout:
+    if handler in (BackChannelLogout, FrontChannelLogout):
         return "provider"
     if issubclass(handler, ApiHandler):
         return "data"

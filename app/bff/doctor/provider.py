@@ -18,7 +18,13 @@ from app.bff.oidc.http import parse_json_object, tls, translate_http_errors
 from app.bff.oidc.keys import parse_jwks
 from app.bff.oidc.metadata import discovery_url, metadata_from, provider_http
 from app.bff.oidc.responses import EndpointResponse, server_date, skew_seconds
-from app.bff.paths import BACKCHANNEL_PATH, CALLBACK_PATH, LOGOUT_CALLBACK_PATH
+from app.bff.paths import (
+    BACKCHANNEL_PATH,
+    CALLBACK_PATH,
+    FRONTCHANNEL_PATH,
+    LOGIN_PATH,
+    LOGOUT_CALLBACK_PATH,
+)
 from app.bff.settings.models import BffSettings
 
 Get = Callable[[str], Any]
@@ -150,6 +156,8 @@ def urls_to_register(settings: BffSettings) -> list[Finding]:
         info(f"redirect URI              {settings.base_url}{CALLBACK_PATH}"),
         info(f"post-logout redirect URI  {settings.base_url}{LOGOUT_CALLBACK_PATH}"),
         info(f"back-channel logout URI   {settings.base_url}{BACKCHANNEL_PATH}"),
+        info(f"front-channel logout URI  {settings.base_url}{FRONTCHANNEL_PATH}"),
+        info(f"initiate login URI        {settings.base_url}{LOGIN_PATH}"),
     ]
 
 

@@ -1,0 +1,48 @@
+"""The page that the provider shows in a frame when a user signs out there (Front-Channel Logout 1.0)."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+from app.bff.errors import BadRequest, CsrfRejected, ProviderUnavailable
+from app.bff.handlers.web import WebHandler
+from app.bff.sessions.session import Reason
+from app.bff.web.cross_origin import is_prefetch
+
+log = logging.getLogger(__name__)
+
+
+class FrontChannelLogout(WebHandler):
+    """Ends the sessions of `sid`, which proves what the session cookie cannot: no cookie is sent to a frame.
+
+    Answers 200, also if there is no such session; 400 without `sid` or for another issuer; 503 if the
+    session store is unavailable. Only pages of the provider may frame it.
+    """
+
+    async def get(self) -> None:
+        if is_prefetch(self.request.headers):
+            self.set_status(204)
+            return
+        if self.request.headers.get("Sec-Fetch-Dest", "iframe") not in ("iframe", "frame"):
+            raise CsrfRejected("the provider shows this in a frame")
+        services, sid = self.services, self.params.get("sid")
+        if not sid or self.params.get("iss") != services.settings.issuer:
+            raise BadRequest("iss and sid must be those of a session of the provider")
+        sessions = await services.sessions.of_sid(services.settings.issuer, sid)
+        await services.tokens.end_all(sessions, Reason.PROVIDER)
+        log.info("signed out at the provider", extra={"sessions": len(sessions)})
+        await self._allow_framing()
+        self.finish("<!doctype html><title>Signed out</title>")
+
+    async def _allow_framing(self) -> None:
+        """Replace the two headers that forbid it; X-Frame-Options cannot name another origin."""
+        urls = [self.services.settings.issuer]
+        with suppress(ProviderUnavailable):
+            metadata = await self.services.provider.metadata()
+            urls += [metadata.authorization_endpoint, metadata.end_session_endpoint or ""]
+        origins = {f"{parts.scheme}://{parts.netloc}" for url in urls if (parts := urlsplit(url)).netloc}
+        ancestors = " ".join(sorted(origins))
+        self.set_header("Content-Security-Policy", f"default-src 'none'; frame-ancestors {ancestors}")
+        self.clear_header("X-Frame-Options")
