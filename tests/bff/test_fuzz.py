@@ -165,7 +165,8 @@ async def until_closed(
         except TimeoutError:
             if is_endless:
                 return answer
-            writer.write_eof()
+            with suppress(OSError):  # the server has closed meanwhile
+                writer.write_eof()
             told = True
         except ConnectionError:
             return answer
