@@ -7,6 +7,7 @@ the tutorial.
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -18,7 +19,13 @@ from app.bff.settings.models import HttpClientSettings, RemoteApiSettings
 
 ROOT = Path(__file__).parents[2]
 CHAPTERS = sorted((ROOT / "docs/bff").glob("*.md"))
-DOCUMENTS = [ROOT / "README.md", *CHAPTERS, ROOT / "deploy/README.md", ROOT / "app/bff/README.md"]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "SECURITY.md",
+    *CHAPTERS,
+    ROOT / "deploy/README.md",
+    ROOT / "app/bff/README.md",
+]
 OPERATING = ROOT / "docs/bff/operating.md"
 ENGINE = [
     file
@@ -184,3 +191,52 @@ def test_a_log_message_is_constant():
         )
         for text in (file.read_text() for file in ENGINE)
     )
+
+
+SECURITY = [ROOT / "docs/bff/security.md", ROOT / "docs/bff/security-requirements.md"]
+
+
+def test_the_tests_that_the_security_chapters_name_exist():
+    for chapter in SECURITY:
+        named = re.findall(r"`((?:template/)?test_\w+\.py)(?:::(\w+))?`", chapter.read_text())
+        missing = [
+            (file, test) for file, test in named if test not in names_of_tests(ROOT / "tests/bff" / file)
+        ]
+
+        assert named
+        assert missing == []
+
+
+@functools.cache
+def names_of_tests(file: Path) -> set[str]:
+    """The names of the tests in a file, and "" for the file itself; nothing if there is none."""
+    if not file.is_file():
+        return set()
+    tree = ast.parse(file.read_text())
+    return {
+        "",
+        *(node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)),
+    }
+
+
+def test_a_requirement_has_a_test_or_says_why_it_has_none():
+    rows = re.findall(r"^\| \d[^|]*\|[^|]*\|([^|]*)\|([^|]*)\|$", SECURITY[1].read_text(), re.MULTILINE)
+    excuses = ("Not applicable", "Not kept", "Held by reading")
+
+    assert len(rows) > 100
+    assert [
+        how for how, tests in rows if "`test_" not in tests and not any(map(how.__contains__, excuses))
+    ] == []
+
+
+def test_the_security_chapter_names_files_that_exist():
+    text = SECURITY[0].read_text()
+    files = re.findall(r"`((?:app/bff/|deploy/)?[\w/]+\.(?:py|conf))`", text)
+    tests = [file for file in files if file.rpartition("/")[2].startswith("test_")]
+    missing = [
+        file
+        for file in set(files) - set(tests)
+        if not any((base / file).is_file() for base in (ROOT, ROOT / "app/bff"))
+    ]
+
+    assert missing == []

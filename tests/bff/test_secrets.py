@@ -39,6 +39,7 @@ from tests.bff.harness import (
     running_app,
     wait_until,
 )
+from tests.bff.streaming_api import wire_of
 
 # Our provider's codes and tokens look like nothing else; an id token begins with `{"` in base64.
 LOOKS_SECRET = re.compile(r"\b(?:at|rt|code)-[\w-]{20,}|eyJ[\w-]{10,}")
@@ -461,3 +462,18 @@ async def test_the_path_of_a_request_is_logged_and_its_query_is_not(world: World
 
     assert urlsplit(link).path in witness.logs.getvalue()
     assert "state=" not in witness.logs.getvalue()
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/api/echo"])
+async def test_the_rest_of_a_body_that_is_longer_than_it_says_is_not_logged_as_a_method(
+    path: str, world: World, witness: Witness
+):
+    post = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\nrecognisable"
+    async with wire_of(world.app) as wire:
+        await wire.send(
+            f"{post}{post}GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+        )
+        await wire.ended()
+
+    assert '"path": "/"' in witness.logs.getvalue()
+    assert "recognisable" not in witness.logs.getvalue()

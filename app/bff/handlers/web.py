@@ -244,7 +244,8 @@ def log_access(services: Services, request: HTTPServerRequest, status: int, seco
     proxies = services.settings.trusted_proxies
     fields = {
         "client": client_address(request.remote_ip or "", request.headers, proxies),
-        "method": request.method,
+        # Anything may stand there: the rest of a body that is longer than it says.
+        "method": request.method if request.method in RequestHandler.SUPPORTED_METHODS else "…",
         "path": request.path,
         "status": status,
         "milliseconds": round(seconds * 1000, 1),
