@@ -48,6 +48,10 @@ DOCUMENT = {
     "backchannel_logout_supported": True,
     "backchannel_logout_session_supported": True,
 }
+KEYCLOAK = {
+    "authorization_endpoint": f"{ISSUER}/realms/x/protocol/openid-connect/auth",
+    "token_endpoint": f"{ISSUER}/realms/x/protocol/openid-connect/token",
+}
 KEYS = {"keys": [jwk.generate_key("EC", "P-256").as_dict(private=False)]}
 SERVER = Server((6, 0, 5), "bff", 3, sharded=False)
 MONGO = MongoProbe(
@@ -157,6 +161,8 @@ def test_it_is_to_be_looked_at_that_the_provider(changed: dict[str, Any], found:
         ({}, {"scopes_supported": ["openid", "profile", "email"]}, "warning", "offline_access"),
         ({"id_token_alg": "ES512"}, {}, "warning", "signed with ES512, which is not announced"),
         ({"scope": "openid orders"}, {}, "warning", "orders"),
+        ({}, KEYCLOAK, "warning", "with offline_access it keeps no session of the browser"),
+        ({}, {"token_endpoint": KEYCLOAK["token_endpoint"]}, "warning", "it is a Keycloak"),
         (
             {"par": True},
             {"pushed_authorization_request_endpoint": None},
@@ -184,11 +190,31 @@ def test_what_it_announces_does_not_fit(
 
 
 @pytest.mark.parametrize(
+    ("scope", "advised"),
+    [("openid offline_access profile", "openid profile"), ("offline_access openid email", "openid email")],
+)
+def test_the_scope_for_a_keycloak_is_named(scope: str, advised: str):
+    probe = replace(FACTS, discovery=fetched({**DOCUMENT, **KEYCLOAK}))
+    findings = check_announcements(probe, make_settings(issuer=ISSUER, scope=scope))
+
+    [advice] = [finding.advice for finding in findings if finding.level == "warning"]
+    assert f"Set BFF_SCOPE={advised}, " in advice
+
+
+def test_a_keycloak_that_is_not_asked_for_offline_access_is_all_right():
+    probe = replace(FACTS, discovery=fetched({**DOCUMENT, **KEYCLOAK}))
+
+    found = check_announcements(probe, make_settings(issuer=ISSUER, scope="openid email"))
+    assert levels(found) == {"ok", "info"}
+
+
+@pytest.mark.parametrize(
     ("settings", "changed", "found"),
     [
         ({}, {"authorization_response_iss_parameter_supported": False}, "carry no iss"),
         ({}, {"token_endpoint_auth_methods_supported": None}, "client authentication by client_secret_basic"),
         ({}, {"scopes_supported": None}, "scopes_supported is not announced"),
+        ({"scope": "openid email"}, {}, "with most providers a login then brings no refresh token"),
         ({}, {"pushed_authorization_request_endpoint": None}, "PAR is not offered; BFF_PAR is off"),
         ({}, {"dpop_signing_alg_values_supported": None}, "DPoP is not offered; BFF_DPOP is off"),
         ({"revoke_refresh_token_on_logout": False}, {"revocation_endpoint": None}, "cannot be revoked"),

@@ -760,3 +760,22 @@ async def test_a_login_is_started_by_navigations_and_our_own_frames_only(
 
     assert answer.status_code == status or (status == 302 and "refresh" in answer.text)
     assert (status == 302) or "set-cookie" not in answer.headers
+
+
+async def test_logins_that_bring_no_refresh_token_are_logged_once_with_advice(
+    provider: Provider, browser: Browser, caplog: pytest.LogCaptureFixture
+):
+    provider.issues_refresh_token = False
+    for user in ("alice", "bob"):
+        await browser.login(user)
+
+    [record] = [each for each in caplog.records if each.message == "login brought no refresh token"]
+    assert "grant type refresh_token" in vars(record)["advice"]
+
+
+async def test_a_login_with_a_refresh_token_needs_no_advice(
+    browser: Browser, caplog: pytest.LogCaptureFixture
+):
+    await browser.login()
+
+    assert "login brought no refresh token" not in caplog.messages

@@ -9,7 +9,12 @@ import pytest
 
 from app.bff.errors import ProviderUnavailable
 from app.bff.oidc.keys import ALGORITHMS
-from app.bff.oidc.metadata import Metadata, expected_algorithms, metadata_from
+from app.bff.oidc.metadata import (
+    Metadata,
+    advice_without_refresh_token,
+    expected_algorithms,
+    metadata_from,
+)
 
 ISSUER = "https://provider.example"
 LEAST = {
@@ -177,3 +182,35 @@ def test_no_other_member_of_the_document_is_used():
 
     assert not {"verify", "timeout", "proxy"} & set(found)
     assert "evil" not in str(found)
+
+
+REALM = f"{ISSUER}/realms/shop"
+
+
+@pytest.mark.parametrize(
+    ("document", "is_keycloak"),
+    [
+        ({"token_endpoint": f"{REALM}/protocol/openid-connect/token"}, True),
+        ({"authorization_endpoint": f"{ISSUER}/auth/realms/shop/protocol/openid-connect/auth"}, True),
+        ({"issuer": REALM}, True),
+        ({"issuer": f"{ISSUER}/auth/realms/shop"}, True),
+        ({}, False),
+        ({"token_endpoint": f"{ISSUER}/openid-connect/token"}, False),
+    ],
+)
+def test_a_keycloak_is_recognised_by_its_paths(document: dict[str, str], is_keycloak: bool):
+    issuer = document.get("issuer", ISSUER)
+
+    assert metadata_from({**LEAST, **document}, issuer=issuer).is_keycloak == is_keycloak
+
+
+@pytest.mark.parametrize(
+    ("document", "scope", "advice"),
+    [
+        ({}, "openid", "add offline_access to BFF_SCOPE"),
+        ({}, "openid offline_access", "the grant type refresh_token"),
+        ({"token_endpoint": f"{REALM}/protocol/openid-connect/token"}, "openid", "in Keycloak"),
+    ],
+)
+def test_the_advice_on_a_login_without_a_refresh_token(document: dict[str, str], scope: str, advice: str):
+    assert advice in advice_without_refresh_token(metadata(**document), scope)

@@ -21,6 +21,7 @@ def check_metadata(metadata: Metadata, document: Mapping[str, Any], settings: Bf
         _client_auth(strings(document, "token_endpoint_auth_methods_supported") or _ANY_AUTH, settings),
         _signatures(metadata.signing_algorithms, settings),
         _scopes(strings(document, "scopes_supported"), settings),
+        _offline_access(metadata, settings),
         _pushed_requests(metadata, settings),
         _bound_tokens(strings(document, "dpop_signing_alg_values_supported"), settings),
         _revocation(metadata, settings),
@@ -81,6 +82,26 @@ def _scopes(scopes: Set[str], settings: BffSettings) -> Finding:
             "Find out how that provider issues refresh tokens: without them users log in at every expiry."
         )
     return warning(f"scopes that are not announced: {' '.join(missing)}", advice)
+
+
+def _offline_access(metadata: Metadata, settings: BffSettings) -> Finding:
+    """Whether the login asks for a refresh token in the way of this provider."""
+    asked = "offline_access" in settings.login_scope.split()
+    if not metadata.is_keycloak:
+        if asked:
+            return ok("offline_access asks for a refresh token")
+        return info(
+            "offline_access is not asked for: with most providers a login then brings no refresh token"
+        )
+    if not asked:
+        return ok("it is a Keycloak, and offline_access is not asked for: refresh tokens come without it")
+    scope = " ".join(scope for scope in settings.scope.split() if scope != "offline_access")
+    return warning(
+        "it is a Keycloak, and with offline_access it keeps no session of the browser: prompt=none, a logout"
+        " by an administrator and at the identity provider behind it do nothing",
+        f"Set BFF_SCOPE={scope}, and leave offline_access out of the scopes of named clients: refresh tokens"
+        " come without it.",
+    )
 
 
 def _pushed_requests(metadata: Metadata, settings: BffSettings) -> Finding:

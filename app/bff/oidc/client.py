@@ -25,7 +25,7 @@ from app.bff.oidc.claims import (
 from app.bff.oidc.dpop import DpopKey, thumbprint
 from app.bff.oidc.endpoints import EndpointClient, Params, RequestKind
 from app.bff.oidc.login_attempt import LoginAttempt
-from app.bff.oidc.metadata import Metadata, Provider
+from app.bff.oidc.metadata import Metadata, Provider, advice_without_refresh_token
 from app.bff.oidc.responses import (
     EndpointResponse,
     check_revoked,
@@ -78,6 +78,7 @@ class OidcClient:
         self._provider = provider
         self._clock = clock
         self._endpoints = EndpointClient(settings, tls=tls, clock=clock)
+        self._has_advised = False  # on logins without a refresh token
 
     async def close(self) -> None:
         await self._endpoints.close()
@@ -148,6 +149,10 @@ class OidcClient:
         )
         if tokens.id_token is None:
             raise LoginFailed("The sign-in service did not say who you are.")
+        if tokens.refresh_token is None and not self._has_advised:
+            self._has_advised = True
+            advice = advice_without_refresh_token(metadata, self._settings.login_scope)
+            log.warning("login brought no refresh token", extra={"advice": advice})
         id_token = await self._provider.verify(tokens.id_token)
         check_id_token(
             id_token,

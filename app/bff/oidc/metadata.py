@@ -51,6 +51,28 @@ class Metadata:
     announces_pkce: bool
     prompts: frozenset[str]
 
+    @property
+    def is_keycloak(self) -> bool:
+        """Whether offline_access is the wrong scope for a refresh token, by the paths of Keycloak's realms.
+
+        It issues refresh tokens without that scope. With it, the login belongs to an offline session: no
+        session of the browser is left for prompt=none, a logout by an administrator, or at another provider.
+        """
+        endpoints = (self.authorization_endpoint, self.token_endpoint, self.jwks_uri)
+        return "/realms/" in self.issuer or any("/protocol/openid-connect/" in each for each in endpoints)
+
+
+def advice_without_refresh_token(metadata: Metadata, scope: str) -> str:
+    """Return what to do about a login for `scope` that brought no refresh token."""
+    if metadata.is_keycloak:
+        return "turn on the use of refresh tokens for this client in Keycloak"
+    if "offline_access" not in scope.split():
+        return "add offline_access to BFF_SCOPE, unless the provider has another way (docs/bff/providers.md)"
+    return (
+        "allow this client the grant type refresh_token at the provider, and offline access if that is a"
+        " setting there; some issue one with prompt=consent only, or want parameters in BFF_LOGIN_PARAMS"
+    )
+
 
 def discovery_url(issuer: str) -> str:
     """Return the URL of an issuer's metadata (Discovery 1.0 §4)."""
