@@ -474,6 +474,11 @@ def test_a_token_is_revoked_after_204():
     check_revoked(received(body=b"", status=204))
 
 
+@pytest.mark.parametrize("error", ["invalid_token", "invalid_grant"])
+def test_a_token_that_is_dead_already_is_revoked(error):
+    check_revoked(received({"error": error}, status=400))
+
+
 def test_unsupported_token_type_means_grant_refused():  # RFC 7009 §2.2.1
     with pytest.raises(GrantRefused, match="does not revoke"):
         check_revoked(received({"error": "unsupported_token_type"}, status=400))

@@ -19,6 +19,7 @@ _NO_REFUSALS = (404, 405, 408, 410, 421, 425, 429)
 _BUSY = (408, 429)
 _JWT = re.compile(rb"eyJ[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)  # signed, and with a JSON object as header
 _LONGEST_SECONDS = 3600
+_INVALID_TOKEN = "invalid_token"
 _UNSUPPORTED = "unsupported_token_type"  # RFC 7009 §2.2.1
 _ACCESS_TOKENS = (  # RFC 8693 §3: the types that can be sent to an API
     "urn:ietf:params:oauth:token-type:access_token",
@@ -111,8 +112,13 @@ def parse_userinfo_response(response: EndpointResponse) -> Mapping[str, Any] | s
 
 
 def check_revoked(response: EndpointResponse) -> None:
-    """Return if a token is revoked. Raises GrantRefused if tokens of this kind cannot be (RFC 7009)."""
+    """Return if a token is revoked. Raises GrantRefused if tokens of this kind cannot be (RFC 7009).
+
+    Some providers answer an error for a token that was dead already, as after a logout there.
+    """
     if response.status in (200, 204):
+        return
+    if response.status == 400 and response.error in (_INVALID_GRANT, _INVALID_TOKEN):
         return
     if response.status == 400 and response.error == _UNSUPPORTED:
         raise GrantRefused("the provider does not revoke tokens of this kind")
