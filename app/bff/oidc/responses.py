@@ -19,7 +19,6 @@ _NO_REFUSALS = (404, 405, 408, 410, 421, 425, 429)
 _BUSY = (408, 429)
 _JWT = re.compile(rb"eyJ[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)  # signed, and with a JSON object as header
 _LONGEST_SECONDS = 3600
-_INVALID_TOKEN = "invalid_token"
 _UNSUPPORTED = "unsupported_token_type"  # RFC 7009 §2.2.1
 _ACCESS_TOKENS = (  # RFC 8693 §3: the types that can be sent to an API
     "urn:ietf:params:oauth:token-type:access_token",
@@ -118,7 +117,7 @@ def check_revoked(response: EndpointResponse) -> None:
     """
     if response.status in (200, 204):
         return
-    if response.status == 400 and response.error in (_INVALID_GRANT, _INVALID_TOKEN):
+    if response.status == 400 and response.error in ("invalid_grant", "invalid_token"):
         return
     if response.status == 400 and response.error == _UNSUPPORTED:
         raise GrantRefused("the provider does not revoke tokens of this kind")
