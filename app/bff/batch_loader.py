@@ -4,46 +4,84 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+_LATE_SECONDS = 0.3  # many times what a query takes
+_MAX_QUERIES = 4  # at once: a late one, and those that overtake it
+
+
+@dataclass(eq=False)
+class _Query(Generic[T]):
+    """Who waits for it, by key; `overtaken` once a later query asks for the same."""
+
+    waiting: dict[str, list[asyncio.Future[T | None]]] = field(default_factory=dict)
+    overtaken: bool = False
+
 
 class BatchLoader(Generic[T]):
-    """Looks values up by their key, with at most one query at a time.
+    """Looks values up by their key, with at most one query at a time while queries are answered in time.
 
     Keys requested during a query wait for the next query, so a read issued after an acknowledged write
-    sees that write. A cancelled caller does not affect the others.
+    sees that write. A query that takes longer than `late_seconds` holds nothing up: the next one starts
+    beside it and asks for its keys, too (a hedged request), and the first answer counts. A cancelled
+    caller does not affect the others.
     """
 
-    def __init__(self, look_up: Callable[[Sequence[str]], Awaitable[Mapping[str, T]]]) -> None:
+    def __init__(
+        self,
+        look_up: Callable[[Sequence[str]], Awaitable[Mapping[str, T]]],
+        *,
+        late_seconds: float = _LATE_SECONDS,
+    ) -> None:
         self._look_up = look_up
-        self._pending: dict[str, list[asyncio.Future[T | None]]] = {}
-        self._worker: asyncio.Task[None] | None = None
+        self._late_seconds = late_seconds
+        self._next = _Query[T]()
+        self._queries: dict[_Query[T], asyncio.Task[None]] = {}
 
     async def get(self, key: str) -> T | None:
         """Return the value of the key, or None; raises what `look_up` raises."""
         future: asyncio.Future[T | None] = asyncio.get_running_loop().create_future()
-        self._pending.setdefault(key, []).append(future)
-        if self._worker is None:
-            self._worker = asyncio.create_task(self._work())
+        self._next.waiting.setdefault(key, []).append(future)
+        self._start_next()
         return await future
 
-    async def _work(self) -> None:
-        while self._pending:
-            batch, self._pending = self._pending, {}
-            try:
-                found = await self._look_up(list(batch))
-            except Exception as error:  # it is raised in the callers
-                for future in _unfinished(chain(*batch.values())):
+    def _start_next(self) -> None:
+        """Start the next query, unless one is under way that is not late, or there are too many."""
+        in_time = any(not query.overtaken for query in self._queries)
+        if self._next.waiting and not in_time and len(self._queries) < _MAX_QUERIES:
+            query, self._next = self._next, _Query[T]()
+            self._queries[query] = asyncio.create_task(self._work(query))
+
+    async def _work(self, query: _Query[T]) -> None:
+        late = asyncio.get_running_loop().call_later(self._late_seconds, self._overtake, query)
+        try:
+            found = await self._look_up(list(query.waiting))
+        except Exception as error:  # it is raised in the callers
+            if not query.overtaken:
+                for future in _unfinished(chain(*query.waiting.values())):
                     future.set_exception(error)
                     future.exception()  # marks it retrieved, also when its caller is cancelled
-            else:
-                for key, futures in batch.items():
-                    for future in _unfinished(futures):
-                        future.set_result(found.get(key))
-        self._worker = None
+        else:
+            for key, futures in query.waiting.items():
+                for future in _unfinished(futures):
+                    future.set_result(found.get(key))
+        finally:
+            late.cancel()
+            del self._queries[query]
+            self._start_next()
+
+    def _overtake(self, query: _Query[T]) -> None:
+        """Have the next query ask for the keys of a late one, too."""
+        if len(self._queries) < _MAX_QUERIES:
+            query.overtaken = True
+            for key, futures in query.waiting.items():
+                if unfinished := _unfinished(futures):
+                    self._next.waiting.setdefault(key, []).extend(unfinished)
+            self._start_next()
 
 
 def _unfinished(futures: Iterable[asyncio.Future[T]]) -> list[asyncio.Future[T]]:

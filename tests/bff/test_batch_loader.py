@@ -17,6 +17,7 @@ class Library:
     def __init__(self) -> None:
         self.shelf = {"a": "A", "b": "B", "c": "C"}
         self.queries: list[list[str]] = []
+        self.on_fire = True
         self.closed = asyncio.Event()
         self.closed.set()
 
@@ -24,7 +25,7 @@ class Library:
         self.queries.append(sorted(keys))
         found = {key: self.shelf[key] for key in keys if key in self.shelf}
         await self.closed.wait()
-        if "burning" in keys:
+        if self.on_fire and "burning" in keys:
             raise OSError("the library is on fire")
         return found
 
@@ -72,6 +73,81 @@ async def test_a_read_after_a_write_sees_the_write(library: Library, batches: Ba
     library.closed.set()
 
     assert (await first, await second) == ("A", "newer")
+
+
+@pytest.fixture
+def hasty(library: Library) -> BatchLoader[str]:
+    """Every query that is not answered at once is late."""
+    return BatchLoader(library.look_up, late_seconds=0)
+
+
+async def test_a_late_query_is_sent_again_with_the_keys_that_waited_for_it(
+    library: Library, hasty: BatchLoader[str]
+):
+    first = await while_busy(library, hasty)
+    second = asyncio.create_task(hasty.get("b"))
+    library.closed = asyncio.Event()  # the first query stays unanswered
+    library.closed.set()
+
+    async with asyncio.timeout(5):
+        assert (await first, await second) == ("A", "B")
+    assert library.queries == [["a"], ["a", "b"]]
+    assert await hasty.get("c") == "C"  # although the first query is still under way
+
+
+async def test_the_first_answer_counts_also_that_of_the_late_query(library: Library, hasty: BatchLoader[str]):
+    first = await while_busy(library, hasty)
+    slow, library.closed = library.closed, asyncio.Event()
+    await wait_until(lambda: len(library.queries) == 2)  # this one stays unanswered
+    slow.set()
+
+    assert await first == "A"
+
+
+async def test_a_late_answer_is_older_than_the_callers_of_the_next_query(
+    library: Library, hasty: BatchLoader[str]
+):
+    first = await while_busy(library, hasty)
+    slow, library.closed = library.closed, asyncio.Event()
+    await wait_until(lambda: len(library.queries) == 2)
+    library.shelf["a"] = "newer"
+    second = asyncio.create_task(hasty.get("a"))
+    await asyncio.sleep(0)
+    slow.set()
+    assert await first == "A"
+    assert not second.done()
+    library.closed.set()
+
+    assert await second == "newer"
+
+
+async def test_an_error_of_a_late_query_is_not_raised_where_the_next_one_is_answered(
+    library: Library, hasty: BatchLoader[str]
+):
+    library.closed.clear()
+    first = asyncio.create_task(hasty.get("burning"))
+    await wait_until(lambda: library.queries)
+    slow, library.closed = library.closed, asyncio.Event()
+    await wait_until(lambda: len(library.queries) == 2)
+    slow.set()
+    await asyncio.sleep(0)
+    library.on_fire = False
+    library.closed.set()
+
+    assert await first is None
+
+
+async def test_only_so_many_queries_run_at_once(library: Library, hasty: BatchLoader[str]):
+    first = await while_busy(library, hasty)
+    others = [asyncio.create_task(hasty.get(key)) for key in "bc"]
+    await wait_until(lambda: len(library.queries) == 4)
+    more = asyncio.create_task(hasty.get("a"))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(library.queries) == 4
+    library.closed.set()
+
+    assert await asyncio.gather(first, *others, more) == ["A", "B", "C", "A"]
 
 
 async def test_a_cancelled_caller_does_not_affect_the_others(library: Library, batches: BatchLoader[str]):
