@@ -26,6 +26,11 @@ SESSION_SAFETY_POLL_SECONDS = 30  # beside a change stream; also before a broken
 RESTART_FIRST_SECONDS, RESTART_LONGEST_SECONDS = 0.5, 30
 RESTART_SETTLED_SECONDS = 60  # a worker that has lived so long counts as sound
 
+# Refresh under a lease: see tokens/refresh.py. Both well below the patience of a browser, and of its user.
+LEASE_WAIT_SECONDS = 8  # for what another process refreshes; then the caller is told to try again
+UNSAVED_WAIT_SECONDS = 1  # for expired tokens in memory to be saved, which is tried more often than that
+LEASE_RELEASE_SECONDS = 1  # between two releases of a lease whose answer was lost: it may arrive late
+
 
 def breaker_seconds(failures: int, retry_after_seconds: int | None) -> float:
     """Return how long the breaker stays open after so many failures in a row; 0 while it stays closed."""

@@ -20,7 +20,7 @@ from app.bff.oidc.dpop import new_key
 from app.bff.oidc.http import tls
 from app.bff.oidc.metadata import Provider, provider_http
 from app.bff.sessions.events import SessionEvents
-from app.bff.sessions.interfaces import Outbox, ReplayCache, SessionStore
+from app.bff.sessions.interfaces import STORE_SECONDS, Outbox, ReplayCache, SessionStore
 from app.bff.sessions.session import Lifetime, Session, session_ref
 from app.bff.sessions.stores import open_stores
 from app.bff.settings.models import BffSettings
@@ -132,14 +132,17 @@ class Services:
 
     async def load_session(self, session_id: str | None, *, keep_alive: bool = True) -> Session | None:
         """Return the session that a cookie opens, or None; `keep_alive` restarts its idle time."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + STORE_SECONDS  # for all that this request waits for the store
         session = await self.sessions.get(session_ref(session_id)) if session_id else None
         now = self.clock()
         if session is None or not keep_alive or now < session.renewed_at + _TOUCH_AFTER_SECONDS:
             return session
         ends = self.lifetime.end(created_at=session.created_at, now=now)
         try:
-            await self.sessions.touch(session.ref, renewed_at=now, expires_at=ends)
-        except StoreUnavailable:  # the next request tries again; this one has its session
+            async with asyncio.timeout_at(deadline):
+                await self.sessions.touch(session.ref, renewed_at=now, expires_at=ends)
+        except (StoreUnavailable, TimeoutError):  # the next request tries again; this one has its session
             return session
         return replace(session, renewed_at=now, expires_at=ends)
 

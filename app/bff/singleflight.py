@@ -37,7 +37,7 @@ class SingleFlight(Generic[T]):
         if not task.cancelled():
             task.exception()  # marks it retrieved, also when every caller was cancelled
 
-    async def drain(self) -> None:
-        """Wait until no task runs, at shutdown."""
-        while self._tasks:
-            await asyncio.wait(list(self._tasks.values()))
+    async def drain(self, key: Hashable | None = None) -> None:
+        """Wait until no task runs, at shutdown; with a `key`, until none runs for it."""
+        while tasks := [task for of, task in self._tasks.items() if key in (None, of)]:
+            await asyncio.wait(tasks)

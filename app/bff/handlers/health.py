@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable
+from contextlib import suppress
 
 from app.bff.errors import AppError
 from app.bff.handlers.web import WebHandler
 
+log = logging.getLogger(__name__)
+
+NOTICEABLE_SECONDS = 5  # clocks that NTP keeps differ by less
 _TIMEOUT_SECONDS = 0.8  # probes commonly time out after 1 s
 
 
@@ -21,17 +26,35 @@ class Alive(WebHandler):
 
 
 class Ready(WebHandler):
-    """Readiness: the session store and the provider answer too."""
+    """Readiness: the session store and the provider answer too; warns if our clock is wrong."""
 
     async def get(self) -> None:
-        store, provider = await asyncio.gather(
-            _check(self.services.sessions.ping()), _check(self.services.provider.metadata())
+        store, provider, clock = await asyncio.gather(
+            _check(self.services.sessions.ping()),
+            _check(self.services.provider.metadata()),
+            self._clock_warning(),
         )
         ready = store == provider == "ok"
         self.set_status(200 if ready else 503)
         self.finish(
-            {"status": "ok" if ready else "unavailable", "session_store": store, "provider": provider}
+            {
+                "status": "ok" if ready else "unavailable",
+                "session_store": store,
+                "provider": provider,
+                **clock,
+            }
         )
+
+    async def _clock_warning(self) -> dict[str, str]:
+        """Compare our clock, by which sessions and tokens expire, with the store's; empty if they agree."""
+        with suppress(AppError, TimeoutError):
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
+                ahead = await self.services.sessions.clock_ahead_seconds()
+            if abs(ahead) > NOTICEABLE_SECONDS:
+                log.warning("clock differs from the session store's", extra={"ahead_seconds": round(ahead)})
+                said = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the session store's"
+                return {"clock": said}
+        return {}
 
 
 async def _check(check: Awaitable[object]) -> str:

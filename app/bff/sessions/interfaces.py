@@ -9,6 +9,7 @@ from typing import Protocol
 
 from app.bff.sessions.session import Reason, Session
 
+STORE_SECONDS = 4  # the longest that any operation of a store is waited for; then StoreUnavailable
 TOMBSTONE_SECONDS = 600
 HEARTBEAT_SECONDS = 1
 _ID_BYTES = 16
@@ -17,8 +18,8 @@ _ID_BYTES = 16
 class SessionStore(Protocol):
     """Stores sessions by their `ref`.
 
-    Every method may raise StoreUnavailable, which says nothing about the session. An expired session
-    is treated as absent, whether or not it has been purged yet.
+    Every method may raise StoreUnavailable, within STORE_SECONDS; that says nothing about the session.
+    An expired session is treated as absent, whether or not it has been purged yet.
     """
 
     async def open(self) -> None:
@@ -42,6 +43,9 @@ class SessionStore(Protocol):
         passed: the lease of a process that dies expires and passes to another one. The time is that of
         the store, so the clocks of the processes do not matter. Its owner may acquire it again, since
         the answer may have been lost. Returns None while another owner holds it, or if the session is gone.
+
+        The session's `lease_taken_over` is true if another owner's lease has expired and passed on. None
+        does for some seconds after an outage that this process has seen: its owner may be about to save.
         """
 
     async def release(self, ref: str, *, owner: str) -> None:
@@ -55,13 +59,22 @@ class SessionStore(Protocol):
         With `lease`, its owner's name, the owner must also still hold it; saving releases it.
         """
 
+    async def clock_ahead_seconds(self) -> float:
+        """Return by how many seconds at least the clock of this process is ahead of the store's.
+
+        Negative if it is behind. 0 for a store that has no clock of its own.
+        """
+
     async def touch(self, ref: str, *, renewed_at: float, expires_at: float) -> None:
         """Extend a live session; its `version` stays."""
 
-    async def delete(self, ref: str, *, reason: Reason) -> Session | None:
+    async def delete(
+        self, ref: str, *, reason: Reason, version: int | None = None, lease: str | None = None
+    ) -> Session | None:
         """Remove the session, for every process at once, and return it if it was live.
 
-        A tombstone with `reason` takes its place: see SessionEndSource.
+        A tombstone with `reason` takes its place: see SessionEndSource. With `version` or `lease`, its
+        owner's name, nothing is removed, and None returned, if the session has another one.
         """
 
     async def of_user(self, issuer: str, subject: str) -> list[Session]:

@@ -50,7 +50,7 @@ class MemorySessions:
         if session is None or (holder != owner and now < expires_at):
             return None
         self._leases[ref] = owner, now + seconds
-        return session
+        return replace(session, lease_taken_over=holder != owner)
 
     async def release(self, ref: str, *, owner: str) -> None:
         if self._holds(ref, owner):
@@ -81,8 +81,17 @@ class MemorySessions:
         if session:
             self._sessions[ref] = replace(session, renewed_at=renewed_at, expires_at=expires_at)
 
-    async def delete(self, ref: str, *, reason: Reason) -> Session | None:
+    async def clock_ahead_seconds(self) -> float:
+        return 0
+
+    async def delete(
+        self, ref: str, *, reason: Reason, version: int | None = None, lease: str | None = None
+    ) -> Session | None:
         session = await self.get(ref)
+        if session is not None and version not in (None, session.version):
+            return None
+        if lease is not None and not self._holds(ref, lease):
+            return None
         self._remove(ref)
         if session is not None:
             self._ended[ref] = reason, self._clock() + TOMBSTONE_SECONDS

@@ -126,7 +126,8 @@ class Session:
     All times are seconds since the epoch. `sid` is the provider's id of its own session, or a random one
     if the provider sends none. `tokens` are those for LOGIN, `others` are access tokens for other
     targets; all are bound to `dpop_key`, a private JWK, if there is one. `device` describes the browser.
-    `version` counts writes of tokens (fencing).
+    `version` counts writes of tokens (fencing). `lease_taken_over` is set by SessionStore.lease alone, and
+    not stored.
 
     A handler has it as `self.session`. `claims` are those of the ID token and of userinfo. A background
     job may store `ref`: it opens no session in a browser.
@@ -154,6 +155,7 @@ class Session:
     dpop_key: Mapping[str, str] | None = field(default=None, repr=False)
     device: str = ""
     version: int = 1
+    lease_taken_over: bool = field(default=False, compare=False, repr=False)
 
     @property
     def public_id(self) -> str:

@@ -11,6 +11,7 @@ from app.bff.sessions.interfaces import Outbox, ReplayCache, SessionEndSource, S
 from app.bff.sessions.memory import MemoryOutbox, MemoryReplayCache, MemorySessions
 from app.bff.sessions.mongo.connection import connect
 from app.bff.sessions.mongo.events import MongoSessionEndSource
+from app.bff.sessions.mongo.outages import Outages
 from app.bff.sessions.mongo.outbox import MongoOutbox
 from app.bff.sessions.mongo.replay import MongoReplayCache
 from app.bff.sessions.mongo.sessions import MongoSessions
@@ -33,9 +34,10 @@ def open_stores(settings: BffSettings, vault: Vault, *, clock: Callable[[], floa
         log.warning("sessions are stored in memory: they end with this process")
         sessions = MemorySessions(clock=clock)
         return Stores(sessions, sessions, MemoryOutbox(clock=clock), MemoryReplayCache(clock=clock))
-    client = connect(settings.session_store, driver=settings.mongodb_driver)
+    outages = Outages()
+    client = connect(settings.session_store, driver=settings.mongodb_driver, outages=outages)
     return Stores(
-        MongoSessions(client, vault, clock=clock),
+        MongoSessions(client, vault, clock=clock, outages=outages),
         MongoSessionEndSource(client, clock=clock),
         MongoOutbox(client, vault, clock=clock),
         MongoReplayCache(client, clock=clock),

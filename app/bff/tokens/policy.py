@@ -1,9 +1,10 @@
-"""When an access token may be used, and when it has to be renewed. Pure."""
+"""When an access token may be used, when it has to be renewed, and what a refusal means. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Protocol
 
 from app.bff.errors import (
@@ -15,10 +16,40 @@ from app.bff.errors import (
     TokenUnavailable,
     Unauthorized,
 )
-from app.bff.sessions.session import LOGIN, Target, TokenSet
+from app.bff.sessions.session import LOGIN, Session, Target, TokenSet
 
 # Fraction of the margin in which callers do not wait for the refresh; later it could expire in transit.
 _USABLE_SHARE = 3 / 4
+
+
+# How long a refused refresh token may be the old one of a session that another process is about to save.
+_SAVED_WITHIN_SECONDS = 3
+
+
+class Refusal(Enum):
+    """What follows when the provider has refused a session's refresh token."""
+
+    RETRY = auto()  # with the refresh token that the record holds now
+    WAIT = auto()  # another process may be about to save newer tokens: read the record again
+    END = auto()  # the session is over
+
+
+def judge_refusal(current: Session, refused: Session, *, waited_seconds: float) -> Refusal:
+    """Judge by the record as it is now, and the session whose refresh token was refused, as it was leased.
+
+    A process that could not save in time has lost its lease and still holds the successor of the refused
+    token. So with a lease that was taken over, the record is given time to change.
+    """
+    if current.tokens.refresh_token != refused.tokens.refresh_token:
+        return Refusal.RETRY
+    if refused.lease_taken_over and waited_seconds < _SAVED_WITHIN_SECONDS:
+        return Refusal.WAIT
+    return Refusal.END
+
+
+def can_refresh(session: Session, target: Target) -> bool:
+    """Whether the session can get another token for `target` from its provider, now or later."""
+    return target.exchanged or session.tokens.refresh_token is not None
 
 
 class TokenHolder(Protocol):

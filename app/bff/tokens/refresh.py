@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import secrets
 import time
@@ -11,7 +12,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from weakref import WeakValueDictionary
 
-from app.bff.backoff import REVOCATION_AFTER_LOGOUT_SECONDS, lease_poll_seconds
+from app.bff.backoff import (
+    LEASE_RELEASE_SECONDS,
+    LEASE_WAIT_SECONDS,
+    REVOCATION_AFTER_LOGOUT_SECONDS,
+    UNSAVED_WAIT_SECONDS,
+    lease_poll_seconds,
+)
 from app.bff.errors import (
     GrantRefused,
     NoSession,
@@ -19,7 +26,7 @@ from app.bff.errors import (
     ReauthenticationRequired,
     SessionEnded,
     StoreUnavailable,
-    Unauthorized,
+    TokenUnavailable,
     UntrustedToken,
     UnusableToken,
 )
@@ -28,7 +35,14 @@ from app.bff.sessions.interfaces import SessionStore
 from app.bff.sessions.session import Reason, Session, Target, TokenSet
 from app.bff.singleflight import SingleFlight
 from app.bff.telemetry.logs import session_log_id
-from app.bff.tokens.policy import TokenRequest, alive_or_raise, unrenewed
+from app.bff.tokens.policy import (
+    Refusal,
+    TokenRequest,
+    alive_or_raise,
+    can_refresh,
+    judge_refusal,
+    unrenewed,
+)
 from app.bff.tokens.revocation import Revocation
 
 log = logging.getLogger(__name__)
@@ -38,9 +52,9 @@ class Refresher:
     """Requests new tokens for sessions, one request at a time per session among all processes.
 
     All targets of a session share its one refresh token. Within a process a lock per session serialises
-    them; among processes the session's lease does, and the others poll for what its holder writes. If the
-    holder dies, its lease expires and another process takes over. A late write is rejected by `version`
-    (fencing).
+    them; among processes the session's lease does, and the others poll for what its holder writes, for at
+    most `wait_seconds`. If the holder dies, its lease expires and another process takes over. A late
+    write is rejected by `version` (fencing).
 
     While the store is down, new tokens are served from memory and saved as soon as it answers: with
     rotation the old refresh token is invalid, and the new one exists nowhere else.
@@ -53,6 +67,7 @@ class Refresher:
         revocation: Revocation,
         *,
         lease_seconds: float,
+        wait_seconds: float = LEASE_WAIT_SECONDS,
         pauses: Callable[[], Iterator[float]] = lease_poll_seconds,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -60,41 +75,60 @@ class Refresher:
         self._client = client
         self._revocation = revocation
         self._lease_seconds = lease_seconds
+        self._wait_seconds = wait_seconds
         self._pauses = pauses
         self._clock = clock
-        self._owner = secrets.token_hex(
-            8
-        )  # one per process: a lease can be acquired again if the answer was lost
+        # One owner per lease: a release that arrives late does not end the next lease of this process.
+        self._owners = map(f"{secrets.token_hex(8)}.{{}}".format, itertools.count())
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._unsaved: dict[str, Session] = {}
         self._saving = SingleFlight[None]()
+        self._releasing = SingleFlight[None]()  # by the lease's owner
 
     async def renew(self, ref: str, request: TokenRequest) -> TokenSet:
         """Return tokens that satisfy the request, new ones if necessary; raises Unauthorized."""
+        deadline = asyncio.get_running_loop().time() + self._wait_seconds
         async with self._locks.setdefault(ref, asyncio.Lock()):
-            return await self._renew(ref, request)
+            return await self._renew(ref, request, deadline)
 
-    async def _renew(self, ref: str, request: TokenRequest) -> TokenSet:
+    async def _renew(self, ref: str, request: TokenRequest, deadline: float) -> TokenSet:
         for pause in self._pauses():
-            if ref in self._unsaved:
-                return request.unexpired_or_raise(
-                    self._unsaved[ref], StoreUnavailable("the session is not saved yet")
-                )
+            if ref in self._unsaved and (tokens := await self._saved_or_in_memory(ref, request)):
+                return tokens
             # Read again: the caller's copy may be outdated, since another process refreshes and deletes, too.
             session = await self._current(ref)
-            if self._satisfied_or_hopeless(session, request):
-                return request.unexpired_or_raise(session, _reauthentication_required())
-            leased = await self._sessions.lease(ref, owner=self._owner, seconds=self._lease_seconds)
+            if tokens := self._final(session, request):
+                return tokens
+            owner = next(self._owners)
+            leased = await self._lease(ref, owner)
             if leased is not None:
-                return await self._renew_leased(leased, request)
+                tokens = await self._renew_leased(leased, request, owner)
+                return tokens or await self._renew(ref, request, deadline)
             if tokens := request.unexpired(session):  # another process refreshes: do not wait for it
                 return tokens
+            if asyncio.get_running_loop().time() > deadline:
+                log.warning("refresh by another process takes too long", extra=_log_fields(session))
+                raise TokenUnavailable("another process is refreshing this session", retry_after_seconds=5)
             await asyncio.sleep(pause)
         raise AssertionError("the iterator of pauses is infinite")
 
     async def drain(self) -> None:
-        """Wait until all refreshed sessions are saved."""
+        """Wait until all refreshed sessions are saved, and a moment for leases to be released."""
         await self._saving.drain()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LEASE_RELEASE_SECONDS):
+                await self._releasing.drain()
+
+    async def _saved_or_in_memory(self, ref: str, request: TokenRequest) -> TokenSet | None:
+        """Return unsaved tokens, or None once they are saved: the next refresh needs what they contain."""
+        if tokens := request.unexpired(self._unsaved[ref]):
+            return tokens
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(UNSAVED_WAIT_SECONDS):
+                await self._saving.drain(ref)
+        if ref in self._unsaved:
+            raise StoreUnavailable("the session is not saved yet")
+        return None
 
     async def _current(self, ref: str) -> Session:
         session = await self._sessions.get(ref)
@@ -102,26 +136,49 @@ class Refresher:
             raise NoSession("the session is over")
         return session
 
-    def _satisfied_or_hopeless(self, session: Session, request: TokenRequest) -> bool:
-        """Whether the session has the token, or cannot get it."""
-        can_refresh = request.target.exchanged or session.tokens.refresh_token is not None
+    def _final(self, session: Session, request: TokenRequest) -> TokenSet | None:
+        """Return the token if no refresh is needed, None if one is; raises if the session cannot get it."""
+        if tokens := request.fresh(session):
+            return tokens
         # BFF_ISSUER or BFF_CLIENT_ID was changed: no token is sent to another provider, or by another client.
-        is_ours = self._client.issued(session)
-        return request.fresh(session) is not None or not can_refresh or not is_ours
+        if can_refresh(session, request.target) and self._client.issued(session):
+            return None
+        return request.unexpired_or_raise(
+            session, ReauthenticationRequired("the session cannot get another token")
+        )
 
-    async def _renew_leased(self, session: Session, request: TokenRequest) -> TokenSet:
-        if self._satisfied_or_hopeless(session, request):  # changed before the lease was acquired
-            await self._release(session)
-            return request.unexpired_or_raise(session, _reauthentication_required())
+    async def _lease(self, ref: str, owner: str) -> Session | None:
         try:
-            newer = await self._request_tokens(session, request.target)
-        except GrantRefused:
-            return await self._grant_rejected(session, request)
-        except ProviderUnavailable as error:
-            log.warning("refresh failed", extra=_log_fields(session, error))
-            await self._release(session)
-            return request.unexpired_or_raise(session, unrenewed(error, request.target))
-        return alive_or_raise(await self._save(session, newer, request), now=self._clock())
+            return await self._sessions.lease(ref, owner=owner, seconds=self._lease_seconds)
+        except StoreUnavailable:  # the lease may have been acquired, or may yet be
+            self._release(ref, owner, again=True)
+            raise
+
+    async def _renew_leased(self, session: Session, request: TokenRequest, owner: str) -> TokenSet | None:
+        """Return tokens, or None if the session was changed by another process: look again."""
+        with contextlib.ExitStack() as lease:
+            lease.callback(self._release, session.ref, owner)
+            if tokens := self._final(session, request):  # changed before the lease was acquired
+                return tokens
+            try:
+                newer = await self._request_tokens(session, request.target)
+            except GrantRefused:
+                return await self._grant_rejected(session, request, owner)
+            except ProviderUnavailable as error:
+                log.warning("refresh failed", extra=_log_fields(session, error))
+                return request.unexpired_or_raise(session, unrenewed(error, request.target))
+            checked = await self._with_checked_id_token(session, newer)
+            changed = session.updated_by(checked, now=self._clock())
+            try:
+                saved = await self._try_save(changed, owner)
+            except StoreUnavailable:
+                self._unsaved[session.ref] = changed
+                self._saving.start(session.ref, lambda: self._save_eventually(changed, owner))
+                saved = True
+            if saved:
+                lease.pop_all()  # saving has released it; unsaved, it must keep the others from refreshing
+                return alive_or_raise(newer, now=self._clock())
+            return request.unexpired(await self._lost_race(changed))
 
     async def _request_tokens(self, session: Session, target: Target) -> TokenSet:
         if target.exchanged:
@@ -130,40 +187,44 @@ class Refresher:
         refresh_token = session.tokens.refresh_token or ""
         return await self._client.refresh(refresh_token, target=target, dpop_key=session.dpop_key)
 
-    async def _release(self, session: Session) -> None:
-        with contextlib.suppress(StoreUnavailable):  # then it expires
-            await self._sessions.release(session.ref, owner=self._owner)
+    def _release(self, ref: str, owner: str, *, again: bool = False) -> None:
+        self._releasing.start(owner, lambda: self._release_eventually(ref, owner, again=again))
 
-    async def _save(self, session: Session, newer: TokenSet, request: TokenRequest) -> TokenSet:
-        checked = await self._with_checked_id_token(session, newer)
-        changed = session.updated_by(checked, now=self._clock())
-        try:
-            saved = await self._try_save(changed)
-        except StoreUnavailable:
-            self._unsaved[session.ref] = changed
-            self._saving.start(session.ref, lambda: self._save_eventually(changed, request))
-            return newer
-        if not saved:
-            return await self._lost_race(changed, request)
-        log.info("session refreshed", extra={"session": session_log_id(session.ref)})
-        return newer
+    async def _release_eventually(self, ref: str, owner: str, *, again: bool) -> None:
+        """Release the lease as soon as the store answers; `again` a moment later, or until it expires."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._lease_seconds):
+                await self._release_until_answered(ref, owner)
+                if again:
+                    await asyncio.sleep(LEASE_RELEASE_SECONDS)
+                    await self._release_until_answered(ref, owner)
 
-    async def _try_save(self, changed: Session) -> bool:
+    async def _release_until_answered(self, ref: str, owner: str) -> None:
+        for pause in self._pauses():
+            with contextlib.suppress(StoreUnavailable):
+                await self._sessions.release(ref, owner=owner)
+                return
+            await asyncio.sleep(pause)
+
+    async def _try_save(self, changed: Session, owner: str) -> bool:
         """Save under the lease; if that has expired, without: `version` rejects a late write."""
-        under_lease = await self._sessions.save(changed, lease=self._owner)
-        return under_lease is not None or await self._sessions.save(changed) is not None
+        under_lease = await self._sessions.save(changed, lease=owner)
+        saved = under_lease is not None or await self._sessions.save(changed) is not None
+        if saved:
+            log.info("session refreshed", extra={"session": session_log_id(changed.ref)})
+        return saved
 
-    async def _save_eventually(self, changed: Session, request: TokenRequest) -> None:
+    async def _save_eventually(self, changed: Session, owner: str) -> None:
         """Retry until the store answers, or until the session expires."""
         for pause in self._pauses():
             await asyncio.sleep(pause)
             try:
-                if not await self._try_save(changed):
-                    await self._lost_race(changed, request)
+                if not await self._try_save(changed, owner):
+                    await self._lost_race(changed)
             except StoreUnavailable:
                 if self._clock() < changed.expires_at:
                     continue
-            except Unauthorized:
+            except NoSession:
                 log.info("session ended before it was saved", extra={"session": session_log_id(changed.ref)})
             del self._unsaved[changed.ref]
             return
@@ -188,7 +249,7 @@ class Refresher:
             raise SessionEnded("the refreshed ID token belongs to another login") from error
         return newer
 
-    async def _lost_race(self, changed: Session, request: TokenRequest) -> TokenSet:
+    async def _lost_race(self, changed: Session) -> Session:
         """Return what another process has written, or this one, if the answer to its save was lost."""
         current = await self._sessions.get(changed.ref)
         if current is None:  # no token may outlive a logout, which the provider may not have finished
@@ -196,21 +257,30 @@ class Refresher:
             raise NoSession("the session is over")
         if current.tokens.refresh_token is None:
             await self._revocation.revoke_all(changed)
-        return request.unexpired_or_raise(current, _reauthentication_required())
+        return current
 
-    async def _grant_rejected(self, session: Session, request: TokenRequest) -> TokenSet:
-        """End the session after `invalid_grant`, unless another process has used the token first."""
-        current = await self._sessions.get(session.ref)
-        if current is not None and (tokens := request.fresh(current)):
-            return tokens
-        log.warning("refresh token rejected, session ended", extra={"session": session_log_id(session.ref)})
-        await self._sessions.delete(session.ref, reason=Reason.PROVIDER)
+    async def _grant_rejected(self, session: Session, request: TokenRequest, owner: str) -> TokenSet | None:
+        """End the session after `invalid_grant`, unless another process has used the token first.
+
+        Only the lease's owner may: another one that has taken it over may have got new tokens.
+        """
+        waited_seconds = 0.0
+        for pause in self._pauses():
+            current = await self._current(session.ref)
+            refusal = judge_refusal(current, session, waited_seconds=waited_seconds)
+            if (tokens := request.fresh(current)) or refusal is Refusal.RETRY:
+                return tokens
+            if refusal is Refusal.END and await self._sessions.delete(
+                session.ref, reason=Reason.PROVIDER, version=current.version, lease=owner
+            ):
+                break
+            if waited_seconds > self._wait_seconds:
+                raise TokenUnavailable("another process is refreshing this session", retry_after_seconds=5)
+            waited_seconds += pause
+            await asyncio.sleep(pause)
+        log.warning("refresh token rejected, session ended", extra=_log_fields(session))
         raise SessionEnded("the provider has ended this session")
 
 
-def _reauthentication_required() -> ReauthenticationRequired:
-    return ReauthenticationRequired("the session cannot get another token")
-
-
-def _log_fields(session: Session, error: Exception) -> dict[str, str]:
-    return {"session": session_log_id(session.ref), "reason": str(error)}
+def _log_fields(session: Session, error: Exception | None = None) -> dict[str, str]:
+    return {"session": session_log_id(session.ref)} | ({"reason": str(error)} if error else {})

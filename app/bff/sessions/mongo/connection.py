@@ -14,22 +14,37 @@ from pymongo import ReadPreference, WriteConcern
 from pymongo.errors import InvalidURI, PyMongoError
 
 from app.bff.errors import SettingsError, StoreUnavailable
+from app.bff.sessions.interfaces import STORE_SECONDS
+from app.bff.sessions.mongo.outages import Outages
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-TIMEOUT_SECONDS = 4  # for one operation; a dead database must answer 503, not hang
-_WRITES = WriteConcern(w="majority", j=True, wtimeout=TIMEOUT_SECONDS * 1000)
+TIMEOUT_SECONDS = STORE_SECONDS  # for one operation; a dead database must answer 503, not hang
+_DRIVER_MILLISECONDS = 3500  # the driver ends an operation more cleanly than a cancellation
+_WRITES = WriteConcern(w="majority", j=True, wtimeout=_DRIVER_MILLISECONDS)
+
+# The driver refuses every operation, unsent, while the least round trip that it has measured is longer
+# than the operation may take. What it measures when a frozen server goes on is the time since it connected:
+# with the default time-out up to 20 s, until the next measurement, 10 s later.
+_CONNECT_MILLISECONDS = 2000
+_HEARTBEAT_MILLISECONDS = 2000
+_OPTIONS: dict[str, Any] = {
+    "tz_aware": True,
+    "timeoutMS": _DRIVER_MILLISECONDS,
+    "connectTimeoutMS": _CONNECT_MILLISECONDS,
+    "heartbeatFrequencyMS": _HEARTBEAT_MILLISECONDS,
+}
 
 
-def connect(uri: str, *, driver: str) -> Any:
+def connect(uri: str, *, driver: str, outages: Outages | None = None) -> Any:
     """Return the client of the chosen driver. Call it inside the running loop, after any fork.
 
     Raises SettingsError for an invalid URI. Both drivers have the same interface here, except for
-    `close`: see `disconnect`.
+    `close`: see `disconnect`. `outages` hears when the client loses the primary.
     """
-    options: dict[str, Any] = {"tz_aware": True, "timeoutMS": TIMEOUT_SECONDS * 1000}
+    options = {**_OPTIONS, "event_listeners": [outages] if outages else []}
     try:
         return _client(uri, driver, options)
     except (InvalidURI, ValueError):  # not quoted: it may contain part of the password
@@ -67,18 +82,22 @@ def date(seconds: float) -> datetime:
 
 
 @asynccontextmanager
-async def translate_driver_errors() -> AsyncIterator[None]:
-    """Raise StoreUnavailable for any error of the driver, and after TIMEOUT_SECONDS.
+async def translate_driver_errors(outages: Outages | None = None) -> AsyncIterator[None]:
+    """Raise StoreUnavailable for any error of the driver, and after TIMEOUT_SECONDS; `outages` notes it.
 
     The driver's own time-out does not include the wait for one of Motor's few threads, all of which are
     busy while the database does not answer.
     """
     try:
-        async with asyncio.timeout(TIMEOUT_SECONDS + 1):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             yield
     except (PyMongoError, TimeoutError) as error:
         log.warning("session store did not answer", extra={"error": type(error).__name__})
+        if outages:
+            outages.failed()
         raise StoreUnavailable("the session store did not answer") from error
+    if outages:
+        outages.answered()
 
 
 async def uncancelled(work: Coroutine[Any, Any, T]) -> T:

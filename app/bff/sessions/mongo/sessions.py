@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from app.bff.crypto import Unsealable, Vault
 from app.bff.sessions.interfaces import ReencryptResult
 from app.bff.sessions.mongo.connection import collection, date, disconnect, translate_driver_errors
 from app.bff.sessions.mongo.events import tombstone
+from app.bff.sessions.mongo.outages import Outages
 from app.bff.sessions.mongo.reencrypt import reencrypt
 from app.bff.sessions.session import LOGIN, Reason, Session, Target, TokenSet
 from app.bff.telemetry.logs import session_log_id
@@ -37,8 +38,16 @@ class MongoSessions:
     `lease`, with `owner` and the date `until`. A tombstone has `ended`, the reason, and `forget_at`.
     """
 
-    def __init__(self, client: Any, vault: Vault, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        client: Any,
+        vault: Vault,
+        *,
+        clock: Callable[[], float] = time.time,
+        outages: Outages | None = None,
+    ) -> None:
         self._client = client
+        self._outages = outages or Outages()
         self._vault = vault
         self._clock = clock
         self._sessions = collection(client, "sessions")
@@ -49,7 +58,7 @@ class MongoSessions:
 
     async def open(self) -> None:
         """Create the indexes. TTL indexes only purge; every read checks `expires_at` itself."""
-        async with translate_driver_errors():
+        async with translate_driver_errors(self._outages):
             await self._sessions.create_index("expires_at", expireAfterSeconds=0)
             await self._sessions.create_index("forget_at", expireAfterSeconds=0)
             await self._sessions.create_index("user")
@@ -59,7 +68,7 @@ class MongoSessions:
         await disconnect(self._client)
 
     async def ping(self) -> None:
-        async with translate_driver_errors():
+        async with translate_driver_errors(self._outages):
             await self._client.admin.command("ping")
 
     async def create(self, session: Session) -> None:
@@ -71,14 +80,22 @@ class MongoSessions:
             "renewed_at": date(session.renewed_at),
             "expires_at": date(session.expires_at),
         }
-        async with translate_driver_errors():
+        async with translate_driver_errors(self._outages):
             await self._sessions.insert_one(record)
 
+    async def clock_ahead_seconds(self) -> float:
+        sent_at = self._clock()
+        async with translate_driver_errors(self._outages):
+            hello = await self._client.admin.command("hello")
+        return ahead_seconds(hello["localTime"].timestamp(), sent_at=sent_at, received_at=self._clock())
+
     async def get(self, ref: str) -> Session | None:
-        return self._decrypted_or_none(await self._reads.get(ref))
+        async with translate_driver_errors():  # the wait for the query of others included
+            record = await self._reads.get(ref)
+        return self._decrypted_or_none(record)
 
     async def _look_up(self, refs: Sequence[str]) -> dict[str, dict[str, Any]]:
-        async with translate_driver_errors():
+        async with translate_driver_errors(self._outages):
             if len(refs) == 1:
                 records = [await self._sessions.find_one(self._live_by_id(refs[0]), _SESSION_FIELDS)]
             else:
@@ -91,13 +108,18 @@ class MongoSessions:
         # processes may differ. The stored format is that of earlier releases, which compare with their
         # own clock; so while they run beside this one, their clocks matter as they did.
         expired = {"$expr": {"$lte": ["$lease.until", "$$NOW"]}}
-        free = {"$or": [{"lease": None}, {"lease.owner": owner}, expired]}
+        free = [{"lease": None}, {"lease.owner": owner}, *([expired] if self._outages.may_take_over else [])]
         until = {"$add": ["$$NOW", round(seconds * 1000)]}
         acquire = [{"$set": {"lease": {"owner": {"$literal": owner}, "until": until}}}]
-        return await self._updated({**self._live_by_id(ref), **free}, acquire)
+        async with translate_driver_errors(self._outages):
+            # As it was before: a lease changes nothing else, and who held it before matters.
+            record = await self._sessions.find_one_and_update({**self._live_by_id(ref), "$or": free}, acquire)
+        session = self._decrypted_or_none(record)
+        taken_over = record is not None and record.get("lease", {}).get("owner", owner) != owner
+        return replace(session, lease_taken_over=True) if session and taken_over else session
 
     async def release(self, ref: str, *, owner: str) -> None:
-        async with translate_driver_errors():
+        async with translate_driver_errors(self._outages):
             await self._sessions.update_one({"_id": ref, "lease.owner": owner}, {"$unset": {"lease": ""}})
 
     async def save(self, session: Session, *, lease: str | None = None) -> Session | None:
@@ -109,7 +131,7 @@ class MongoSessions:
         return await self._updated(expected, change)
 
     async def _updated(self, expected: dict[str, Any], change: Any) -> Session | None:
-        async with translate_driver_errors():
+        async with translate_driver_errors(self._outages):
             record = await self._sessions.find_one_and_update(
                 expected, change, return_document=ReturnDocument.AFTER
             )
@@ -117,13 +139,17 @@ class MongoSessions:
 
     async def touch(self, ref: str, *, renewed_at: float, expires_at: float) -> None:
         times = {"renewed_at": date(renewed_at), "expires_at": date(expires_at)}
-        async with translate_driver_errors():
+        async with translate_driver_errors(self._outages):
             await self._sessions.update_one(self._live_by_id(ref), {"$set": times})
 
-    async def delete(self, ref: str, *, reason: Reason) -> Session | None:
+    async def delete(
+        self, ref: str, *, reason: Reason, version: int | None = None, lease: str | None = None
+    ) -> Session | None:
+        conditions = {"version": version, "lease.owner": lease}
+        expected = self._live_by_id(ref) | {name: value for name, value in conditions.items() if value}
         replacement = tombstone(reason, now=self._clock())
-        async with translate_driver_errors():
-            record = await self._sessions.find_one_and_replace(self._live_by_id(ref), replacement)
+        async with translate_driver_errors(self._outages):
+            record = await self._sessions.find_one_and_replace(expected, replacement)
         return self._decrypted_or_none(record)
 
     async def of_user(self, issuer: str, subject: str) -> list[Session]:
@@ -134,14 +160,14 @@ class MongoSessions:
 
     async def _found(self, tag: str, value: str) -> list[Session]:
         query = {tag: {"$in": self._vault.tags(value)}, **self._live()}
-        async with translate_driver_errors():
+        async with translate_driver_errors(self._outages):
             records = await self._sessions.find(query).sort("created_at", 1).to_list(None)
         return [session for record in records if (session := self._decrypted_or_none(record))]
 
     async def every(self) -> AsyncIterator[Session]:
         records = self._sessions.find(self._live())
         while True:
-            async with translate_driver_errors():
+            async with translate_driver_errors(self._outages):
                 record = await anext(records, None)
             if record is None:
                 return
@@ -200,8 +226,18 @@ class MongoSessions:
         )
 
 
+def ahead_seconds(store_time: float, *, sent_at: float, received_at: float) -> float:
+    """Return the least seconds by which our clock is ahead of the store's; negative if it is behind.
+
+    The store read `store_time` between our `sent_at` and `received_at`.
+    """
+    return max(sent_at - store_time, 0) or min(received_at - store_time, 0)
+
+
 def to_bytes(session: Session) -> bytes:
-    return json.dumps(asdict(session)).encode()
+    content = asdict(session)
+    del content["lease_taken_over"]
+    return json.dumps(content).encode()
 
 
 def from_bytes(data: bytes, **current: Any) -> Session:
