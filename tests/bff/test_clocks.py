@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Provider
 from app.bff.errors import SessionEnded, TokenUnavailable
+from app.bff.sessions.memory import MemorySessions
 from app.bff.sessions.session import Session
 from tests.bff.harness import (
     CLIENT_ID,
@@ -22,6 +23,7 @@ from tests.bff.harness import (
     new_browser,
     running_app,
     sign_in,
+    user_tokens_of_another_process,
     wait_until,
 )
 
@@ -244,3 +246,30 @@ async def test_a_token_that_expires_on_the_way_is_saved_and_not_used(world: Worl
         await call
     world.provider.holds_answer.clear()
     assert await world.calls_the_api() == 200  # with the refresh token that came with it
+
+
+class SlowSessions(MemorySessions):
+    """A store that takes 7 seconds to save."""
+
+    advance: Callable[[float], None]
+
+    async def save(self, session: Session, *, lease: str | None = None) -> Session | None:
+        self.advance(7)
+        return await super().save(session, lease=lease)
+
+
+async def test_a_token_that_expires_during_a_slow_save_is_saved_and_not_used(world: World):
+    session = await world.session()
+    assert session
+    slow = SlowSessions(clock=world.clock)
+    slow.advance = world.advance
+    await slow.create(session)
+    users = user_tokens_of_another_process(world.app, world.clock, sessions=slow)
+    world.provider.access_token_seconds = 6
+    world.advance(LIFETIME)
+
+    with pytest.raises(TokenUnavailable):
+        await users.get(session)
+    saved = await slow.get(session.ref)
+    assert saved
+    assert world.provider.is_active(saved.tokens.refresh_token or "")

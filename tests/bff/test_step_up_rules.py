@@ -163,6 +163,13 @@ def test_a_login_fails_when(requirements, claims, claim):
         check_authentication(claims, requirements, auth_time_floor=None, now=NOW)
 
 
+def test_a_new_login_that_looks_too_old_blames_the_clock():
+    ahead = {"iat": NOW - 600, "auth_time": NOW - 600}
+
+    with pytest.raises(LoginFailed, match="clock of this site is 600 seconds ahead"):
+        check_authentication(ahead, FIVE_MINUTES, auth_time_floor=None, now=NOW)
+
+
 def check_anew(**claims: Any) -> None:
     check_authentication(claims, AuthenticationRequirements(), auth_time_floor=ASKED_AT, now=NOW)
 

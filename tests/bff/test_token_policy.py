@@ -157,8 +157,7 @@ EXCHANGED = Target(audience="orders", exchanged=True)
         (InteractionRequired(), ORDERS, ReauthenticationRequired),
         (InteractionRequired(), EXCHANGED, ReauthenticationRequired),
         (ClientRejected(), LOGIN, ReauthenticationRequired),
-        # A login would not bring this token either, and pages would sign in again and again.
-        (ClientRejected(), ORDERS, TokenUnavailable),
+        (ClientRejected(), ORDERS, ReauthenticationRequired),  # a login asks for its scope and resource
         (ClientRejected(), EXCHANGED, TokenUnavailable),
         (ProviderUnavailable(), LOGIN, TokenUnavailable),
         (ProviderUnavailable(), ORDERS, TokenUnavailable),

@@ -23,7 +23,7 @@ from app.bff.errors import (
 )
 from app.bff.handlers.base import BaseHandler
 from app.bff.handlers.web import exception_from, single_values
-from app.bff.oidc.claims import LEEWAY_SECONDS, check_authentication, string_claim
+from app.bff.oidc.claims import LEEWAY_SECONDS, check_authentication, string_claim, wrong_clock
 from app.bff.oidc.dpop import new_key
 from app.bff.oidc.login_attempt import ATTEMPT_SECONDS, LoginAttempt
 from app.bff.oidc.step_up import login_parameters, provider_parameters
@@ -336,11 +336,7 @@ def _login_failed(error: AppError, seconds_ahead: int | None) -> LoginFailed:
         return LoginFailed("The sign-in service did not let you in.")
     log.error("login refused", extra={"reason": str(error), "seconds_ahead": seconds_ahead})
     if isinstance(error, MistimedToken) and abs(error.seconds_ahead) > LEEWAY_SECONDS:
-        side = f"{abs(error.seconds_ahead)} seconds {'ahead of' if error.seconds_ahead > 0 else 'behind'}"
-        return LoginFailed(
-            f"The clock of this site is {side} that of the sign-in service, so its answer cannot be checked."
-            " The operator of this site has to set the clock."
-        )
+        return LoginFailed(wrong_clock(error.seconds_ahead))
     return LoginFailed("The answer of the sign-in service could not be trusted.")
 
 

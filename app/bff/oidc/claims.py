@@ -113,6 +113,10 @@ def check_authentication(
         and not _signed_in_since(auth_time_floor, claims, now=now)
     )
     if unmet or old:
+        # At login the token is new: if it looks old, our clock is ahead, and another login would fail, too.
+        ahead = _seconds_ahead(claims.get("iat", now), now=now)
+        if ahead > LEEWAY_SECONDS:
+            raise LoginFailed(wrong_clock(ahead))
         raise LoginFailed("You have to sign in once more, but the sign-in service did not ask you to.")
 
 
@@ -165,12 +169,26 @@ def check_times(claims: Claims, *, now: float) -> None:
         *(["nbf"] if not_before >= now + LEEWAY_SECONDS else []),
     ]
     if wrong:
-        ahead = round(now - min(max(issued_at, 0), _FAR_FUTURE))
+        ahead = _seconds_ahead(issued_at, now=now)
         side = "ahead of" if ahead >= 0 else "behind"
         raise MistimedToken(
             f"{_invalid(wrong[0])}; our clock is {abs(ahead)} s {side} the time when it was issued",
             seconds_ahead=ahead,
         )
+
+
+def _seconds_ahead(issued_at: float, *, now: float) -> int:
+    """Return how far our clock is ahead of the one by which a new token was issued; negative: behind."""
+    return round(now - min(max(issued_at, 0), _FAR_FUTURE))
+
+
+def wrong_clock(seconds_ahead: int) -> str:
+    """Return what a user is told whose login fails because the clocks differ."""
+    difference = f"{abs(seconds_ahead)} seconds {'ahead of' if seconds_ahead > 0 else 'behind'}"
+    return (
+        f"The clock of this site is {difference} that of the sign-in service, so its answer cannot be"
+        " checked. The operator of this site has to set the clock."
+    )
 
 
 def _time(claims: Claims, name: str) -> float:

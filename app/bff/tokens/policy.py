@@ -97,10 +97,11 @@ class TokenRequest:
 def unrenewed(error: ProviderUnavailable, target: Target) -> Unauthorized:
     """Return what a caller gets whose access token cannot be renewed because of `error`, once it is over.
 
-    A login brings another token for LOGIN, whatever the provider has against the refresh; for other
-    targets it helps only if the user is what it wants: otherwise pages would sign in again and again.
+    A login brings new tokens, whatever the provider has against the refresh, and asks for the scopes and
+    resources of all clients, which the earlier one may not have done. It changes nothing about an exchange,
+    unless the user is what the provider wants.
     """
-    of_client = isinstance(error, ClientRejected) and target == LOGIN
+    of_client = isinstance(error, ClientRejected) and not target.exchanged
     if of_client or isinstance(error, InteractionRequired):
         return ReauthenticationRequired("The sign-in service wants you to sign in again.")
     return TokenUnavailable(error.title, retry_after_seconds=error.retry_after_seconds)

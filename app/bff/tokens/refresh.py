@@ -234,10 +234,7 @@ class Refresher:
             return newer
         try:
             await self._client.check_refreshed(newer.id_token, earlier=dict(session.claims))
-        except (
-            ProviderUnavailable,
-            UnusableToken,
-        ) as error:  # says nothing of another login: the earlier stays
+        except (ProviderUnavailable, UnusableToken) as error:  # it may be of this login: keep the earlier one
             skew = {"seconds_ahead": self._client.seconds_ahead}
             log.warning("refreshed ID token ignored", extra={**_log_fields(session, error), **skew})
             return replace(newer, id_token=None)
