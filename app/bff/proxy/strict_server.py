@@ -24,9 +24,10 @@ _CRLF = b"\r\n"
 # Nothing at all if the first LF comes without a CR, which Tornado then refuses as a size (RFC 9112 §7.1).
 _SIZE_LINE = re.compile(rb"\A(?:(?=[^\n]{0,64}(?<!\r)\n)|[^\n]{0,64}\r\n)")
 _LINGER_SECONDS, _LINGER_STALL_SECONDS = 30, 2  # as nginx does: lingering_time, lingering_timeout
+_BACKLOG = 1024  # with a full one, the kernel lets clients wait for seconds; Tornado's is 128
 _ACCEPTED_AT_ONCE = 128  # before other tasks have their turn
-_IDLE_SECONDS = 0.5  # a client has so much time to send its request before its connection may be closed
-_RETRY_SECONDS = 0.5
+_IDLE_SECONDS = 0.1  # a client has so much time to begin its request before its connection may be closed
+_RETRY_SECONDS = 0.1
 _SECONDS_BETWEEN_WARNINGS = 60
 
 
@@ -45,7 +46,8 @@ class StrictStream(IOStream):
     @property
     def awaits_request(self) -> bool:
         """Whether no request is being answered: of the next one at most a part of the headers is there."""
-        return self._read_regex is not None and self._read_regex.pattern != _SIZE_LINE.pattern
+        pattern = self._read_regex and self._read_regex.pattern
+        return pattern is not None and pattern != _SIZE_LINE.pattern and not self.closed()
 
     def read_until(self, delimiter: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
         """Tornado's server calls it for the sizes of chunks only."""
@@ -77,6 +79,7 @@ class StrictServer(HTTPServer):
 
     def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
         for listener in sockets:
+            listener.listen(_BACKLOG)
             self._sockets[listener.fileno()] = listener
             self._handlers[listener.fileno()] = partial(IOLoop.current().remove_handler, listener)
         self._resume()
