@@ -119,7 +119,9 @@ class Browser(browsers.Browser):
         claims = {entry["type"]: entry["value"] for entry in (await self.fetch("/bff/user")).json()}
         return str(claims["bff:logout_url"])
 
-    async def navigate_from_other_site(self, url: str, **options: Any) -> httpx2.Response:
+    async def navigate_from_other_site(
+        self, url: str, *, dest: str = "document", **options: Any
+    ) -> httpx2.Response:
         """Navigate from another site: `SameSite=Strict` cookies do not come along."""
         left_at_home = [
             cookie for cookie in self.http.cookies.jar if cookie.get_nonstandard_attr("SameSite") == "Strict"
@@ -127,7 +129,9 @@ class Browser(browsers.Browser):
         for cookie in left_at_home:
             self.http.cookies.jar.clear(cookie.domain, cookie.path, cookie.name)
         response = await self.http.get(
-            url, headers={**NAVIGATION_HEADERS, "Sec-Fetch-Site": "cross-site"}, **options
+            url,
+            headers={**NAVIGATION_HEADERS, "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": dest},
+            **options,
         )
         for cookie in left_at_home:
             if cookie.name not in self.cookie_names():

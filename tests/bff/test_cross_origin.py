@@ -152,6 +152,15 @@ def test_a_browser_that_does_not_guess_is_no_prefetch():
     assert not is_prefetch({})
 
 
+@pytest.mark.parametrize(("destination", "in_frames"), [("iframe", True), ("frame", True), ("object", False)])
+def test_in_a_frame_it_counts_only_where_the_frame_may_be_ours(destination, in_frames):
+    framed = {**LINK_ELSEWHERE, "Sec-Fetch-Dest": destination}
+
+    assert arrives_without_strict_cookies("GET", framed, in_a_frame_too=True) is in_frames
+    assert not arrives_without_strict_cookies("GET", framed)
+    assert not arrives_without_strict_cookies("POST", framed, in_a_frame_too=True)
+
+
 NAVIGATE = {"Sec-Fetch-Mode": "navigate"}
 
 

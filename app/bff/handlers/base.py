@@ -46,6 +46,7 @@ class BaseHandler(WebHandler):
     session: Session | None = None
     keeps_session_alive = True
     retry_for_strict_cookies = True
+    retry_in_frames = False  # of those that this site may show
 
     @property
     def state(self) -> Any:
@@ -63,7 +64,11 @@ class BaseHandler(WebHandler):
         return (
             self.retry_for_strict_cookies
             and self.services.settings.cookie_samesite == "strict"
-            and arrives_without_strict_cookies(self.request.method or "", self.request.headers)
+            and arrives_without_strict_cookies(
+                self.request.method or "",
+                self.request.headers,
+                in_a_frame_too=self.retry_in_frames and self.framed_by_same_site,
+            )
         )
 
     def navigate_same_site(self, path: str) -> None:

@@ -200,6 +200,7 @@ class Callback(LoginStep):
     """
 
     attempt: LoginAttempt | None = None
+    retry_in_frames = True
 
     @property
     def retry_for_strict_cookies(self) -> bool:  # type: ignore[override]

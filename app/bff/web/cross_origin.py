@@ -43,16 +43,20 @@ def is_navigation(headers: Mapping[str, str]) -> bool:
     return "text/html" in headers.get("Accept", "") and CSRF_HEADER not in headers
 
 
-def arrives_without_strict_cookies(method: str, headers: Mapping[str, str]) -> bool:
-    """Whether this is a navigation that another site started.
+def arrives_without_strict_cookies(
+    method: str, headers: Mapping[str, str], *, in_a_frame_too: bool = False
+) -> bool:
+    """Whether this is a navigation that another site started, of a page or `in_a_frame_too`.
 
     A browser sends no `SameSite=Strict` cookie with it. Repeated by a page of this site the navigation is
-    same-origin, so this is true only the first time.
+    same-origin, so this is true only the first time. A browser without Fetch Metadata could not tell the two
+    apart: for it this is never true.
     """
     return (
         method == "GET"
         and headers.get("Sec-Fetch-Mode") == "navigate"
-        and headers.get("Sec-Fetch-Dest") == "document"
+        and headers.get("Sec-Fetch-Dest")
+        in (("document", "iframe", "frame") if in_a_frame_too else ("document",))
         and headers.get("Sec-Fetch-Site") == "cross-site"
     )
 
