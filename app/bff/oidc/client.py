@@ -24,6 +24,7 @@ from app.bff.oidc.claims import (
 )
 from app.bff.oidc.dpop import DpopKey, thumbprint
 from app.bff.oidc.endpoints import EndpointClient, Params, RequestKind
+from app.bff.oidc.keys import SignedToken
 from app.bff.oidc.login_attempt import LoginAttempt
 from app.bff.oidc.metadata import Metadata, Provider, advice_without_refresh_token
 from app.bff.oidc.responses import (
@@ -168,7 +169,7 @@ class OidcClient:
             endpoint, token = metadata.userinfo_endpoint, tokens.access_token
             answer = await self._endpoints.get(endpoint, token, attempt.dpop_key)
             parsed = parse_userinfo_response(answer)
-            userinfo = await self._verified_userinfo(parsed) if isinstance(parsed, str) else parsed
+            userinfo = await self._verified_userinfo(parsed, id_token) if isinstance(parsed, str) else parsed
             if userinfo is None:
                 log.warning("userinfo not used: check BFF_USERINFO", extra={"status": answer.status})
             else:
@@ -177,12 +178,12 @@ class OidcClient:
         merged = {**id_token.claims, **without_authentication(userinfo or {}), **id_token.claims}
         return _cleaned(merged), tokens
 
-    async def _verified_userinfo(self, token: str) -> Mapping[str, Any]:
+    async def _verified_userinfo(self, userinfo: str, id_token: SignedToken) -> Mapping[str, Any]:
         """Return the claims of userinfo that is a JWT (OIDC Core §5.3.2)."""
-        claims = (await self._provider.verify(token)).claims
+        claims = (await self._provider.verify(userinfo)).claims
         check_signed_userinfo(
             claims,
-            issuer=self.issuer,
+            issuer=id_token.claims["iss"],
             client_id=self._settings.client_id,
             trusted_audiences=self._settings.trusted_audiences,
             now=self._clock(),
