@@ -30,6 +30,7 @@ from app.bff.handlers.session import OneSession, Sessions, User
 from app.bff.handlers.static import Static
 from app.bff.handlers.web import log_handler
 from app.bff.proxy.forward_auth import ForwardAuth, ForwardAuthGate
+from app.bff.proxy.patience import Patience
 from app.bff.proxy.remote_api import RemoteApi
 from app.bff.proxy.rules import opens_websocket, route_for
 from app.bff.proxy.strict_server import StrictServer
@@ -121,10 +122,8 @@ class BffApplication(Application):
             handler = self.get_handler_delegate(request, RemoteSocket, {"api": api})
         else:
             seconds = api.timeout_seconds or self._services.clients.timeout_seconds[api.client]
-            delegate = RemoteApi(
-                self._services, request, max_body_bytes=api.max_body_bytes, stall_seconds=seconds
-            )
-            delegate.api = api
+            delegate = RemoteApi(self._services, request, max_body_bytes=api.max_body_bytes)
+            delegate.api, delegate.timeout_seconds = api, seconds
             return delegate
         has_body = "Content-Length" in request.headers or "Transfer-Encoding" in request.headers
         return BoundedBody(self, request, handler) if has_body else handler
@@ -186,6 +185,7 @@ async def _serve(
     server = StrictServer(
         application,
         max_connections=limit,
+        patience=Patience.of(settings),
         idle_connection_timeout=_IDLE_SECONDS,
         body_timeout=_BODY_SECONDS,
     )

@@ -167,6 +167,8 @@ async def an_app(
     *,
     token: str = "none",
     timeout_seconds: float = 30,
+    stall_seconds: float = 30,
+    min_bytes_per_second: int = 0,
     **remote: Any,
 ) -> AsyncIterator[RunningApp]:
     """The application with one connection to the API, so that one which is not given back is missed."""
@@ -177,7 +179,12 @@ async def an_app(
         "max_connections": 1,
     }
     route = {"path": "/api", "client": "apiClient", **remote}
-    settings: dict[str, Any] = {"http_clients": {"apiClient": client}, "remote_apis": [route]}
+    settings: dict[str, Any] = {
+        "http_clients": {"apiClient": client},
+        "remote_apis": [route],
+        "stall_seconds": stall_seconds,
+        "min_bytes_per_second": min_bytes_per_second,
+    }
     async with running_app(provider, api, clock=clock, **settings) as app:
         yield app
 

@@ -245,6 +245,8 @@ def test_a_remote_api_is_set_up_with():
         "client",
         "methods",
         "timeout_seconds",
+        "idle_seconds",
+        "max_response_seconds",
         "max_body_bytes",
         "response_headers",
         "cache",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -30,13 +29,6 @@ class Attentive(Events):
     """Looks at the clock all the time, so that a test can move it."""
 
     comment_every_seconds = 0.001
-
-
-class Loud(Attentive):
-    """Says more at once than fits between it and a browser that does not read."""
-
-    comment = f":{'x' * 10_000_000}\n\n"
-    stall_seconds = 0.01
 
 
 class Down(MemorySessions):
@@ -64,7 +56,7 @@ class Alone(Attentive):
         await super().prepare()
 
 
-ROUTES = [("/attentive", Attentive), ("/loud", Loud), ("/without", WithoutItsStore), ("/alone", Alone)]
+ROUTES = [("/attentive", Attentive), ("/without", WithoutItsStore), ("/alone", Alone)]
 
 
 @pytest.fixture
@@ -205,19 +197,6 @@ async def test_nothing_is_left_of_a_browser_that_leaves(
     await no_requests_in_flight(app)
 
     assert "request failed" not in caplog.messages
-
-
-async def test_a_browser_that_does_not_read_is_gone(
-    app: RunningApp, browser: Browser, session: Session, caplog: pytest.LogCaptureFixture
-):
-    port, cookie = urlsplit(app.base_url).port, browser.cookie("bff")
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
-    writer.write(f"GET /loud HTTP/1.1\r\nHost: x\r\nX-CSRF: 1\r\nCookie: bff={cookie}\r\n\r\n".encode())
-    await reader.readexactly(1)
-    await no_requests_in_flight(app)
-
-    assert "request failed" not in caplog.messages
-    writer.close()
 
 
 # The end by time

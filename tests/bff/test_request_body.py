@@ -7,13 +7,14 @@ import asyncio
 import pytest
 
 from app.bff.errors import BadRequest, TooLarge, TooSlow
+from app.bff.proxy.patience import Patience
 from app.bff.proxy.request_body import RequestBody, declared_length
 from app.bff.proxy.streaming import has_body
 from tests.bff.harness import wait_until
 
 
 def a_body(*, max_bytes: int = 100, stall_seconds: float = 10) -> RequestBody:
-    return RequestBody(max_bytes=max_bytes, stall_seconds=stall_seconds)
+    return RequestBody(max_bytes, Patience(stall_seconds, min_bytes_per_second=0))
 
 
 async def sent(body: RequestBody, *chunks: bytes) -> None:

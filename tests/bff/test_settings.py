@@ -439,7 +439,8 @@ def test_an_unknown_key_of_a_client_is_reported_with_the_right_ones(mistakes: Mi
 def test_an_unknown_key_of_a_remote_api_is_reported_with_the_right_ones(mistakes: Mistakes):
     assert mistakes(REMOTE_APIS='[{"path": "/api", "client": "apiClient", "verbs": []}]') == [
         "BFF_REMOTE_APIS[0][verbs]: there is no such key; there are: "
-        "path, client, methods, timeout_seconds, max_body_bytes, response_headers, cache"
+        "path, client, methods, timeout_seconds, idle_seconds, max_response_seconds, max_body_bytes, "
+        "response_headers, cache"
     ]
 
 

@@ -45,8 +45,14 @@ async def strict(provider: Provider, api: StreamingApi, clock: Clock) -> AsyncIt
 @pytest.fixture
 async def impatient(provider: Provider, api: StreamingApi, clock: Clock) -> AsyncIterator[RunningApp]:
     """The application with little patience with the API and the browser."""
-    limits = {"max_body_bytes": A_LOT, "timeout_seconds": TIMEOUT_SECONDS}
-    async with an_app(provider, api, clock, **limits) as app:
+    async with an_app(
+        provider,
+        api,
+        clock,
+        max_body_bytes=A_LOT,
+        timeout_seconds=TIMEOUT_SECONDS,
+        stall_seconds=TIMEOUT_SECONDS,
+    ) as app:
         yield app
 
 

@@ -27,7 +27,6 @@ class Events(ApiHandler):
     keeps_session_alive = False
     comment = ":\n\n"
     comment_every_seconds: float = 15  # reverse proxies close idle responses
-    stall_seconds: float = 30  # a write that blocks for longer closes the connection
 
     session: Session
     _signal: EndSignal | None = None
@@ -90,12 +89,7 @@ class Events(ApiHandler):
 
     async def _send(self, text: str) -> None:
         self.write(text)
-        try:
-            async with asyncio.timeout(self.stall_seconds):
-                await self.flush()
-        except TimeoutError:
-            self.request.connection.close()  # type: ignore[union-attr]
-            raise StreamClosedError from None
+        await self.flush()
 
 
 def event(name: str, **data: Any) -> str:

@@ -28,11 +28,13 @@ _BUFFERED_BYTES = 65_536  # a body up to here is sent again if the API refuses t
 class RemoteApi(StreamingDelegate):
     """One request to a remote API; `proxy.rules` decides about its path and headers.
 
-    The API must begin its response within `stall_seconds` of the last chunk of the request: the deadline
-    is suspended while the browser is the slower side of an upload.
+    The API must begin its response within `timeout_seconds` of the last chunk of the request: the deadline
+    is suspended while the browser is the slower side of an upload. `TimedStream` limits how slowly the
+    browser reads.
     """
 
     api: RemoteApiSettings
+    timeout_seconds: float
     _response_has_begun = False
     _cache_tag = ""  # names the session, where the browser may store responses
     _deadline: asyncio.Timeout  # for the beginning of the API's response
@@ -49,9 +51,15 @@ class RemoteApi(StreamingDelegate):
             if self.api.cache == "private":
                 headers = privately_cached(headers, response.headers.items(), self._cache_tag)
             sent = self.start(response.status, headers, response.content.read_nowait())
-            while not response.content.at_eof():
-                await sent
-                sent = self.write(await response.content.readany())
+            if response.content.at_eof():
+                return
+            pauses = None if response.content_type == "text/event-stream" else self.api.idle_seconds
+            async with asyncio.timeout(self.api.max_response_seconds):
+                while not response.content.at_eof():
+                    await sent
+                    async with asyncio.timeout(pauses):
+                        chunk = await response.content.readany()
+                    sent = self.write(chunk)
 
     async def _request_api(self) -> ClientResponse:
         """Return the API's response when it begins; raises TimeoutError if the deadline passes first."""
@@ -68,7 +76,7 @@ class RemoteApi(StreamingDelegate):
         credential = await client.credential()  # a refresh is not counted as the API's time
         data = await self._request_data(self.body) if self.body else None
         async with self._deadline:
-            self._deadline.reschedule(asyncio.get_running_loop().time() + self.stall_seconds)
+            self._deadline.reschedule(asyncio.get_running_loop().time() + self.timeout_seconds)
             try:
                 return await client.forward(
                     self.request.method or "", path, headers=headers, data=data, credential=credential
@@ -87,7 +95,7 @@ class RemoteApi(StreamingDelegate):
         while True:
             self._set_deadline(None)  # waiting for the browser
             chunk = await anext(chunks, None)
-            self._set_deadline(self.stall_seconds)  # waiting for the API
+            self._set_deadline(self.timeout_seconds)  # waiting for the API
             if chunk is None:
                 return
             yield chunk

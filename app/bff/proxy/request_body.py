@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 
 from app.bff.errors import BadRequest, TooLarge, TooSlow
+from app.bff.proxy.patience import Patience
 
 _LINGER_SECONDS, _LINGER_STALL_SECONDS = 30, 2  # as nginx does: lingering_time, lingering_timeout
 
@@ -29,14 +30,16 @@ def declared_length(headers: Mapping[str, str]) -> int | None:
 class RequestBody:
     """The body of a request, read from the connection no faster than it is iterated.
 
-    Iteration raises TooLarge beyond `max_bytes`, and TooSlow if nothing arrives for `stall_seconds`.
+    Iteration raises TooLarge beyond `max_bytes`, and TooSlow beyond `patience`.
     `error` is what was raised: an HTTP client that iterates may wrap it in an error of its own.
     """
 
-    def __init__(self, *, max_bytes: int, stall_seconds: float) -> None:
+    def __init__(self, max_bytes: int, patience: Patience) -> None:
         self.error: TooLarge | TooSlow | None = None
         self._max_bytes = max_bytes
-        self._stall_seconds = stall_seconds
+        self._patience = patience
+        self._received = 0
+        self._waited_seconds = 0.0
         self._chunks: asyncio.Queue[bytes] = asyncio.Queue()
         self._requested = asyncio.Event()
         self._is_released = False
@@ -77,10 +80,9 @@ class RequestBody:
         return b"".join([chunk async for chunk in self])
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        received = 0
         while chunk := await self._next():
-            received += len(chunk)
-            if received > self._max_bytes:
+            self._received += len(chunk)
+            if self._received > self._max_bytes:
                 self.error = TooLarge(f"the request body is limited to {self._max_bytes} bytes")
                 raise self.error
             yield chunk
@@ -88,9 +90,15 @@ class RequestBody:
     async def _next(self) -> bytes:
         self.is_requested = True
         self._requested.set()
+        begun = asyncio.get_running_loop().time()
+        seconds = self._patience.seconds_for_next(
+            waited_seconds=self._waited_seconds, transferred=self._received
+        )
         try:
-            async with asyncio.timeout(self._stall_seconds):
+            async with asyncio.timeout(seconds):
                 return await self._chunks.get()
         except TimeoutError:
             self.error = TooSlow("the rest of the request did not arrive")
             raise self.error from None
+        finally:
+            self._waited_seconds += asyncio.get_running_loop().time() - begun

@@ -23,6 +23,7 @@ from app.bff.clients.registry import as_app_error
 from app.bff.errors import AppError, CsrfRejected, TooLarge
 from app.bff.handlers.web import CLIENT_CLOSED_REQUEST, log_access, log_failure
 from app.bff.paths import LOGIN_PATH
+from app.bff.proxy.patience import Patience
 from app.bff.proxy.request_body import RequestBody, declared_length
 from app.bff.services import Services
 from app.bff.sessions.session import Session
@@ -121,14 +122,12 @@ class StreamingDelegate(HTTPMessageDelegate):
         request: HTTPServerRequest,
         *,
         max_body_bytes: int = 0,
-        stall_seconds: float = 30,
     ) -> None:
         assert request.connection is not None
         self.services = services
         self.request = request
         self.request_id = secrets.token_hex(8)
         self.max_body_bytes = max_body_bytes
-        self.stall_seconds = stall_seconds
         self._connection = request.connection
         self._started_at = time.monotonic()
         self._status = 0  # of the response, once it has begun
@@ -162,7 +161,7 @@ class StreamingDelegate(HTTPMessageDelegate):
         self._task = asyncio.create_task(self._run())
         if not has_body(headers):
             return self._delay_reading(headers)
-        self.body = RequestBody(max_bytes=self.max_body_bytes, stall_seconds=self.stall_seconds)
+        self.body = RequestBody(self.max_body_bytes, Patience.of(self.services.settings))
         self._connection.set_max_body_size(_NO_LIMIT)  # type: ignore[attr-defined]
         self._connection.set_body_timeout(None)  # type: ignore[attr-defined]
         self._connection.stream.set_close_callback(self.on_connection_close)  # type: ignore[attr-defined]

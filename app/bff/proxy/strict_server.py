@@ -17,6 +17,9 @@ from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream
 
+from app.bff.proxy.patience import Patience
+from app.bff.proxy.timed_stream import TimedStream
+
 log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 10_000
@@ -31,7 +34,7 @@ _RETRY_SECONDS = 0.1
 _SECONDS_BETWEEN_WARNINGS = 60
 
 
-class StrictStream(IOStream):
+class StrictStream(TimedStream):
     """The stream of a connection; `release` closes its socket, which the client may still be sending to."""
 
     has_unread_body = False  # the client may go on sending when this stream is closed
@@ -67,8 +70,11 @@ class StrictServer(HTTPServer):
     or without a free descriptor, the server accepts none until one is closed.
     """
 
-    def initialize(self, *args: Any, max_connections: int = MAX_CONNECTIONS, **kwargs: Any) -> None:
+    def initialize(  # type: ignore[override]
+        self, *args: Any, patience: Patience, max_connections: int = MAX_CONNECTIONS, **kwargs: Any
+    ) -> None:
         super().initialize(*args, **kwargs)
+        self._patience = patience
         self._max_connections = max_connections
         self._open = 0  # sockets: also those of WebSockets, and those that are being closed
         self._lingering: set[asyncio.Task[None]] = set()
@@ -115,7 +121,8 @@ class StrictServer(HTTPServer):
     def handle_stream(self, stream: IOStream, address: Any) -> None:
         self._open += 1
         sizes = {"max_buffer_size": self.max_buffer_size, "read_chunk_size": self.read_chunk_size}
-        super().handle_stream(StrictStream(stream.socket, self._release, **sizes), address)
+        strict = StrictStream(stream.socket, self._release, patience=self._patience, **sizes)
+        super().handle_stream(strict, address)
 
     # … and closed.
 

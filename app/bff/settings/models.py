@@ -114,8 +114,10 @@ class RemoteApiSettings(BaseModel):
     """A path that is forwarded to a named client: with path `/api`, `/api/echo` goes to `{base_url}echo`.
 
     `methods` are those forwarded (others: 405). `timeout_seconds` is how long the API may take to begin its
-    response (504; default: the client's). `max_body_bytes` limits a request body (413). `response_headers`
-    are names of headers of the API that pass to the browser beyond those of `proxy.rules`, such as `X-Total`.
+    response (504; default: the client's), `idle_seconds` how long it may then pause (`text/event-stream`: any
+    time), `max_response_seconds` how long the rest of the response may take: beyond them the response is cut
+    off. `max_body_bytes` limits a request body (413). `response_headers` are names of headers of the API that
+    pass to the browser beyond those of `proxy.rules`, such as `X-Total`.
     `cache` is whether the browser may store a response: `no-store`, or `private` as the API allows it, for
     the same session only and never without asking again.
 
@@ -132,6 +134,8 @@ class RemoteApiSettings(BaseModel):
     client: str
     methods: frozenset[str] = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
     timeout_seconds: float | None = Field(default=None, gt=0)
+    idle_seconds: float = Field(default=300, gt=0)
+    max_response_seconds: float = Field(default=43_200, gt=0)
     max_body_bytes: int = Field(default=10_000_000, gt=0)
     response_headers: frozenset[str] = frozenset()
     cache: Literal["no-store", "private"] = "no-store"
@@ -220,6 +224,8 @@ class BffSettings(BaseSettings):
     max_connections: int = Field(default=0, ge=0)  # of a process; 0: 10,000; fewer if descriptors are short
     log_requests: bool = True
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
+    stall_seconds: float = Field(default=30, gt=0)
+    min_bytes_per_second: int = Field(default=500, ge=0)  # 0: any rate
     forward_auth_secret: SecretStr = SecretStr("")  # empty: no /bff/forward-auth
 
     issuer: str = ""

@@ -20,6 +20,7 @@ from tornado.web import Application
 from app.bff.clients.api import typed_clients
 from app.bff.dev.provider import Client, Provider
 from app.bff.paths import BACKCHANNEL_PATH, CALLBACK_PATH, LOGOUT_CALLBACK_PATH
+from app.bff.proxy.patience import Patience
 from app.bff.proxy.strict_server import StrictServer
 from app.bff.server import Lifespan, Routes, make_app, no_lifespan
 from app.bff.services import Services, running_services
@@ -175,7 +176,8 @@ def check_typed_clients(services: Services, parts: ApplicationParts) -> None:
 @asynccontextmanager
 async def served(tornado: Application, listener: socket) -> AsyncIterator[None]:
     """Serve `tornado` on the bound socket `listener` until the block is left."""
-    server = StrictServer(tornado)
+    patience = Patience.of(tornado.settings["services"].settings)
+    server = StrictServer(tornado, patience=patience)
     server.add_sockets([listener])
     try:
         yield
