@@ -16,7 +16,7 @@ ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
 
 COPIES = [Path(name) for name in ANSWERS["_copy_without_render"] if "*" not in name]
 # These test and measure the template; in a project they have nothing to do.
-TEMPLATE_ONLY = [Path("tests/bff"), Path("scripts/bench.sh")]
+TEMPLATE_ONLY = [Path("tests/bff"), Path("scripts/bench.sh"), Path("scripts/faults.sh")]
 NO_LINKS = """\
 The template came without its links, and what they stand for cannot be found: {}.
 Get the template again

@@ -21,20 +21,20 @@ class ReplicaSet:
 
     def __init__(self, binary: Path, folder: Path, *, election_seconds: float) -> None:
         self._folders = [folder / str(number) for number in range(3)]
-        self._members = [Mongod(binary, folder, replica_set=NAME) for folder in self._folders]
+        self.members = [Mongod(binary, folder, replica_set=NAME) for folder in self._folders]
         self._election_seconds = election_seconds
         self._running = ExitStack()
 
     @property
     def uri(self) -> str:
-        return f"mongodb://{','.join(map(_address, self._members))}/?replicaSet={NAME}"
+        return f"mongodb://{','.join(map(_address, self.members))}/?replicaSet={NAME}"
 
     def __enter__(self) -> Self:
         with ExitStack() as running:
-            for folder, member in zip(self._folders, self._members, strict=True):
+            for folder, member in zip(self._folders, self.members, strict=True):
                 folder.mkdir()
                 running.enter_context(member)
-            _tell(self._members[0], "replSetInitiate", self._config())
+            _tell(self.members[0], "replSetInitiate", self._config())
             self.primary()
             self._running = running.pop_all()
         return self
@@ -46,7 +46,7 @@ class ReplicaSet:
         """Wait until there is one, and return it."""
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while time.monotonic() < deadline:
-            for member in filter(_is_primary, self._members):
+            for member in filter(_is_primary, self.members):
                 return member
             time.sleep(0.02)
         raise TimeoutError("no primary was elected")
@@ -64,7 +64,7 @@ class ReplicaSet:
     def _config(self) -> dict[str, Any]:
         milliseconds = round(self._election_seconds * 1000)
         settings = {"electionTimeoutMillis": milliseconds, "heartbeatIntervalMillis": milliseconds // 10}
-        hosts = [{"_id": number, "host": _address(member)} for number, member in enumerate(self._members)]
+        hosts = [{"_id": number, "host": _address(member)} for number, member in enumerate(self.members)]
         return {"_id": NAME, "members": hosts, "settings": settings}
 
 

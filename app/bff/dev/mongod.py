@@ -78,6 +78,11 @@ class Mongod:
         self._process.kill()
         self._process.wait()
 
+    def send_signal(self, number: int) -> None:
+        """SIGSTOP freezes it: connections stay open, and no answer comes until SIGCONT."""
+        assert self._process is not None, "it does not run"
+        self._process.send_signal(number)
+
     def __enter__(self) -> Self:
         self.start()
         return self

@@ -16,6 +16,7 @@ TEMPLATE_ONLY = (
     "tests/bff/",
     "bench/",
     "scripts/bench.sh",
+    "scripts/faults.sh",
     ".ci/",
 )
 RENDERED = {".env.example", "LICENSE", "README.md", "pyproject.toml"}
