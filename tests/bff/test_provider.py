@@ -11,7 +11,7 @@ import pytest
 
 from app.bff.dev.grants import Grant
 from app.bff.dev.provider import Client, Failure, Provider
-from app.bff.errors import ProviderUnavailable, UntrustedToken
+from app.bff.errors import ProviderUnavailable, UntrustedToken, UnusableToken
 from app.bff.oidc.http import MAX_BODY_BYTES, tls
 from app.bff.oidc.metadata import Provider as OpenIdProvider
 from app.bff.oidc.metadata import provider_http
@@ -321,6 +321,19 @@ async def test_a_bad_signature_causes_one_fetch_of_the_keys_and_is_refused(
     with pytest.raises(UntrustedToken, match="no key"):
         await known.verify(a_signed_token(provider))
     assert provider.counts["jwks"] == 2
+
+
+async def test_a_key_that_is_withdrawn_right_after_it_has_signed_makes_a_token_unusable_not_forged(
+    known: OpenIdProvider, provider: Provider, clock: Clock
+):
+    await known.verify(a_signed_token(provider))
+    provider.rotate_keys()
+    signed = a_signed_token(provider)
+    provider.rotate_keys()
+    clock.advance(COOLDOWN)
+
+    with pytest.raises(UnusableToken, match="not published"):
+        await known.verify(signed)
 
 
 async def test_a_hundred_bad_signatures_at_once_cause_one_fetch_of_the_keys(

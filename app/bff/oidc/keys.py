@@ -109,6 +109,12 @@ def verify_signature(token: str, keys: Sequence[Key], allowed: frozenset[str]) -
     raise UnknownKey("no key that the provider publishes has signed the token")
 
 
+def names_one_of(token: str, keys: Sequence[Key]) -> bool:
+    """Whether one of `keys` has the token's `kid`, or it names none: then its signature is wrong."""
+    kid = _header(token).get("kid")
+    return kid is None or any(key.kid in (kid, None) for key in keys)
+
+
 def _header(token: str) -> dict[str, Any]:
     try:
         return dict(jws.extract_compact(token.encode()).headers())

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from app.bff.errors import ProviderUnavailable, UntrustedToken
+from app.bff.errors import ProviderUnavailable, UntrustedToken, UnusableToken
 from app.bff.oidc.cache import CachedDocument
 from app.bff.oidc.http import BoundedTransport, json_object, translate_http_errors
 from app.bff.oidc.keys import (
@@ -21,6 +21,7 @@ from app.bff.oidc.keys import (
     SignedToken,
     UnknownKey,
     algorithm_of,
+    names_one_of,
     parse_jwks,
     verify_signature,
 )
@@ -195,7 +196,10 @@ class Provider:
         try:
             return verify_signature(token, newer, allowed)
         except UnknownKey as error:
-            raise UntrustedToken(str(error)) from error
+            if names_one_of(token, newer):
+                raise UntrustedToken(str(error)) from error
+            # withdrawn since it signed: that need not mean that the token is forged
+            raise UnusableToken("its key is not published, or not any more") from error
 
     async def _fetch_metadata(self) -> Metadata:
         metadata = metadata_from(await self._fetch(discovery_url(self.issuer)), issuer=self.issuer)

@@ -18,6 +18,7 @@ TEMPLATE_ONLY = (
     "scripts/bench.sh",
     "scripts/faults.sh",
     ".ci/",
+    "SECURITY.md",
 )
 RENDERED = {".env.example", "LICENSE", "README.md", "pyproject.toml"}
 
