@@ -20,7 +20,7 @@ DOCUMENT_RETRY_SECONDS = 30
 # The session store: at start, and for the ends of watched sessions (sessions/events.py).
 STORE_RETRY_SECONDS = 5
 SESSION_POLL_SECONDS = 1  # while there is no change stream
-SESSION_SAFETY_POLL_SECONDS = 30  # beside a change stream; also before a broken one is opened again
+SESSION_SAFETY_POLL_SECONDS = 5  # beside a change stream; also before a broken one is opened again
 
 # A worker process that has ended: see processes.py.
 RESTART_FIRST_SECONDS, RESTART_LONGEST_SECONDS = 0.5, 30

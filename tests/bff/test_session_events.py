@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Collection, Iterator, Mapping
+from contextlib import ExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from app.bff.backoff import SESSION_SAFETY_POLL_SECONDS
 from app.bff.crypto import Vault
 from app.bff.dev.mongod import Mongod, find_mongod
 from app.bff.errors import StoreUnavailable
@@ -420,6 +421,79 @@ async def test_an_end_after_the_feed_has_stopped_is_found(listener: EndSignal, e
     assert await soon(listener) == Reason.SIGNED_OUT
 
 
+async def test_an_end_that_the_feed_does_not_report_in_time_is_polled(ended: Ended):
+    ended.has_feed = True
+    events = SessionEvents(ended, asyncio.Event(), poll_seconds=0.001, safety_poll_seconds=0.02)
+    async with events.running():
+        with events.watch("mine") as signal:
+            await wait_until(lambda: ended.is_followed and len(ended.polls) > 1)
+            ended.over["mine"] = Reason.SIGNED_OUT
+
+            assert await soon(signal) == Reason.SIGNED_OUT
+
+
+def test_the_feed_is_checked_every_few_seconds():
+    assert SESSION_SAFETY_POLL_SECONDS <= 5
+
+
+class Flapping:
+    """The SessionEndSource of a memory store; each feed ends after so many batches, or never (None)."""
+
+    def __init__(self, sessions: MemorySessions, batches: int | None) -> None:
+        self._sessions = sessions
+        self._batches = batches
+
+    async def reasons(self, refs: Collection[str]) -> Mapping[str, Reason]:
+        await asyncio.sleep(0)
+        found = await self._sessions.reasons(refs)
+        await asyncio.sleep(0)  # what was found is out of date by now
+        return found
+
+    async def watch(self) -> AsyncGenerator[Mapping[str, Reason]]:
+        await asyncio.sleep(0)
+        seen = 0
+        async with aclosing(self._sessions.watch()) as batches:
+            async for batch in batches:
+                if seen == self._batches:
+                    return  # and this batch is lost
+                seen += 1
+                yield batch
+                await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("others", [0, 1], ids=["the first listener", "one listener more"])
+@pytest.mark.parametrize("batches", [None, 0, 1, 2])
+async def test_an_end_at_any_moment_around_the_joining_of_its_listener_is_heard(
+    batches: int | None, others: int, clock: Clock
+):
+    for steps in range(25):
+        sessions = MemorySessions(clock=clock)
+        session = a_session(clock)
+        await sessions.create(session)
+        events = SessionEvents(
+            Flapping(sessions, batches), asyncio.Event(), poll_seconds=0.001, safety_poll_seconds=HOUR
+        )
+        async with events.running():
+            with ExitStack() as stack:
+                for number in range(others):
+                    stack.enter_context(events.watch(f"other {number}"))
+                    await asyncio.sleep(0.002)
+                end = asyncio.create_task(after(steps, sessions.delete(session.ref, reason=Reason.OPERATOR)))
+                for _ in range(5):
+                    await asyncio.sleep(0)  # so that the first ends come before the listener
+                signal = stack.enter_context(events.watch(session.ref))
+
+                assert await soon(signal) == Reason.OPERATOR, steps
+                await end
+
+
+async def after(steps: int, work: Awaitable[Any]) -> None:
+    """Some steps are turns of the event loop, the others parts of the time between two polls."""
+    for step in range(steps):
+        await asyncio.sleep(0 if step < 10 else 0.0003)
+    await work
+
+
 async def test_without_listeners_the_store_is_not_queried(events: SessionEvents, ended: Ended):
     ended.has_feed = True
     with events.watch("a"):
@@ -489,6 +563,26 @@ async def test_an_end_in_another_process_notifies_the_listener(
                 await theirs.sessions.delete(session.ref, reason=Reason.SIGNED_OUT_ELSEWHERE)
 
                 assert await soon(signal) == Reason.SIGNED_OUT_ELSEWHERE
+
+
+@pytest.mark.parametrize("name", REPLICATED)
+async def test_a_hundred_ends_while_their_listeners_join_are_all_heard(
+    name: str, request: pytest.FixtureRequest, clock: Clock
+):
+    async with opened(name, request, clock) as ours, opened(name, request, clock) as theirs:
+        sessions = [await a_stored_session(ours, clock) for _ in range(100)]
+        events = SessionEvents(ours.ended, asyncio.Event(), safety_poll_seconds=HOUR)
+
+        async def heard(session: Session, seconds: float) -> Reason | None:
+            await asyncio.sleep(seconds)
+            with events.watch(session.ref) as signal:
+                return await soon(signal)
+
+        async with events.running(), asyncio.TaskGroup() as group:
+            waits = [group.create_task(heard(each, number % 7 / 5)) for number, each in enumerate(sessions)]
+            for session in sessions:
+                await theirs.sessions.delete(session.ref, reason=Reason.OPERATOR)
+        assert {wait.result() for wait in waits} == {Reason.OPERATOR}
 
 
 @pytest.mark.parametrize("name", REPLICATED)

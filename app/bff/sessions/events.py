@@ -21,9 +21,11 @@ EndSignal: TypeAlias = "asyncio.Future[Reason | None]"
 class SessionEvents:
     """Notifies listeners within a second that their session is over.
 
-    If the store has a change stream it is followed, with a poll when a listener joins and every
-    SESSION_SAFETY_POLL_SECONDS as a safety net. Without one, or while it fails, all watched sessions are
-    polled once a second in one query. Without listeners the store is not queried.
+    If the store has a change stream it is followed, with a poll of all watched sessions when it is opened, of
+    one when its listener joins, and of all every SESSION_SAFETY_POLL_SECONDS: the stream reports one end
+    after the other, so on a busy machine it lags behind hundreds at once. Without a stream, or while it
+    fails, all are polled once a second in one query. So no end is missed for good. Without listeners the
+    store is not queried.
     """
 
     def __init__(
