@@ -143,6 +143,30 @@ async def test_it_may_be_another_user_by_now(app: RunningApp, provider: Provider
     assert not provider.is_active(session.tokens.refresh_token or "")
 
 
+async def test_a_silent_callback_without_its_strict_cookie_is_repeated_and_ends_the_session_of_another_tab(
+    app: RunningApp, browser: Browser
+):
+    """Its frame has navigated by itself at the provider, and meanwhile Alice has signed in elsewhere."""
+    await at_the_provider(browser, "bob")
+    link = await way_back(browser)
+    browser.delete_cookie("dev_provider_sid")
+    alices = await sign_in(app, browser)
+    arrived = await browser.navigate_from_other_site(link, dest="iframe")
+    answer = await browser.get(refresh_target(arrived.text), **IN_A_FRAME)
+    bobs = await app.session_of(browser)
+
+    assert "frame-ancestors 'self'" in arrived.headers["Content-Security-Policy"]
+    assert message_in(answer, app) == {"isLoggedIn": True}
+    assert bobs
+    assert (bobs.subject, await app.services.sessions.get(alices.ref)) == ("bob", None)
+
+
+async def test_a_silent_login_in_a_frame_of_another_site_is_not_repeated(browser: Browser):
+    elsewhere = {"Sec_Fetch_Dest": "iframe", "Sec_Fetch_Site": "cross-site"}
+
+    assert 'http-equiv="refresh"' not in (await browser.get(SILENT, **elsewhere)).text
+
+
 @pytest.mark.parametrize("path", ["", "&returnUrl=/orders"])
 async def test_a_silent_login_that_fails_leaves_the_session_alone(
     path: str, app: RunningApp, provider: Provider, browser: Browser
