@@ -29,7 +29,8 @@ from app.bff.dev.provider import Client, Provider
 from tests.bff.harness import CLIENT_ID, CLIENT_SECRET, Browser, Clock, RunningApp, running_app
 from tests.bff.subprocesses import ROOT, free_ports, is_listening, terminate, wait_until
 
-HINT = "there is no nginx: run scripts/test.sh, which fetches Debian's"
+HINT = "there is no nginx with its module for JavaScript: run scripts/test.sh, which fetches Debian's"
+MODULE = Path("usr/lib/nginx/modules/ngx_http_js_module.so")
 BINARIES = (Path("/usr/sbin/nginx"), ROOT / ".venv/nginx/usr/sbin/nginx")
 MEMORY = Path("/dev/shm")  # noqa: S108 (where nginx makes a folder of its own)
 SECRET = secrets.token_hex(32)  # that nginx sends with its questions
@@ -39,10 +40,14 @@ KINDS = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 def find_nginx() -> Path:
     """The one that is installed, else the one that tests/bff/setup.sh has unpacked."""
-    found = next(filter(Path.is_file, BINARIES), None)
+    found = next(filter(has_module, BINARIES), None)
     if found is None:
         raise FileNotFoundError(HINT)
     return found
+
+
+def has_module(binary: Path) -> bool:
+    return binary.is_file() and (binary.parents[2] / MODULE).is_file()
 
 
 @dataclass(frozen=True)
@@ -181,9 +186,10 @@ async def ordinary_proxy(folder: Path, port: int, there: str) -> AsyncIterator[s
 @asynccontextmanager
 async def running_nginx(folder: Path, places: Mapping[str, str], port: int) -> AsyncIterator[None]:
     """nginx with the files of `deploy`, in which the marked places are replaced."""
-    for file in (ROOT / "deploy").glob("*.conf"):
+    for file in (ROOT / "deploy").glob("bff-*"):
         shutil.copy(file, folder)
-    async with running_conf(folder, written((folder / "nginx.conf").read_text(), places), port):
+    places = {"modules/ngx_http_js_module.so": str(find_nginx().parents[2] / MODULE), **places}
+    async with running_conf(folder, written((ROOT / "deploy/nginx.conf").read_text(), places), port):
         yield
 
 

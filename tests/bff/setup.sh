@@ -18,7 +18,7 @@ debian_install() { # what, for what
 debian_unpack() { # where to, what
   local folder=$1 packages=("${@:2}") download
   if ! command -v apt-get >/dev/null; then
-    echo "The tests need nginx at /usr/sbin/nginx, and without apt-get it cannot be fetched here." >&2
+    echo "The tests need nginx at /usr/sbin/nginx with its module for JavaScript, and without apt-get it cannot be fetched here." >&2
     exit 1
   fi
   echo "Fetching ${packages[*]} …"
@@ -63,6 +63,6 @@ if ! .venv/bin/python -c 'from app.bff.testing.chromium import has_chromium as i
 fi
 
 if ! .venv/bin/python -m tests.bff.nginx >/dev/null 2>&1; then
-  debian_unpack .venv/nginx nginx nginx-common
+  debian_unpack .venv/nginx nginx nginx-common libnginx-mod-http-js
   .venv/bin/python -m tests.bff.nginx >/dev/null
 fi

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import ssl
 import stat
 import time
@@ -34,7 +35,7 @@ from tests.bff.harness import (
     last_request_headers,
     raw_target,
 )
-from tests.bff.header_tables import OF_A_TRUSTED_PROXY, STAYS_WITH_US
+from tests.bff.header_tables import NEEDS_A_SETTING, OF_A_TRUSTED_PROXY, PASSES, STAYS_WITH_US
 from tests.bff.nginx import Site, running_site, write_certificate
 from tests.bff.subprocesses import ROOT, free_ports, wait_until
 
@@ -268,6 +269,9 @@ async def test_the_api_hears_from_nginx_what_it_hears_from_us(browser: Browser, 
 
 
 ANSWERED = {
+    **dict.fromkeys(
+        {*PASSES, *NEEDS_A_SETTING} - {"Content-Length", "Content-Encoding", "Content-Range"}, "1"
+    ),
     **dict.fromkeys(NEVER_FROM_APIS - FRAMING - {"te", "proxy-authorization"}, "loose"),
     **dict.fromkeys({name.lower() for name in STAYS_WITH_US} - FRAMING, "loose"),
     **{f"Access-Control-Allow-{name}": "*" for name in ("Origin", "Headers", "Methods", "Private-Network")},
@@ -280,6 +284,34 @@ ANSWERED = {
         "Vary": "Accept",
     },
 }
+
+
+def test_nginx_lets_the_same_response_headers_pass_as_we_do():
+    listed = re.findall(r"'([a-z-]+)',", (ROOT / "deploy/bff-headers.js").read_text())
+
+    assert sorted(listed) == sorted(remote._DOWNSTREAM)
+
+
+CHALLENGES = {
+    'Bearer error="insufficient_user_authentication", acr_values="mfa"': True,
+    'DPoP error="invalid_token"': True,
+    'Basic realm="x"': False,
+    'Bearer, Basic realm="x"': False,
+}
+
+
+@pytest.mark.parametrize("challenge", CHALLENGES)
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_challenge_passes_nginx_as_it_passes_us(
+    challenge: str, status: int, browser: Browser, api: Api
+):
+    api.fails["echo"] = Failure(status, b"{}", {"WWW-Authenticate": challenge})
+    shown = [
+        (await browser.fetch(f"{path}/echo")).headers.get_list("WWW-Authenticate")
+        for path in ("/slow", "/orders")
+    ]
+
+    assert shown == [[challenge] if CHALLENGES[challenge] and status == 401 else []] * 2
 
 
 @pytest.mark.parametrize("cache_control", ["private, max-age=60", None])
