@@ -133,6 +133,7 @@ async def running_site(
             "/var/log/nginx": str(folder),
             f"{MEMORY}/bff-nginx": str(decisions),
             "127.0.0.1:8888": app.base_url.replace("http://localhost", "127.0.0.1"),
+            "/reports": "/slow",
             "listen 443": f"listen 127.0.0.1:{port}",
             "[::]:443": f"127.0.0.2:{port}",
             "listen 80": f"listen 127.0.0.1:{port + 1}",

@@ -10,6 +10,7 @@ import stat
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 from aiohttp import ClientSession
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
-from tornado.web import Application, RequestHandler
+from tornado.web import Application, RequestHandler, stream_request_body
 from tornado.websocket import WebSocketHandler
 
 from app.bff.dev.api import DemoApi
@@ -74,6 +75,20 @@ class Events(RequestHandler):
         self.write("data: second\n\n")
 
 
+@stream_request_body
+class Upload(RequestHandler):
+    """Notes when the headers of a request are there."""
+
+    def initialize(self, happened: list[str]) -> None:
+        happened.append("the first is there")
+
+    def data_received(self, chunk: bytes) -> None:
+        pass
+
+    def post(self) -> None:
+        self.finish("done")
+
+
 class Echo(WebSocketHandler):
     def on_message(self, message: str | bytes) -> None:
         self.write_message(message)
@@ -98,6 +113,9 @@ class AppLog:
             return self.paths[-len(paths) :] == list(paths)
 
         await wait_until(are)
+
+    def forget(self) -> None:
+        self._caplog.clear()
 
     @property
     def clients(self) -> set[str]:
@@ -708,11 +726,75 @@ async def test_an_api_that_is_away_is_a_problem_document(
     assert {**OURS, "cache-control": "no-store"}.items() <= response.headers.items()
 
 
-async def test_a_body_that_is_too_large_is_a_problem_document(browser: Browser, api: Api):
-    response = await browser.fetch("/orders/echo", "POST", content=bytes(10 * 1024 * 1024 + 1))
+TEN_MEGABYTES = 10 * 1024 * 1024
 
-    assert (response.status_code, response.json()["code"]) == (413, "too_large")
-    assert api.counts.total() == 0
+
+@dataclass
+class SentBody:
+    """A body that is sent in pieces, and without its length."""
+
+    size: int
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for start in range(0, self.size, 65_536):
+            yield bytes(min(65_536, self.size - start))
+
+
+@pytest.mark.parametrize("kind", [bytes, SentBody], ids=["its length is known", "its length is not known"])
+@pytest.mark.parametrize(
+    ("path", "accept"),
+    [("/orders/echo", "*/*"), ("/orders/echo", "text/event-stream"), ("/slow/echo", "*/*")],
+)
+async def test_a_body_for_an_api_may_have_ten_megabytes(
+    path: str, accept: str, kind: Any, browser: Browser, api: Api
+):
+    headers = {"Accept": accept}
+    fits = await browser.fetch(path, "POST", content=kind(9_900_000), headers=headers)
+    calls = api.counts.total()
+    too_large = await browser.fetch(path, "POST", content=kind(TEN_MEGABYTES + 1), headers=headers)
+
+    assert fits.status_code == 200
+    assert (too_large.status_code, too_large.json()["code"]) == (413, "too_large")
+    assert api.counts.total() == calls
+
+
+@pytest.mark.parametrize("kind", [bytes, SentBody], ids=["its length is known", "its length is not known"])
+@pytest.mark.parametrize("path", ["/", "/nowhere", "/bff/backchannel"])
+async def test_a_body_for_the_application_may_have_64_kilobytes(
+    path: str, kind: Any, browser: Browser, app_log: AppLog
+):
+    fits = await browser.fetch(path, "POST", content=kind(65_536))
+    app_log.forget()
+    too_large = await browser.fetch(path, "POST", content=kind(65_537))
+
+    assert fits.status_code in (400, 404, 405)
+    assert (too_large.status_code, too_large.json()["code"]) == (413, "too_large")
+    assert app_log.paths == []
+
+
+async def test_an_upload_to_an_api_arrives_piece_by_piece(site: Site, browser: Browser):
+    in_flight = site.app.services.in_flight_requests
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"first"
+        await wait_until(lambda: asyncio.sleep(0, len(in_flight) == 1))
+        yield b"last"
+
+    assert (await browser.fetch("/slow/echo", "POST", content=body())).status_code == 200
+
+
+async def test_an_upload_to_the_application_arrives_when_it_is_complete(site: Site, browser: Browser):
+    happened: list[str] = []
+    site.app.tornado.add_handlers(".*", [("/upload", Upload, {"happened": happened})])
+
+    async def body() -> AsyncIterator[bytes]:
+        yield bytes(30_000)
+        await asyncio.sleep(0.3)
+        happened.append("the last is sent")
+        yield bytes(1)
+
+    assert (await browser.fetch("/upload", "POST", content=body())).text == "done"
+    assert happened == ["the last is sent", "the first is there"]
 
 
 @pytest.mark.parametrize(
