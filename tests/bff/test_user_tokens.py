@@ -473,6 +473,18 @@ async def test_a_refused_refresh_leaves_the_token_until_it_expires_and_then_the_
     assert (await stored(app, session)).tokens == session.tokens
 
 
+async def test_a_page_that_a_refused_refresh_stops_leads_to_the_login(
+    browser: Browser, session: Session, provider: Provider, clock: Clock
+):
+    provider.fails["token"] = oauth_error(400, "interaction_required")
+    clock.advance(LIFETIME)
+    page = await browser.get("/account")
+
+    assert page.status_code == 401
+    assert "<code>reauthentication_required</code>" in page.text
+    assert 'href="/bff/login?returnUrl=%2Faccount"' in page.text
+
+
 async def test_a_login_mends_a_refused_refresh(browser: Browser, provider: Provider, clock: Clock):
     await browser.login("alice")
     provider.fails["token"] = oauth_error(400, "interaction_required")

@@ -63,6 +63,9 @@ TEMPORARY_ERRORS = frozenset(
         # RFC 8628 §3.5, CIBA §11
         "slow_down",
         "authorization_pending",
+        # of several providers
+        "too_many_requests",
+        "rate_limit_exceeded",
     }
 )
 

@@ -39,8 +39,9 @@ class UserTokens:
     margin is returned at once while the refresh runs in the background.
 
     `get`, `tokens` and `for_session` raise errors that are all 401 for the caller: NoSession;
-    SessionEnded, the provider rejected the refresh token; ReauthenticationRequired, there is none;
-    TokenUnavailable, the provider did not answer: the session stays, try later.
+    SessionEnded, the provider rejected the refresh token; ReauthenticationRequired, there is none, or the
+    provider wants the user to sign in again; TokenUnavailable, the provider did not answer: try later.
+    In the last two cases the session stays.
     """
 
     def __init__(
