@@ -11,10 +11,10 @@ import pytest
 
 from app.bff.dev.api import DemoApi
 from app.bff.dev.mongod import Mongod
-from app.bff.dev.provider import Provider
+from app.bff.dev.provider import Failure, Provider
 from app.bff.errors import ReauthenticationRequired, SessionEnded, StoreUnavailable
 from app.bff.services import Services
-from app.bff.sessions.memory import MemorySessions
+from app.bff.sessions.memory import MemoryOutbox, MemorySessions
 from app.bff.sessions.session import Reason, Session, new_session_id, session_ref
 from app.bff.tokens.revocation import Revocation
 from app.bff.tokens.user import UserTokens
@@ -174,6 +174,30 @@ async def test_a_store_that_is_down_is_waited_for_once(
     assert (await browser.fetch("/bff/sessions", "DELETE")).status_code == 503
 
     assert ALWAYS - ends.store.refuses <= 2 * AT_ONCE  # and perhaps one more try in the background
+
+
+class Slow(MemoryOutbox):
+    """Counts how many postponements run at once."""
+
+    running = most = 0
+
+    async def postpone(self, pending_id: str, *, due_at: float) -> None:
+        self.running += 1
+        self.most = max(self.most, self.running)
+        await asyncio.sleep(0)
+        self.running -= 1
+
+
+async def test_revocations_that_fail_at_once_are_postponed_a_few_at_a_time(
+    app: RunningApp, session: Session, ends: Ends
+):
+    outbox = Slow(clock=ends.clock)
+    ends.provider.fails["revoke"] = Failure(503)
+    revocation = Revocation(app.services.oidc, outbox, ends.store, on_end=True, clock=ends.clock)
+    queued = await revocation.enqueue(*(replace(session, ref=str(number)) for number in range(50)))
+    await asyncio.gather(*(revocation.attempt(pending) for pending in queued))
+
+    assert 1 < outbox.most <= AT_ONCE
 
 
 # A session without its refresh token, or a refresh token without its session: neither

@@ -16,6 +16,7 @@ from app.bff.web.user_agents import describe_user_agent
 
 NO_STORE = "BFF_SESSION_STORE is memory: the sessions are in the running process, out of reach of a command."
 _NONE = "There is no such session."
+_BATCH = 500  # sessions in memory at a time, with their tokens
 
 
 async def run(settings: BffSettings, args: Namespace) -> int:
@@ -42,13 +43,30 @@ async def _list(services: Services, args: Namespace) -> None:
 
 
 async def _end(services: Services, args: Namespace) -> None:
-    selected = [session async for session in _selected(services, args)]
-    if not selected:
+    count = 0
+    async for batch in _batches(_selected(services, args)):
+        try:
+            await services.tokens.end_all(batch, Reason.OPERATOR)
+        except StoreUnavailable:
+            print(f"Ended {counted(count, 'session')} before the store failed. Repeat the command.")
+            raise
+        count += len(batch)
+    if not count:
         print(_NONE)
         return
-    await services.tokens.end_all(selected, Reason.OPERATOR)
-    print(f"Ended {counted(len(selected), 'session')}.")
+    print(f"Ended {counted(count, 'session')}.")
     print("A running process revokes the refresh tokens that could not be revoked now.")
+
+
+async def _batches(sessions: AsyncIterator[Session]) -> AsyncIterator[list[Session]]:
+    batch: list[Session] = []
+    async for session in sessions:
+        batch.append(session)
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 async def _selected(services: Services, args: Namespace) -> AsyncIterator[Session]:

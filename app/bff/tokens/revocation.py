@@ -144,14 +144,17 @@ class Revocation:
 
     async def attempt(self, pending: Pending) -> bool:
         """Try once to revoke; return False if it has to be retried, and schedule that."""
+        async with self._slots:  # for the store, too: while the breaker is open all fail in no time
+            return await self._attempt(pending)
+
+    async def _attempt(self, pending: Pending) -> bool:
         if pending.issuer != self._client.issuer:
             log.error("refresh token of another provider not revoked", extra={"issuer": pending.issuer})
         elif not self._client.issued(pending):
             log.error("refresh token of another client not revoked", extra={"client_id": pending.client_id})
         else:
             try:
-                async with self._slots:
-                    await self._revoke(pending.refresh_token)
+                await self._revoke(pending.refresh_token)
             except ProviderUnavailable as error:
                 await self._retry_later(pending, error)
                 return False
