@@ -25,6 +25,7 @@
     ├── ApiRefused           4xx/5xx the API refused the WebSocket handshake
     ├── ApiUnreachable           502 the API did not answer
     ├── ApiTimeout               504 the API took too long
+    ├── Overloaded               503 this process has as much open as it can: try again later
     ├── StoreUnavailable         503 the session store did not answer; the session may exist
     ├── ProviderUnavailable      503 the provider did not answer, or not with a valid response: try later
     │   ├── ClientRejected       503 the provider refuses the client: the operator must act
@@ -300,6 +301,12 @@ class ApiTimeout(AppError):
     """504: an API took longer than `timeout_seconds`. A TimeoutError that a handler raises becomes this."""
 
     status, code, title = 504, "api_timeout", "A service behind this site took too long"
+
+
+class Overloaded(AppError):
+    """503: this process has as many connections of a kind open as it may have, of all sessions together."""
+
+    status, code, title = 503, "overloaded", "There is too much to do right now"
 
 
 class StoreUnavailable(AppError):

@@ -24,6 +24,7 @@ from app.bff.sessions.interfaces import STORE_SECONDS, Outbox, ReplayCache, Sess
 from app.bff.sessions.session import Lifetime, Session, session_ref
 from app.bff.sessions.stores import open_stores
 from app.bff.settings.models import BffSettings
+from app.bff.slots import Slots
 from app.bff.tokens.application import ApplicationTokens
 from app.bff.tokens.revocation import Revocation
 from app.bff.tokens.user import UserTokens
@@ -121,6 +122,8 @@ class Services:
     outbox: Outbox
     replay_cache: ReplayCache
     session_events: SessionEvents
+    event_streams: Slots
+    sockets: Slots
     provider: Provider
     oidc: OidcClient
     tokens: UserTokens
@@ -197,6 +200,8 @@ def _built(settings: BffSettings, clock: Callable[[], float]) -> Services:
         outbox=stores.outbox,
         replay_cache=stores.replay_cache,
         session_events=SessionEvents(stores.ended, stopping),
+        event_streams=Slots(total=settings.max_event_streams, each=settings.max_event_streams_per_session),
+        sockets=Slots(total=settings.max_sockets, each=settings.max_sockets_per_session),
         provider=provider,
         oidc=oidc,
         tokens=users,

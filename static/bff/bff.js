@@ -25,8 +25,8 @@ async function request(path, init, retries = 2) {
   if (answer.ok) return answer;
   const { code, login_url } = await jsonOf(answer.clone()).catch((said) => said);
   const wait = parseInt(answer.headers.get("Retry-After"));
-  const safe = answer.status === 401 || (init?.method ?? "GET") === "GET";
-  if (code === "provider_unavailable" && safe && retries && wait <= 10) {
+  const safe = answer.status < 500 || (init?.method ?? "GET") === "GET";
+  if (/provider_un|too_many_r/.test(code) && safe && retries && wait <= 10) {
     await sleep(wait);
     return request(path, init, retries - 1);
   }
@@ -38,7 +38,7 @@ async function request(path, init, retries = 2) {
   return new Promise(() => {});
 }
 
-/** `fetch()` for this site; goes to log in, and back, if it has to. */
+/** `fetch()` for this site; goes to log in, and back, if need be. */
 export const api = { fetch: request };
 
 /** Params: prompt, login_hint, acr_values, max_age. */

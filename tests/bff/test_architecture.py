@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = [
     "errors paths backoff interrupts",
     "settings.*",
-    "crypto telemetry.* singleflight batch_loader",
+    "crypto telemetry.* singleflight batch_loader slots",
     "web.* sessions.session sessions.interfaces sessions.events oidc.http oidc.cache oidc.keys oidc.metadata"
     " oidc.claims oidc.step_up oidc.logout_token oidc.error_codes oidc.responses oidc.dpop",
     "oidc.client_auth oidc.breaker oidc.endpoints oidc.login_attempt oidc.client"

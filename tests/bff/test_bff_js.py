@@ -319,6 +319,17 @@ async def test_a_provider_that_is_down_is_given_time(
     assert len(server.heard_at("/api/x")) == times
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_call_beyond_the_session_s_share_is_tried_again(server: Server, page: Page, method: str):
+    busy = problem(429, "too_many_requests", headers={"Retry-After": "0"})
+    server.answers_with("/api/x", busy, busy, (200, {}, {"done": True}))
+
+    assert await page.evaluate("method => bff.api.fetch('/api/x', {method}).then(bff.jsonOf)", method) == {
+        "done": True
+    }
+    assert len(server.heard_at("/api/x")) == 3
+
+
 async def test_a_call_succeeds_once_the_provider_is_back(server: Server, page: Page):
     server.answers_with("/api/x", unavailable(401), (200, {}, {"done": True}))
     init = {"method": "PUT", "body": "again"}

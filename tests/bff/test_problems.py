@@ -57,6 +57,7 @@ def test_without_a_detail_the_title_stands_in_for_it():
         (errors.InvalidBody, 422, "invalid_body"),
         (errors.ApiUnreachable, 502, "api_unreachable"),
         (errors.TooManyRequests, 429, "too_many_requests"),
+        (errors.Overloaded, 503, "overloaded"),
         (errors.ApiTimeout, 504, "api_timeout"),
         (errors.StoreUnavailable, 503, "store_unavailable"),
         (errors.ProviderUnavailable, 503, "provider_unavailable"),

@@ -21,7 +21,8 @@ class Events(ApiHandler):
     `session_ending` with `{"expires_in": seconds}` is sent before the session expires, again if it was
     extended meanwhile; `session_ended` with `{"reason": …}`, a Reason, when it is over. The stream ends
     without an event when this process stops or the user has signed in again in this browser: the page
-    then reconnects.
+    then reconnects. Beyond `max_event_streams_per_session` the response is 429, beyond `max_event_streams`
+    503.
     """
 
     keeps_session_alive = False
@@ -38,6 +39,7 @@ class Events(ApiHandler):
         self.set_header("X-Accel-Buffering", "no")
         self.set_header("Connection", "close")  # a stopping process gets no further request on it
         with (
+            self.services.event_streams.take(self.session.ref),
             self.services.session_events.watch(self.session.ref) as self._signal,
             suppress(StreamClosedError),
         ):

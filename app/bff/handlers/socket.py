@@ -11,7 +11,7 @@ from tornado.websocket import WebSocketHandler
 
 from app.bff.errors import CsrfRejected, NoSession, StoreUnavailable
 from app.bff.handlers.base import BaseHandler
-from app.bff.handlers.web import log_failure
+from app.bff.handlers.web import anonymous_key_of, log_failure
 from app.bff.paths import LOGIN_PATH
 from app.bff.sessions.events import EndSignal
 from app.bff.sessions.session import Reason
@@ -32,7 +32,9 @@ class SocketHandler(BaseHandler, WebSocketHandler):
 
     The handshake wants our Origin, and a session unless `wants_session` is False. When that has been
     ended the socket is closed with 4401. The session is also looked at every `look_again_seconds`,
-    which does not keep it alive. An override of `prepare`, `get` or `close` must call this one's.
+    which does not keep it alive. The handshake is answered with 429 if the session has
+    `max_sockets_per_session` open, and with 503 if the process has `max_sockets`. An override of `prepare`,
+    `get` or `close` must call this one's.
 
     Example::
 
@@ -64,7 +66,18 @@ class SocketHandler(BaseHandler, WebSocketHandler):
         return True  # `prepare` has a stricter check
 
     async def get(self, *args: Any, **kwargs: Any) -> None:
-        """Shake hands, and return when the socket is closed."""
+        """Shake hands, and return when the socket is closed; raises TooManyRequests, or Overloaded."""
+        sockets = self.services.sockets
+        if self.session:
+            slot = sockets.take(self.session.ref)
+        else:  # an address has any number of browsers behind it
+            slot = sockets.take(
+                anonymous_key_of(self.services, self.request), each=max(1, sockets.total // 4)
+            )
+        with slot:
+            await self._converse(*args, **kwargs)
+
+    async def _converse(self, *args: Any, **kwargs: Any) -> None:
         watcher = asyncio.create_task(self._watch())
         try:
             with self.services.in_flight_requests.including(watcher):  # the handshake ends the request itself

@@ -42,13 +42,13 @@ class RemoteSocket(SocketHandler):
         self._relaying: asyncio.Task[None] | None = None
         self._api_close_frame: CloseFrame | None = None  # sent to the API
 
-    async def get(self, *args: Any, **kwargs: Any) -> None:
+    async def _converse(self, *args: Any, **kwargs: Any) -> None:
         """Connect to the API first: its refusal becomes that of the browser's handshake."""
         async with AsyncExitStack() as stack:
             self._api_socket = await self._connect_api(stack)
             self._relaying = asyncio.create_task(self._relay())
             try:
-                await super().get(*args, **kwargs)
+                await super()._converse(*args, **kwargs)
             finally:
                 self._close_api(_GOING_AWAY_CODE)
                 await asyncio.wait({self._relaying})

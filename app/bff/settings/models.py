@@ -224,6 +224,10 @@ class BffSettings(BaseSettings):
     max_connections: int = Field(default=0, ge=0)  # of a process; 0: 10,000; fewer if descriptors are short
     log_requests: bool = True
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
+    max_event_streams: int = Field(default=4000, gt=0)
+    max_event_streams_per_session: int = Field(default=20, gt=0)
+    max_sockets: int = Field(default=4000, gt=0)
+    max_sockets_per_session: int = Field(default=20, gt=0)
     stall_seconds: float = Field(default=30, gt=0)
     min_bytes_per_second: int = Field(default=500, ge=0)  # 0: any rate
     forward_auth_secret: SecretStr = SecretStr("")  # empty: no /bff/forward-auth
