@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import httpx2
 import pytest
 
 from app.bff.dev.api import DemoApi
+from app.bff.dev.mongod import Mongod
 from app.bff.dev.provider import Failure, Provider
 from app.bff.paths import LOGOUT_PATH
 from app.bff.sessions.session import Reason, Session, TokenSet, session_ref
@@ -552,3 +554,46 @@ async def test_another_site_that_knows_the_sid_signs_nobody_out(site: str, app: 
     assert (answer.status_code, without_cookie.status_code) == (400, 400)
     assert "http-equiv" not in without_cookie.text
     assert await app.session_of(browser)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param({"issuer": "https://former.example"}, id="another provider"),
+        pytest.param({"claims": {"sub": "alice", "aud": "former"}}, id="another client"),
+    ],
+)
+async def test_no_id_token_is_sent_that_was_issued_by_or_for(
+    changed: dict[str, Any], app: RunningApp, browser: Browser
+):
+    session = await app.session_of(browser)
+    assert session
+    await app.services.sessions.delete(session.ref, reason=Reason.EXPIRED)
+    await app.services.sessions.create(replace(session, **changed))
+    url = (await browser.logout()).headers["Location"]
+
+    assert query_params(url).keys() == {"client_id", "post_logout_redirect_uri", "state"}
+    assert (await browser.http.get(url)).status_code == 303
+
+
+@pytest.mark.parametrize("driver", ["motor", "pymongo"])
+async def test_the_way_back_leads_to_whichever_process_and_is_revoked_by_it(
+    driver: str, provider: Provider, api: DemoApi, mongod: Mongod, clock: Clock
+):
+    store = {"session_store": f"{mongod.uri}/test-logout", "mongodb_driver": driver}
+    async with (
+        running_app(provider, api, clock=clock, **store) as other,
+        running_app(provider, api, clock=clock, **store) as app,
+        new_browser(app) as browser,
+    ):
+        await browser.login()
+        refresh_token = await refresh_token_of(browser)
+        state = query_params((await browser.logout()).headers["Location"])["state"]
+        await other.services.revocation.drain_due()
+        assert provider.is_active(refresh_token)
+        await browser.get(f"{other.base_url}/bff/logout/callback?state={state}")
+
+        assert not provider.is_active(refresh_token)
+        clock.advance(61)
+        await app.services.revocation.drain_due()
+        assert provider.counts["revoke"] == 1

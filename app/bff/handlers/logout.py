@@ -95,9 +95,10 @@ class Logout(LogoutHandler):
         )
         self.clear_session_cookie()
         self.set_header("Clear-Site-Data", '"cache", "storage"')
+        hint = self.session.tokens.id_token if self.services.oidc.issued(self.session) else None
         url = await self._provider_url(
             return_path,
-            self.session.tokens.id_token,
+            hint,
             by_script=by_script,
             revocations=" ".join(each.id for each in pending[:_MAX_REVOCATIONS]),
         )
