@@ -16,6 +16,11 @@ REVOCATION_AFTER_LOGOUT_SECONDS = 60  # unless the provider has sent the browser
 
 # A document of the provider after a failed fetch: see oidc/cache.py.
 DOCUMENT_RETRY_SECONDS = 30
+# Metadata, when an endpoint fails, which may have moved: so many fetches at once, then one in each cooldown.
+METADATA_BURST, METADATA_COOLDOWN_SECONDS = 3, 10
+KEYS_BURST = 10  # fetches of keys for tokens from the token endpoint, in BFF_PROVIDER_KEYS_COOLDOWN_SECONDS
+# Readiness tells what was true so many seconds ago; failed fetches for it are repeated once a second.
+READY_SECONDS, READY_BURST = 5, 10
 
 # The session store: at start, and for the ends of watched sessions (sessions/events.py).
 STORE_RETRY_SECONDS = 5

@@ -321,19 +321,26 @@ class StoreUnavailable(AppError):
 class ProviderUnavailable(AppError):
     """503: no valid response. `requested_pause_seconds` is the provider's `Retry-After`, if it sent one.
 
-    `is_outage`: 5xx, a time-out or a failed connection, which open circuit breakers.
+    `is_outage`: 5xx, a time-out or a failed connection, which open circuit breakers. `is_unsent`: no
+    connection could be opened, so that nothing has received the request.
     """
 
     status, code, title = 503, "provider_unavailable", "The sign-in service is not answering"
 
     def __init__(
-        self, detail: str = "", *, retry_after_seconds: int | None = None, is_outage: bool = True
+        self,
+        detail: str = "",
+        *,
+        retry_after_seconds: int | None = None,
+        is_outage: bool = True,
+        is_unsent: bool = False,
     ) -> None:
         super().__init__(
             detail, retry_after_seconds=5 if retry_after_seconds is None else retry_after_seconds
         )
         self.requested_pause_seconds = retry_after_seconds
         self.is_outage = is_outage
+        self.is_unsent = is_unsent
 
 
 class ClientRejected(ProviderUnavailable):

@@ -18,7 +18,7 @@ from app.bff.errors import StoreUnavailable
 from app.bff.oidc.client import OidcClient
 from app.bff.oidc.dpop import new_key
 from app.bff.oidc.http import tls
-from app.bff.oidc.metadata import Provider, provider_http
+from app.bff.oidc.metadata import Provider, metadata_url, provider_http
 from app.bff.sessions.events import SessionEvents
 from app.bff.sessions.interfaces import STORE_SECONDS, Outbox, ReplayCache, SessionStore
 from app.bff.sessions.session import Lifetime, Session, session_ref
@@ -213,8 +213,11 @@ def _built(settings: BffSettings, clock: Callable[[], float]) -> Services:
 
 
 def _lease_seconds(settings: BffSettings) -> float:
-    """Return more than a refresh can take: metadata, token, token with a nonce, keys; and one write."""
-    return 4 * settings.provider_timeout_seconds + 10
+    """Return more than a refresh can take: metadata, token, token with a nonce, keys; and one write.
+
+    After a request that an endpoint has not processed, metadata, token and nonce come once more.
+    """
+    return 7 * settings.provider_timeout_seconds + 10
 
 
 def _provider(settings: BffSettings, context: SSLContext, clock: Callable[[], float]) -> Provider:
@@ -224,6 +227,8 @@ def _provider(settings: BffSettings, context: SSLContext, clock: Callable[[], fl
         timeout_seconds=settings.provider_timeout_seconds,
         keys_cooldown_seconds=settings.provider_keys_cooldown_seconds,
         id_token_alg=settings.id_token_alg,
+        tenants=settings.tenants,
+        url=metadata_url(settings),
         clock=clock,
     )
 

@@ -32,6 +32,9 @@ class SingleFlight(Generic[T]):
             task.add_done_callback(lambda task: self._done(key, task))
         return task
 
+    def runs(self, key: Hashable) -> bool:
+        return key in self._tasks
+
     def _done(self, key: Hashable, task: asyncio.Task[T]) -> None:
         del self._tasks[key]
         if not task.cancelled():

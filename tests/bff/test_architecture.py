@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 # Bottom to top. A file imports from the layers below its own, and within its layer without cycles.
 LAYERS = [
-    "errors paths backoff interrupts",
+    "errors paths backoff interrupts causes budget",
     "settings.*",
     "crypto telemetry.* singleflight batch_loader slots",
     "web.* sessions.session sessions.interfaces sessions.events oidc.http oidc.cache oidc.keys oidc.metadata"

@@ -346,15 +346,28 @@ async def test_other_methods_are_not_allowed(app: RunningApp):
 # What may be sent again
 
 
-async def test_new_keys_of_the_provider_are_looked_for_and_within_the_cooldown_it_may_try_again(
+async def test_new_keys_of_the_provider_are_looked_for_at_once(
+    app: RunningApp, browser: Browser, session: Session, provider: Provider
+):
+    provider.rotate_keys()
+    token = provider.logout_token(CLIENT_ID, sid=session.sid)
+
+    assert ((await delivered(app, token)).status_code, await user_status(browser)) == (200, 401)
+
+
+async def test_after_a_forged_token_the_provider_may_try_again_when_the_cooldown_is_over(
     app: RunningApp, browser: Browser, session: Session, provider: Provider, clock: Clock
 ):
+    provider.signs_with_unpublished_key = True
+    forged = await delivered(app, provider.logout_token(CLIENT_ID, sid=session.sid))
+    provider.signs_with_unpublished_key = False
     provider.rotate_keys()
     token = provider.logout_token(CLIENT_ID, sid=session.sid)
     early = await delivered(app, token)
     clock.advance(COOLDOWN)
     late = await delivered(app, token)
 
+    assert forged.status_code == 400
     assert (early.status_code, early.headers["Retry-After"]) == (503, str(COOLDOWN))
     assert early.headers["Cache-Control"] == "no-store"
     assert (late.status_code, await user_status(browser)) == (200, 401)

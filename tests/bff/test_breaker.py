@@ -468,7 +468,9 @@ async def test_three_refused_connections_open_it(endpoints: EndpointClient, prov
 async def callback_with_a_made_up_code(app: RunningApp) -> None:
     async with new_browser(app) as stranger:
         state = query_params(await stranger.start_login())["state"]
-        response = await stranger.get(f"/bff/callback?code=x&state={state}&iss={app.services.oidc.issuer}")
+        response = await stranger.get(
+            f"/bff/callback?code=x&state={state}&iss={app.services.provider.issuer}"
+        )
     assert response.status_code == 503
 
 

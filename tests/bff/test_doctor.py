@@ -181,7 +181,7 @@ async def test_a_provider_whose_name_does_not_resolve(doctor: Doctor):
 
     [wrong] = report.of("wrong")
     assert report.code == 1
-    assert wrong.endswith("cannot be fetched: DNS lookup failed")
+    assert wrong.endswith("cannot be fetched: DNS name not found")
 
 
 async def test_a_provider_with_a_certificate_of_its_own_making(doctor: Doctor, tmp_path: Path):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ssl
 from dataclasses import replace
 from pathlib import Path
-from socket import gaierror
 from typing import Any
 
 import pytest
@@ -22,7 +20,7 @@ from app.bff.doctor.provider import (
     check_announcements,
     check_provider,
 )
-from app.bff.doctor.report import Finding, describe_network_error, exit_code, info, ok, report, warning, wrong
+from app.bff.doctor.report import Finding, exit_code, info, ok, report, warning, wrong
 from app.bff.oidc.responses import server_date, skew_seconds
 from app.bff.settings.models import HttpClientSettings
 from tests.bff.application.settings import Settings
@@ -417,25 +415,6 @@ def test_a_token_in_the_clear_is_to_be_looked_at(client: dict[str, str], warning
 
 
 # Words
-
-
-@pytest.mark.parametrize(
-    ("reason", "words"),
-    [
-        (gaierror(-2, "Name or service not known"), "DNS lookup failed"),
-        (ConnectionRefusedError(111, "Connection refused"), "connection refused"),
-        (TimeoutError(), "timed out"),
-        (ssl.SSLError(1, "WRONG_VERSION_NUMBER"), "TLS handshake failed"),
-        (OSError(113, "No route to host"), "No route to host"),
-        (ValueError("something else"), "wrapped"),
-    ],
-)
-def test_a_reason_is_reported_however_deep_it_lies(reason: Exception, words: str):
-    outer = RuntimeError("wrapped")
-    outer.__cause__ = RuntimeError("in the middle")
-    outer.__cause__.__context__ = reason
-
-    assert describe_network_error(outer) == words
 
 
 def test_a_report_is_aligned_and_ends_with_the_counts():

@@ -8,6 +8,7 @@ import logging
 import pytest
 
 from app.bff.backoff import DOCUMENT_RETRY_SECONDS
+from app.bff.budget import Budget
 from app.bff.errors import ProviderUnavailable
 from app.bff.oidc.cache import TTL_SECONDS, CachedDocument
 from tests.bff.harness import Clock
@@ -40,7 +41,6 @@ def cached(source: Source, clock: Clock) -> CachedDocument[int]:
 
 def test_nothing_is_fetched_before_the_first_get(cached: CachedDocument[int], source: Source):
     assert source.fetches == 0
-    assert cached.age() == float("inf")
 
 
 async def test_ten_concurrent_gets_cause_one_fetch(cached: CachedDocument[int], source: Source):
@@ -69,11 +69,47 @@ async def test_refetch_fetches_whatever_the_age_of_the_document(cached: CachedDo
     assert await cached.get() == 2
 
 
-async def test_age_is_the_time_since_the_last_fetch(cached: CachedDocument[int], clock: Clock):
+async def test_a_refetch_beyond_the_budget_is_left_out(cached: CachedDocument[int], clock: Clock):
+    budget = Budget(1, seconds=10, clock=clock)
     await cached.get()
-    clock.advance(7)
 
-    assert cached.age() == 7
+    assert [await cached.refetch(budget) for _ in range(3)] == [2, 2, 2]
+    clock.advance(10)
+    assert await cached.refetch(budget) == 3
+
+
+async def test_refetches_at_once_take_one_from_the_budget_and_wait_for_the_same_fetch(
+    cached: CachedDocument[int], clock: Clock
+):
+    budget = Budget(1, seconds=10, clock=clock)
+    await cached.get()
+
+    assert await asyncio.gather(*(cached.refetch(budget) for _ in range(10))) == [2] * 10
+
+
+async def test_the_problem_is_that_of_the_last_seconds(
+    cached: CachedDocument[int], source: Source, clock: Clock
+):
+    budget = Budget(10, seconds=1, clock=clock)
+    fine = await cached.problem(budget, seconds=5)
+    source.fails_with = ProviderUnavailable("down")
+    clock.advance(4.9)
+    still_fine = await cached.problem(budget, seconds=5)
+    clock.advance(0.1)
+    down = await cached.problem(budget, seconds=5)
+    source.fails_with = None
+
+    assert [fine, still_fine, down, await cached.problem(budget, seconds=5)] == ["", "", "down", ""]
+
+
+async def test_a_problem_that_lasts_is_looked_at_within_the_budget(
+    cached: CachedDocument[int], source: Source, clock: Clock
+):
+    budget = Budget(2, seconds=1, clock=clock)
+    source.fails_with = ProviderUnavailable("down")
+
+    assert {await cached.problem(budget, seconds=5) for _ in range(10)} == {"down"}
+    assert source.fetches == 2
 
 
 async def test_without_a_document_a_failed_fetch_raises(cached: CachedDocument[int], source: Source):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from app.bff.backoff import READY_SECONDS
 from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Failure, Provider
 from tests.bff.harness import Browser, Clock, new_browser, running_app
@@ -60,14 +61,40 @@ async def test_it_becomes_ready_by_itself_when_the_provider_comes_back(provider:
     assert (before.status_code, after.status_code) == (503, 200)
 
 
-async def test_a_provider_that_was_there_is_not_missed_at_once(
-    provider: Provider, browser: Browser, clock: Clock
+async def test_a_provider_that_goes_away_is_missed_within_seconds_and_the_cause_is_named(
+    provider: Provider, browser: Browser, clock: Clock, caplog: pytest.LogCaptureFixture
 ):
     await browser.http.get("/readyz")
     await provider.stop()
-    clock.advance(3601)  # its documents are fetched again; the last good copy serves
+    at_once = await browser.http.get("/readyz")
+    clock.advance(READY_SECONDS)
+    soon = await browser.http.get("/readyz")
 
-    assert (await browser.http.get("/readyz")).status_code == 200
+    cause = "the provider could not be reached: connection refused"
+    assert (at_once.status_code, soon.status_code, soon.json()["provider"]) == (200, 503, cause)
+    assert cause in [getattr(record, "reason", "") for record in caplog.records]
+
+
+async def test_requests_for_readiness_cause_one_fetch_in_five_seconds(
+    provider: Provider, browser: Browser, clock: Clock
+):
+    for _ in range(20):
+        await browser.http.get("/readyz")
+        clock.advance(1)
+
+    assert provider.counts["metadata"] == 20 / READY_SECONDS
+
+
+async def test_readiness_may_be_set_to_be_that_of_the_store_alone(
+    provider: Provider, api: DemoApi, clock: Clock
+):
+    settings = {"ready_without_provider": True}
+    async with running_app(provider, api, clock=clock, **settings) as app, new_browser(app) as browser:
+        await provider.stop()
+        ready = await browser.http.get("/readyz")
+
+    assert (ready.status_code, ready.json()["status"]) == (200, "ok")
+    assert ready.json()["provider"] == "the provider could not be reached: connection refused"
 
 
 async def test_without_a_store_it_is_alive_but_not_ready(provider: Provider, api: DemoApi, clock: Clock):

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator
+import zlib
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from app.bff.backoff import KEYS_BURST
 from app.bff.dev.grants import Grant
 from app.bff.dev.provider import Client, Failure, Provider
 from app.bff.errors import ProviderUnavailable, UntrustedToken, UnusableToken
-from app.bff.oidc.http import MAX_BODY_BYTES, tls
+from app.bff.oidc.http import MAX_BODY_BYTES, may_follow, tls
 from app.bff.oidc.metadata import Provider as OpenIdProvider
 from app.bff.oidc.metadata import provider_http
 from tests.bff.harness import CLIENT_ID, CLIENT_SECRET, Clock
@@ -167,7 +169,7 @@ async def test_instead_of_metadata_the_provider_may_answer(
 async def test_a_body_of_more_than_a_megabyte_is_refused(known: OpenIdProvider, provider: Provider):
     provider.overrides["metadata"] = {"padding": "x" * MAX_BODY_BYTES}
 
-    with pytest.raises(ProviderUnavailable, match="BodyTooLarge"):
+    with pytest.raises(ProviderUnavailable, match=f"more than {MAX_BODY_BYTES} bytes"):
         await known.metadata()
 
 
@@ -181,6 +183,83 @@ async def test_a_body_that_is_small_on_the_wire_only_is_refused_too(
 
     with pytest.raises(ProviderUnavailable):
         await known.metadata()
+
+
+def unasked_compression(encoding: str, body: bytes) -> Failure:
+    return Failure(200, body, {"Content-Type": "application/json", "Content-Encoding": encoding})
+
+
+@pytest.mark.parametrize(
+    ("encoding", "compress"), [("gzip", gzip.compress), ("x-gzip", gzip.compress), ("deflate", zlib.compress)]
+)
+async def test_a_compressed_body_that_was_not_requested_is_understood(
+    known: OpenIdProvider, provider: Provider, encoding: str, compress: Callable[[bytes], bytes]
+):
+    names = ("issuer", "authorization_endpoint", "token_endpoint", "jwks_uri")
+    document = json.dumps(dict.fromkeys(names, provider.issuer)).encode()
+    provider.fails["metadata"] = unasked_compression(encoding, compress(document))
+
+    assert (await known.metadata()).token_endpoint == provider.issuer
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "reason"),
+    [
+        ("br", b"\x0b\x02\x80{}\x03", "an encoding that is not understood"),
+        ("gzip, gzip", gzip.compress(gzip.compress(b"{}")), "an encoding that is not understood"),
+        ("gzip", b"{}", "a damaged compressed body"),
+        ("gzip", gzip.compress(b"{}" * MAX_BODY_BYTES), f"more than {MAX_BODY_BYTES} bytes"),
+        ("gzip", gzip.compress(b"{}")[:5], "without a JSON object"),
+    ],
+)
+async def test_a_compressed_body_that_cannot_be_read_is_refused(
+    known: OpenIdProvider, provider: Provider, encoding: str, body: bytes, reason: str
+):
+    provider.fails["metadata"] = unasked_compression(encoding, body)
+
+    with pytest.raises(ProviderUnavailable, match=reason):
+        await known.metadata()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_metadata_behind_a_redirect_within_the_origin_is_found(
+    clock: Clock, provider: Provider, status: int
+):
+    moved = f"{provider.issuer}/.well-known/openid-configuration"
+    provider.fails["jwks"] = Failure(status, headers={"Location": moved})
+    async with provider_http(5, TLS) as http:
+        options = {"timeout_seconds": 5, "keys_cooldown_seconds": COOLDOWN, "url": f"{provider.issuer}/jwks"}
+        known = OpenIdProvider(provider.issuer, http, clock=clock, **options)
+
+        assert (await known.metadata()).issuer == provider.issuer
+
+
+@pytest.mark.parametrize(
+    ("url", "target", "follows"),
+    [
+        ("http://login.test/a", "http://login.test/b", True),
+        ("https://login.test/a", "https://login.test/b", True),
+        ("https://login.test/a", "https://other.test/b", True),
+        ("http://login.test/a", "https://login.test/b", True),
+        ("https://login.test/a", "http://login.test/b", False),
+        ("https://login.test/a", "http://127.0.0.1/b", False),
+        ("http://login.test/a", "http://other.test/b", False),
+        ("http://login.test/a", "http://login.test:8080/b", False),
+        ("https://login.test/a", "https://user:password@other.test/b", False),
+        ("https://login.test/a", "file:///etc/passwd", False),
+    ],
+)
+def test_a_redirect_is_followed_to_https_or_within_the_origin(url: str, target: str, follows: bool):
+    assert may_follow(url, target) is follows
+
+
+async def test_redirects_in_a_circle_are_followed_three_times(known: OpenIdProvider, provider: Provider):
+    location = {"Location": f"{provider.issuer}/.well-known/openid-configuration"}
+    provider.fails["metadata"] = Failure(302, headers=location)
+
+    with pytest.raises(ProviderUnavailable, match="answered 302"):
+        await known.metadata()
+    assert provider.counts["metadata"] == 1 + 3
 
 
 async def test_a_body_of_just_under_a_megabyte_is_read(known: OpenIdProvider, provider: Provider):
@@ -287,28 +366,75 @@ async def test_a_hundred_tokens_at_once_cause_one_fetch_of_the_keys(
     assert provider.counts == {"metadata": 1, "jwks": 1}
 
 
-async def test_a_rotated_key_is_found_by_its_unknown_kid(
-    known: OpenIdProvider, provider: Provider, clock: Clock
-):
+async def test_a_rotated_key_is_found_at_once_by_its_unknown_kid(known: OpenIdProvider, provider: Provider):
     await known.verify(a_signed_token(provider))
     provider.rotate_keys()
-    clock.advance(COOLDOWN)
 
     assert (await known.verify(a_signed_token(provider))).claims["sub"] == "alice"
     assert provider.counts["jwks"] == 2
 
 
-async def test_keys_are_fetched_no_more_than_once_per_cooldown(
+@pytest.mark.parametrize("is_posted", [False, True])
+async def test_a_key_replaced_under_the_same_kid_is_found_at_once(
+    known: OpenIdProvider, provider: Provider, is_posted: bool
+):
+    same_kid: dict[str, object] = {"kid": "always"}
+    provider.overrides["id_token_header"] = provider.overrides["jwk"] = same_kid
+    await known.verify(a_signed_token(provider))
+    provider.rotate_keys()
+
+    assert (await known.verify(a_signed_token(provider), is_posted=is_posted)).claims["sub"] == "alice"
+    assert provider.counts["jwks"] == 2
+
+
+async def test_keys_rotated_time_and_again_delay_no_login(known: OpenIdProvider, provider: Provider):
+    for _ in range(KEYS_BURST):
+        provider.rotate_keys()
+        await known.verify(a_signed_token(provider))
+
+    assert provider.counts["jwks"] == KEYS_BURST
+
+
+async def test_tokens_that_anyone_can_post_cause_one_fetch_of_the_keys_per_cooldown(
     known: OpenIdProvider, provider: Provider, clock: Clock
 ):
     await known.verify(a_signed_token(provider))
     provider.signs_with_unpublished_key = True
     for _ in range(COOLDOWN):
-        clock.advance(2)
         with pytest.raises(UntrustedToken):
-            await known.verify(a_signed_token(provider))
+            await known.verify(a_signed_token(provider), is_posted=True)
+        clock.advance(2)
 
     assert provider.counts["jwks"] == 1 + 2  # in the minute that passed
+
+
+async def test_a_flood_of_forged_posted_tokens_delays_no_login(known: OpenIdProvider, provider: Provider):
+    await known.verify(a_signed_token(provider))
+    provider.signs_with_unpublished_key = True
+    for _ in range(100):
+        with pytest.raises(UntrustedToken):
+            await known.verify(a_signed_token(provider), is_posted=True)
+    provider.signs_with_unpublished_key = False
+    provider.rotate_keys()
+
+    assert (await known.verify(a_signed_token(provider))).claims["sub"] == "alice"
+    assert provider.counts["jwks"] == 1 + 1 + 1
+
+
+async def test_a_provider_that_signs_wrongly_is_asked_for_its_keys_within_bounds(
+    known: OpenIdProvider, provider: Provider, clock: Clock
+):
+    await known.verify(a_signed_token(provider))
+    provider.signs_with_unpublished_key = True
+    for _ in range(100):
+        with pytest.raises(UntrustedToken):
+            await known.verify(a_signed_token(provider))
+    at_once = provider.counts["jwks"] - 1
+    clock.advance(COOLDOWN / KEYS_BURST)
+    with pytest.raises(UntrustedToken):
+        await known.verify(a_signed_token(provider))
+
+    assert (at_once, provider.counts["jwks"] - 1) == (KEYS_BURST, KEYS_BURST + 1)
 
 
 async def test_a_bad_signature_causes_one_fetch_of_the_keys_and_is_refused(

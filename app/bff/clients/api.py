@@ -14,12 +14,14 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from app.bff.causes import cause_of
 from app.bff.clients.bearer import Bearer, Credential, TokenSource, refuse_redirect
 from app.bff.clients.bodies import ResponseTooLarge, response_class
 from app.bff.errors import ApiTimeout, ApiUnreachable, ForeignOrigin
 from app.bff.oidc.dpop import Nonces
 from app.bff.sessions.session import LOGIN, Target
 from app.bff.settings.models import HttpClientSettings
+from app.bff.settings.proxies import Proxies
 
 
 class ApiClient:
@@ -220,6 +222,8 @@ def typed_clients() -> list[type[TypedClient]]:
 
 
 _PATIENCE_SECONDS = 1  # of a forwarded request beyond its share: a page may send many at once
+# A connection that is not open by then never will be, and a time-out of its own says what took so long.
+_LONGEST_CONNECT_SECONDS, _CONNECT_SHARE = 10, 0.8
 _NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")  # aiohttp's default headers
 # What a call of an API raises, besides an AppError: it could not be reached, or took too long.
 API_ERRORS = (aiohttp.ClientError, TimeoutError)
@@ -271,10 +275,13 @@ def pool_of(settings: HttpClientSettings) -> Pool:
 def _session(
     settings: HttpClientSettings, *, timeout_seconds: float | None, **options: Any
 ) -> aiohttp.ClientSession:
+    """aiohttp's own `trust_env` would also send the passwords of a .netrc file."""
+    connect_seconds = min(_LONGEST_CONNECT_SECONDS, settings.timeout_seconds * _CONNECT_SHARE)
     return aiohttp.ClientSession(
-        timeout=aiohttp.ClientTimeout(total=timeout_seconds),
+        timeout=aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=connect_seconds),
         headers=settings.headers,
         cookie_jar=aiohttp.DummyCookieJar(),
+        proxy=Proxies.of_environment().of(settings.base_url),
         **options,
     )
 
@@ -286,11 +293,19 @@ def _target(settings: HttpClientSettings) -> Target:
 
 
 def as_app_error(error: BaseException | None) -> BaseException | None:
-    """Map aiohttp's errors to ApiTimeout (504) or ApiUnreachable (502); return any other as it is."""
+    """Map aiohttp's errors to ApiTimeout (504) or ApiUnreachable (502); return any other as it is.
+
+    The detail names the cause: a browser may read it, so that no name or address of a host is in it.
+    """
     if not isinstance(error, API_ERRORS):
         return error
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return ApiTimeout("connecting to the API took too long")
     if isinstance(error, TimeoutError):
         return ApiTimeout("the API did not answer in time")
     if isinstance(error, ResponseTooLarge):
         return ApiUnreachable("the API sent more than this client reads")
-    return ApiUnreachable("the API could not be reached")
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return ApiUnreachable(f"the API could not be reached: the proxy answered {error.status}")
+    who = "proxy" if isinstance(error, aiohttp.ClientProxyConnectionError) else "API"
+    return ApiUnreachable(": ".join(filter(None, [f"the {who} could not be reached", cause_of(error)])))

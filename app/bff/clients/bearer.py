@@ -15,6 +15,7 @@ from yarl import URL
 
 from app.bff.errors import TooManyRequests
 from app.bff.oidc.dpop import DpopKey, Nonces, authorization, is_api_nonce_challenge
+from app.bff.settings.proxies import Proxies
 
 
 @dataclass
@@ -81,6 +82,8 @@ class Bearer:
         if request.url.origin() != self._origin:  # redirected to another origin: no secret goes there
             for name in self._private_headers:
                 request.headers.pop(name, None)
+            proxy = Proxies.of_environment().of(str(request.url))
+            request.update_proxy(URL(proxy) if proxy else None, None, None)
             return await self._within_share(partial(send, request), None)
 
         replayable = not request.body or isinstance(request.body, BytesPayload)

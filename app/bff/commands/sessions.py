@@ -71,7 +71,12 @@ async def _batches(sessions: AsyncIterator[Session]) -> AsyncIterator[list[Sessi
 
 async def _selected(services: Services, args: Namespace) -> AsyncIterator[Session]:
     sessions, issuer = services.sessions, services.settings.issuer
-    if args.user is not None:
+    found: list[Session] = []
+    if services.settings.tenants and (args.user is not None or args.sid is not None):
+        # The indexes are by issuer, and each tenant has another.
+        found = [each async for each in sessions.every() if args.user in (None, each.subject)]
+        found = [each for each in found if args.sid in (None, each.sid)]
+    elif args.user is not None:
         found = await sessions.of_user(issuer, args.user)
     elif args.sid is not None:
         found = await sessions.of_sid(issuer, args.sid)

@@ -43,7 +43,7 @@ class Realm:
         self.ledger = Ledger(clock)
         self.refuses_targets: set[str] = set()  # each `resource` or `audience` in it is an invalid_target
         # Of "id_token", "id_token_header", "logout_token", "logout_token_header", "userinfo", "metadata",
-        # "callback", "token", by member; None removes a member.
+        # "callback", "token", "jwk", by member; None removes a member.
         self.overrides: dict[str, dict[str, object]] = {}
         self._keys = SigningKeys()
         self._id_tokens: dict[str, str] = {}  # each one ever issued -> its client_id
@@ -59,7 +59,7 @@ class Realm:
 
     def jwks(self) -> dict[str, object]:
         malformed = MALFORMED_KEYS if self.publishes_malformed_keys else []
-        return {"keys": malformed + self._keys.published()}
+        return {"keys": malformed + [self.with_overrides("jwk", key) for key in self._keys.published()]}
 
     def is_active(self, token: str) -> bool:
         """Whether this access or refresh token is valid."""

@@ -6,9 +6,14 @@ import asyncio
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from app.bff.doctor.report import Finding, describe_network_error, ok, warning
-from app.bff.oidc.http import tls
+from app.bff.causes import cause_of
+from app.bff.doctor.provider import cause_in
+from app.bff.doctor.report import Finding, ok, warning
+from app.bff.errors import ProviderUnavailable
+from app.bff.oidc.http import tls, translate_http_errors
+from app.bff.oidc.metadata import provider_http
 from app.bff.settings.models import HttpClientSettings
+from app.bff.settings.proxies import Proxies
 from app.bff.settings.validators import is_confidential
 
 _CONNECT_SECONDS = 3
@@ -21,6 +26,8 @@ async def probe_apis(clients: Mapping[str, HttpClientSettings]) -> dict[str, str
 
 
 async def _problem(base_url: str) -> str:
+    if Proxies.of_environment().of(base_url):
+        return await _problem_behind_proxy(base_url)
     parts = urlsplit(base_url)
     secure = parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
@@ -28,9 +35,22 @@ async def _problem(base_url: str) -> str:
         async with asyncio.timeout(_CONNECT_SECONDS):
             _, writer = await asyncio.open_connection(parts.hostname, port, ssl=tls() if secure else None)
     except (OSError, UnicodeError) as error:  # TimeoutError is an OSError, and a host may be no host name
-        return describe_network_error(error)
+        return cause_of(error) or "its host has no name that can be looked up"
     writer.close()
     return ""
+
+
+async def _problem_behind_proxy(base_url: str) -> str:
+    """A connection to the proxy alone would prove nothing: any response of the API does."""
+    try:
+        async with (
+            provider_http(_CONNECT_SECONDS, tls()) as http,
+            translate_http_errors(_CONNECT_SECONDS) as extensions,
+        ):
+            response = await http.head(base_url, extensions=extensions)
+    except ProviderUnavailable as error:
+        return f"through the proxy: {cause_in(error)}"
+    return f"the proxy answers {response.status_code}" if response.status_code in (407, 502, 503, 504) else ""
 
 
 def check_apis(clients: Mapping[str, HttpClientSettings], problems: Mapping[str, str]) -> list[Finding]:

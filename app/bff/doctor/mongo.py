@@ -13,8 +13,8 @@ from pymongo.errors import PyMongoError
 from app.bff.crypto import Vault
 from app.bff.doctor.report import Finding, info, ok, warning, wrong
 from app.bff.errors import SettingsError, StoreUnavailable
+from app.bff.sessions.mongo.causes import cause_of_driver_error
 from app.bff.sessions.mongo.connection import (
-    TIMEOUT_SECONDS,
     collection,
     connect,
     date,
@@ -118,7 +118,7 @@ async def _attempt(work: Awaitable[Any]) -> tuple[Any, str]:
         async with translate_driver_errors():
             return await work, ""
     except StoreUnavailable as error:
-        return None, describe_mongo_error(error.__cause__ or error)
+        return None, cause_of_driver_error(error.__cause__ or error)
 
 
 async def _server(client: Any) -> Server:
@@ -166,16 +166,6 @@ async def _count_sealed(client: Any, vault: Vault, clock: Callable[[], float]) -
         by_none = await records.count_documents({**living, "$nor": sealed_with})
         counted.append(Sealed(name, tuple(by_key), by_none))
     return tuple(counted)
-
-
-def describe_mongo_error(error: BaseException) -> str:
-    details = getattr(error, "details", None)
-    if isinstance(details, dict) and "codeName" in details:
-        return f"it answers {details['codeName']}"
-    if isinstance(error, TimeoutError):
-        return f"no answer within {TIMEOUT_SECONDS} s"
-    said = str(error).partition(" (configured")[0].partition(", ")[0]
-    return "there is no primary" if said.startswith("No ") else said
 
 
 _OLDEST = (4, 4)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from app.bff.doctor.metadata import check_metadata
-from app.bff.doctor.report import Finding, describe_network_error, info, ok, warning, wrong
+from app.bff.doctor.report import Finding, info, ok, warning, wrong
 from app.bff.errors import ProviderUnavailable
 from app.bff.oidc.claims import LEEWAY_SECONDS
 from app.bff.oidc.dpop import new_key
 from app.bff.oidc.endpoints import EndpointClient, RequestKind
-from app.bff.oidc.http import parse_json_object, tls, translate_http_errors
+from app.bff.oidc.http import get_following_redirects, parse_json_object, tls, translate_http_errors
 from app.bff.oidc.keys import parse_jwks
-from app.bff.oidc.metadata import discovery_url, metadata_from, provider_http
+from app.bff.oidc.metadata import Metadata, metadata_from, metadata_url, provider_http
 from app.bff.oidc.responses import EndpointResponse, server_date, skew_seconds
 from app.bff.paths import (
     BACKCHANNEL_PATH,
@@ -25,9 +26,11 @@ from app.bff.paths import (
     LOGIN_PATH,
     LOGOUT_CALLBACK_PATH,
 )
+from app.bff.settings.issuers import TENANT
 from app.bff.settings.models import BffSettings
+from app.bff.settings.validators import is_confidential
 
-Get = Callable[[str], Any]
+Get = Callable[[dict[str, Any]], Awaitable[Any]]
 
 
 @dataclass(frozen=True)
@@ -70,24 +73,30 @@ async def probe_provider(settings: BffSettings, *, clock: Callable[[], float]) -
     async with provider_http(settings.provider_timeout_seconds, tls()) as http:
 
         async def fetched(url: str) -> Fetched:
-            return await _fetch(url, http.get, settings.provider_timeout_seconds, clock)
+            get = partial(get_following_redirects, http, url)
+            return await _fetch(url, get, settings.provider_timeout_seconds, clock)
 
-        discovery = await fetched(discovery_url(settings.issuer))
+        discovery = await fetched(metadata_url(settings))
         try:
-            metadata = metadata_from(dict(discovery.document or {}), issuer=settings.issuer)
+            metadata = _metadata(discovery.document or {}, settings)
         except ProviderUnavailable:  # the client secret is not sent to an unverified endpoint
             return ProviderProbe(discovery)
         probe = _try_credentials(settings, metadata.token_endpoint, clock)
         return ProviderProbe(discovery, *await asyncio.gather(fetched(metadata.jwks_uri), probe))
 
 
+def _metadata(document: Mapping[str, Any], settings: BffSettings) -> Metadata:
+    in_the_clear = not is_confidential(metadata_url(settings))
+    return metadata_from(dict(document), issuer=settings.issuers.announced, in_the_clear=in_the_clear)
+
+
 async def _fetch(url: str, get: Get, timeout_seconds: float, clock: Callable[[], float]) -> Fetched:
     sent_at = clock()
     try:
-        async with translate_http_errors(timeout_seconds):
-            response = await get(url)
+        async with translate_http_errors(timeout_seconds) as extensions:
+            response = await get(extensions)
     except ProviderUnavailable as error:
-        return Fetched(url, sent_at, clock(), problem=describe_network_error(error))
+        return Fetched(url, sent_at, clock(), problem=cause_in(error))
     return Fetched(
         url,
         sent_at,
@@ -96,6 +105,12 @@ async def _fetch(url: str, get: Get, timeout_seconds: float, clock: Callable[[],
         document=parse_json_object(response.content) if response.status_code == 200 else None,
         date=server_date(response.headers),
     )
+
+
+def cause_in(error: ProviderUnavailable) -> str:
+    """Return what has gone wrong; which finding it belongs to says what was tried."""
+    said = error.detail.removeprefix("the provider could not be reached: ")
+    return said.removeprefix("the provider took too long: ")
 
 
 async def _try_credentials(
@@ -113,7 +128,7 @@ async def _try_credentials(
         dpop_key = new_key() if settings.dpop else None
         return await calls.post(RequestKind.CODE, token_endpoint, params, _token_endpoint_reply, dpop_key)
     except ProviderUnavailable as error:
-        return TokenReply(problem=describe_network_error(error))
+        return TokenReply(problem=cause_in(error))
     finally:
         await calls.close()
 
@@ -147,7 +162,7 @@ def check_announcements(probe: ProviderProbe, settings: BffSettings) -> list[Fin
     document = dict(probe.discovery.document or {})
     if _defect(document, settings):
         return []
-    return check_metadata(metadata_from(document, issuer=settings.issuer), document, settings)
+    return check_metadata(_metadata(document, settings), document, settings)
 
 
 def urls_to_register(settings: BffSettings) -> list[Finding]:
@@ -165,7 +180,7 @@ def _no_discovery(discovery: Fetched) -> Finding:
     if discovery.problem:
         return wrong(
             f"{discovery.url} cannot be fetched: {discovery.problem}",
-            "Check BFF_ISSUER, DNS, firewall and certificates.",
+            "Check BFF_ISSUER (BFF_METADATA_URL), DNS, firewall, proxy and certificates (SSL_CERT_FILE).",
         )
     return wrong(
         f"{discovery.url} is no discovery document: status {discovery.status}",
@@ -175,8 +190,11 @@ def _no_discovery(discovery: Fetched) -> Finding:
 
 def _defect(document: dict[str, Any], settings: BffSettings) -> list[Finding]:
     """Return why the document must not be used (Discovery 1.0 §4.3), or nothing."""
-    named = document.get("issuer")
-    if named != settings.issuer:
+    named, expected = document.get("issuer"), settings.issuers.announced
+    if named != expected and TENANT in str(named):
+        said = f"its issuer is {named!r:.200}: it is for several tenants"
+        return [wrong(said, "Set BFF_TENANTS to the tenants that may sign in, and BFF_ISSUER as it says.")]
+    if named != expected:
         return [
             wrong(
                 f"its issuer is {named!r:.200}, and BFF_ISSUER is {settings.issuer!r}",
@@ -184,7 +202,7 @@ def _defect(document: dict[str, Any], settings: BffSettings) -> list[Finding]:
             )
         ]
     try:
-        metadata_from(document, issuer=settings.issuer)
+        _metadata(document, settings)
     except ProviderUnavailable as error:
         return [wrong(error.detail, "It is no OpenID provider, or its configuration is incomplete.")]
     return []

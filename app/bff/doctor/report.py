@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ssl
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from socket import gaierror
 from typing import Literal
 
 Level = Literal["ok", "info", "warning", "wrong"]
@@ -63,30 +61,3 @@ def _lines(finding: Finding) -> list[str]:
 def plain(text: str) -> str:
     """Replace control characters: external text must not steer the terminal."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
-
-
-def describe_network_error(error: BaseException) -> str:
-    """Describe the innermost OSError of the chain; wrapping by libraries loses detail."""
-    known = (reason for reason in reversed(list(_chain(error))) if isinstance(reason, OSError))
-    return next((_of_the_network(reason) for reason in known), str(error))
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _of_the_network(error: OSError) -> str:
-    match error:
-        case ssl.SSLCertVerificationError():
-            return f"its certificate is not trusted: {error.verify_message}"
-        case ssl.SSLError():
-            return "TLS handshake failed"
-        case gaierror():
-            return "DNS lookup failed"
-        case ConnectionRefusedError():
-            return "connection refused"
-        case TimeoutError():
-            return "timed out"
-    return error.strerror or str(error)

@@ -50,10 +50,10 @@ class BackChannelLogout(WebHandler):
         services = self.services
         settings = services.settings
         try:
-            signed = await services.provider.verify(token)
+            signed = await services.provider.verify(token, is_posted=True)
             return validate(
                 signed,
-                issuer=settings.issuer,
+                issuer=services.provider.issuers.of(signed.claims),
                 client_id=settings.client_id,
                 trusted_audiences=settings.trusted_audiences,
                 now=services.clock(),
@@ -79,7 +79,7 @@ class BackChannelLogout(WebHandler):
 
     async def _sessions_named_by(self, logout: LogoutToken) -> list[Session]:
         """A `sid` names one session of the provider; a `sub` beside it must be its subject (§2.7)."""
-        sessions, issuer = self.services.sessions, self.services.settings.issuer
+        sessions, issuer = self.services.sessions, logout.issuer
         if logout.sid is None:
             return await sessions.of_user(issuer, logout.subject or "")
         found = await sessions.of_sid(issuer, logout.sid)

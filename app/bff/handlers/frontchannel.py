@@ -27,10 +27,10 @@ class FrontChannelLogout(WebHandler):
             return
         if self.request.headers.get("Sec-Fetch-Dest", "iframe") not in ("iframe", "frame"):
             raise CsrfRejected("the provider shows this in a frame")
-        services, sid = self.services, self.params.get("sid")
-        if not sid or self.params.get("iss") != services.settings.issuer:
+        services, sid, issuer = self.services, self.params.get("sid"), self.params.get("iss", "")
+        if not sid or issuer not in services.provider.issuers:
             raise BadRequest("iss and sid must be those of a session of the provider")
-        sessions = await services.sessions.of_sid(services.settings.issuer, sid)
+        sessions = await services.sessions.of_sid(issuer, sid)
         await services.tokens.end_all(sessions, Reason.PROVIDER)
         log.info("signed out at the provider", extra={"sessions": len(sessions)})
         await self._allow_framing()

@@ -26,15 +26,15 @@ class Alive(WebHandler):
 
 
 class Ready(WebHandler):
-    """Readiness: the session store and the provider answer too; warns if our clock is wrong."""
+    """Readiness: session store and provider have just answered; warns if our clock is wrong."""
 
     async def get(self) -> None:
         store, provider, clock = await asyncio.gather(
             _check(self.services.sessions.ping()),
-            _check(self.services.provider.metadata()),
+            _check(self.services.provider.problem()),
             self._clock_warning(),
         )
-        ready = store == provider == "ok"
+        ready = store == "ok" and (provider == "ok" or self.services.settings.ready_without_provider)
         self.set_status(200 if ready else 503)
         self.finish(
             {
@@ -57,12 +57,12 @@ class Ready(WebHandler):
         return {}
 
 
-async def _check(check: Awaitable[object]) -> str:
+async def _check(check: Awaitable[str | None]) -> str:
     try:
         async with asyncio.timeout(_TIMEOUT_SECONDS):
-            await check
+            problem = await check
     except AppError as error:
         return error.detail or error.title
     except TimeoutError:
         return f"no answer within {_TIMEOUT_SECONDS} s"
-    return "ok"
+    return problem or "ok"

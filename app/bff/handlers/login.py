@@ -121,6 +121,9 @@ class Login(LoginStep):
             request_params=request_params,
             notifies_opener=self.is_silent and self.silent_path is None,
         )
+        if any(map(self.services.cookies.is_login_name, self.request_cookies)):
+            # An attempt that has not come back: the page that it was sent to may have moved.
+            await self.services.provider.moved(self.services.provider.login_page)
         url = await self.services.oidc.login_url(attempt, further)
         self._set_attempt_cookie(attempt)
         self.redirect(url)
@@ -146,7 +149,8 @@ class Login(LoginStep):
         issuer, base_url = self.params.get("iss"), self.services.settings.base_url
         if issuer is None:
             return local_path(self.params.get("returnUrl"))
-        if issuer != self.services.provider.issuer:
+        provider = self.services.provider
+        if issuer != provider.issuer and issuer not in provider.issuers:
             raise BadRequest("iss is not the provider of this application")
         return path_on(base_url, self.params.get("target_link_uri"))
 
@@ -263,7 +267,7 @@ class Callback(LoginStep):
         session_id, now = new_session_id(), services.clock()
         return session_id, Session(
             ref=session_ref(session_id),
-            issuer=attempt.issuer,
+            issuer=claims["iss"],
             subject=claims["sub"],
             sid=sid,
             session_state=self.params.get("session_state"),

@@ -6,7 +6,7 @@ import functools
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from ssl import SSLContext
 from typing import Any, Protocol
 from urllib.parse import parse_qs, parse_qsl, unquote_plus, urlencode
@@ -20,6 +20,7 @@ from app.bff.oidc.claims import (
     check_signed_userinfo,
     check_userinfo,
     clean_claims,
+    require,
     without_authentication,
 )
 from app.bff.oidc.dpop import DpopKey, thumbprint
@@ -73,12 +74,13 @@ class OidcClient:
         tls: SSLContext,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.issuer = provider.issuer
+        self.issuers = provider.issuers
+        self._several_issuers: Container[object] = provider.issuers if settings.tenants else ()
         self.client_id = settings.client_id
         self._settings = settings
         self._provider = provider
         self._clock = clock
-        self._endpoints = EndpointClient(settings, tls=tls, clock=clock)
+        self._endpoints = EndpointClient(settings, tls=tls, provider=provider, clock=clock)
         self._has_advised = False  # on logins without a refresh token
 
     async def close(self) -> None:
@@ -94,7 +96,7 @@ class OidcClient:
 
         An unknown client counts as this one.
         """
-        return grant.issuer == self.issuer and grant.client_id in (None, self.client_id)
+        return grant.issuer in self.issuers and grant.client_id in (None, self.client_id)
 
     async def login_url(self, attempt: LoginAttempt, further: Mapping[str, str] | None = None) -> str:
         """Return the authorization URL for this attempt, with `further` parameters for the provider."""
@@ -137,7 +139,11 @@ class OidcClient:
         Raises also LoginFailed for the response, and UntrustedToken for the ID token or userinfo.
         """
         metadata = await self._provider.metadata()
-        code = attempt.validate_response(response, announces_iss=metadata.announces_iss, now=self._clock())
+        if attempt.issuer != self.issuers.configured:
+            raise LoginFailed("This sign-in was begun at another sign-in service.")
+        code = attempt.validate_response(
+            response, announces_iss=metadata.announces_iss, now=self._clock(), issuers=self._several_issuers
+        )
         params = {
             "grant_type": "authorization_code",
             "code": code,
@@ -157,13 +163,14 @@ class OidcClient:
         id_token = await self._provider.verify(tokens.id_token)
         check_id_token(
             id_token,
-            issuer=attempt.issuer,
+            issuer=self.issuers.of(id_token.claims) if self._several_issuers else attempt.issuer,
             client_id=self._settings.client_id,
             trusted_audiences=self._settings.trusted_audiences,
             nonce=attempt.nonce,
             access_token=tokens.access_token,
             now=self._clock(),
         )
+        require(response.get("iss") in (None, id_token.claims["iss"]), "iss")  # of several tenants, the same
         userinfo: Mapping[str, Any] | None = None
         if self._settings.userinfo and metadata.userinfo_endpoint:
             endpoint, token = metadata.userinfo_endpoint, tokens.access_token

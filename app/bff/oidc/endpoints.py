@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from ssl import SSLContext
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 
-from app.bff.errors import ClientRejected
+from app.bff.errors import ClientRejected, ProviderUnavailable
 from app.bff.oidc.breaker import Breaker
 from app.bff.oidc.client_auth import PrivateKeyJwt, client_secret_basic, client_secret_post, key_from
 from app.bff.oidc.dpop import (
@@ -23,7 +23,8 @@ from app.bff.oidc.dpop import (
     is_token_endpoint_nonce_challenge,
     proof,
 )
-from app.bff.oidc.http import BoundedTransport, parse_json_object, translate_http_errors
+from app.bff.oidc.http import ProviderTransport, parse_json_object, time_limits, translate_http_errors
+from app.bff.oidc.metadata import Provider
 from app.bff.oidc.responses import EndpointResponse, server_date, skew_seconds
 from app.bff.settings.models import BffSettings
 
@@ -47,25 +48,42 @@ class RequestKind(StrEnum):
 _FOR_ANONYMOUS = (RequestKind.CODE, RequestKind.PUSHED)
 
 
-@dataclass(frozen=True)
+# An endpoint is not there, or not there any more: it has not processed the request.
+_GONE = (301, 302, 303, 307, 308, 404, 405, 410, 421)
+
+
+@dataclass
 class _Lane:
-    """What requests of one kind share. Nothing that happens in one lane delays or stops another."""
+    """What requests of one kind share. Nothing that happens in one lane delays or stops another.
+
+    The breaker is that of `endpoint`: one that has moved begins with a closed one.
+    """
 
     breaker: Breaker
     http: AsyncOAuth2Client
+    endpoint: str = ""
 
 
 class EndpointClient:
     """Sends requests to the provider over long-lived HTTP clients, shared by all users.
+
+    With a `provider` its metadata is fetched again when a request fails, and a request that an endpoint did
+    not process is sent to where the endpoint has moved.
 
     Authlib's client authenticates requests. It also stores "the" token of a single user, which must
     never be read here.
     """
 
     def __init__(
-        self, settings: BffSettings, *, tls: SSLContext, clock: Callable[[], float] = time.time
+        self,
+        settings: BffSettings,
+        *,
+        tls: SSLContext,
+        provider: Provider | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._clock = clock
+        self._provider = provider
         self._timeout_seconds = settings.provider_timeout_seconds
         self._auth_method = settings.client_auth
         self._nonces = Nonces()
@@ -107,27 +125,67 @@ class EndpointClient:
         there is no response, or if the circuit breaker of this kind of request is open.
         """
         lane = self._lanes[kind]
+        if endpoint != lane.endpoint:
+            if lane.endpoint:
+                lane.breaker = Breaker(for_anonymous=kind in _FOR_ANONYMOUS, clock=self._clock)
+            lane.endpoint = endpoint
+
+        async def send(endpoint: str) -> EndpointResponse:
+            response = await self._post(lane.http, endpoint, params, dpop_key)
+            if dpop_key and is_token_endpoint_nonce_challenge(response.status, response.error):
+                response = await self._post(lane.http, endpoint, params, dpop_key)
+            return response
+
         try:
             with lane.breaker.request():
-                response = await self._post(lane.http, endpoint, params, dpop_key)
-                if dpop_key and is_token_endpoint_nonce_challenge(response.status, response.error):
-                    response = await self._post(lane.http, endpoint, params, dpop_key)
-                return parse(response)
+                return parse(await self._at(endpoint, send))
         except ClientRejected as error:
             log.error(
                 "provider rejected the client: check BFF_CLIENT_* and its registration",
                 extra={"reason": str(error), "seconds_ahead": self.seconds_ahead},  # assertions have times
             )
             raise
+        except ProviderUnavailable:
+            self._suspect()
+            raise
 
     async def get(
         self, endpoint: str, access_token: str, dpop_key: DpopKey | None = None
     ) -> EndpointResponse:
         """Get a resource with an access token; raises ProviderUnavailable if there is no response."""
-        response = await self._get(endpoint, access_token, dpop_key)
-        if dpop_key and is_api_nonce_challenge(response.status, response.headers):
+
+        async def send(endpoint: str) -> EndpointResponse:
             response = await self._get(endpoint, access_token, dpop_key)
-        return response
+            if dpop_key and is_api_nonce_challenge(response.status, response.headers):
+                response = await self._get(endpoint, access_token, dpop_key)
+            return response
+
+        try:
+            return await self._at(endpoint, send)
+        except ProviderUnavailable:
+            self._suspect()
+            raise
+
+    async def _at(
+        self, endpoint: str, send: Callable[[str], Awaitable[EndpointResponse]]
+    ) -> EndpointResponse:
+        """Return the response of the endpoint, or of the one that has taken its place."""
+        try:
+            response = await send(endpoint)
+        except ProviderUnavailable as error:
+            if not error.is_unsent or (moved := await self._moved(endpoint)) is None:
+                raise
+        else:
+            if response.status not in _GONE or (moved := await self._moved(endpoint)) is None:
+                return response
+        return await send(moved)
+
+    async def _moved(self, endpoint: str) -> str | None:
+        return await self._provider.moved(endpoint) if self._provider else None
+
+    def _suspect(self) -> None:
+        if self._provider:
+            self._provider.suspect()
 
     async def _post(
         self, http: AsyncOAuth2Client, endpoint: str, params: Params, dpop_key: DpopKey | None
@@ -150,8 +208,8 @@ class EndpointClient:
         self, http: AsyncOAuth2Client, method: str, endpoint: str, nonces: Nonces, **options: Any
     ) -> EndpointResponse:
         sent_at = self._clock()
-        async with translate_http_errors(self._timeout_seconds):
-            response = await http.request(method, endpoint, **options)
+        async with translate_http_errors(self._timeout_seconds) as extensions:
+            response = await http.request(method, endpoint, extensions=extensions, **options)
         received_at = self._clock()
         self._dated = (response.headers, sent_at, received_at)
         if "DPoP-Nonce" in response.headers:
@@ -175,8 +233,8 @@ def _authenticating_client(
         client_id=settings.client_id,
         client_secret=settings.client_secret.get_secret_value(),
         token_endpoint_auth_method=settings.client_auth,
-        transport=BoundedTransport(verify=tls),
-        timeout=settings.provider_timeout_seconds,
+        transport=ProviderTransport(tls),
+        timeout=time_limits(settings.provider_timeout_seconds),
     )
     http.register_client_auth_method(("client_secret_basic", client_secret_basic))
     http.register_client_auth_method(("client_secret_post", client_secret_post))

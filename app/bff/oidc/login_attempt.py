@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, field
 
 from app.bff.crypto import Unsealable, Vault
@@ -90,17 +90,20 @@ class LoginAttempt:
         """The earliest `auth_time` accepted after `prompt=login`; otherwise None."""
         return self.created_at if self.request_params.get("prompt") == "login" else None
 
-    def validate_response(self, params: Mapping[str, str], *, announces_iss: bool, now: float) -> str:
+    def validate_response(
+        self, params: Mapping[str, str], *, announces_iss: bool, now: float, issuers: Container[object] = ()
+    ) -> str:
         """Return the code of an authorization response, or raise LoginFailed.
 
         `state` is compared before anything else is trusted (RFC 6749 §10.12), then `iss`, which is
-        required if the provider announces it (RFC 9207 §2.4), and only then is `error` read.
+        required if the provider announces it (RFC 9207 §2.4), and only then is `error` read. `issuers` are
+        those of the provider, if it has several.
         """
         if not hmac.compare_digest(params.get("state", "").encode(), self.state.encode()):
             raise LoginFailed("This answer belongs to another sign-in.")
         if now > self.created_at + ATTEMPT_SECONDS:
             raise LoginFailed("This sign-in took too long.")
-        if params.get("iss", None if announces_iss else self.issuer) != self.issuer:
+        if (announces_iss or "iss" in params) and params.get("iss") not in (issuers or (self.issuer,)):
             raise LoginFailed("This answer is not from our sign-in service.")
         if "error" in params:
             raise _refused(params["error"])

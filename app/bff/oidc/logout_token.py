@@ -34,6 +34,7 @@ class LogoutToken:
     sid: str | None = field(repr=False)
     key: str
     replay_until: float
+    issuer: str
 
 
 def validate(
@@ -55,7 +56,7 @@ def validate(
     require("nonce" not in claims, "nonce")  # so that an ID token never passes for one (§2.4)
     subject, sid = _name(claims, "sub"), _name(claims, "sid")
     require((subject or sid) is not None, "sub")
-    return LogoutToken(subject, sid, _key(issuer, claims["jti"]), _replay_until(claims))
+    return LogoutToken(subject, sid, _key(issuer, claims["jti"]), _replay_until(claims), issuer)
 
 
 def _check_type(value: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ssl import SSLContext
 from typing import Any
@@ -12,9 +12,23 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from app.bff.backoff import (
+    KEYS_BURST,
+    METADATA_BURST,
+    METADATA_COOLDOWN_SECONDS,
+    READY_BURST,
+    READY_SECONDS,
+)
+from app.bff.budget import Budget
 from app.bff.errors import ProviderUnavailable, UntrustedToken, UnusableToken
 from app.bff.oidc.cache import CachedDocument
-from app.bff.oidc.http import BoundedTransport, json_object, translate_http_errors
+from app.bff.oidc.http import (
+    ProviderTransport,
+    get_following_redirects,
+    parse_json_object,
+    time_limits,
+    translate_http_errors,
+)
 from app.bff.oidc.keys import (
     ALGORITHMS,
     Key,
@@ -25,7 +39,9 @@ from app.bff.oidc.keys import (
     parse_jwks,
     verify_signature,
 )
-from app.bff.settings.validators import absolute, require_https
+from app.bff.settings.issuers import TENANT, Issuers
+from app.bff.settings.models import BffSettings
+from app.bff.settings.validators import absolute, is_confidential, require_https
 
 log = logging.getLogger(__name__)
 
@@ -80,43 +96,48 @@ def discovery_url(issuer: str) -> str:
     return issuer.rstrip("/") + "/.well-known/openid-configuration"
 
 
-def metadata_from(document: dict[str, Any], *, issuer: str) -> Metadata:
-    """Return the metadata in a discovery document.
+def metadata_url(settings: BffSettings) -> str:
+    """Return where the metadata is fetched: BFF_METADATA_URL, or the URL that belongs to BFF_ISSUER."""
+    return settings.metadata_url or discovery_url(settings.issuer)
 
-    Raises ProviderUnavailable if it names another issuer (Discovery 1.0 §4.3) or lacks an endpoint.
+
+def metadata_from(document: dict[str, Any], *, issuer: str, in_the_clear: bool = False) -> Metadata:
+    """Return the metadata in a discovery document. Its endpoints are used as they are.
+
+    They may use http if the issuer does, or `in_the_clear`. Raises ProviderUnavailable if the document names
+    another issuer (Discovery 1.0 §4.3) or lacks an endpoint.
     """
     if document.get("issuer") != issuer:
-        raise ProviderUnavailable("the metadata names another issuer than BFF_ISSUER")
+        several = TENANT in str(document.get("issuer")) and TENANT not in issuer
+        hint = "; it is for several tenants: see BFF_TENANTS" if several else ""
+        raise ProviderUnavailable(f"the metadata names another issuer than BFF_ISSUER{hint}")
+    debug = in_the_clear or urlsplit(issuer).scheme == "http"
+
+    def endpoint(name: str) -> str:
+        try:
+            return require_https(absolute(str(document.get(name))), debug=debug)
+        except ValueError:
+            raise ProviderUnavailable(f"the provider's metadata has no usable {name}") from None
+
+    def optional_endpoint(name: str) -> str | None:
+        return endpoint(name) if document.get(name) else None
+
     algorithms = strings(document, "id_token_signing_alg_values_supported")
     return Metadata(
         issuer=issuer,
-        authorization_endpoint=_endpoint(document, "authorization_endpoint"),
-        token_endpoint=_endpoint(document, "token_endpoint"),
-        jwks_uri=_endpoint(document, "jwks_uri"),
-        userinfo_endpoint=_optional_endpoint(document, "userinfo_endpoint"),
-        revocation_endpoint=_optional_endpoint(document, "revocation_endpoint"),
-        end_session_endpoint=_optional_endpoint(document, "end_session_endpoint"),
-        pushed_authorization_request_endpoint=_optional_endpoint(
-            document, "pushed_authorization_request_endpoint"
-        ),
+        authorization_endpoint=endpoint("authorization_endpoint"),
+        token_endpoint=endpoint("token_endpoint"),
+        jwks_uri=endpoint("jwks_uri"),
+        userinfo_endpoint=optional_endpoint("userinfo_endpoint"),
+        revocation_endpoint=optional_endpoint("revocation_endpoint"),
+        end_session_endpoint=optional_endpoint("end_session_endpoint"),
+        pushed_authorization_request_endpoint=optional_endpoint("pushed_authorization_request_endpoint"),
         requires_pushed_authorization_requests=document.get("require_pushed_authorization_requests") is True,
         signing_algorithms=ALGORITHMS & algorithms if algorithms else ALGORITHMS,
         announces_iss=document.get("authorization_response_iss_parameter_supported") is True,
         announces_pkce="S256" in strings(document, "code_challenge_methods_supported"),
         prompts=strings(document, "prompt_values_supported"),
     )
-
-
-def _endpoint(document: dict[str, Any], name: str) -> str:
-    in_the_clear = urlsplit(str(document["issuer"])).scheme == "http"
-    try:
-        return require_https(absolute(str(document.get(name))), debug=in_the_clear)
-    except ValueError:
-        raise ProviderUnavailable(f"the provider's metadata has no usable {name}") from None
-
-
-def _optional_endpoint(document: dict[str, Any], name: str) -> str | None:
-    return _endpoint(document, name) if document.get(name) else None
 
 
 def expected_algorithms(announced: frozenset[str], configured: str) -> frozenset[str]:
@@ -140,11 +161,24 @@ def strings(document: Mapping[str, Any], name: str) -> frozenset[str]:
     )
 
 
+# The URLs that this server itself requests, or sends browsers to.
+_URLS = (
+    "authorization_endpoint",
+    "token_endpoint",
+    "jwks_uri",
+    "userinfo_endpoint",
+    "revocation_endpoint",
+    "end_session_endpoint",
+    "pushed_authorization_request_endpoint",
+)
+
+
 class Provider:
     """One OpenID provider, identified by its issuer.
 
     Nothing is fetched at start, so the application starts while the provider is down. Cached documents
-    are served stale while it does not answer.
+    are served stale while it does not answer. When something of the provider fails, its metadata is fetched
+    again, which tells where an endpoint has moved to.
 
     `login_page` is the authorization endpoint, or the issuer until metadata is loaded (used for frame-src).
     """
@@ -157,15 +191,26 @@ class Provider:
         timeout_seconds: float,
         keys_cooldown_seconds: float,
         id_token_alg: str = "",
+        tenants: Iterable[str] = (),
+        url: str = "",
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.issuer = self.login_page = issuer
+        self.issuers = Issuers(issuer, frozenset(tenants))
         self._http = http
+        self._url = url or discovery_url(issuer)
         self._timeout_seconds = timeout_seconds
-        self._cooldown_seconds = keys_cooldown_seconds
         self._id_token_alg = id_token_alg
         self._metadata = CachedDocument(self._fetch_metadata, clock=clock)
         self._keys = CachedDocument(self._fetch_keys, clock=clock)
+        self._names: dict[str, str] = {}  # of the URLs in this metadata and in the one before
+        self._last_names: dict[str, str] = {}
+        self._latest: Metadata | None = None
+        self._refetches = Budget(METADATA_BURST, seconds=METADATA_COOLDOWN_SECONDS, clock=clock)
+        self._checks = Budget(READY_BURST, seconds=1, clock=clock)
+        # Anyone can post a token, but not make the provider's token endpoint issue one.
+        self._posted = Budget(1, seconds=keys_cooldown_seconds, clock=clock)
+        self._issued = Budget(KEYS_BURST, seconds=keys_cooldown_seconds / KEYS_BURST, clock=clock)
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -174,13 +219,33 @@ class Provider:
         """Return the cached metadata; raises ProviderUnavailable if it was never fetched."""
         return await self._metadata.get()
 
-    async def verify(self, token: str) -> SignedToken:
+    async def problem(self) -> str:
+        """Return why metadata could not be fetched in the last READY_SECONDS; "" if it could."""
+        return await self._metadata.problem(self._checks, seconds=READY_SECONDS)
+
+    def suspect(self) -> None:
+        """Something of the provider fails: fetch metadata again in the background, as the cooldown allows."""
+        self._metadata.start_refetch(self._refetches)
+
+    async def moved(self, url: str) -> str | None:
+        """Return where the endpoint at `url` is by now, or None if it is still there.
+
+        Metadata is fetched again for that, as the cooldown allows.
+        """
+        name = self._names.get(url, "")
+        current = getattr(await self._metadata.get(), name, None)
+        if current == url:
+            current = getattr(await self._metadata.refetch(self._refetches), name, None)
+        return current if current != url else None
+
+    async def verify(self, token: str, *, is_posted: bool = False) -> SignedToken:
         """Return the content of a token that a published key has signed, or raise UntrustedToken.
 
         UnknownKey among them is not final: the token may be valid once the keys are fetched again.
 
-        Keys are refetched for a signature that no cached key matches, since they may have been rotated;
-        but once per cooldown, so that forged tokens cannot cause a flood of requests to the provider.
+        Keys are refetched for a signature that no cached key matches: they may have been rotated, also under
+        the same `kid`. Tokens that anyone can post, logout tokens, have a budget of their own: forged ones
+        cause one request in `keys_cooldown_seconds`, and delay no login.
         """
         allowed = expected_algorithms((await self.metadata()).signing_algorithms, self._id_token_alg)
         algorithm_of(token, allowed)
@@ -188,10 +253,8 @@ class Provider:
         try:
             return verify_signature(token, cached, allowed)
         except UnknownKey:
-            if self._keys.age() < self._cooldown_seconds:
-                raise
-            newer = await self._keys.refetch()
-            if newer is cached:  # served stale: the provider did not answer
+            newer = await self._keys.refetch(self._posted if is_posted else self._issued)
+            if newer is cached:  # the budget is used up, or the provider did not answer
                 raise
         try:
             return verify_signature(token, newer, allowed)
@@ -202,24 +265,41 @@ class Provider:
             raise UnusableToken("its key is not published, or not any more") from error
 
     async def _fetch_metadata(self) -> Metadata:
-        metadata = metadata_from(await self._fetch(discovery_url(self.issuer)), issuer=self.issuer)
+        metadata = metadata_from(
+            await self._fetch(self._url),
+            issuer=self.issuers.announced,
+            in_the_clear=not is_confidential(self._url),
+        )
         if not metadata.announces_pkce:
             log.warning("provider does not announce PKCE with S256; state and nonce alone protect logins")
         self.login_page = metadata.authorization_endpoint
+        names = {str(getattr(metadata, name)): name for name in _URLS}
+        self._names, self._last_names, self._latest = {**self._last_names, **names}, names, metadata
         return metadata
 
     async def _fetch_keys(self) -> list[Key]:
-        keys = parse_jwks(await self._fetch((await self.metadata()).jwks_uri))
+        url = (self._latest or await self.metadata()).jwks_uri
+        try:
+            document = await self._fetch(url)
+        except ProviderUnavailable:
+            newer = await self.moved(url)
+            if newer is None:
+                raise
+            document = await self._fetch(newer)
+        keys = parse_jwks(document)
         if not keys:
             raise ProviderUnavailable("the provider publishes no usable key")
         return keys
 
     async def _fetch(self, url: str) -> dict[str, Any]:
-        async with translate_http_errors(self._timeout_seconds):
-            response = await self._http.get(url)
-        return json_object(response.status_code, response.content)
+        async with translate_http_errors(self._timeout_seconds) as extensions:
+            response = await get_following_redirects(self._http, url, extensions)
+        found = parse_json_object(response.content)
+        if response.status_code != httpx2.codes.OK or found is None:
+            raise ProviderUnavailable(f"the provider answered {response.status_code} without a JSON object")
+        return found
 
 
 def provider_http(timeout_seconds: float, tls: SSLContext) -> httpx2.AsyncClient:
     """Return the long-lived client for metadata and keys."""
-    return httpx2.AsyncClient(transport=BoundedTransport(verify=tls), timeout=timeout_seconds)
+    return httpx2.AsyncClient(transport=ProviderTransport(tls), timeout=time_limits(timeout_seconds))

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from app.bff.errors import SettingsError
 from app.bff.settings.models import ENV_PREFIX, BffSettings, HttpClientSettings, RemoteApiSettings
+from app.bff.settings.proxies import Proxies
 
 S = TypeVar("S", bound=BffSettings)
 
@@ -28,6 +29,10 @@ def load_settings(model: type[S]) -> S:
     except ValidationError as error:
         problems = error.errors(include_input=False, include_url=False)
         mistakes += [format_validation_error(problem) for problem in problems]
+    try:
+        Proxies.of_environment()
+    except ValueError as error:
+        mistakes.append(str(error))
     if mistakes:
         raise SettingsError(*mistakes)
     return settings

@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from app.bff.errors import UsageError
 from app.bff.paths import PROJECT
 from app.bff.settings.api_headers import extra_header
+from app.bff.settings.issuers import ANY_TENANT, TENANT, Issuers, tenant_id, with_placeholder
 from app.bff.settings.validators import (
     absolute,
     from_json,
@@ -233,6 +234,8 @@ class BffSettings(BaseSettings):
     forward_auth_secret: SecretStr = SecretStr("")  # empty: no /bff/forward-auth
 
     issuer: str = ""
+    metadata_url: str = ""  # empty: below the issuer
+    tenants: Annotated[tuple[str, ...], NoDecode] = ()  # of an issuer that has several
     client_id: str = ""
     client_auth: Literal["client_secret_basic", "client_secret_post", "private_key_jwt"] = (
         "client_secret_basic"
@@ -261,6 +264,7 @@ class BffSettings(BaseSettings):
     refresh_before_expiration_seconds: int = Field(default=60, ge=0)
     provider_timeout_seconds: float = Field(default=5, gt=0)
     provider_keys_cooldown_seconds: int = Field(default=30, ge=1)
+    ready_without_provider: bool = False
     revoke_refresh_token_on_logout: bool = True
     cookie_samesite: Literal["strict", "lax"] = "strict"
 
@@ -284,6 +288,21 @@ class BffSettings(BaseSettings):
         if set(url) & set("?#"):
             raise ValueError("must have no query and no fragment")
         return require_https(absolute(url), debug=info.data.get("debug", False))
+
+    @field_validator("metadata_url")
+    @classmethod
+    def _an_address(cls, url: str, info: ValidationInfo) -> str:
+        return require_https(absolute(url), debug=info.data.get("debug", False)) if url else ""
+
+    @field_validator("tenants", mode="before")
+    @classmethod
+    def _ids_of_tenants(cls, value: Any, info: ValidationInfo) -> Any:
+        tenants = [tenant_id(tenant) for tenant in split_commas(value)]
+        if ANY_TENANT in tenants and len(tenants) > 1:
+            raise ValueError(f"{ANY_TENANT} stands alone")
+        if tenants and TENANT not in with_placeholder(info.data.get("issuer", TENANT)):
+            raise ValueError("goes with a BFF_ISSUER of several tenants: …/common/…, …/organizations/…")
+        return tenants
 
     @field_validator("client_id")
     @classmethod
@@ -410,6 +429,10 @@ class BffSettings(BaseSettings):
             names = [f"{each.__module__}.{each.__qualname__}" for each in (type(settings), cls)]
             raise UsageError("the settings are of the class {}, and not of {}".format(*names))
         return settings
+
+    @cached_property
+    def issuers(self) -> Issuers:
+        return Issuers(self.issuer, frozenset(self.tenants))
 
     @cached_property
     def https(self) -> bool:

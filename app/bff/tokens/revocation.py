@@ -148,7 +148,7 @@ class Revocation:
             return await self._attempt(pending)
 
     async def _attempt(self, pending: Pending) -> bool:
-        if pending.issuer != self._client.issuer:
+        if pending.issuer not in self._client.issuers:
             log.error("refresh token of another provider not revoked", extra={"issuer": pending.issuer})
         elif not self._client.issued(pending):
             log.error("refresh token of another client not revoked", extra={"client_id": pending.client_id})

@@ -91,9 +91,10 @@ class CookiePolicy:
         return self._prefixed("bff-login-")
 
     def _login_names(self, names: Iterable[str]) -> list[str]:
-        return sorted(name for name in names if self._is_login_name(name))
+        return sorted(name for name in names if self.is_login_name(name))
 
-    def _is_login_name(self, name: str) -> bool:
+    def is_login_name(self, name: str) -> bool:
+        """Whether it is the name of a login attempt's cookie."""
         prefix, suffix = name[: len(self._login_prefix)], name[len(self._login_prefix) :]
         return prefix == self._login_prefix and _LOGIN_SUFFIX.fullmatch(suffix) is not None
 

@@ -15,6 +15,7 @@ from pymongo.errors import InvalidURI, PyMongoError
 
 from app.bff.errors import SettingsError, StoreUnavailable
 from app.bff.sessions.interfaces import STORE_SECONDS
+from app.bff.sessions.mongo.causes import cause_of_driver_error
 from app.bff.sessions.mongo.outages import Outages
 
 T = TypeVar("T")
@@ -92,7 +93,8 @@ async def translate_driver_errors(outages: Outages | None = None) -> AsyncIterat
         async with asyncio.timeout(TIMEOUT_SECONDS):
             yield
     except (PyMongoError, TimeoutError) as error:
-        log.warning("session store did not answer", extra={"error": type(error).__name__})
+        fields = {"error": type(error).__name__, "reason": cause_of_driver_error(error)}
+        log.warning("session store did not answer", extra=fields)
         if outages:
             outages.failed()
         raise StoreUnavailable("the session store did not answer") from error
