@@ -25,8 +25,10 @@ from tornado.web import Application, RequestHandler
 from tornado.websocket import WebSocketHandler
 
 from app.bff.descriptors import connection_limit
+from app.bff.proxy.patience import Patience
 from app.bff.proxy.strict_server import StrictServer
-from tests.bff.streaming_api import Wire, of_length, request, wire_to
+from tests.bff.harness import RunningApp
+from tests.bff.streaming_api import CHUNKED, Wire, of_length, request, wire_to
 from tests.bff.subprocesses import APPLICATION, AppProcess, app_settings, running_process, wait_until
 
 HANDSHAKE = [
@@ -34,6 +36,7 @@ HANDSHAKE = [
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
 ]
 LIMIT = 4
+PATIENCE = Patience(stall_seconds=30, min_bytes_per_second=0)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +177,8 @@ class Served:
 async def server() -> AsyncIterator[Served]:
     may_answer = asyncio.Event()
     routes = [("/held", Held), ("/fast", Fast), ("/socket", Socket)]
-    server = StrictServer(Application(routes, may_answer=may_answer), max_connections=LIMIT)
+    application = Application(routes, may_answer=may_answer)
+    server = StrictServer(application, max_connections=LIMIT, patience=PATIENCE)
     listener = OutOfDescriptors()
     listener.fails = False
     listener.setblocking(False)
@@ -246,9 +250,33 @@ async def test_an_accept_that_fails_is_tried_again_now_and_then(
     assert [record.reason for record in caplog.records] == ["Too many open files"]  # type: ignore[attr-defined]
 
 
+class Impatient(StrictServer):
+    body_seconds = 0.1
+
+
+@pytest.mark.parametrize("path", ["/", "/nowhere", "/bff/backchannel"])
+@pytest.mark.parametrize("body", [(of_length(9), b"x"), (CHUNKED, b"9\r\nx"), (of_length(10**6), b"x")])
+async def test_a_body_that_does_not_arrive_keeps_no_other_out(
+    path: str, body: tuple[str, bytes], app: RunningApp
+):
+    server = Impatient(app.tornado, max_connections=LIMIT, patience=PATIENCE)
+    [listener] = bind_sockets(0, "127.0.0.1")
+    server.add_sockets([listener])
+    async with AsyncExitStack() as opened:
+        port = listener.getsockname()[1]
+        wires = [await opened.enter_async_context(wire_to(port)) for _ in range(LIMIT + 1)]
+        for wire in wires[:LIMIT]:
+            await wire.send(request("POST", path, body[0], body=body[1]))
+        await wires[-1].send(request("GET", "/healthz"))
+
+        assert (await wires[-1].answer())[0] == 200
+    server.stop()
+    await server.close_all_connections()
+
+
 @pytest.mark.parametrize("first", [b"", b"GET /fast HTTP/1.1\r\nX: "])
 async def test_headers_have_a_time_for_all_of_them(first: bytes):
-    server = StrictServer(Application([]), idle_connection_timeout=0.5)
+    server = StrictServer(Application([]), idle_connection_timeout=0.5, patience=PATIENCE)
     [listener] = bind_sockets(0, "127.0.0.1")
     server.add_sockets([listener])
     async with wire_to(listener.getsockname()[1]) as browser:

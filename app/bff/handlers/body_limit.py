@@ -52,6 +52,7 @@ class BoundedBody(HTTPMessageDelegate):
             raise HTTPInputError(error.detail) from error  # 400
         if length > self._max_bytes:
             return self._refuse()
+        self._connection.stream.awaits_body = not getattr(self._delegate, "stream_request_body", False)
         return self._delegate.headers_received(start_line, headers) if self._delegate else None
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
@@ -62,7 +63,7 @@ class BoundedBody(HTTPMessageDelegate):
         return self._delegate.data_received(chunk) if self._delegate else None
 
     def finish(self) -> None:
-        self._connection.stream.has_unread_body = False
+        self._connection.stream.has_unread_body = self._connection.stream.awaits_body = False
         if self._delegate:
             self._delegate.finish()
 

@@ -38,6 +38,7 @@ class StrictStream(TimedStream):
     """The stream of a connection; `release` closes its socket, which the client may still be sending to."""
 
     has_unread_body = False  # the client may go on sending when this stream is closed
+    awaits_body = False  # the handler is called when the body is complete
 
     def __init__(
         self, connection: socket.socket, release: Callable[[socket.socket, bool], None], **limits: Any
@@ -46,11 +47,13 @@ class StrictStream(TimedStream):
         self.active_at = time.monotonic()  # when it was accepted, or its last request arrived
         self._release = release
 
-    @property
-    def awaits_request(self) -> bool:
-        """Whether no request is being answered: of the next one at most a part of the headers is there."""
+    def waits(self, *, for_headers: float, for_body: float) -> bool:
+        """Whether it waits for the client to complete a request, and longer than so many seconds."""
         pattern = self._read_regex and self._read_regex.pattern
-        return pattern is not None and pattern != _SIZE_LINE.pattern and not self.closed()
+        at_headers = pattern is not None and pattern != _SIZE_LINE.pattern
+        if self.closed() or not (at_headers or self.awaits_body):
+            return False
+        return time.monotonic() - self.active_at > (for_headers if at_headers else for_body)
 
     def read_until(self, delimiter: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
         """Tornado's server calls it for the sizes of chunks only."""
@@ -66,9 +69,11 @@ class StrictStream(TimedStream):
 class StrictServer(HTTPServer):
     """HTTPServer with a StrictStream for each connection, and at most `max_connections` of them.
 
-    At the limit the connections that have waited longest for a request are closed. Without such a one,
-    or without a free descriptor, the server accepts none until one is closed.
+    At the limit it closes those on which it has waited longest for a request, or for the rest of one.
+    Without such a one, or without a free descriptor, it accepts none until one is closed.
     """
+
+    body_seconds = 5.0  # a request whose body is not complete by then gives way, if it must
 
     def initialize(  # type: ignore[override]
         self, *args: Any, patience: Patience, max_connections: int = MAX_CONNECTIONS, **kwargs: Any
@@ -127,14 +132,17 @@ class StrictServer(HTTPServer):
     # … and closed.
 
     def _makes_room(self, reason: str) -> bool:
-        """Close some of those that have waited longest for a request: to find them takes a while."""
+        """Close some of those that have waited longest, idle ones first: to find them takes a while."""
         self._warn(reason)
-        latest = time.monotonic() - _IDLE_SECONDS
+        for task in self._lingering:
+            task.cancel()
         streams = [cast(StrictStream, connection.stream) for connection in self._connections]
-        idle = [each for each in streams if each.awaits_request and each.active_at < latest]
-        for stream in heapq.nsmallest(1 + len(streams) // 64, idle, key=lambda each: each.active_at):
+        waiting = [s for s in streams if s.waits(for_headers=_IDLE_SECONDS, for_body=self.body_seconds)]
+        longest = heapq.nsmallest(1 + len(streams) // 64, waiting, lambda s: (s.awaits_body, s.active_at))
+        for stream in longest:
+            stream.has_unread_body = False  # else its socket would stay open for a while
             stream.close()
-        return bool(idle)
+        return bool(longest)
 
     def _release(self, connection: socket.socket, may_send: bool) -> None:
         if not may_send:
