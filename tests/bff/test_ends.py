@@ -249,6 +249,18 @@ async def test_the_next_process_ends_the_session_that_a_dead_one_was_about_to_de
     assert not ends.is_active(current)
 
 
+async def test_a_login_whose_last_step_fails_leaves_the_session_that_it_was_to_replace(
+    browser: Browser, session: Session, ends: Ends
+):
+    callback = await browser.choose(await browser.start_login())
+    ends.store.refuses = 1
+    assert (await browser.get(callback)).status_code == 503
+    await ends.tokens.drain()
+
+    assert await ends.store.get(session.ref)
+    assert ends.is_active(session)
+
+
 async def test_a_revocation_by_hand_that_fails_midway_takes_the_token_from_the_session(
     session: Session, ends: Ends
 ):

@@ -92,7 +92,8 @@ class Revocation:
 
         The outbox is written first, in one operation: from then on each session ends, and is revoked after
         `due_in_seconds`, whatever happens to this process or the store. Raises StoreUnavailable if some
-        sessions could not be deleted yet; that goes on in the background.
+        sessions could not be deleted yet; that goes on in the background, unless they are not to `revoke`:
+        then a login replaces them, and that has failed.
         """
         enqueue = partial(self.enqueue_on_end, reason=reason, due_in_seconds=due_in_seconds)
         queued = await enqueue(*sessions) if revoke else []
@@ -106,7 +107,8 @@ class Revocation:
 
         if left := await _each(sessions, delete):
             log.warning("sessions not ended yet", extra={"sessions": len(left), "reason": reason})
-            self._endings.start(object(), lambda: self._end_eventually(left, delete))
+            if revoke:
+                self._endings.start(object(), lambda: self._end_eventually(left, delete))
             raise StoreUnavailable(f"{len(left)} of {len(sessions)} sessions end when the store answers")
         return queued
 

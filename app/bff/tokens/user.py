@@ -123,7 +123,7 @@ class UserTokens:
 
         Revocation goes on in the background if it takes longer than a second. Do not `revoke` where
         another session may share the grant: with many providers all logins of one browser do.
-        Raises StoreUnavailable if not all have ended yet; the others end by themselves.
+        Raises StoreUnavailable if not all have ended yet; the others then end by themselves if `revoke`.
         """
         await self.revoke_now(await self._revocation.end(sessions, reason, revoke=revoke))
 
