@@ -51,6 +51,18 @@ async def test_alice_signs_in_sees_her_account_and_signs_out(alice: BrowserUser)
     await alice.is_signed_out()
 
 
+async def test_after_a_logout_at_a_provider_like_keycloak_the_next_user_has_to_sign_in(
+    site: Site, alice: BrowserUser
+):
+    site.provider.sessions_end_with_their_grants = True
+    await alice.signs_in()
+    await alice.signs_out()
+    assert site.provider.counts["revoke"] == 1
+
+    await alice.clicks("Sign in")
+    await alice.sees("Development provider")
+
+
 async def test_signing_in_and_out_needs_no_javascript(chromium: Browser, site: Site):
     async with browser_user(chromium, site, java_script_enabled=False) as alice:
         await alice.signs_in()
