@@ -67,7 +67,9 @@ async def run(world: World, args: Namespace) -> bool:
             print(row(outcomes[-1].cells()))
             after = [instance.resident_megabytes() for instance in instances]
             print(f"\nmemory before and after the soak: {megabytes(before)}, {megabytes(after)}", flush=True)
-    return any(outcome.failed for outcome in outcomes)
+    failed = [outcome.fault for outcome in outcomes if outcome.failed]
+    print(f"failed: {', '.join(failed)}" if failed else "no session was lost, and all recovered", flush=True)
+    return bool(failed)
 
 
 def soak(minutes: float) -> Fault:

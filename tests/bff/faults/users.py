@@ -33,7 +33,10 @@ class Seen:
 
 
 class Users:
-    """Each calls `/api/echo`, at one instance after the other, and signs in again after losing a session."""
+    """Each calls `/api/echo`, at one instance after the other, and signs in again after losing a session.
+
+    Where nothing listens the other instance is called, as a load balancer does.
+    """
 
     def __init__(self, urls: Sequence[str], count: int) -> None:
         self.seen: list[Seen] = []
@@ -73,25 +76,30 @@ class Users:
         browser, turn = self._browsers[number], number
         while True:
             turn += 1
-            seen = await self._one_call(number, browser, self._urls[turn % len(self._urls)])
+            seen = await self._one_call(number, browser, turn)
             self.seen.append(seen)
             if seen.lost:
                 await self._sign_in_again(number, browser)
             await asyncio.sleep(_PAUSE_SECONDS)
 
-    async def _one_call(self, number: int, browser: Browser, url: str) -> Seen:
+    async def _one_call(self, number: int, browser: Browser, turn: int) -> Seen:
         sent_at = time.monotonic()
         try:
-            response = await browser.fetch(f"{url}/api/echo")
+            answer = described(await self._balanced(browser, turn))
         except httpx2.TimeoutException:
             answer = "no answer"
-        except httpx2.TransportError:
+        except httpx2.ConnectError:
             answer = "no connection"
-        else:
-            answer = str(response.status_code)
-            if response.headers.get("Content-Type", "").startswith("application/problem"):
-                answer += f" {response.json()['code']}"
+        except httpx2.TransportError:
+            answer = "cut off"
         return Seen(number, sent_at, time.monotonic(), answer)
+
+    async def _balanced(self, browser: Browser, turn: int) -> httpx2.Response:
+        first, second = self._urls[turn % 2], self._urls[(turn + 1) % 2]
+        try:
+            return await browser.fetch(f"{first}/api/echo")
+        except httpx2.ConnectError:
+            return await browser.fetch(f"{second}/api/echo")
 
     async def _sign_in_again(self, number: int, browser: Browser) -> None:
         browser.http.cookies.clear()
@@ -102,3 +110,9 @@ class Users:
                 await asyncio.sleep(0.5)
             else:
                 return
+
+
+def described(response: httpx2.Response) -> str:
+    """Return the status, with the error code of a problem document."""
+    is_problem = response.headers.get("Content-Type", "").startswith("application/problem")
+    return f"{response.status_code} {response.json()['code']}" if is_problem else str(response.status_code)
