@@ -16,7 +16,8 @@ def exit_silently_when_interrupted() -> None:
     earlier = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if issubclass(kind, KeyboardInterrupt) and not hasattr(sys, "ps1"):
+        causes = (error, error.__cause__)  # Python itself wraps what is raised while a class is made
+        if any(isinstance(each, KeyboardInterrupt) for each in causes) and not hasattr(sys, "ps1"):
             raise SystemExit(INTERRUPTED)
         earlier(kind, error, trace)
 

@@ -273,28 +273,34 @@ async def test_a_second_ctrl_c_ends_a_lifespan_that_does_not_end(number: int, tm
 
 IMPORTING = """
 import os, signal, sys
+class Wrapped:
+    def __set_name__(self, owner, name):
+        raise KeyboardInterrupt
 class Interrupts:
     def find_spec(self, name, path, target=None):
         if name == {name!r}:
-            os.kill(os.getpid(), signal.SIGINT)
+            {interrupt}
 sys.meta_path.insert(0, Interrupts())
 """
+SIGINT = "os.kill(os.getpid(), signal.SIGINT)"
 
 
 @pytest.mark.parametrize(
-    ("module", "command"),
+    ("module", "command", "interrupt"),
     [
-        pytest.param("tornado.web", (), id="the first import of the engine"),
-        pytest.param("app.bff.services", (), id="the engine"),
-        pytest.param("tests.bff.application.settings", (), id="your modules"),
-        pytest.param("app.bff.doctor.report", ("doctor",), id="a command"),
-        pytest.param("uvloop", (), id="before the event loop"),
+        pytest.param("tornado.web", (), SIGINT, id="the first import of the engine"),
+        pytest.param("aiohttp", (), 'type("Made", (), {"member": Wrapped()})', id="while a class is made"),
+        pytest.param("app.bff.services", (), SIGINT, id="the engine"),
+        pytest.param("tests.bff.application.settings", (), SIGINT, id="your modules"),
+        pytest.param("app.bff.doctor.report", ("doctor",), SIGINT, id="a command"),
+        pytest.param("uvloop", (), SIGINT, id="before the event loop"),
     ],
 )
 async def test_ctrl_c_while_modules_are_imported_shows_no_traceback(
-    module: str, command: tuple[str, ...], tmp_path: Path
+    module: str, command: tuple[str, ...], interrupt: str, tmp_path: Path
 ):
-    (tmp_path / "sitecustomize.py").write_text(IMPORTING.format(name=module))
+    script = IMPORTING.format(name=module, interrupt=interrupt)
+    (tmp_path / "sitecustomize.py").write_text(script)
     async with running_process(APPLICATION, tmp_path, *command, **app_settings()) as app:
         assert await app.exits() == 130
 
