@@ -194,7 +194,11 @@ def _built(settings: BffSettings, clock: Callable[[], float]) -> Services:
         settings=settings,
         clock=clock,
         vault=vault,
-        cookies=CookiePolicy(https=settings.https, samesite=settings.cookie_samesite),
+        cookies=CookiePolicy(
+            https=settings.https,
+            samesite=settings.cookie_samesite,
+            callback_is_posted=settings.response_mode == "form_post",
+        ),
         lifetime=Lifetime(settings.session_idle_seconds, settings.session_absolute_seconds),
         sessions=stores.sessions,
         outbox=stores.outbox,

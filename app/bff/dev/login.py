@@ -38,7 +38,7 @@ class BrowserLogin:
         if mistake := self._mistake(parameters, is_pushed=parameters is not query):
             return pages.refused(mistake)
         answer = self._respond(request, parameters)
-        if "Location" in answer.headers:
+        if "Location" in answer.headers or parameters.get("response_mode") == "form_post":
             self._oauth.pushed.finish(query)
         return answer
 
@@ -76,7 +76,7 @@ class BrowserLogin:
         answer = self._oauth.authorize(request, session, interactive=interactive)
         if answer is None:
             return pages.login(request.form["client_id"], self._offered(request.form.get("login_hint")))
-        return self._back(answer)
+        return self._back(answer, request.form)
 
     def _offered(self, hint: str | None) -> list[User]:
         """The user that `login_hint` names, else all users."""
@@ -88,13 +88,17 @@ class BrowserLogin:
             sub, secrets.token_urlsafe(12), int(self._realm.clock()), acr_for(parameters, self._realm)
         )
 
-    def _back(self, answer: Answer) -> Answer:
-        """Add `iss` (RFC 9207 §2), and 303 so that a browser does not post the form again."""
+    def _back(self, answer: Answer, parameters: dict[str, str]) -> Answer:
+        """The response with `iss` (RFC 9207 §2), in the `response_mode` of the request."""
         url = urlsplit(answer.headers["Location"])
-        query = self._realm.with_overrides(
+        response = self._realm.with_overrides(
             "callback", {**dict(parse_qsl(url.query)), "iss": self._realm.issuer}
         )
-        return _redirect(url._replace(query=urlencode(query)).geturl())
+        if parameters.get("response_mode") == "form_post":
+            return pages.form_post(parameters["redirect_uri"], response)
+        if parameters.get("response_mode") == "jwt":
+            response = {"response": self._realm.signed_response(parameters["client_id"], response)}
+        return _redirect(url._replace(query=urlencode(response)).geturl())
 
     def end_session(self, request: HTTPServerRequest) -> Answer:
         """OpenID Connect RP-Initiated Logout 1.0 §2 and §3.
@@ -130,6 +134,7 @@ def _cookie(request: HTTPServerRequest) -> str:
 
 
 def _redirect(url: str) -> Answer:
+    # 303, so that a browser does not post the form again.
     return Answer(303, headers={"Location": url, "Cache-Control": "no-store"})
 
 

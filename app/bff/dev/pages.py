@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from base64 import b64encode
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from html import escape
 from string import Template
 
@@ -62,6 +64,8 @@ $content
 </html>
 """)
 
+_SUBMIT_SCRIPT = "document.forms[0].submit()"
+_SUBMIT = f"'sha256-{b64encode(sha256(_SUBMIT_SCRIPT.encode()).digest()).decode()}'"
 NOTE = "<small>For development only: it asks for no password and forgets everything when it stops.</small>"
 
 
@@ -75,6 +79,21 @@ def login(client_id: str, users: Iterable[User]) -> Answer:
         f"<h1>Development provider</h1>\n<p>Sign in to <strong>{escape(client_id)}</strong></p>\n"
         f'<form method="post">\n{buttons}\n'
         f'<button class="quiet" name="deny" value="yes">Deny</button>\n</form>\n{NOTE}'
+    )
+
+
+def form_post(action: str, fields: Mapping[str, object]) -> Answer:
+    """The response as a form that submits itself (OAuth 2.0 Form Post Response Mode §2)."""
+    inputs = "".join(
+        f'<input type="hidden" name="{escape(name)}" value="{escape(str(value))}">'
+        for name, value in fields.items()
+    )
+    page = _page(
+        f'<form method="post" action="{escape(action)}">{inputs}<button>Continue</button></form>'
+        f"<script>{_SUBMIT_SCRIPT}</script>"
+    )
+    return page.plus(
+        {"Content-Security-Policy": f"{HEADERS['Content-Security-Policy']}; script-src {_SUBMIT}"}
     )
 
 

@@ -93,6 +93,11 @@ class Realm:
         }
         return self._signed("logout_token", {"typ": "logout+jwt"}, claims, client_id)
 
+    def signed_response(self, client_id: str, response: Mapping[str, object]) -> str:
+        """An authorization response as a JWT (JARM §2.1)."""
+        claims = {"iss": self.issuer, "aud": client_id, "exp": int(self.clock()) + 60, **response}
+        return self._signed("authorization_response", {}, claims, client_id)
+
     def _signed(
         self, kind: str, header: Mapping[str, object], claims: Mapping[str, object], client_id: str
     ) -> str:

@@ -9,6 +9,8 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
 
+from tornado.web import HTTPError
+
 from app.bff.errors import (
     AppError,
     BadRequest,
@@ -25,12 +27,13 @@ from app.bff.handlers.base import BaseHandler
 from app.bff.handlers.web import exception_from, single_values
 from app.bff.oidc.claims import LEEWAY_SECONDS, check_authentication, string_claim, wrong_clock
 from app.bff.oidc.dpop import new_key
+from app.bff.oidc.keys import unverified_claims
 from app.bff.oidc.login_attempt import ATTEMPT_SECONDS, LoginAttempt
 from app.bff.oidc.step_up import login_parameters, provider_parameters
 from app.bff.paths import CALLBACK_PATH, LOGIN_PATH
 from app.bff.sessions.session import Reason, Session, excess_sessions, new_session_id, session_ref
 from app.bff.telemetry.logs import session_log_id
-from app.bff.web.cross_origin import is_in_frame, is_prefetch, login_refusal
+from app.bff.web.cross_origin import is_in_frame, is_prefetch, is_sent_from_elsewhere, login_refusal
 from app.bff.web.return_paths import local_path, path_on
 from app.bff.web.user_agents import describe_user_agent
 
@@ -64,7 +67,7 @@ class LoginStep(AuthHandler):
         return self.framed_by_same_site
 
     def set_silent(self, silent: bool, *, path: str | None = None) -> None:
-        silent, self.silent_path = silent and self.request.method == "GET", path
+        self.silent_path = path
         if silent != self.framed_by_same_site:
             self.framed_by_same_site = silent
             self.set_default_headers()  # they depend on it
@@ -96,7 +99,8 @@ class Login(LoginStep):
     """
 
     async def prepare(self) -> None:
-        self.set_silent(self._requests_silent_login(), path=self._requested_return_path())
+        silent = self.request.method == "GET" and self._requests_silent_login()
+        self.set_silent(silent, path=self._requested_return_path())
         await super().prepare()
 
     async def get(self) -> None:
@@ -201,6 +205,9 @@ class Callback(LoginStep):
 
     That navigation lacks the `SameSite=Strict` session cookie. It is repeated as a same-site one, so that the
     session which this browser has by now ends, also if another login has started it since this one began.
+
+    With BFF_RESPONSE_MODE=form_post the provider's page posts the response (Form Post Response Mode 1.0);
+    with `jwt` it is a signed token, which `OidcClient.sign_in` verifies (JARM).
     """
 
     attempt: LoginAttempt | None = None
@@ -210,6 +217,15 @@ class Callback(LoginStep):
     def retry_for_strict_cookies(self) -> bool:  # type: ignore[override]
         return self.attempt is not None
 
+    @cached_property
+    def params(self) -> dict[str, str]:
+        posted = self.request.method == "POST"
+        params = single_values(self.request.body_arguments if posted else self.request.query_arguments)
+        if self.services.settings.response_mode != "jwt":
+            return params
+        unverified = unverified_claims(params.get("response", ""))  # these find the attempt, and no more
+        return {**{name: value for name, value in unverified.items() if isinstance(value, str)}, **params}
+
     @property
     def current_path(self) -> str:
         """With the response of the provider, however long the code is."""
@@ -217,7 +233,9 @@ class Callback(LoginStep):
 
     async def prepare(self) -> None:
         self.set_silent(is_in_frame(self.request.headers))  # until the attempt is read
-        self.attempt = attempt = self._read_attempt() if self.request.method == "GET" else None
+        if self.request.method == "POST" and self.services.settings.response_mode != "form_post":
+            raise HTTPError(405)
+        self.attempt = attempt = self._read_attempt() if self.request.method in ("GET", "POST") else None
         if attempt is not None:
             self.return_path, self.login_requirements = attempt.return_path, attempt.requirements
             self.set_silent(attempt.is_silent, path=None if attempt.notifies_opener else attempt.return_path)
@@ -236,6 +254,19 @@ class Callback(LoginStep):
             self.end_silently()
         else:
             self.navigate_same_site(self.attempt.return_path)
+
+    async def post(self) -> None:
+        """Complete the attempt once a page of ours has repeated the POST, with the Strict cookie."""
+        headers, base_url = self.request.headers, self.services.settings.base_url
+        knows_site = "Sec-Fetch-Site" in headers
+        if is_sent_from_elsewhere(headers) if knows_site else headers.get("Origin") != base_url:
+            self.set_header("Referrer-Policy", "same-origin")  # without a referrer, Origin would be null
+            self.render_page("bff/repeat_post.html", action=CALLBACK_PATH, fields=self.params)
+        else:
+            await self.get()
+
+    def check_trusted_origin(self, origin: str) -> bool:
+        return True  # `state` and the cookie of the attempt are what is trusted
 
     def _answer_without_attempt(self) -> None:
         if self.session is None or self.is_silent:

@@ -23,6 +23,7 @@ from app.bff.oidc.claims import (
     require,
     without_authentication,
 )
+from app.bff.oidc.client_auth import key_from
 from app.bff.oidc.dpop import DpopKey, thumbprint
 from app.bff.oidc.endpoints import EndpointClient, Params, RequestKind
 from app.bff.oidc.keys import SignedToken
@@ -36,6 +37,7 @@ from app.bff.oidc.responses import (
     parse_token_response,
     parse_userinfo_response,
 )
+from app.bff.oidc.signed_requests import request_object, response_parameters
 from app.bff.paths import CALLBACK_PATH, LOGOUT_CALLBACK_PATH
 from app.bff.sessions.session import LOGIN, Target, TokenSet
 from app.bff.settings.models import BffSettings
@@ -81,6 +83,8 @@ class OidcClient:
         self._provider = provider
         self._clock = clock
         self._endpoints = EndpointClient(settings, tls=tls, provider=provider, clock=clock)
+        file = settings.client_key_file if settings.signed_requests else None
+        self._request_key = key_from(file) if file else None
         self._has_advised = False  # on logins without a refresh token
 
     async def close(self) -> None:
@@ -113,10 +117,21 @@ class OidcClient:
             "code_challenge": create_s256_code_challenge(attempt.verifier),
             "code_challenge_method": "S256",
             "dpop_jkt": thumbprint(attempt.dpop_key) if attempt.dpop_key else None,
+            "response_mode": self._settings.response_mode
+            if self._settings.response_mode != "query"
+            else None,
             **attempt.request_params,
         }
-        query = urlencode({name: value for name, value in params.items() if value}, doseq=True)
-        if self._settings.par or metadata.requires_pushed_authorization_requests:
+        given = {name: value for name, value in params.items() if value}
+        pushes = self._settings.par or metadata.requires_pushed_authorization_requests
+        if self._request_key is not None:
+            client_id, pushes = self._settings.client_id, True  # in a URL it might be too long
+            request = request_object(
+                given, self._request_key, client_id=client_id, audience=attempt.issuer, now=self._clock()
+            )
+            given = {"client_id": client_id, "request": request}
+        query = urlencode(given, doseq=True)
+        if pushes:
             query = await self._push(metadata, query)
         return _with_query(metadata.authorization_endpoint, query)
 
@@ -141,6 +156,8 @@ class OidcClient:
         metadata = await self._provider.metadata()
         if attempt.issuer != self.issuers.configured:
             raise LoginFailed("This sign-in was begun at another sign-in service.")
+        if self._settings.response_mode == "jwt":
+            response = await self._verified_response(response, attempt)
         code = attempt.validate_response(
             response, announces_iss=metadata.announces_iss, now=self._clock(), issuers=self._several_issuers
         )
@@ -184,6 +201,17 @@ class OidcClient:
         # Those of the ID token come first: should the claims exceed their limit, they stay.
         merged = {**id_token.claims, **without_authentication(userinfo or {}), **id_token.claims}
         return _cleaned(merged), tokens
+
+    async def _verified_response(self, response: Mapping[str, str], attempt: LoginAttempt) -> dict[str, str]:
+        """Return the parameters in a signed authorization response (JARM §2.4)."""
+        claims = (await self._provider.verify(response.get("response", ""))).claims
+        return response_parameters(
+            claims,
+            issuer=self.issuers.of(claims) if self._several_issuers else attempt.issuer,
+            client_id=self._settings.client_id,
+            trusted_audiences=self._settings.trusted_audiences,
+            now=self._clock(),
+        )
 
     async def _verified_userinfo(self, userinfo: str, id_token: SignedToken) -> Mapping[str, Any]:
         """Return the claims of userinfo that is a JWT (OIDC Core §5.3.2)."""

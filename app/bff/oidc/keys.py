@@ -65,7 +65,7 @@ def private_key(data: bytes) -> Key:
     raise ValueError("no RSA, EC or OKP private key that can sign")
 
 
-def sign_jwt(claims: dict[str, Any], key: Key) -> str:
+def sign_jwt(claims: dict[str, Any], key: Key, *, token_type: str | None = None) -> str:
     """Return the claims as a JWT signed with a private key.
 
     `kid` and `alg` are those of the JWK, by which the provider may know it; without them the
@@ -73,7 +73,17 @@ def sign_jwt(claims: dict[str, Any], key: Key) -> str:
     """
     algorithm = key.alg or _ALGORITHM_FOR[str(key.as_dict().get("crv", key.key_type))]
     header = {"alg": algorithm, "kid": key.kid or key.thumbprint()}
+    if token_type:
+        header["typ"] = token_type
     return jws.serialize_compact(header, json.dumps(claims).encode(), key, algorithms=list(ALGORITHMS))
+
+
+def unverified_claims(token: str) -> dict[str, Any]:
+    """Return what a token says before its signature is verified; {} if that cannot be read."""
+    try:
+        return parse_json_object(jws.extract_compact(token.encode()).payload) or {}
+    except (JoseError, ValueError, TypeError, binascii.Error):
+        return {}
 
 
 def algorithm_of(token: str, allowed: frozenset[str]) -> str:

@@ -23,6 +23,7 @@ from app.bff.settings.issuers import ANY_TENANT, TENANT, Issuers, tenant_id, wit
 from app.bff.settings.validators import (
     absolute,
     from_json,
+    is_confidential,
     key_bytes,
     login_params,
     login_params_allowed,
@@ -245,6 +246,8 @@ class BffSettings(BaseSettings):
     scope: str = "openid profile email offline_access"
     par: bool = False
     dpop: bool = False
+    response_mode: Literal["query", "form_post", "jwt"] = "query"
+    signed_requests: bool = False
     login_params: Annotated[dict[str, str], NoDecode] = {}
     login_params_allowed: Annotated[tuple[str, ...], NoDecode] = ()
     logout_params: Annotated[dict[str, str], NoDecode] = {}
@@ -326,6 +329,21 @@ class BffSettings(BaseSettings):
         if file is not None and not file.is_file():
             raise ValueError("there is no such file")
         return file
+
+    @field_validator("response_mode")
+    @classmethod
+    def _with_cross_site_cookies(cls, mode: str, info: ValidationInfo) -> str:
+        # A cross-site POST carries `SameSite=None` cookies only, which must be Secure.
+        if mode == "form_post" and not is_confidential(info.data.get("base_url", "https://")):
+            raise ValueError("form_post needs https in BFF_BASE_URL")
+        return mode
+
+    @field_validator("signed_requests")
+    @classmethod
+    def _with_a_key(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("client_key_file", True) is None:
+            raise ValueError("needs BFF_CLIENT_KEY_FILE: the private key that signs requests")
+        return value
 
     @field_validator("scope")
     @classmethod

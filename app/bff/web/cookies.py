@@ -49,6 +49,7 @@ class CookiePolicy:
 
     https: bool
     samesite: str
+    callback_is_posted: bool = False  # BFF_RESPONSE_MODE=form_post
 
     @cached_property
     def session_name(self) -> str:
@@ -77,7 +78,13 @@ class CookiePolicy:
 
     @cached_property
     def login_cookie_attributes(self) -> dict[str, Any]:
-        """For cookies that the callback needs: Lax, since the provider makes that a cross-site navigation."""
+        """For cookies that the callback needs: the provider makes that a cross-site navigation.
+
+        Lax is enough for a GET. A POST needs None, which must be Secure; browsers accept that on
+        http://localhost too.
+        """
+        if self.callback_is_posted:
+            return {**self._shared(), "secure": True, "samesite": "None"}
         return {**self._shared(), "samesite": "Lax"}
 
     def _shared(self) -> dict[str, Any]:

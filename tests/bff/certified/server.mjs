@@ -24,6 +24,7 @@ const configuration = {
       token_endpoint_auth_method: "client_secret_basic",
       ...options.registered,
     },
+    ...(options.further ?? []),
     // Asks about tokens, however the client above authenticates.
     {
       client_id: "introspector",
@@ -45,6 +46,8 @@ const configuration = {
     clientCredentials: { enabled: true },
     pushedAuthorizationRequests: { enabled: true, requirePushedAuthorizationRequests: options.requires_par },
     dPoP: { enabled: true, nonceSecret: Buffer.alloc(32, 1), requireNonce: () => options.requires_dpop_nonce },
+    requestObjects: { enabled: true },
+    jwtResponseModes: { enabled: true },
     resourceIndicators: {
       enabled: true,
       getResourceServerInfo: () => ({ scope: "orders.read orders.write", accessTokenFormat: "opaque" }),
