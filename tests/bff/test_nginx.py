@@ -9,7 +9,7 @@ import ssl
 import stat
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -648,6 +648,40 @@ async def test_events_arrive_one_by_one(
 
     # A request that accepts an event stream is carried by the application, and ends with the session.
     assert (QUESTION in app_log.paths) == checked
+
+
+@pytest.mark.parametrize("who", ["alice", ""])
+async def test_one_browser_does_not_occupy_an_api_and_is_told_when_to_try_again(
+    who: str, provider: Provider, api: Api, clock: Clock, tmp_path: Path
+):
+    limits = {"http_clients": {"apiClient": {"base_url": f"{api.base_url}", "token": "user_or_none"}}}
+    async with (
+        running_site(provider, api, tmp_path, clock=clock, **limits) as site,
+        site.browser() as browser,
+        site.browser() as other,
+        AsyncExitStack() as held,
+    ):
+        await other.login("bob")
+        if who:
+            await browser.login(who)
+        headers = {**FETCH_HEADERS, "X-CSRF": "1"}
+        for _ in range(50):
+            response = await held.enter_async_context(
+                browser.http.stream("GET", "/orders/events", headers=headers)
+            )
+            assert response.status_code == 200
+        refused = await browser.fetch("/orders/events")
+
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
+        assert refused.json()["code"] == "too_many_requests"
+        assert (await other.fetch("/orders/echo")).status_code == 200
+        api.go_on.set()
+        await held.aclose()
+
+        async def is_answered() -> bool:
+            return (await browser.fetch("/orders/events")).status_code == 200
+
+        await wait_until(is_answered)
 
 
 async def test_our_own_events_pass(site: Site, browser: Browser):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -47,10 +48,9 @@ def opened(browser: Browser, path: str) -> Any:
 
 async def refused(browser: Browser, path: str) -> tuple[int, str, str]:
     """Status, code and `Retry-After` of one more."""
-    if path == "/bff/events":
-        response = await browser.fetch(path)
-    else:
-        response = await refused_handshake(browser, path)
+    async with asyncio.timeout(10):  # a stream would not end
+        one_more = browser.fetch(path) if path == "/bff/events" else refused_handshake(browser, path)
+        response = await one_more
     return response.status_code, response.json()["code"], response.headers["Retry-After"]
 
 
