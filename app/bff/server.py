@@ -27,6 +27,7 @@ from app.bff.handlers.health import Alive, Ready
 from app.bff.handlers.login import Callback, Login, SilentLogin
 from app.bff.handlers.logout import Logout, LogoutCallback
 from app.bff.handlers.session import OneSession, Sessions, User
+from app.bff.handlers.socket import SocketHandler
 from app.bff.handlers.static import Static
 from app.bff.handlers.web import log_handler
 from app.bff.proxy.forward_auth import ForwardAuth, ForwardAuthGate
@@ -100,6 +101,7 @@ class BffApplication(Application):
             static_handler_class=Static,
             static_hash_cache=not services.settings.debug,  # else `?v=` is computed once per process
             cross_origin_protection=True,
+            websocket_max_message_size=SocketHandler.max_message_size,  # Tornado's is 10 MB
             # a worker cannot start its parent again
             autoreload=services.settings.debug and services.settings.processes == 1,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Awaitable
 
 import pytest
@@ -12,7 +13,7 @@ from tornado.websocket import WebSocketHandler
 
 from app.bff import ApiHandler, BaseHandler
 from app.bff.server import bff_routes
-from tests.bff.harness import Browser, RunningApp
+from tests.bff.harness import Browser, RunningApp, wait_until
 from tests.bff.streaming_api import CHUNKED, Head, Wire, of_length, request, wire_of
 
 LIMIT = 65_536
@@ -81,6 +82,10 @@ class Head204(dict[str, str]):
         return []
 
 
+HANDSHAKE = [
+    *("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"),
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+]
 OURS = [
     *("/page", "/plain", "/socket", "/stream", "/function", "/tiny", "/big"),
     *("/", "/account", "/nowhere", "/nowhere/at/all", "/static/bff/bff.js", "/static/none", "/favicon.ico"),
@@ -220,3 +225,39 @@ async def test_lengths_that_do_not_agree_are_refused_on_every_route(app: Running
         async with wire_of(app) as browser:
             await browser.send(request("POST", path, of_length(5), of_length(FAR_BEYOND)))
             assert (await browser.ended()).startswith(b"HTTP/1.1 400 "), path
+
+
+# What else a client can send
+
+
+@pytest.mark.parametrize("size", [65_537, 2_000_000])
+@pytest.mark.parametrize("line", [b"GET /%b HTTP/1.1", b"GET / HTTP/1.1\r\nX: %b", b"%b"])
+async def test_headers_that_are_too_large_are_refused_while_the_client_sends(
+    line: bytes, size: int, app: RunningApp
+):
+    async with wire_of(app) as browser:
+        await browser.send(line.replace(b"%b", b"x" * size))
+        head = await browser.head()
+
+        assert (head.status, head.all("Connection"), await browser.ended()) == (431, ["close"], b"")
+
+
+async def test_a_message_of_any_websocket_has_a_limit(app: RunningApp):
+    async with wire_of(app) as browser:
+        await browser.send(request("GET", "/socket", *HANDSHAKE))
+        assert (await browser.head()).status == 101
+        await browser.send(b"\x82\xff" + (1024 * 1024 + 1).to_bytes(8, "big"))
+
+        frame = await browser.ended()
+        assert (frame[0], int.from_bytes(frame[2:4], "big")) == (0x88, 1009)
+
+
+@pytest.mark.parametrize("path", ["/nowhere/", "/page/", "/api/", "/static/"])
+async def test_a_long_path_fills_no_log(path: str, app: RunningApp, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO, logger="app")
+    async with wire_of(app) as browser:
+        await browser.send(request("GET", path + "x" * 60_000))
+        await browser.head()
+
+    await wait_until(lambda: any(record.getMessage() == "request answered" for record in caplog.records))
+    assert max(len(str(vars(record))) for record in caplog.records) < 5_000

@@ -40,6 +40,7 @@ from app.bff.web.return_paths import local_path
 log = logging.getLogger(__name__)
 
 _NO_REQUIREMENTS = AuthenticationRequirements()
+_LOGGED_CHARACTERS = 1_000  # of a path, which may have 64 KB: requests must not fill the log
 CLIENT_CLOSED_REQUEST = 499  # in the access log only, as in nginx
 
 
@@ -223,6 +224,7 @@ class WebHandler(RequestHandler):
 
 
 def log_failure(path: str, error: BaseException | None) -> None:
+    path = path[:_LOGGED_CHARACTERS]
     if isinstance(error, AppError) and error.status != 500:
         log.info("request refused", extra={"path": path, "reason": str(error), "code": error.code})
     elif isinstance(error, HTTPError):
@@ -246,7 +248,7 @@ def log_access(services: Services, request: HTTPServerRequest, status: int, seco
         "client": client_address(request.remote_ip or "", request.headers, proxies),
         # Anything may stand there: the rest of a body that is longer than it says.
         "method": request.method if request.method in RequestHandler.SUPPORTED_METHODS else "…",
-        "path": request.path,
+        "path": request.path[:_LOGGED_CHARACTERS],
         "status": status,
         "milliseconds": round(seconds * 1000, 1),
     }

@@ -250,7 +250,9 @@ class StreamingDelegate(HTTPMessageDelegate):
     async def _finish(self) -> None:
         """Complete the response. Closing on a browser that still sends could lose it (RFC 9112 §9.6)."""
         if self.body and not self.body.ended and (self.body.is_requested or self._sends_unasked):
+            self._connection.stream.awaits_body = True  # type: ignore[attr-defined]
             await self.body.discard()
+            self._connection.stream.awaits_body = False  # type: ignore[attr-defined]
         if self._is_read or self.body:
             self._connection.finish()
         else:

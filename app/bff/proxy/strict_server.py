@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
-from tornado.iostream import IOStream
+from tornado.iostream import IOStream, UnsatisfiableReadError
 
 from app.bff.proxy.patience import Patience
 from app.bff.proxy.timed_stream import TimedStream
@@ -26,6 +26,10 @@ MAX_CONNECTIONS = 10_000
 _CRLF = b"\r\n"
 # Nothing at all if the first LF comes without a CR, which Tornado then refuses as a size (RFC 9112 §7.1).
 _SIZE_LINE = re.compile(rb"\A(?:(?=[^\n]{0,64}(?<!\r)\n)|[^\n]{0,64}\r\n)")
+# Tornado closes without a response (RFC 6585 §5).
+_HEADERS_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+)
 _LINGER_SECONDS, _LINGER_STALL_SECONDS = 30, 2  # as nginx does: lingering_time, lingering_timeout
 _BACKLOG = 1024  # with a full one, the kernel lets clients wait for seconds; Tornado's is 128
 _ACCEPTED_AT_ONCE = 128  # before other tasks have their turn
@@ -49,8 +53,7 @@ class StrictStream(TimedStream):
 
     def waits(self, *, for_headers: float, for_body: float) -> bool:
         """Whether it waits for the client to complete a request, and longer than so many seconds."""
-        pattern = self._read_regex and self._read_regex.pattern
-        at_headers = pattern is not None and pattern != _SIZE_LINE.pattern
+        at_headers = self._read_regex is not None and not self._reads_a_size
         if self.closed() or not (at_headers or self.awaits_body):
             return False
         return time.monotonic() - self.active_at > (for_headers if at_headers else for_body)
@@ -62,8 +65,16 @@ class StrictStream(TimedStream):
         return self.read_until_regex(_SIZE_LINE.pattern, max_bytes)
 
     def close_fd(self) -> None:
+        if isinstance(self.error, UnsatisfiableReadError) and not self._reads_a_size:
+            self.has_unread_body = True
+            with suppress(OSError):
+                self.socket.send(_HEADERS_TOO_LARGE)
         connection, self.socket = self.socket, None  # type: ignore[assignment]
         self._release(connection, self.has_unread_body)
+
+    @property
+    def _reads_a_size(self) -> bool:
+        return self._read_regex is not None and self._read_regex.pattern == _SIZE_LINE.pattern
 
 
 class StrictServer(HTTPServer):
