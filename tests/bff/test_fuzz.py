@@ -213,8 +213,12 @@ async def send_all(app: RunningApp, browser: Browser, batch: Sequence[Attempt], 
 
 
 async def left(app: RunningApp) -> list[object]:
-    """What there still is of the run's requests, once all connections are closed."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    """What there still is of the run's requests, once all connections are closed.
+
+    Tornado does not notice that a browser has left if it has pipelined a request that is not read yet: a
+    stream of events ends with its second comment then.
+    """
+    async with asyncio.timeout(2 * PATIENCE_SECONDS):
         await app.services.in_flight_requests.drained()
     await asyncio.sleep(0.1)  # closed streams are dropped in the loop's next turns
     gc.collect()
