@@ -164,6 +164,22 @@ async def test_a_refresh_in_flight_revokes_nothing_before_the_provider_is_logged
     assert provider.counts["revoke"] == 2  # what the session had, and what the refresh brought
 
 
+async def test_a_login_that_starts_before_the_browser_came_back_does_not_share_what_is_revoked_later(
+    app: RunningApp, provider: Provider, browser: Browser, clock: Clock
+):
+    refresh_token = await refresh_token_of(browser)
+    await browser.logout()
+    await browser.get("/bff/login?prompt=none")
+    assert provider.is_active(refresh_token)  # another tab may look whether the user is signed in
+    callback = await browser.start_login()
+    assert not provider.is_active(refresh_token)
+
+    await browser.get(await browser.choose(callback))
+    clock.advance(60)
+    await app.services.revocation.drain_due()
+    assert provider.counts["revoke"] == 1
+
+
 async def test_a_second_click_on_the_link_forgets_no_revocation(provider: Provider, browser: Browser):
     refresh_token = await refresh_token_of(browser)
     link = await browser.logout_url()

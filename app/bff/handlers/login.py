@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 from tornado.web import HTTPError
 
+from app.bff.crypto import Unsealable
 from app.bff.errors import (
     AppError,
     BadRequest,
@@ -47,6 +48,19 @@ class AuthHandler(BaseHandler):
 
     return_path: str | None = "/"  # the handler's own URL is no place to return to
     referrer_policy = "no-referrer"  # these URLs carry codes and sids
+
+    def read_logout_cookie(self) -> dict[str, str]:
+        """Return what a logout of this browser, from which it has not come back, has saved; see logout.py."""
+        name = self.services.cookies.logout_name
+        try:
+            return dict(self.services.vault.open_json(self.request_cookies.get(name, ""), place=name))
+        except Unsealable:
+            return {}
+
+    @property
+    def waiting_revocations(self) -> list[str]:
+        """The ids of the outbox entries that wait until this browser comes back from a logout."""
+        return self.read_logout_cookie().get("revocations", "").split()
 
     def try_again_url(self, status_code: int, error: BaseException | None) -> str | None:
         return None if isinstance(error, WrongSid) else self.login_url
@@ -129,6 +143,10 @@ class Login(LoginStep):
             # An attempt that has not come back: the page that it was sent to may have moved.
             await self.services.provider.moved(self.services.provider.login_page)
         url = await self.services.oidc.login_url(attempt, further)
+        if not self.is_silent:
+            # The browser is back from a logout, though not by the provider's way. This login may share the
+            # grant of the earlier one, so that must not be revoked later.
+            await self.services.tokens.revoke_after_logout(self.waiting_revocations)
         self._set_attempt_cookie(attempt)
         self.redirect(url)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 import secrets
 
-from app.bff.crypto import Unsealable
 from app.bff.errors import ProviderUnavailable, WrongSid
 from app.bff.handlers.login import AuthHandler
 from app.bff.oidc.login_attempt import ATTEMPT_SECONDS
@@ -28,13 +27,6 @@ class LogoutHandler(AuthHandler):
             max_age=ATTEMPT_SECONDS,
             **self.services.cookies.login_cookie_attributes,
         )
-
-    def read_logout_cookie(self) -> dict[str, str]:
-        name = self.services.cookies.logout_name
-        try:
-            return dict(self.services.vault.open_json(self.request_cookies.get(name, ""), place=name))
-        except Unsealable:
-            return {}
 
 
 class Logout(LogoutHandler):
@@ -124,7 +116,7 @@ class Logout(LogoutHandler):
     ) -> str | None:
         """Return where the provider ends its session, if it can, and remember what then is to be revoked."""
         state = secrets.token_urlsafe(32)
-        revocations = revocations or self.read_logout_cookie().get("revocations", "")
+        revocations = revocations or " ".join(self.waiting_revocations)
         try:
             url = await self.services.oidc.logout_url(id_token=id_token, state=state)
         except ProviderUnavailable:
@@ -155,5 +147,5 @@ class LogoutCallback(LogoutHandler):
         if not saved or not state_matches:
             self.redirect("/")
             return
-        await self.services.tokens.revoke_after_logout(saved.get("revocations", "").split())
+        await self.services.tokens.revoke_after_logout(self.waiting_revocations)
         self.redirect(saved["return_path"])

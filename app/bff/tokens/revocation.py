@@ -47,6 +47,7 @@ class Revocation:
         self._clock = clock
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._endings = SingleFlight[None]()
+        self._retrying = asyncio.Lock()  # one retry at a time, however many wait for a store that is down
 
     async def enqueue(
         self, *sessions: Session, reason: Reason | None = None, due_in_seconds: float = ATTEMPT_SECONDS
@@ -119,7 +120,8 @@ class Revocation:
         for pause in lease_poll_seconds():
             await asyncio.sleep(pause)
             now = self._clock()
-            sessions = await _each([each for each in sessions if now < each.expires_at], delete)
+            async with self._retrying:
+                sessions = await _each([each for each in sessions if now < each.expires_at], delete)
             if not sessions:
                 return
 
