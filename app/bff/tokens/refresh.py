@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
-import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from weakref import WeakValueDictionary
 
 from app.bff.backoff import (
-    LEASE_RELEASE_SECONDS,
     LEASE_WAIT_SECONDS,
     REVOCATION_AFTER_LOGOUT_SECONDS,
     UNSAVED_WAIT_SECONDS,
@@ -35,6 +32,7 @@ from app.bff.sessions.interfaces import SessionStore
 from app.bff.sessions.session import Reason, Session, Target, TokenSet
 from app.bff.singleflight import SingleFlight
 from app.bff.telemetry.logs import session_log_id
+from app.bff.tokens.leases import Lease, Leases
 from app.bff.tokens.policy import (
     Refusal,
     TokenRequest,
@@ -74,16 +72,13 @@ class Refresher:
         self._sessions = sessions
         self._client = client
         self._revocation = revocation
-        self._lease_seconds = lease_seconds
         self._wait_seconds = wait_seconds
         self._pauses = pauses
         self._clock = clock
-        # One owner per lease: a release that arrives late does not end the next lease of this process.
-        self._owners = map(f"{secrets.token_hex(8)}.{{}}".format, itertools.count())
+        self._leases = Leases(sessions, seconds=lease_seconds, pauses=pauses)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._unsaved: dict[str, Session] = {}
         self._saving = SingleFlight[None]()
-        self._releasing = SingleFlight[None]()  # by the lease's owner
 
     async def renew(self, ref: str, request: TokenRequest) -> TokenSet:
         """Return tokens that satisfy the request, new ones if necessary; raises Unauthorized."""
@@ -99,10 +94,8 @@ class Refresher:
             session = await self._current(ref)
             if tokens := self._final(session, request):
                 return tokens
-            owner = next(self._owners)
-            leased = await self._lease(ref, owner)
-            if leased is not None:
-                tokens = await self._renew_leased(leased, request, owner)
+            if lease := await self._leases.acquire(ref):
+                tokens = await self._renew_leased(lease, request)
                 return tokens or await self._renew(ref, request, deadline)
             if tokens := request.unexpired(session):  # another process refreshes: do not wait for it
                 return tokens
@@ -115,9 +108,7 @@ class Refresher:
     async def drain(self) -> None:
         """Wait until all refreshed sessions are saved, and a moment for leases to be released."""
         await self._saving.drain()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LEASE_RELEASE_SECONDS):
-                await self._releasing.drain()
+        await self._leases.drain()
 
     async def _saved_or_in_memory(self, ref: str, request: TokenRequest) -> TokenSet | None:
         """Return unsaved tokens, or None once they are saved: the next refresh needs what they contain."""
@@ -147,36 +138,30 @@ class Refresher:
             session, ReauthenticationRequired("the session cannot get another token")
         )
 
-    async def _lease(self, ref: str, owner: str) -> Session | None:
-        try:
-            return await self._sessions.lease(ref, owner=owner, seconds=self._lease_seconds)
-        except StoreUnavailable:  # the lease may have been acquired, or may yet be
-            self._release(ref, owner, again=True)
-            raise
-
-    async def _renew_leased(self, session: Session, request: TokenRequest, owner: str) -> TokenSet | None:
+    async def _renew_leased(self, lease: Lease, request: TokenRequest) -> TokenSet | None:
         """Return tokens, or None if the session was changed by another process: look again."""
-        with contextlib.ExitStack() as lease:
-            lease.callback(self._release, session.ref, owner)
+        session = lease.session
+        with contextlib.ExitStack() as held:
+            held.callback(self._leases.release, lease)
             if tokens := self._final(session, request):  # changed before the lease was acquired
                 return tokens
             try:
                 newer = await self._request_tokens(session, request.target)
             except GrantRefused:
-                return await self._grant_rejected(session, request, owner)
+                return await self._grant_rejected(lease, request)
             except ProviderUnavailable as error:
                 log.warning("refresh failed", extra=_log_fields(session, error))
                 return request.unexpired_or_raise(session, unrenewed(error, request.target))
             checked = await self._with_checked_id_token(session, newer)
             changed = session.updated_by(checked, now=self._clock())
             try:
-                saved = await self._try_save(changed, owner)
+                saved = await self._try_save(changed, lease.owner)
             except StoreUnavailable:
                 self._unsaved[session.ref] = changed
-                self._saving.start(session.ref, lambda: self._save_eventually(changed, owner))
+                self._saving.start(session.ref, lambda: self._save_eventually(changed, lease.owner))
                 saved = True
             if saved:
-                lease.pop_all()  # saving has released it; unsaved, it must keep the others from refreshing
+                held.pop_all()  # saving has released it; unsaved, it must keep the others from refreshing
                 return alive_or_raise(newer, now=self._clock())
             return request.unexpired(await self._lost_race(changed))
 
@@ -186,25 +171,6 @@ class Refresher:
             return await self._client.exchange(subject, target=target, dpop_key=session.dpop_key)
         refresh_token = session.tokens.refresh_token or ""
         return await self._client.refresh(refresh_token, target=target, dpop_key=session.dpop_key)
-
-    def _release(self, ref: str, owner: str, *, again: bool = False) -> None:
-        self._releasing.start(owner, lambda: self._release_eventually(ref, owner, again=again))
-
-    async def _release_eventually(self, ref: str, owner: str, *, again: bool) -> None:
-        """Release the lease as soon as the store answers; `again` a moment later, or until it expires."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._lease_seconds):
-                await self._release_until_answered(ref, owner)
-                if again:
-                    await asyncio.sleep(LEASE_RELEASE_SECONDS)
-                    await self._release_until_answered(ref, owner)
-
-    async def _release_until_answered(self, ref: str, owner: str) -> None:
-        for pause in self._pauses():
-            with contextlib.suppress(StoreUnavailable):
-                await self._sessions.release(ref, owner=owner)
-                return
-            await asyncio.sleep(pause)
 
     async def _try_save(self, changed: Session, owner: str) -> bool:
         """Save under the lease; if that has expired, without: `version` rejects a late write."""
@@ -256,19 +222,19 @@ class Refresher:
             await self._revocation.revoke_all(changed)
         return current
 
-    async def _grant_rejected(self, session: Session, request: TokenRequest, owner: str) -> TokenSet | None:
+    async def _grant_rejected(self, lease: Lease, request: TokenRequest) -> TokenSet | None:
         """End the session after `invalid_grant`, unless another process has used the token first.
 
         Only the lease's owner may: another one that has taken it over may have got new tokens.
         """
-        waited_seconds = 0.0
+        session, waited_seconds = lease.session, 0.0
         for pause in self._pauses():
             current = await self._current(session.ref)
             refusal = judge_refusal(current, session, waited_seconds=waited_seconds)
             if (tokens := request.fresh(current)) or refusal is Refusal.RETRY:
                 return tokens
             if refusal is Refusal.END and await self._sessions.delete(
-                session.ref, reason=Reason.PROVIDER, version=current.version, lease=owner
+                session.ref, reason=Reason.PROVIDER, version=current.version, lease=lease.owner
             ):
                 break
             if waited_seconds > self._wait_seconds:
