@@ -8,13 +8,20 @@ from tornado.web import HTTPError, StaticFileHandler
 
 from app.bff.handlers.web import WebHandler
 
+_PATH_MAX = 4096  # of Linux, in bytes
+
 
 class Static(WebHandler, StaticFileHandler):
     """Static files; cached for good only under their own version: during a deploy an old process must not
     serve old bytes under the new name."""
 
     def validate_absolute_path(self, root: str, absolute_path: str) -> str | None:
-        """Raises HTTPError (404) for a name that no file can have, such as one with a NUL in it."""
+        """Raises HTTPError (404) for a name that no file can have, such as one with a NUL in it.
+
+        A long one is not looked up: resolving links takes time with the square of its length.
+        """
+        if len(absolute_path) > _PATH_MAX:
+            raise HTTPError(404)
         try:
             return super().validate_absolute_path(root, absolute_path)
         except (OSError, ValueError):
