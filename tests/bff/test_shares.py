@@ -116,6 +116,22 @@ async def test_one_browser_has_its_share_and_another_is_answered_while(
     assert await answered(app, api, request("GET", "/api/x", *hers))  # the share is free again
 
 
+async def test_a_user_who_signs_in_again_and_again_has_half_of_the_connections(
+    app: RunningApp, api: StreamingApi, alice: User, bob: User
+):
+    sessions = [alice, *[await user(app, "alice") for _ in range(2)]]
+    async with AsyncExitStack() as stack:
+        for cookie, _ in sessions[:2]:
+            for _ in range(SHARE):
+                await opened(stack, app, request("GET", "/api/x", cookie))
+                await api.call()
+        further = await opened(stack, app, request("GET", "/api/x", sessions[2][0]))
+
+        assert (await further.head()).status == 429
+        assert await answered(app, api, request("GET", "/api/x", bob[0]))
+    assert await answered(app, api, request("GET", "/api/x", sessions[2][0]))
+
+
 async def test_a_request_beyond_the_share_waits_for_a_moment(app: RunningApp, api: StreamingApi, alice: User):
     async with AsyncExitStack() as stack:
         wires = [await opened(stack, app, request("GET", "/api/x", alice[0])) for _ in range(SHARE + 1)]
@@ -165,19 +181,20 @@ async def test_clients_of_a_handler_wait_for_their_session_s_share(
 
 
 @pytest.mark.parametrize(
-    ("settings", "share"),
+    ("settings", "sizes"),
     [
-        ({}, 25),
-        ({"max_connections": 10}, 2),
-        ({"max_connections": 3}, 1),
-        ({"max_connections": 1}, 1),
-        ({"max_connections_per_session": 60}, 60),
+        ({}, (25, 50)),
+        ({"max_connections": 10}, (2, 5)),
+        ({"max_connections": 3}, (1, 1)),
+        ({"max_connections": 1}, (1, 1)),
+        ({"max_connections_per_session": 60}, (60, 60)),
+        ({"max_connections_per_session": 10}, (10, 50)),
     ],
 )
-async def test_a_session_s_share_is_a_quarter_unless_the_settings_name_it(
-    settings: dict[str, Any], share: int
+async def test_a_session_s_share_is_a_quarter_and_its_user_s_is_half(
+    settings: dict[str, Any], sizes: tuple[int, int]
 ):
     pool = pool_of(HttpClientSettings(base_url="http://127.0.0.1/", **settings))
 
-    assert pool.connections_per_session == share
+    assert pool.share_sizes == sizes
     await pool.http.close()

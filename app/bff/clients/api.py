@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial, partialmethod
@@ -54,29 +54,29 @@ class ApiClient:
     """
 
     def __init__(
-        self, pool: Pool, source: TokenSource, clock: Callable[[], float], *, share_key: str | None
+        self, pool: Pool, source: TokenSource, clock: Callable[[], float], *, sharing: Sequence[str]
     ) -> None:
         self.fixed_headers = pool.fixed_headers
         # Returns the access token for one request, None if requests go without; raises Unauthorized. Passed
         # on to `forward` or `websocket`, it keeps a refresh out of the request's time limit.
         self.credential = source
         self._pool = pool
-        self._share = pool.share_of(share_key)
+        self._shares = pool.shares_of(sharing)
         self._http = pool.http
         self._base_url = pool.base_url
         self._clock = clock
 
     @cached_property
     def _bearer(self) -> Bearer:
-        return self._bearer_within(self._share)
+        return self._bearer_within(self._shares)
 
-    def _bearer_within(self, share: asyncio.Semaphore | None) -> Bearer:
+    def _bearer_within(self, shares: Sequence[asyncio.Semaphore]) -> Bearer:
         return Bearer(
             self.credential,
             self._base_url.origin(),
             nonces=self._pool.nonces,
             private_headers=self._pool.settings.headers,
-            share=share,
+            shares=shares,
             clock=self._clock,
         )
 
@@ -103,8 +103,8 @@ class ApiClient:
         decompressed; and there is no time limit. (Without redirects no middleware is needed, which would
         cost 12 % more.) `path` must not leave the base URL by `..`; see `proxy.rules.upstream_path`.
 
-        Raises TooManyRequests if the session has its share of the connections in use, and none becomes free
-        within a second.
+        Raises TooManyRequests if the session or the user has its share of the connections in use, and none
+        becomes free within a second.
         """
         url = self.url_for(path)
         send = partial(
@@ -159,7 +159,7 @@ class ApiClient:
                         await socket.send_str("Hello")
                         self.finish_json(await socket.receive_str())
         """
-        bearer = partial(self._bearer_within(share=None), credential=credential)
+        bearer = partial(self._bearer_within(()), credential=credential)
         middlewares = (refuse_redirect, bearer)  # ws_connect itself takes none, only a session does
         async with (
             _session(
@@ -241,15 +241,14 @@ class Pool:
     nonces: Nonces
     target: Target  # what its tokens are for
     fixed_headers: frozenset[str]  # lower-case names that a forwarded request must not set
-    connections_per_session: int
-    # By session or address. An entry lives as long as a request that uses it.
+    share_sizes: tuple[int, int]  # connections of a session, or an address; and of a user in all sessions
+    # By the names of those that share. An entry lives as long as a request that uses it.
     _shares: WeakValueDictionary[str, asyncio.Semaphore] = field(default_factory=WeakValueDictionary)
 
-    def share_of(self, key: str | None) -> asyncio.Semaphore | None:
-        """Return the share of the connections that `key` has, or None for the application's own calls."""
-        if key is None:
-            return None
-        return self._shares.setdefault(key, asyncio.Semaphore(self.connections_per_session))
+    def shares_of(self, names: Sequence[str]) -> list[asyncio.Semaphore]:
+        """Return the shares of a session and its user, or of an address; the application itself has none."""
+        sizes = zip(names, self.share_sizes, strict=False)
+        return [self._shares.setdefault(name, asyncio.Semaphore(size)) for name, size in sizes]
 
 
 def pool_of(settings: HttpClientSettings) -> Pool:
@@ -268,8 +267,13 @@ def pool_of(settings: HttpClientSettings) -> Pool:
         Nonces(),
         _target(settings),
         frozenset(name.lower() for name in settings.headers),
-        settings.max_connections_per_session or max(1, settings.max_connections // 4),
+        _share_sizes(settings),
     )
+
+
+def _share_sizes(settings: HttpClientSettings) -> tuple[int, int]:
+    session = settings.max_connections_per_session or max(1, settings.max_connections // 4)
+    return session, max(session, settings.max_connections // 2)
 
 
 def _session(

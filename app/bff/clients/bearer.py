@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple, Protocol
@@ -49,8 +50,8 @@ class Bearer:
     After a 401 the token is renewed and the request sent once more (RFC 6750 §3.1); a second 401 goes to
     the caller. A streamed body cannot be sent twice, so such a request is not repeated.
 
-    Each request occupies one of `share` until its response is read or closed: a semaphore that the requests
-    of one session have in common.
+    Each request occupies one of each of `shares` until its response is read or closed: semaphores that the
+    requests of one session, and those of one user, have in common.
     """
 
     def __init__(
@@ -60,13 +61,13 @@ class Bearer:
         *,
         nonces: Nonces,
         private_headers: Iterable[str] = (),
-        share: asyncio.Semaphore | None = None,
+        shares: Sequence[asyncio.Semaphore] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._source = source
         self._origin = origin
         self._nonces = nonces
-        self._share = share
+        self._shares = shares
         self._clock = clock
         self._private_headers = ("Authorization", "DPoP", *private_headers)
 
@@ -84,7 +85,7 @@ class Bearer:
                 request.headers.pop(name, None)
             proxy = Proxies.of_environment().of(str(request.url))
             request.update_proxy(URL(proxy) if proxy else None, None, None)
-            return await self._within_share(partial(send, request), None)
+            return await self._within_shares(partial(send, request), None)
 
         replayable = not request.body or isinstance(request.body, BytesPayload)
         return await self.present(
@@ -110,9 +111,9 @@ class Bearer:
         """Send a request to our origin with `credential`, or with what the source gives now.
 
         The token is added to `headers`, which `send` sends. `replayable` tells whether the request can be
-        sent twice. Raises TooManyRequests if the share is in use for longer than `patience_seconds`.
+        sent twice. Raises TooManyRequests if a share is in use for longer than `patience_seconds`.
         """
-        send = partial(self._within_share, send, patience_seconds)
+        send = partial(self._within_shares, send, patience_seconds)
         credential = credential or await self._source()
         if credential is None:
             return await send()
@@ -124,25 +125,19 @@ class Bearer:
         renewed = await self._source(rejected=credential.access_token)
         return await self._send_with(renewed or credential, request)
 
-    async def _within_share(self, send: Send, patience_seconds: float | None) -> ClientResponse:
-        share = self._share
-        if share is None:
-            return await send()
-        try:
-            async with asyncio.timeout(patience_seconds if share.locked() else None):
-                await share.acquire()
-        except TimeoutError:
-            raise TooManyRequests("this session has too many requests to this API in progress") from None
-        try:
+    async def _within_shares(self, send: Send, patience_seconds: float | None) -> ClientResponse:
+        with ExitStack() as held:
+            try:
+                for share in self._shares:
+                    async with asyncio.timeout(patience_seconds if share.locked() else None):
+                        await share.acquire()
+                    held.callback(share.release)
+            except TimeoutError:
+                raise TooManyRequests("too many requests to this API are in progress") from None
             response = await send()
-        except BaseException:
-            share.release()
-            raise
-        if response.connection is None:  # a short response, which has been read
-            share.release()
-        else:
-            response.connection.add_callback(share.release)
-        return response
+            if response.connection is not None:  # else it was short, and has been read
+                response.connection.add_callback(held.pop_all().close)
+            return response
 
     async def _send_with(self, credential: Credential, request: _Request) -> ClientResponse:
         """Send, and once more if the API demands a nonce of its own in the proof (RFC 9449 §9)."""

@@ -78,15 +78,18 @@ class HttpClientFactory:
         """Return the client of that name, or of that class; without a session it calls for no user.
 
         The clients of one `SessionHolder`, such as a handler, share its session: a refresh that one
-        of them causes serves all. A session has a share of the client's connections. Without one the browser
-        that `anonymous_key` names has it, and what the application calls by itself (None) is not limited.
+        of them causes serves all. A session and its user have shares of the client's connections; without a
+        session the browser that `anonymous_key` names has one, and the application itself (None) no limit.
         Raises UnknownClient, which lists the names in the settings.
         """
         if isinstance(client, str):
             pool = self._pool(client)
             holder = _Holder(session) if session is None or isinstance(session, Session) else session
-            share_key = holder.session.ref if holder.session else anonymous_key
-            return ApiClient(pool, self._source(pool, holder), self._clock, share_key=share_key)
+            if holder.session:
+                sharing = [holder.session.ref, f"user {holder.session.subject}"]
+            else:
+                sharing = [] if anonymous_key is None else [anonymous_key]
+            return ApiClient(pool, self._source(pool, holder), self._clock, sharing=sharing)
         if not hasattr(client, "name"):
             raise UnknownClient(f"{client.__name__} has no name: it is a base class of typed clients")
         return client(self.create(client.name, session, anonymous_key=anonymous_key))
