@@ -116,6 +116,19 @@ def test_an_issuer_with_http_may_have_endpoints_with_http():
     assert metadata_from(document, issuer=issuer).token_endpoint == "http://provider.test/token"
 
 
+@pytest.mark.parametrize("in_the_clear", [False, True])
+def test_fetched_in_the_clear_the_metadata_may_have_endpoints_with_http(in_the_clear: bool):
+    """As in containers: BFF_METADATA_URL is http to another machine (BFF_DEBUG), and the issuer https."""
+    document = {**LEAST, "token_endpoint": "http://keycloak:8080/token"}
+    if in_the_clear:
+        found = metadata_from(document, issuer=ISSUER, in_the_clear=True)
+        assert found.token_endpoint == "http://keycloak:8080/token"
+        assert found.authorization_endpoint == f"{ISSUER}/authorize"
+    else:
+        with pytest.raises(ProviderUnavailable, match="no usable token_endpoint"):
+            metadata_from(document, issuer=ISSUER)
+
+
 @pytest.mark.parametrize(
     ("announced", "allowed"),
     [

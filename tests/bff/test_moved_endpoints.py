@@ -196,6 +196,28 @@ async def test_a_first_attempt_fetches_nothing(app: RunningApp, provider: Provid
     assert provider.counts["metadata"] == 1
 
 
+async def test_a_move_is_logged_by_the_names_of_the_endpoints(
+    app: RunningApp, provider: Provider, caplog: pytest.LogCaptureFixture
+):
+    await fetched_while_at(app, provider, token_endpoint="http://old.invalid/token")
+    await app.services.provider.moved("http://old.invalid/token")
+
+    [record] = [each for each in caplog.records if each.msg == "provider endpoints have moved"]
+    assert record.endpoints == ["token_endpoint"]  # type: ignore[attr-defined]
+
+
+async def test_a_host_that_does_not_know_the_client_any_more_is_suspected(
+    app: RunningApp, browser: Browser, provider: Provider, old: Provider
+):
+    await fetched_while_at(app, provider, token_endpoint=f"{old.issuer}/token")
+    callback_url = await browser.choose(await browser.start_login())
+    refused = await browser.get(callback_url)  # invalid_client: it may have processed the request
+    await wait_until(lambda: provider.counts["metadata"] == 2)
+    await browser.login("alice")
+
+    assert (refused.status_code, old.counts["token"]) == (503, 1)
+
+
 async def test_an_unknown_address_has_not_moved(app: RunningApp, provider: Provider):
     assert await app.services.provider.moved("https://elsewhere.test/token") is None
 

@@ -177,6 +177,51 @@ def test_an_invalid_value_is_reported_by_the_name_of_its_setting(mistakes: Mista
     assert re.match(rf"BFF_{name}\b", line)
 
 
+ENTRA = "https://login.example.com/common/v2.0"
+TENANT_ID = "11111111-2222-3333-4444-555555555555"
+
+
+def test_tenants_are_listed_for_an_issuer_that_has_several(load: Load):
+    settings = load(ISSUER=ENTRA, TENANTS=f"{TENANT_ID}, another")
+
+    assert settings.tenants == (TENANT_ID, "another")
+    assert settings.issuers.announced == "https://login.example.com/{tenantid}/v2.0"
+
+
+@pytest.mark.parametrize(
+    ("issuer", "tenants", "mistake"),
+    [
+        ("https://login.example.com/one/v2.0", TENANT_ID, "goes with a BFF_ISSUER of several tenants"),
+        (ENTRA, "common", "must be ids of tenants"),
+        (ENTRA, "contoso.com", "must be ids of tenants"),
+        (ENTRA, "*", "must be ids of tenants"),
+        (ENTRA, "any", "or any-organisation-may-sign-in"),
+        (ENTRA, f"any-organisation-may-sign-in,{TENANT_ID}", "stands alone"),
+        (ENTRA, "any-organisation-may-sign-in", None),
+    ],
+)
+def test_tenants_are_ids_or_say_how_open_the_door_is(
+    load: Load, mistakes: Mistakes, issuer: str, tenants: str, mistake: str | None
+):
+    if mistake is None:
+        assert load(ISSUER=issuer, TENANTS=tenants).tenants == (tenants,)
+    else:
+        [line] = mistakes(ISSUER=issuer, TENANTS=tenants)
+        assert line.startswith("BFF_TENANTS: ")
+        assert mistake in line
+
+
+def test_a_proxy_of_the_environment_that_cannot_be_used_is_reported_with_the_other_mistakes(
+    mistakes: Mistakes, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://user:hunter2@proxy:1080")
+    lines = mistakes(PORT="no number")
+
+    assert len(lines) == 2
+    assert lines[-1].startswith("HTTPS_PROXY: must be the http(s) URL of a proxy")
+    assert "hunter2" not in str(lines)
+
+
 def test_memory_is_for_one_process(load: Load, mistakes: Mistakes):
     assert load(SESSION_STORE="memory:", PROCESSES="1").session_store == "memory:"
     for processes in ("2", "0"):
@@ -194,7 +239,7 @@ def test_a_provider_on_this_machine_may_be_in_the_clear(load: Load, issuer: str)
     assert load(ISSUER=issuer).issuer == issuer
 
 
-@pytest.mark.parametrize("name", ["ISSUER", "BASE_URL"])
+@pytest.mark.parametrize("name", ["ISSUER", "BASE_URL", "METADATA_URL"])
 @pytest.mark.parametrize(
     "url",
     ["http://provider.example", "http://localhost.example", "http://127.0.0.1.example", "http://10.0.0.1"],

@@ -139,13 +139,15 @@ class EndpointClient:
         try:
             with lane.breaker.request():
                 return parse(await self._at(endpoint, send))
-        except ClientRejected as error:
-            log.error(
-                "provider rejected the client: check BFF_CLIENT_* and its registration",
-                extra={"reason": str(error), "seconds_ahead": self.seconds_ahead},  # assertions have times
-            )
-            raise
-        except ProviderUnavailable:
+        except ProviderUnavailable as error:
+            if isinstance(error, ClientRejected):
+                log.error(
+                    "provider rejected the client: check BFF_CLIENT_* and its registration",
+                    extra={
+                        "reason": str(error),
+                        "seconds_ahead": self.seconds_ahead,
+                    },  # assertions have times
+                )
             self._suspect()
             raise
 

@@ -274,6 +274,8 @@ class Provider:
             log.warning("provider does not announce PKCE with S256; state and nonce alone protect logins")
         self.login_page = metadata.authorization_endpoint
         names = {str(getattr(metadata, name)): name for name in _URLS}
+        if moved := sorted({names[url] for url in names.keys() - self._last_names if self._last_names}):
+            log.warning("provider endpoints have moved", extra={"endpoints": moved})
         self._names, self._last_names, self._latest = {**self._last_names, **names}, names, metadata
         return metadata
 

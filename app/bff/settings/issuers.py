@@ -66,6 +66,6 @@ def with_placeholder(issuer: str) -> str:
 
 def tenant_id(value: str) -> str:
     """Return a tenant's id as it is in `tid`, or ANY_TENANT; raises ValueError."""
-    if value != ANY_TENANT and (value in _ALIASES or not _TENANT_ID.fullmatch(value)):
+    if value != ANY_TENANT and (value in (*_ALIASES, "any", "all") or not _TENANT_ID.fullmatch(value)):
         raise ValueError(f"must be ids of tenants, as in the claim tid, or {ANY_TENANT}")
     return value
