@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Callable
 
@@ -219,6 +220,21 @@ async def test_a_compressed_body_that_cannot_be_read_is_refused(
 
     with pytest.raises(ProviderUnavailable, match=reason):
         await known.metadata()
+
+
+async def test_a_body_that_inflates_to_many_megabytes_is_never_in_memory(
+    known: OpenIdProvider, provider: Provider
+):
+    provider.fails["metadata"] = unasked_compression("gzip", gzip.compress(bytes(50 * MAX_BODY_BYTES)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProviderUnavailable, match="more than"):
+            await known.metadata()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 10 * MAX_BODY_BYTES
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
