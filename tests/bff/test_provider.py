@@ -17,7 +17,7 @@ from app.bff.dev.provider import Client, Failure, Provider
 from app.bff.errors import ProviderUnavailable, UntrustedToken, UnusableToken
 from app.bff.oidc.http import MAX_BODY_BYTES, may_follow, tls
 from app.bff.oidc.metadata import Provider as OpenIdProvider
-from app.bff.oidc.metadata import provider_http
+from app.bff.oidc.metadata import Source, provider_http
 from tests.bff.harness import CLIENT_ID, CLIENT_SECRET, Clock
 
 HOUR = 3600
@@ -390,16 +390,16 @@ async def test_a_rotated_key_is_found_at_once_by_its_unknown_kid(known: OpenIdPr
     assert provider.counts["jwks"] == 2
 
 
-@pytest.mark.parametrize("is_posted", [False, True])
+@pytest.mark.parametrize("source", ["provider", "backchannel", "callback"])
 async def test_a_key_replaced_under_the_same_kid_is_found_at_once(
-    known: OpenIdProvider, provider: Provider, is_posted: bool
+    known: OpenIdProvider, provider: Provider, source: Source
 ):
     same_kid: dict[str, object] = {"kid": "always"}
     provider.overrides["id_token_header"] = provider.overrides["jwk"] = same_kid
     await known.verify(a_signed_token(provider))
     provider.rotate_keys()
 
-    assert (await known.verify(a_signed_token(provider), is_posted=is_posted)).claims["sub"] == "alice"
+    assert (await known.verify(a_signed_token(provider), source=source)).claims["sub"] == "alice"
     assert provider.counts["jwks"] == 2
 
 
@@ -411,25 +411,29 @@ async def test_keys_rotated_time_and_again_delay_no_login(known: OpenIdProvider,
     assert provider.counts["jwks"] == KEYS_BURST
 
 
-async def test_tokens_that_anyone_can_post_cause_one_fetch_of_the_keys_per_cooldown(
-    known: OpenIdProvider, provider: Provider, clock: Clock
+@pytest.mark.parametrize("source", ["backchannel", "callback"])
+async def test_tokens_that_anyone_can_send_cause_one_fetch_of_the_keys_per_cooldown(
+    known: OpenIdProvider, provider: Provider, clock: Clock, source: Source
 ):
     await known.verify(a_signed_token(provider))
     provider.signs_with_unpublished_key = True
     for _ in range(COOLDOWN):
         with pytest.raises(UntrustedToken):
-            await known.verify(a_signed_token(provider), is_posted=True)
+            await known.verify(a_signed_token(provider), source=source)
         clock.advance(2)
 
     assert provider.counts["jwks"] == 1 + 2  # in the minute that passed
 
 
-async def test_a_flood_of_forged_posted_tokens_delays_no_login(known: OpenIdProvider, provider: Provider):
+@pytest.mark.parametrize("source", ["backchannel", "callback"])
+async def test_a_flood_of_forged_tokens_delays_no_login(
+    known: OpenIdProvider, provider: Provider, source: Source
+):
     await known.verify(a_signed_token(provider))
     provider.signs_with_unpublished_key = True
     for _ in range(100):
         with pytest.raises(UntrustedToken):
-            await known.verify(a_signed_token(provider), is_posted=True)
+            await known.verify(a_signed_token(provider), source=source)
     provider.signs_with_unpublished_key = False
     provider.rotate_keys()
 

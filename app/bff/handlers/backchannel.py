@@ -50,7 +50,7 @@ class BackChannelLogout(WebHandler):
         services = self.services
         settings = services.settings
         try:
-            signed = await services.provider.verify(token, is_posted=True)
+            signed = await services.provider.verify(token, source="backchannel")
             return validate(
                 signed,
                 issuer=services.provider.issuers.of(signed.claims),

@@ -204,7 +204,7 @@ class OidcClient:
 
     async def _verified_response(self, response: Mapping[str, str], attempt: LoginAttempt) -> dict[str, str]:
         """Return the parameters in a signed authorization response (JARM §2.4)."""
-        claims = (await self._provider.verify(response.get("response", ""))).claims
+        claims = (await self._provider.verify(response.get("response", ""), source="callback")).claims
         return response_parameters(
             claims,
             issuer=self.issuers.of(claims) if self._several_issuers else attempt.issuer,

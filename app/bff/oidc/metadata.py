@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ssl import SSLContext
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import httpx2
@@ -172,6 +172,8 @@ _URLS = (
     "pushed_authorization_request_endpoint",
 )
 
+Source = Literal["provider", "backchannel", "callback"]  # which endpoint a token has come from, or to
+
 
 class Provider:
     """One OpenID provider, identified by its issuer.
@@ -208,9 +210,11 @@ class Provider:
         self._latest: Metadata | None = None
         self._refetches = Budget(METADATA_BURST, seconds=METADATA_COOLDOWN_SECONDS, clock=clock)
         self._checks = Budget(READY_BURST, seconds=1, clock=clock)
-        # Anyone can post a token, but not make the provider's token endpoint issue one.
-        self._posted = Budget(1, seconds=keys_cooldown_seconds, clock=clock)
-        self._issued = Budget(KEYS_BURST, seconds=keys_cooldown_seconds / KEYS_BURST, clock=clock)
+        self._key_fetches = {
+            "provider": Budget(KEYS_BURST, seconds=keys_cooldown_seconds / KEYS_BURST, clock=clock),
+            "backchannel": Budget(1, seconds=keys_cooldown_seconds, clock=clock),
+            "callback": Budget(1, seconds=keys_cooldown_seconds, clock=clock),
+        }
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -238,14 +242,15 @@ class Provider:
             current = getattr(await self._metadata.refetch(self._refetches), name, None)
         return current if current != url else None
 
-    async def verify(self, token: str, *, is_posted: bool = False) -> SignedToken:
+    async def verify(self, token: str, *, source: Source = "provider") -> SignedToken:
         """Return the content of a token that a published key has signed, or raise UntrustedToken.
 
         UnknownKey among them is not final: the token may be valid once the keys are fetched again.
 
         Keys are refetched for a signature that no cached key matches: they may have been rotated, also under
-        the same `kid`. Tokens that anyone can post, logout tokens, have a budget of their own: forged ones
-        cause one request in `keys_cooldown_seconds`, and delay no login.
+        the same `kid`. Anyone can send a token to the back-channel or the callback, but not make the
+        provider's endpoints answer with one: forged tokens cause one request of each `source` in
+        `keys_cooldown_seconds`, and delay no others.
         """
         allowed = expected_algorithms((await self.metadata()).signing_algorithms, self._id_token_alg)
         algorithm_of(token, allowed)
@@ -253,7 +258,7 @@ class Provider:
         try:
             return verify_signature(token, cached, allowed)
         except UnknownKey:
-            newer = await self._keys.refetch(self._posted if is_posted else self._issued)
+            newer = await self._keys.refetch(self._key_fetches[source])
             if newer is cached:  # the budget is used up, or the provider did not answer
                 raise
         try:
