@@ -43,7 +43,7 @@ from app.bff.web.user_agents import describe_user_agent
 
 log = logging.getLogger(__name__)
 
-_IDLE_SECONDS, _BODY_SECONDS = 75, 60
+_IDLE_SECONDS = 75
 _DRAIN_SECONDS = 30
 
 Routes = Sequence[Any]  # of Tornado: `url(…)`, or tuples
@@ -189,7 +189,6 @@ async def _serve(
         max_connections=limit,
         patience=Patience.of(settings),
         idle_connection_timeout=_IDLE_SECONDS,
-        body_timeout=_BODY_SECONDS,
     )
     server.add_sockets(sockets)
     address = {"url": settings.base_url, "address": settings.address, "port": settings.port}

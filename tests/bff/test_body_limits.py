@@ -6,13 +6,16 @@ import json
 import logging
 import time
 from collections.abc import Awaitable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from tornado.httputil import HTTPServerRequest, ResponseStartLine
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine, ResponseStartLine
 from tornado.web import RequestHandler, stream_request_body
 from tornado.websocket import WebSocketHandler
 
 from app.bff import ApiHandler, BaseHandler
+from app.bff.handlers.body_limit import BoundedBody
 from app.bff.server import bff_routes
 from tests.bff.harness import Browser, RunningApp, wait_until
 from tests.bff.streaming_api import CHUNKED, Head, Wire, of_length, request, wire_of
@@ -70,6 +73,22 @@ class Refuses(Stream):
     async def prepare(self) -> None:
         self.set_status(403)
         self.finish("no")
+
+
+class Timed:
+    """A connection that notes how long a body may take."""
+
+    seconds = 0.0
+    context = None
+
+    def __init__(self) -> None:
+        self.stream = SimpleNamespace()
+
+    def set_body_timeout(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def set_max_body_size(self, size: int) -> None:
+        pass
 
 
 def function(request: HTTPServerRequest) -> None:
@@ -219,6 +238,17 @@ async def test_a_form_that_is_too_large_gets_a_page(app: RunningApp, browser: Br
 
     assert (response.status_code, response.headers["Content-Type"]) == (413, "text/html; charset=UTF-8")
     assert "That is more than we take" in response.text
+
+
+@pytest.mark.parametrize(("handler", "seconds"), [(Plain, 61), (Upload, 80), (Counter, 60)])
+async def test_a_body_has_time_for_as_much_as_the_handler_takes(handler: Any, seconds: int, app: RunningApp):
+    connection = Timed()
+    start = RequestStartLine("POST", "/x", "HTTP/1.1")
+    sent = HTTPServerRequest(start_line=start, headers=HTTPHeaders(Host="x"), connection=connection)  # type: ignore[arg-type]
+    delegate = app.tornado.get_handler_delegate(sent, handler)
+    BoundedBody(app.tornado, sent, delegate).headers_received(start, sent.headers)
+
+    assert int(connection.seconds) == seconds
 
 
 async def test_lengths_that_do_not_agree_are_refused_on_every_route(app: RunningApp):

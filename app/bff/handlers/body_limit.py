@@ -20,6 +20,12 @@ from app.bff.handlers.web import WebHandler
 from app.bff.proxy.request_body import declared_length
 
 NO_LIMIT = 2**63  # Tornado answers a body beyond its own limit with 400, or not at all
+_SECONDS, _BYTES_PER_SECOND = 60, 50_000  # a body must have arrived in so much time
+
+
+def seconds_for_body(max_bytes: int) -> float:
+    """Return how long the body of a request may take, if it may have so many bytes."""
+    return _SECONDS + max_bytes / _BYTES_PER_SECOND
 
 
 class BoundedBody(HTTPMessageDelegate):
@@ -46,6 +52,7 @@ class BoundedBody(HTTPMessageDelegate):
     ) -> Awaitable[None] | None:
         self._connection.stream.has_unread_body = True
         self._connection.set_max_body_size(NO_LIMIT)
+        self._connection.set_body_timeout(seconds_for_body(self._max_bytes))
         try:
             length = declared_length(headers) or 0
         except BadRequest as error:
