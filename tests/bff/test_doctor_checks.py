@@ -56,6 +56,7 @@ MONGO = MongoProbe(
     "db.example:27017",
     server=SERVER,
     expire_after_seconds=(("sessions", 0), ("revocations", 0)),
+    ahead_seconds=0.2,
     sealed=(Sealed("sessions", (1,), 0), Sealed("revocations", (0,), 0)),
 )
 
@@ -293,6 +294,20 @@ def test_a_mongodb_that_is_right_is_all_right():
 )
 def test_it_is_wrong_that_mongodb(changed: dict[str, Any], found: str):
     assert found in the("wrong", check_mongo(replace(MONGO, **changed)))
+
+
+@pytest.mark.parametrize(
+    ("ahead", "level", "found"),
+    [
+        pytest.param(0, "ok", "our clock and its clock agree", id="equal"),
+        pytest.param(-5, "ok", "our clock and its clock agree", id="nearly equal"),
+        pytest.param(40, "warning", "our clock is 40 s ahead of its clock", id="ahead"),
+        pytest.param(-90, "warning", "our clock is 90 s behind its clock", id="behind"),
+    ],
+)
+def test_our_clock_is_compared_with_that_of_mongodb(ahead: float, level: str, found: str):
+    findings = check_mongo(replace(MONGO, ahead_seconds=ahead))
+    assert [each.level for each in findings if found in each.what] == [level]
 
 
 @pytest.mark.parametrize(

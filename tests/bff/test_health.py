@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from app.bff.backoff import READY_SECONDS
 from app.bff.dev.api import DemoApi
+from app.bff.dev.mongod import Mongod
 from app.bff.dev.provider import Failure, Provider
 from tests.bff.harness import Browser, Clock, new_browser, running_app
 
@@ -107,6 +110,19 @@ async def test_without_a_store_it_is_alive_but_not_ready(provider: Provider, api
     assert ready.json()["session_store"] == "no answer within 0.8 s"
     assert ready.json()["provider"] == "ok"
     assert alive.status_code == 200
+
+
+@pytest.mark.parametrize(("minutes", "warning"), [(10, "ahead of"), (-10, "behind"), (0, None)])
+async def test_a_clock_that_differs_from_mongodbs_is_a_warning(
+    provider: Provider, api: DemoApi, mongod: Mongod, minutes: int, warning: str | None
+):
+    ours = Clock(time.time() + 60 * minutes)
+    store = {"session_store": f"{mongod.uri}/test-health"}
+    async with running_app(provider, api, clock=ours, **store) as app, new_browser(app) as browser:
+        body = (await browser.http.get("/readyz")).json()
+
+    assert body["session_store"] == "ok"
+    assert body.get("clock") == (warning and f"600 s {warning} the session store's")
 
 
 async def test_the_answer_tells_nothing_about_addresses(provider: Provider, browser: Browser):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 import os
 import socket
@@ -23,7 +24,8 @@ from app.bff.dev.mongod import Mongod
 from app.bff.errors import StoreUnavailable
 from app.bff.sessions.mongo.connection import TIMEOUT_SECONDS, connect
 from app.bff.sessions.mongo.events import MongoSessionEndSource
-from app.bff.sessions.mongo.sessions import MongoSessions
+from app.bff.sessions.mongo.outages import GRACE_SECONDS, Outages
+from app.bff.sessions.mongo.sessions import MongoSessions, to_bytes
 from app.bff.sessions.session import Reason, Session, TokenSet, new_session_id, session_ref
 from tests.bff.harness import KEY, Clock
 
@@ -46,9 +48,9 @@ async def store_with(
     """Opens the store with a ring of keys, as a process with that ring would."""
     async with AsyncExitStack() as stack:
 
-        def store_with(*keys: bytes, clock: Clock = clock) -> MongoSessions:
+        def store_with(*keys: bytes, clock: Clock = clock, outages: Outages | None = None) -> MongoSessions:
             client = connect(f"{mongod.uri}/{DATABASE}", driver=request.param)
-            store = MongoSessions(client, Vault(keys), clock=clock)
+            store = MongoSessions(client, Vault(keys), clock=clock, outages=outages)
             stack.push_async_callback(store.close)
             return store
 
@@ -262,6 +264,36 @@ async def test_an_expired_lease_passes_on_whatever_the_clocks_say(
     await store.lease(session.ref, owner="right", seconds=0)
     assert await skewed.lease(session.ref, owner="skewed", seconds=0)
     assert await store.lease(session.ref, owner="right", seconds=30)
+
+
+async def test_after_an_outage_no_lease_of_another_process_is_taken_over_for_some_seconds(
+    store: MongoSessions, store_with: Open, session: Session, clock: Clock
+):
+    elapsed = Clock()
+    outages = Outages(elapsed)
+    witness = store_with(KEY, outages=outages)
+    await store.lease(session.ref, owner="right", seconds=0)
+    outages.failed()
+
+    assert await witness.lease(session.ref, owner="witness", seconds=30) is None  # the store answers again
+    elapsed.advance(GRACE_SECONDS - 0.1)
+    assert await witness.lease(session.ref, owner="witness", seconds=30) is None
+    assert await witness.lease(session.ref, owner="right", seconds=0)
+    elapsed.advance(0.1)
+    assert await witness.lease(session.ref, owner="witness", seconds=30)
+
+
+async def test_after_an_outage_a_free_session_is_leased_at_once(store_with: Open, session: Session):
+    outages = Outages()
+    outages.failed()
+
+    assert await store_with(KEY, outages=outages).lease(session.ref, owner="witness", seconds=30)
+
+
+async def test_the_sealed_content_does_not_say_how_the_lease_was_acquired(clock: Clock):
+    content = json.loads(to_bytes(replace(a_session(clock), lease_taken_over=True)))
+
+    assert "lease_taken_over" not in content
 
 
 async def test_a_lease_has_the_stored_format_of_earlier_releases(

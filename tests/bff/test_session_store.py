@@ -300,6 +300,17 @@ async def test_a_lease_in_memory_expires_by_the_clock_of_the_process(clock: Cloc
     assert await store.lease(session.ref, owner="b", seconds=30) == session
 
 
+async def test_a_lease_says_whether_it_was_taken_over(store: SessionStore, session: Session):
+    leases = [await store.lease(session.ref, owner=owner, seconds=0) for owner in ("a", "a", "b", "a")]
+    await store.release(session.ref, owner="a")
+    leases.append(await store.lease(session.ref, owner="b", seconds=0))
+
+    assert [lease and lease.lease_taken_over for lease in leases] == [False, False, True, True, False]
+    saved = await store.save(refreshed(leases[2], "2"))
+    assert not saved.lease_taken_over
+    assert not (await store.get(session.ref)).lease_taken_over
+
+
 async def test_a_released_lease_passes_to_another_owner(store: SessionStore, session: Session, clock: Clock):
     await store.lease(session.ref, owner="a", seconds=30)
     await store.release(session.ref, owner="a")
@@ -355,6 +366,26 @@ async def test_deleting_returns_the_session(store: SessionStore, session: Sessio
 
     assert await store.delete(session.ref, reason=Reason.SIGNED_OUT) == saved
     assert await store.get(session.ref) is None
+
+
+@pytest.mark.parametrize(
+    ("condition", "deletes"),
+    [
+        pytest.param({"version": 1}, True, id="the version"),
+        pytest.param({"version": 2}, False, id="another version"),
+        pytest.param({"lease": "a"}, True, id="the owner of the lease"),
+        pytest.param({"lease": "b"}, False, id="another owner"),
+        pytest.param({"version": 1, "lease": "a"}, True, id="both"),
+        pytest.param({"version": 2, "lease": "a"}, False, id="the owner, and another version"),
+    ],
+)
+async def test_a_session_is_deleted_under_a_condition(
+    store: SessionStore, session: Session, condition: dict[str, Any], deletes: bool
+):
+    await store.lease(session.ref, owner="a", seconds=30)
+
+    deleted = await store.delete(session.ref, reason=Reason.PROVIDER, **condition)
+    assert (deleted, await store.get(session.ref)) == ((session, None) if deletes else (None, session))
 
 
 async def test_deleting_twice_is_harmless(store: SessionStore, session: Session):

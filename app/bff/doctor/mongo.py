@@ -64,6 +64,7 @@ class MongoProbe:
     index_problem: str = ""
     expire_after_seconds: tuple[tuple[str, float | None], ...] = ()
     write_problem: str = ""
+    ahead_seconds: float | None = None  # of our clock, at least; negative if it is behind; None if unknown
     sealed: tuple[Sealed, ...] = ()
     sealed_problem: str = ""
 
@@ -95,10 +96,11 @@ async def _probe(client: Any, vault: Vault, hosts: str, clock: Callable[[], floa
     server, problem = await _attempt(_server(client))
     if server is None:
         return MongoProbe(hosts, problem)
-    (_, index_problem), (_, write_problem), (sealed, sealed_problem) = await asyncio.gather(
+    (_, index_problem), (_, write_problem), (sealed, sealed_problem), (ahead, _) = await asyncio.gather(
         _attempt(_create_indexes(client, vault, clock)),
         _attempt(_write(client)),
         _attempt(_count_sealed(client, vault, clock)),
+        _attempt(MongoSessions(client, vault, clock=clock).clock_ahead_seconds()),
     )
     expire_after_seconds, reading_problem = await _attempt(_expiry_indexes(client))
     return MongoProbe(
@@ -107,6 +109,7 @@ async def _probe(client: Any, vault: Vault, hosts: str, clock: Callable[[], floa
         index_problem=index_problem or reading_problem,
         expire_after_seconds=expire_after_seconds or (),
         write_problem=write_problem,
+        ahead_seconds=ahead,
         sealed=sealed or (),
         sealed_problem=sealed_problem,
     )
@@ -169,6 +172,7 @@ async def _count_sealed(client: Any, vault: Vault, clock: Callable[[], float]) -
 
 
 _OLDEST = (4, 4)
+NOTICEABLE_SECONDS = 5  # clocks that NTP keeps differ by less
 
 
 def check_memory_store(settings: BffSettings) -> list[Finding]:
@@ -195,6 +199,7 @@ def check_mongo(probe: MongoProbe) -> list[Finding]:
         ok(f"MongoDB answers at {probe.hosts}"),
         _version(probe.server),
         _topology(probe.server),
+        *([] if probe.ahead_seconds is None else [_clock(probe.ahead_seconds)]),
         *_indexes(probe),
         _writes(probe),
     ]
@@ -205,6 +210,16 @@ def _version(server: Server) -> Finding:
     if server.version < _OLDEST:
         return wrong(f"it is MongoDB {version}", "Upgrade it: the drivers need 4.4 or newer.")
     return ok(f"it is MongoDB {version}")
+
+
+def _clock(ahead: float) -> Finding:
+    if abs(ahead) <= NOTICEABLE_SECONDS:
+        return ok("our clock and its clock agree")
+    return warning(
+        f"our clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} its clock: "
+        "sessions expire at the wrong time here",
+        "Synchronise both machines by NTP.",
+    )
 
 
 def _topology(server: Server) -> Finding:

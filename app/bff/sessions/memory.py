@@ -67,6 +67,7 @@ class MemorySessions:
             version=session.version + 1,
             renewed_at=current.renewed_at,
             expires_at=current.expires_at,
+            lease_taken_over=False,
         )
         self._sessions[session.ref] = saved
         if lease is not None:
