@@ -76,16 +76,16 @@ async def answered(app: RunningApp, api: StreamingApi, sent: bytes) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("sent", "answers"),
+    ("sent", "answers", "anonymous"),
     [
-        pytest.param(("GET",), UNREAD, id="answers are left unread"),
-        pytest.param(("GET",), [answer("200 OK", CHUNKED, body=None)], id="answers do not end"),
-        pytest.param(("GET",), [], id="answers do not begin"),
-        pytest.param(("POST", of_length(A_LOT // 100)), [], id="uploads stand still"),
-        pytest.param(("POST", CHUNKED), [], id="uploads in chunks stand still"),
+        pytest.param(("GET",), UNREAD, False, id="answers are left unread"),
+        pytest.param(("GET",), UNREAD, True, id="answers are left unread, without a session"),
+        pytest.param(("GET",), [answer("200 OK", CHUNKED, body=None)], False, id="answers do not end"),
+        pytest.param(("GET",), [], False, id="answers do not begin"),
+        pytest.param(("POST", of_length(A_LOT // 100)), [], False, id="uploads stand still"),
+        pytest.param(("POST", CHUNKED), [], False, id="uploads in chunks stand still"),
     ],
 )
-@pytest.mark.parametrize("anonymous", [False, True])
 async def test_one_browser_has_its_share_and_another_is_answered_while(
     sent: tuple[str, str],
     answers: list[bytes],

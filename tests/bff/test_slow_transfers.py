@@ -32,7 +32,7 @@ from tests.bff.websocket_clients import HANDSHAKE
 
 STALL_SECONDS = 0.3
 STEP_SECONDS = 0.02  # between a few bytes and the next
-A_LOT = 50_000_000
+A_LOT = 20_000_000
 EVENTS = "Content-Type: text/event-stream"
 CLOSED = "connection closed: the browser does not read"
 
