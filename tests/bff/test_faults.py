@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bff.faults.__main__ import command_line
+from tests.bff.faults.__main__ import command_line, name_of
+from tests.bff.faults.faults import FAULTS
 from tests.bff.faults.report import HEAD, Outcome
 from tests.bff.faults.users import Seen
+from tests.bff.subprocesses import ROOT
 
 
 def outcome(*answers: str, recovered: bool = True) -> Outcome:
@@ -44,6 +46,13 @@ def test_a_line_counts_the_other_answers():
     cells = dict(zip(HEAD, outcome("200", "503", "no answer", "503").cells(), strict=True))
 
     assert (cells["calls"], cells["answers other than 200"]) == ("4", "2 × 503, 1 × no answer")
+
+
+def test_the_manual_has_the_result_of_every_fault():
+    lines = (ROOT / "docs/bff/faults.md").read_text().splitlines()
+    named = [line.split("|")[1].strip() for line in lines if line.startswith("| ")]
+
+    assert named == ["fault", *map(name_of, FAULTS), "soak"]
 
 
 def test_help_names_every_fault(capsys: pytest.CaptureFixture[str]):
