@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import ssl
 from collections.abc import Iterator
 
-# X.509 verification codes of OpenSSL whose own text does not name the cause.
-_NOT_TRUSTED = dict.fromkeys((19, 20, 21), "unknown authority; see SSL_CERT_FILE")
+# X.509 verification codes of OpenSSL whose own text does not name the cause, or names the host.
+_NOT_TRUSTED = {
+    **dict.fromkeys((19, 20, 21), "unknown authority; see SSL_CERT_FILE"),
+    **dict.fromkeys((62, 64), "it is for another host"),
+}
 _NO_SUCH_NAME = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
 
 
 def cause_of(error: BaseException) -> str | None:
     """Return the cause in a failed connection's chain of exceptions, or None if it has no known one.
 
-    The innermost OSError is the cause: libraries wrap it, and lose detail. The text contains no URL, and
-    nothing that was received.
+    The innermost OSError is the cause: libraries wrap it, and lose detail. The text contains no URL, no name
+    or address of a host (responses show it), and nothing that was received.
     """
     known = (reason for reason in reversed(list(_chain(error))) if isinstance(reason, OSError))
     return next((text for text in map(_of_the_network, known) if text), None)
@@ -51,5 +55,5 @@ def _of_the_network(error: OSError) -> str | None:
         case TimeoutError():
             return "timed out"
         case OSError(errno=int(number)) if number in errno.errorcode:
-            return error.strerror
+            return os.strerror(number)  # asyncio's own text has the address
     return None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from app.bff.commands.sessions import selected
 from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Provider
 from app.bff.errors import ProviderUnavailable, UntrustedToken
@@ -217,3 +219,19 @@ async def test_a_logout_token_ends_the_sessions_of_its_tenant_alone(
         await browser.http.aclose()
 
     assert (answer.status_code, left) == (200, [True, False])
+
+
+async def test_an_operator_finds_a_user_in_every_tenant(app: RunningApp, provider: Provider):
+    for tenant in (ONE, TWO):
+        sign_with(provider, tenant)
+        async with new_browser(app) as browser:
+            await browser.login("alice")
+    found = {
+        user: [each async for each in selected(app.services, Namespace(user=user, sid=None))]
+        for user in ("alice", "bob")
+    }
+
+    assert {session.issuer for session in found["alice"]} == {
+        f"{provider.issuer}/{tenant}/v2.0" for tenant in (ONE, TWO)
+    }
+    assert found["bob"] == []

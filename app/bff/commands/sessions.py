@@ -35,7 +35,7 @@ async def run(settings: BffSettings, args: Namespace) -> int:
 
 async def _list(services: Services, args: Namespace) -> None:
     count = 0
-    async for session in _selected(services, args):
+    async for session in selected(services, args):
         print(line(session))
         count += 1
     if not count:
@@ -44,7 +44,7 @@ async def _list(services: Services, args: Namespace) -> None:
 
 async def _end(services: Services, args: Namespace) -> None:
     count = 0
-    async for batch in _batches(_selected(services, args)):
+    async for batch in _batches(selected(services, args)):
         try:
             await services.tokens.end_all(batch, Reason.OPERATOR)
         except StoreUnavailable:
@@ -69,7 +69,8 @@ async def _batches(sessions: AsyncIterator[Session]) -> AsyncIterator[list[Sessi
         yield batch
 
 
-async def _selected(services: Services, args: Namespace) -> AsyncIterator[Session]:
+async def selected(services: Services, args: Namespace) -> AsyncIterator[Session]:
+    """Yield the sessions of `args.user` or `args.sid`, or all."""
     sessions, issuer = services.sessions, services.settings.issuer
     found: list[Session] = []
     if services.settings.tenants and (args.user is not None or args.sid is not None):
