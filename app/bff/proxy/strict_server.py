@@ -84,7 +84,7 @@ class StrictServer(HTTPServer):
     Without such a one, or without a free descriptor, it accepts none until one is closed.
     """
 
-    body_seconds = 5.0  # a request whose body is not complete by then gives way, if it must
+    body_seconds = 1.0  # a request whose body is not complete by then gives way, if it must
 
     def initialize(  # type: ignore[override]
         self, *args: Any, patience: Patience, max_connections: int = MAX_CONNECTIONS, **kwargs: Any
