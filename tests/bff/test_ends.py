@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 import httpx2
@@ -14,6 +14,7 @@ from app.bff.dev.mongod import Mongod
 from app.bff.dev.provider import Failure, Provider
 from app.bff.errors import ReauthenticationRequired, SessionEnded, StoreUnavailable
 from app.bff.services import Services
+from app.bff.sessions.interfaces import Pending
 from app.bff.sessions.memory import MemoryOutbox, MemorySessions
 from app.bff.sessions.session import Reason, Session, new_session_id, session_ref
 from app.bff.tokens.revocation import Revocation
@@ -217,6 +218,34 @@ async def test_an_end_whose_delete_fails_is_made_up_for_when_the_store_answers(
 
     assert await ends.store.get(session.ref) is None
     await ends.drain_later()
+    assert not ends.is_active(session)
+
+
+class Refusing(MemoryOutbox):
+    """Refuses so many entries."""
+
+    refuses = 1
+
+    async def put(self, entries: Sequence[Pending], *, due_at: float) -> None:
+        self.refuses -= 1
+        if self.refuses >= 0:
+            raise StoreUnavailable
+        await super().put(entries, due_at=due_at)
+
+
+async def test_an_end_that_fails_before_it_began_goes_on_by_itself_too(
+    app: RunningApp, session: Session, ends: Ends
+):
+    outbox = Refusing(clock=ends.clock)
+    revocation = Revocation(app.services.oidc, outbox, ends.store, on_end=True, clock=ends.clock)
+    with pytest.raises(StoreUnavailable):
+        await revocation.end([session], Reason.SIGNED_OUT)
+    assert await ends.store.get(session.ref)
+    await revocation.drain()
+
+    assert await ends.store.get(session.ref) is None
+    ends.clock.advance(MINUTE)
+    await revocation.drain_due()
     assert not ends.is_active(session)
 
 

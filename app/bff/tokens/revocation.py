@@ -92,12 +92,13 @@ class Revocation:
         """Delete the sessions, for every process at once; return what is to be attempted now.
 
         The outbox is written first, in one operation: from then on each session ends, and is revoked after
-        `due_in_seconds`, whatever happens to this process or the store. Raises StoreUnavailable if some
-        sessions could not be deleted yet; that goes on in the background, unless they are not to `revoke`:
-        then a login replaces them, and that has failed.
+        `due_in_seconds`, whatever happens to this process or the store. Raises StoreUnavailable if some could
+        not be ended yet; that goes on in the background, unless they are not to be revoked: then a login
+        replaces them, and that has failed.
         """
         enqueue = partial(self.enqueue_on_end, reason=reason, due_in_seconds=due_in_seconds)
-        queued = await enqueue(*sessions) if revoke else []
+        queued: list[Pending] = []
+        is_queued = not revoke
         known = {session.tokens.refresh_token for session in sessions}
         deleted: dict[str, Session | None] = {}
 
@@ -106,22 +107,32 @@ class Revocation:
             if revoke and ended and ended.tokens.refresh_token not in known:
                 queued.extend(await enqueue(ended))  # refreshed since
 
-        if left := await _each(sessions, delete):
+        async def end(remaining: Sequence[Session]) -> Sequence[Session]:
+            """Return those that the store did not take."""
+            nonlocal is_queued
+            try:
+                queued.extend([] if is_queued else await enqueue(*sessions))
+            except StoreUnavailable:
+                return remaining
+            is_queued = True
+            return await _each(remaining, delete)
+
+        if left := await end(sessions):
             log.warning("sessions not ended yet", extra={"sessions": len(left), "reason": reason})
             if revoke:
-                self._endings.start(object(), lambda: self._end_eventually(left, delete))
+                self._endings.start(object(), lambda: self._end_eventually(left, end))
             raise StoreUnavailable(f"{len(left)} of {len(sessions)} sessions end when the store answers")
         return queued
 
     async def _end_eventually(
-        self, sessions: Sequence[Session], delete: Callable[[Session], Awaitable[None]]
+        self, sessions: Sequence[Session], end: Callable[[Sequence[Session]], Awaitable[Sequence[Session]]]
     ) -> None:
         """Retry until the store answers, or until the sessions have expired."""
         for pause in lease_poll_seconds():
             await asyncio.sleep(pause)
             now = self._clock()
             async with self._retrying:
-                sessions = await _each([each for each in sessions if now < each.expires_at], delete)
+                sessions = await end([each for each in sessions if now < each.expires_at])
             if not sessions:
                 return
 
