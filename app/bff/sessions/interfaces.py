@@ -179,7 +179,8 @@ class Outbox(Protocol):
         No other process gets it before `until`, a time ahead (seconds since the epoch). It is due
         again then, unless it was removed or postponed: the claim of a process that dies passes on.
         Times are those of the processes, unlike a lease's: a skewed clock may let two processes claim
-        one entry, and the token is then revoked twice, which is harmless.
+        one entry, and the token is then revoked twice, which is harmless; a clock that is ahead shortens the
+        wait after a logout.
         """
 
     async def postpone(self, pending_id: str, *, due_at: float) -> None:
