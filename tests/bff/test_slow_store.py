@@ -28,7 +28,7 @@ from tests.bff.harness import KEY, RunningApp, new_browser, sign_in
 from tests.bff.subprocesses import wait_until
 
 DRIVERS = ["motor", "pymongo"]
-PEOPLE = 4
+PEOPLE = 8
 LEASE_SECONDS = 2
 
 
@@ -50,6 +50,18 @@ class FaultyMongod(Mongod):
         finally:
             await client.admin.command({**fail, "mode": "off"})
             await disconnect(client)
+
+    def begin_outage(self, *, killed: bool) -> None:
+        if killed:
+            self.kill()
+        else:
+            self.send(signal.SIGSTOP)
+
+    def end_outage(self, *, killed: bool) -> None:
+        if killed:
+            self.start()
+        else:
+            self.send(signal.SIGCONT)
 
     def send(self, number: int) -> None:
         assert self._process
@@ -173,8 +185,9 @@ async def stored_sessions(app: RunningApp, store: MongoSessions) -> list[Session
     return found
 
 
+@pytest.mark.parametrize("killed", [False, True], ids=["frozen", "killed"])
 async def test_an_outage_longer_than_a_lease_loses_no_session_and_makes_nobody_wait_for_long(
-    faulty: FaultyMongod, app: RunningApp, provider: Provider
+    faulty: FaultyMongod, app: RunningApp, provider: Provider, killed: bool
 ):
     outage = Outage()
     async with AsyncExitStack() as stack:
@@ -192,7 +205,7 @@ async def test_an_outage_longer_than_a_lease_loses_no_session_and_makes_nobody_w
             for number, session in enumerate(sessions)
         ]
         await wait_until(lambda: asyncio.sleep(0, provider.counts["token:refresh_token"] == PEOPLE))
-        faulty.send(signal.SIGSTOP)
+        await asyncio.to_thread(faulty.begin_outage, killed=killed)
         held.set()
         del provider.holds_answer["token"]
         looks = []
@@ -201,7 +214,7 @@ async def test_an_outage_longer_than_a_lease_loses_no_session_and_makes_nobody_w
             await asyncio.sleep(0.2)
         outage.waits = await asyncio.gather(*looks)
         await wait_until(lambda: asyncio.sleep(0, not idle.may_take_over))
-        faulty.send(signal.SIGCONT)
+        await asyncio.to_thread(faulty.end_outage, killed=killed)
 
         back = [asyncio.create_task(answered_after(store)) for store in stores]
         others = [patient(users[1 - number % 2], session) for number, session in enumerate(sessions)]
