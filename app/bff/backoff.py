@@ -31,6 +31,9 @@ SESSION_SAFETY_POLL_SECONDS = 5  # beside a change stream; also before a broken 
 RESTART_FIRST_SECONDS, RESTART_LONGEST_SECONDS = 0.5, 30
 RESTART_SETTLED_SECONDS = 60  # a worker that has lived so long counts as sound
 
+# A callback that is repeated, until the first one has answered: see handlers/login.py.
+REPEAT_WAIT_SECONDS = 15
+
 # Refresh under a lease: see tokens/refresh.py. Both well below the patience of a browser, and of its user.
 LEASE_WAIT_SECONDS = 8  # for what another process refreshes; then the caller is told to try again
 UNSAVED_WAIT_SECONDS = 1  # for expired tokens in memory to be saved, which is tried more often than that
@@ -52,6 +55,16 @@ def revocation_seconds(tries: int) -> float:
 def restart_seconds(short_lives: int) -> float:
     """Return the pause before a worker is replaced, after so many in a row that did not last."""
     return min(RESTART_FIRST_SECONDS * (1 << min(short_lives, 10)), RESTART_LONGEST_SECONDS)
+
+
+def repeat_poll_seconds() -> Iterator[float]:
+    """Yield the waits of a repeated callback for the session of the first one; REPEAT_WAIT_SECONDS in all."""
+    left = float(REPEAT_WAIT_SECONDS)
+    for seconds in lease_poll_seconds():
+        if left <= 0:
+            return
+        left -= seconds
+        yield seconds
 
 
 def lease_poll_seconds() -> Iterator[float]:

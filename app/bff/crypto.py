@@ -32,6 +32,7 @@ class _Key:
         self.id = hashlib.sha256(b"id" + secret).digest()[:_KEY_ID_BYTES]
         self.cipher = AESGCM(_derived(secret, b"seal"))
         self.tag_key = _derived(secret, b"tag")
+        self.id_key = _derived(secret, b"id of a session")
 
 
 def _derived(secret: bytes, purpose: bytes) -> bytes:
@@ -90,3 +91,8 @@ class Vault:
     def tags(self, value: str) -> list[str]:
         """Return the hash of `value` under each key of the ring, to search for it."""
         return [hmac.new(key.tag_key, value.encode(), hashlib.sha256).hexdigest() for key in self._ring]
+
+    def ids(self, value: str) -> list[str]:
+        """Return a session id derived from `value` (HMAC-SHA256, as base64url) under each key of the ring."""
+        digests = (hmac.digest(key.id_key, value.encode(), hashlib.sha256) for key in self._ring)
+        return [base64.urlsafe_b64encode(digest).rstrip(b"=").decode() for digest in digests]

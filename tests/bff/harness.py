@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from http.cookies import Morsel, SimpleCookie
@@ -144,6 +145,10 @@ class Browser(browsers.Browser):
 
     def cookie_names(self) -> set[str]:
         return {cookie.name for cookie in self.http.cookies.jar}
+
+
+def new_session_id() -> str:
+    return secrets.token_urlsafe(32)
 
 
 def query_params(url: str) -> dict[str, str]:

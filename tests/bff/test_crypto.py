@@ -130,3 +130,12 @@ def test_sealed_bytes_begin_with_the_id_of_their_key():
     assert Vault([NEW]).seal(b"new", place=PLACE).startswith(new)
     assert Vault([OLD]).seal(b"old", place=PLACE).startswith(old)
     assert new != old
+
+
+def test_session_ids_have_256_bits_and_depend_on_the_value_and_the_key_alone():
+    vault = Vault([bytes(32), b"1" * 32])
+    ids = [*vault.ids("one"), *vault.ids("another")]
+
+    assert ids[:2] == Vault([bytes(32), b"1" * 32]).ids("one")
+    assert len(set(ids)) == 4
+    assert min(map(len, ids)) >= 43  # 256 bits in base64

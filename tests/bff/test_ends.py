@@ -16,10 +16,19 @@ from app.bff.errors import ReauthenticationRequired, SessionEnded, StoreUnavaila
 from app.bff.services import Services
 from app.bff.sessions.interfaces import Pending
 from app.bff.sessions.memory import MemoryOutbox, MemorySessions
-from app.bff.sessions.session import Reason, Session, new_session_id, session_ref
+from app.bff.sessions.session import Reason, Session, session_ref
 from app.bff.tokens.revocation import Revocation
 from app.bff.tokens.user import UserTokens
-from tests.bff.harness import CLIENT_ID, Browser, Clock, RunningApp, new_browser, running_app, sign_in
+from tests.bff.harness import (
+    CLIENT_ID,
+    Browser,
+    Clock,
+    RunningApp,
+    new_browser,
+    new_session_id,
+    running_app,
+    sign_in,
+)
 from tests.bff.test_session_store import a_session
 
 LIFETIME = 300  # of the provider's access tokens, in seconds

@@ -26,8 +26,8 @@ from app.bff.sessions.mongo.connection import TIMEOUT_SECONDS, connect
 from app.bff.sessions.mongo.events import MongoSessionEndSource
 from app.bff.sessions.mongo.outages import GRACE_SECONDS, Outages
 from app.bff.sessions.mongo.sessions import MongoSessions, to_bytes
-from app.bff.sessions.session import Reason, Session, TokenSet, new_session_id, session_ref
-from tests.bff.harness import KEY, Clock
+from app.bff.sessions.session import Reason, Session, TokenSet, session_ref
+from tests.bff.harness import KEY, Clock, new_session_id
 
 DATABASE = "test-mongo-sessions"  # one for all tests: every session has a ref of its own
 DRIVERS = ["motor", "pymongo"]

@@ -20,7 +20,7 @@ from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Provider
 from app.bff.handlers.base import BaseHandler
 from app.bff.handlers.socket import SocketHandler
-from app.bff.sessions.session import new_session_id, session_ref
+from app.bff.sessions.session import session_ref
 from tests.bff.application.main import ROUTES
 from tests.bff.browser_users import running_chromium
 from tests.bff.harness import (
@@ -29,6 +29,7 @@ from tests.bff.harness import (
     RunningApp,
     last_request_headers,
     new_browser,
+    new_session_id,
     query_params,
     running_app,
     sign_in,

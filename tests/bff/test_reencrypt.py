@@ -21,8 +21,8 @@ from app.bff.sessions.mongo.connection import connect, date, disconnect
 from app.bff.sessions.mongo.outbox import MongoOutbox
 from app.bff.sessions.mongo.reencrypt import reencrypt
 from app.bff.sessions.mongo.sessions import MongoSessions, to_bytes
-from app.bff.sessions.session import Reason, Session, TokenSet, new_session_id, session_ref
-from tests.bff.harness import Clock
+from app.bff.sessions.session import Reason, Session, TokenSet, session_ref
+from tests.bff.harness import Clock, new_session_id
 
 OLD, NEW, LOST = (os.urandom(32) for _ in range(3))
 ISSUER = "https://provider.example"

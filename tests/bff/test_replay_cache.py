@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator
@@ -67,6 +68,14 @@ async def test_adding_twice_and_opening_twice_are_harmless(cache: ReplayCache, k
     await cache.add(key, until=clock() + 60)
 
     assert await cache.has(key)
+
+
+async def test_of_all_that_add_a_key_at_once_one_is_the_first(cache: ReplayCache, key: str, clock: Clock):
+    added = await asyncio.gather(*(cache.add(key, until=clock() + 60) for _ in range(10)))
+    clock.advance(60)  # not purged yet, perhaps
+
+    assert sorted(added) == [False] * 9 + [True]
+    assert await cache.add(key, until=clock() + 60)
 
 
 async def test_memory_purges_expired_entries_at_each_use(clock: Clock):

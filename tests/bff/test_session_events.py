@@ -22,8 +22,8 @@ from app.bff.sessions.memory import MemorySessions
 from app.bff.sessions.mongo.connection import connect
 from app.bff.sessions.mongo.events import MongoSessionEndSource
 from app.bff.sessions.mongo.sessions import MongoSessions
-from app.bff.sessions.session import Reason, Session, new_session_id, session_ref
-from tests.bff.harness import KEY, Clock, wait_until
+from app.bff.sessions.session import Reason, Session, session_ref
+from tests.bff.harness import KEY, Clock, new_session_id, wait_until
 from tests.bff.replica_set import ReplicaSet
 from tests.bff.test_session_store import a_session
 

@@ -16,8 +16,8 @@ from app.bff.sessions.interfaces import SessionStore
 from app.bff.sessions.memory import MemorySessions
 from app.bff.sessions.mongo.connection import connect
 from app.bff.sessions.mongo.sessions import MongoSessions
-from app.bff.sessions.session import Reason, Session, TokenSet, new_session_id, session_ref
-from tests.bff.harness import KEY, Clock
+from app.bff.sessions.session import Reason, Session, TokenSet, session_ref
+from tests.bff.harness import KEY, Clock, new_session_id
 
 
 def in_mongodb(uri: str, clock: Clock, *, driver: str) -> SessionStore:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Any
@@ -11,6 +13,7 @@ from urllib.parse import urlencode
 
 from tornado.web import HTTPError
 
+from app.bff.backoff import repeat_poll_seconds
 from app.bff.crypto import Unsealable
 from app.bff.errors import (
     AppError,
@@ -32,7 +35,8 @@ from app.bff.oidc.keys import unverified_claims
 from app.bff.oidc.login_attempt import ATTEMPT_SECONDS, LoginAttempt
 from app.bff.oidc.step_up import login_parameters, provider_parameters
 from app.bff.paths import CALLBACK_PATH, LOGIN_PATH
-from app.bff.sessions.session import Reason, Session, excess_sessions, new_session_id, session_ref
+from app.bff.services import Services
+from app.bff.sessions.session import Reason, Session, excess_sessions, session_ref
 from app.bff.telemetry.logs import session_log_id
 from app.bff.web.cross_origin import is_in_frame, is_prefetch, is_sent_from_elsewhere, login_refusal
 from app.bff.web.return_paths import local_path, path_on
@@ -40,6 +44,8 @@ from app.bff.web.user_agents import describe_user_agent
 
 log = logging.getLogger(__name__)
 
+REPEAT_SECONDS = 30  # how long a repeated callback gets the answer of the first
+_CLAIM_SECONDS = ATTEMPT_SECONDS + 60  # longer than an attempt lives, by the clock of any process
 _PROMPTS = frozenset({"none", "login", "consent", "select_account"})  # OIDC Core §3.1.2.1
 
 
@@ -231,10 +237,6 @@ class Callback(LoginStep):
     attempt: LoginAttempt | None = None
     retry_in_frames = True
 
-    @property
-    def retry_for_strict_cookies(self) -> bool:  # type: ignore[override]
-        return self.attempt is not None
-
     @cached_property
     def params(self) -> dict[str, str]:
         posted = self.request.method == "POST"
@@ -254,24 +256,38 @@ class Callback(LoginStep):
         if self.request.method == "POST" and self.services.settings.response_mode != "form_post":
             raise HTTPError(405)
         self.attempt = attempt = self._read_attempt() if self.request.method in ("GET", "POST") else None
+        self.retry_for_strict_cookies = attempt is not None
         if attempt is not None:
-            self.return_path, self.login_requirements = attempt.return_path, attempt.requirements
-            self.set_silent(attempt.is_silent, path=None if attempt.notifies_opener else attempt.return_path)
+            silent, self.return_path = attempt.is_silent, attempt.return_path
+            self.login_requirements = attempt.requirements
+            self.set_silent(silent, path=None if attempt.notifies_opener else attempt.return_path)
         await super().prepare()
 
     async def get(self) -> None:
-        if self.attempt is None:
+        attempt, services, cookies = self.attempt, self.services, self.services.cookies
+        if attempt is None:
             self._answer_without_attempt()
             return
-        cookies = self.services.cookies
-        self.clear_cookie(self._attempt_cookie or "", **cookies.login_cookie_attributes)  # single use
-        session_id, session = await self._redeem_code(self.attempt)
-        await self._start_session(self.attempt, session)
-        self.set_cookie(cookies.session_name, session_id, **cookies.session_attributes)
+        claim, code = self._attempt_cookie or "", self.params.get("code")
+        session_ids = services.vault.ids(f"{attempt.verifier} {code}")
+        claimed_until = attempt.created_at + _CLAIM_SECONDS
+        # Without a code there is nothing to redeem: a repeated error is told again.
+        is_first = not code or await services.replay_cache.add(claim, until=claimed_until)
+        self.clear_cookie(claim, **cookies.login_cookie_attributes)  # single use
+        if is_first:
+            try:
+                await self._start_session(attempt, await self._redeem_code(attempt, session_ids[0]))
+            except Exception:
+                with suppress(StoreUnavailable):
+                    await services.replay_cache.add(_failed(claim), until=claimed_until)
+                raise
+        else:
+            session_ids = [await session_id_of_first(services, claim, session_ids)]
+        self.set_cookie(cookies.session_name, session_ids[0], **cookies.session_attributes)
         if self.is_silent:
             self.end_silently()
         else:
-            self.navigate_same_site(self.attempt.return_path)
+            self.navigate_same_site(attempt.return_path)
 
     async def post(self) -> None:
         """Complete the attempt once a page of ours has repeated the POST, with the Strict cookie."""
@@ -304,8 +320,8 @@ class Callback(LoginStep):
             return None
         return LoginAttempt.opened(self.request_cookies[name], self.services.vault, cookie_name=name)
 
-    async def _redeem_code(self, attempt: LoginAttempt) -> tuple[str, Session]:
-        """Return a new session id, and the session, which is not stored yet; or raise LoginFailed."""
+    async def _redeem_code(self, attempt: LoginAttempt, session_id: str) -> Session:
+        """Return the new session, which is not stored yet, or raise LoginFailed."""
         services = self.services
         try:
             claims, tokens = await services.oidc.sign_in(attempt, self.params)
@@ -313,8 +329,8 @@ class Callback(LoginStep):
             raise _login_failed(error, services.oidc.seconds_ahead) from error
         sid = string_claim(claims, "sid") or secrets.token_urlsafe(16)
         device = describe_user_agent(self.request.headers.get("User-Agent", ""))
-        session_id, now = new_session_id(), services.clock()
-        return session_id, Session(
+        now = services.clock()
+        return Session(
             ref=session_ref(session_id),
             issuer=claims["iss"],
             subject=claims["sub"],
@@ -330,7 +346,7 @@ class Callback(LoginStep):
         )
 
     async def _start_session(self, attempt: LoginAttempt, session: Session) -> None:
-        replaced = {ref for ref in (attempt.replaces, self.session and self.session.ref) if ref}
+        replaced = {attempt.replaces or "", self.session.ref if self.session else ""} - {""}
         try:
             check_authentication(
                 session.claims,
@@ -379,6 +395,32 @@ class Callback(LoginStep):
             raise LoginFailed(
                 "You are signed in in too many other places. Please sign out in one of them first."
             )
+
+
+async def session_id_of_first(
+    services: Services, claim: str, session_ids: Sequence[str], pauses: Iterable[float] | None = None
+) -> str:
+    """Return the session id of the callback that has claimed the attempt, once its session is there.
+
+    `session_ids` are those that the attempt and its code may have: one for each key of the ring. Raises
+    LoginFailed if that login fails, takes too long, or was REPEAT_SECONDS ago: a callback that is
+    replayed later signs no browser in.
+    """
+    for pause in pauses or repeat_poll_seconds():
+        for session_id in session_ids:
+            if session := await services.sessions.get(session_ref(session_id)):
+                if services.clock() < session.created_at + REPEAT_SECONDS:
+                    return session_id
+                raise LoginFailed("This sign-in is done already.")
+        if await services.replay_cache.has(_failed(claim)):
+            break
+        await asyncio.sleep(pause)
+    raise LoginFailed("This sign-in did not work. Please start another one.")
+
+
+def _failed(claim: str) -> str:
+    """The key that tells a repeated callback that the first one failed."""
+    return f"{claim} failed"
 
 
 def _login_failed(error: AppError, seconds_ahead: int | None) -> LoginFailed:

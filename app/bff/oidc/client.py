@@ -153,6 +153,7 @@ class OidcClient:
 
         Raises also LoginFailed for the response, and UntrustedToken for the ID token or userinfo.
         """
+        parse = _parser(parse_token_response, LOGIN, attempt.dpop_key)
         metadata = await self._provider.metadata()
         if attempt.issuer != self.issuers.configured:
             raise LoginFailed("This sign-in was begun at another sign-in service.")
@@ -167,7 +168,6 @@ class OidcClient:
             "redirect_uri": self._settings.base_url + CALLBACK_PATH,
             "code_verifier": attempt.verifier,
         }
-        parse = _parser(parse_token_response, LOGIN, attempt.dpop_key)
         tokens = await self._endpoints.post(
             RequestKind.CODE, metadata.token_endpoint, params, parse, attempt.dpop_key
         )

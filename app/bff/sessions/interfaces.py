@@ -194,7 +194,7 @@ class Outbox(Protocol):
 
 
 class ReplayCache(Protocol):
-    """Remembers the keys of used logout tokens, so that each is accepted once among all processes.
+    """Remembers the keys of used logout tokens and login attempts: each counts once among all processes.
 
     Every method may raise StoreUnavailable: then the key may have been added or not.
     """
@@ -205,8 +205,11 @@ class ReplayCache(Protocol):
     async def has(self, key: str) -> bool:
         """Whether the key was added, by any process, and has not expired."""
 
-    async def add(self, key: str, *, until: float) -> None:
-        """Add the key; it expires at `until`, seconds since the epoch. Idempotent."""
+    async def add(self, key: str, *, until: float) -> bool:
+        """Add the key; it expires at `until`, seconds since the epoch. Return whether it was not there.
+
+        Of several processes that add it at the same moment one gets True.
+        """
 
 
 @dataclass(frozen=True)

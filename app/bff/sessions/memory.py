@@ -212,6 +212,8 @@ class MemoryReplayCache:
     async def has(self, key: str) -> bool:
         return self._clock() < self._used.get(key, 0)
 
-    async def add(self, key: str, *, until: float) -> None:
+    async def add(self, key: str, *, until: float) -> bool:
         now = self._clock()
+        is_new = self._used.get(key, 0) <= now
         self._used = {used: end for used, end in self._used.items() if now < end} | {key: until}
+        return is_new

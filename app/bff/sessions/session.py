@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -12,7 +11,6 @@ from typing import Any
 from app.bff.settings.models import TooMany
 from app.bff.settings.validators import resource_uri
 
-_ID_BYTES = 32  # 256 bits; RFC 10017 and OWASP ask for at least 128
 _PUBLIC_ID_LETTERS = 32
 _WARNING_SECONDS = 120
 
@@ -36,11 +34,6 @@ _REASONS = {reason.value: reason for reason in Reason}
 def known_reason(value: str) -> Reason:
     """Return the reason of a stored value; that of a newer release, which may be another, as EXPIRED."""
     return _REASONS.get(value, Reason.EXPIRED)
-
-
-def new_session_id() -> str:
-    """Return a random session id for the browser's cookie; the server does not store it."""
-    return secrets.token_urlsafe(_ID_BYTES)
 
 
 def session_ref(session_id: str) -> str:

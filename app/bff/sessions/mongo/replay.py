@@ -1,4 +1,4 @@
-"""The replay cache in MongoDB: used logout tokens, shared by all processes."""
+"""The replay cache in MongoDB: used logout tokens and login attempts, shared by all processes."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ class MongoReplayCache:
             found = await self._used.find_one({"_id": key, "expires_at": {"$gt": date(self._clock())}})
         return found is not None
 
-    async def add(self, key: str, *, until: float) -> None:
+    async def add(self, key: str, *, until: float) -> bool:
+        change = {"$set": {"expires_at": date(until)}}
         async with translate_driver_errors():
-            await self._used.update_one({"_id": key}, {"$set": {"expires_at": date(until)}}, upsert=True)
+            # As it was before; of concurrent upserts of one _id the server lets one insert.
+            before = await self._used.find_one_and_update({"_id": key}, change, upsert=True)
+        return before is None or before["expires_at"] <= date(self._clock())
