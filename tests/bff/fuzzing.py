@@ -14,6 +14,7 @@ ROUTES = [
     b"/", b"/account", b"/sessions", b"/signed-out", b"/nowhere", b"/static/css/app.css", b"/static/",
     b"/bff/login", b"/bff/silent-login", b"/bff/callback", b"/bff/logout", b"/bff/logout/callback",
     b"/bff/user", b"/bff/sessions", b"/bff/sessions/@public@", b"/bff/events", b"/bff/backchannel",
+    b"/bff/frontchannel",
     b"/bff/forward-auth", b"/healthz", b"/readyz", b"/notes", b"/chat", b"/api/echo", b"/api/todos",
     b"/api/status/503", b"/api/socket", b"/api/admin/echo", b"/private/echo",
 ]  # fmt: skip
@@ -35,6 +36,8 @@ QUERIES = [
     b"?error=x&error_description=%3Cb", b"?max_age=-1", b"?max_age=99999999999999999999", b"?acr_values=%00",
     b"?prompt=%ed%a0%80", b"?a=" + MARK, b"?prompt=login&login_hint=recognisable",
     b"?" + b"&".join(b"k%d=v" % n for n in range(300)), b"?iss=%00",
+    b"?iss=http://127.0.0.1:1&sid=recognisable", b"?iss=x&target_link_uri=//evil.example",
+    b"?iss=x&target_link_uri=%ff&login_hint=recognisable", b"?returnUrl=/%e2%82%ac",
 ]  # fmt: skip
 ODD_TARGETS = [
     b"*", b"", b"http://evil.example/", b"http://localhost/api/echo", b"//evil.example/x",

@@ -28,7 +28,9 @@ from app.bff.dev.provider import Provider
 from app.bff.proxy.request_body import RequestBody
 from app.bff.proxy.streaming import StreamingDelegate
 from app.bff.proxy.strict_server import StrictStream
+from app.bff.server import bff_routes
 from app.bff.telemetry.logs import configure_logging
+from tests.bff import fuzzing
 from tests.bff.application.main import ROUTES
 from tests.bff.fuzzing import MARK, Attempt, attempts
 from tests.bff.harness import CLIENT_SECRET, Browser, Clock, RunningApp, running_app
@@ -227,6 +229,14 @@ async def left(app: RunningApp) -> list[object]:
 
 def is_of_api(part: object) -> bool:
     return type(part).__module__.startswith("app.bff.dev")
+
+
+def test_every_route_is_among_those_that_requests_are_sent_to(app: RunningApp):
+    sent_to = [target.decode().replace("@public@", "x") for target in fuzzing.ROUTES]
+    rules = [rule.matcher.regex for rule in (*bff_routes(app.services), *app.routes)]
+
+    assert [rule.pattern for rule in rules if not any(map(rule.match, sent_to))] == []
+    assert "/bff/forward-auth" in sent_to
 
 
 async def test_no_request_is_a_500_a_hang_or_shows_a_secret(app: RunningApp, browser: Browser, api: DemoApi):

@@ -25,6 +25,7 @@ def test_nothing_leads_home(nothing):
         pytest.param("/50%25", id="an encoded percent sign"),
         pytest.param("/@alice", id="an @ in the path"),
         pytest.param("/a//b", id="two slashes further on"),
+        pytest.param("/.well-known/x.../..y?z=/../", id="dots that are no segments of the path"),
         pytest.param("/" + "x" * (MAX_LENGTH - 1), id="as long as it may be"),
     ],
 )
@@ -69,6 +70,11 @@ def test_a_path_on_this_site_is_returned_as_it_was_sent(path):
         pytest.param("/%252Fevil.example", id="a slash encoded twice"),
         pytest.param("/%255cevil.example", id="a backslash encoded twice"),
         pytest.param("/%2509/evil.example", id="a tab encoded twice"),
+        pytest.param("/.//evil.example", id="a dot, after which another host is left"),
+        pytest.param("/a/..//evil.example", id="two dots, after which another host is left"),
+        pytest.param("/%2e//evil.example", id="an encoded dot"),
+        pytest.param("/orders/%252e%252e", id="two dots encoded twice"),
+        pytest.param("/..", id="two dots at the end"),
         pytest.param("/" + "x" * MAX_LENGTH, id="too long"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from tornado.routing import Router
 
 from app.bff.proxy.streaming import StreamingDelegate
 from app.bff.services import Services
-from tests.bff.harness import RunningApp
+from tests.bff.harness import RunningApp, wait_until
 from tests.bff.streaming_api import Wire, request, wire_to
 
 
@@ -40,8 +40,29 @@ class Patients(Router):
         self.made: list[Patient] = []
 
     def find_handler(self, request: HTTPServerRequest, **_: Any) -> Patient:
-        self.made.append(Patient(self._services, request))
+        self.made.append(KINDS.get(request.path, Patient)(self._services, request))
         return self.made[-1]
+
+
+class LeftAtOnce(Patient):
+    """Its browser has left: Tornado could not write "100 Continue" to it."""
+
+    pause_seconds = 0
+
+    def headers_received(self, *args: Any) -> Awaitable[None] | None:
+        elapsed = super().headers_received(*args)
+        self.on_connection_close()
+        return elapsed
+
+
+class LeftWhenAnswered(Patient):
+    """Its browser has left with the rest of the request unread: Tornado does not call `finish`."""
+
+    def finish(self) -> None:
+        self.on_connection_close()
+
+
+KINDS = {"/left-at-once": LeftAtOnce, "/left-when-answered": LeftWhenAnswered}
 
 
 @pytest.fixture
@@ -76,3 +97,13 @@ async def test_a_stop_waits_for_an_answer_whose_end_is_not_written_yet(
 
     assert [patient.was_under_way for patient in patients.made] == [True]
     assert not app.services.in_flight_requests
+
+
+@pytest.mark.parametrize("path", KINDS)
+async def test_nothing_is_left_of_a_request_whose_browser_leaves(
+    path: str, app: RunningApp, patients: Patients, browser: Wire
+):
+    await browser.send(request("GET", path))
+    await wait_until(lambda: bool(patients.made) and not app.services.in_flight_requests)
+
+    assert len(patients.made) == 1

@@ -183,7 +183,10 @@ class StreamingDelegate(HTTPMessageDelegate):
             asyncio.get_running_loop().call_soon(self.on_connection_close)  # it is not called any more
 
     def on_connection_close(self) -> None:
-        self._task.cancel()
+        # Not at once: a task that is cancelled before its first step would not even clean up.
+        asyncio.get_running_loop().call_soon(self._task.cancel)
+        if self._finish_when_read:  # Tornado does not call `finish` any more
+            self.services.in_flight_requests.end(self)
 
     def _delay_reading(self, headers: HTTPHeaders) -> Awaitable[None] | None:
         # With Expect, Tornado sends "100 Continue" after this future: that must not follow our response.

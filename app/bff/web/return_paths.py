@@ -12,6 +12,8 @@ MAX_LENGTH = 1024  # bytes: it is part of a cookie, and proxies limit the size o
 # A browser parses `\` as `/`, and removes tabs and newlines first
 # (https://url.spec.whatwg.org/#url-parsing).
 _CONTROL_OR_BACKSLASH = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
+# Browsers remove them before they send a path, and `/.//evil.example` would become `//evil.example`.
+_DOT_SEGMENT = re.compile(r"/\.\.?(?:/|$)")
 
 
 def local_path(url: str | None) -> str:
@@ -23,8 +25,12 @@ def local_path(url: str | None) -> str:
     if not url:
         return "/"
     path = re.split(r"[?#]", url, maxsplit=1)[0]
-    decodings = (url, unquote(path), unquote(unquote(path)))
-    if len(url.encode()) > MAX_LENGTH or not all(map(_is_local, decodings)):
+    decodings = (path, unquote(path), unquote(unquote(path)))
+    if (
+        len(url.encode()) > MAX_LENGTH
+        or _CONTROL_OR_BACKSLASH.search(url)
+        or not all(map(_is_local, decodings))
+    ):
         raise BadReturnUrl("returnUrl must be a path on this site, such as /orders")
     return url
 
@@ -49,6 +55,5 @@ def _normal_origin(origin: str) -> str:
 
 
 def _is_local(decoded: str) -> bool:
-    return (
-        decoded.startswith("/") and not decoded.startswith("//") and not _CONTROL_OR_BACKSLASH.search(decoded)
-    )
+    is_path = decoded.startswith("/") and not decoded.startswith("//")
+    return is_path and not _CONTROL_OR_BACKSLASH.search(decoded) and not _DOT_SEGMENT.search(decoded)
