@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -214,6 +215,19 @@ async def test_an_expired_token_is_refreshed_before_it_is_exchanged(
     await app.services.tokens.get(session, target=EXCHANGED)
 
     assert provider.last_request["token"]["subject_token"] == (await stored(app, session)).tokens.access_token
+    assert (exchanges(provider), refreshes(provider)) == (1, 1)
+
+
+async def test_a_request_whose_exchange_has_refreshed_the_users_token_uses_that_one_next(
+    app: RunningApp, session: Session, provider: Provider, clock: Clock
+):
+    clock.advance(LIFETIME)
+    holder, tokens = SimpleNamespace(session=session), app.services.tokens
+    await tokens.tokens(session, target=EXCHANGED, holder=holder)
+    own = await tokens.tokens(holder.session, holder=holder)
+
+    assert own.access_token == (await stored(app, session)).tokens.access_token
+    assert holder.session.tokens.access_token == own.access_token
     assert (exchanges(provider), refreshes(provider)) == (1, 1)
 
 
