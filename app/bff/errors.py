@@ -125,13 +125,19 @@ class BadReturnUrl(BadRequest):
 
 
 class LoginFailed(BadRequest):
-    """400: the login attempt has failed; `reason` is the provider's code (RFC 6749 §4.1.2.1)."""
+    """400: the login attempt has failed; `reason` is the provider's code (RFC 6749 §4.1.2.1).
+
+    `refusal` is what the provider has said, for the log alone: `error` and `description`.
+    """
 
     code, title = "login_failed", "Signing in did not work"
 
-    def __init__(self, detail: str = "", *, reason: str = "login_failed") -> None:
+    def __init__(
+        self, detail: str = "", *, reason: str = "login_failed", refusal: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(detail)
         self.reason = reason
+        self.refusal = dict(refusal or {})
 
 
 class WrongSid(BadRequest):

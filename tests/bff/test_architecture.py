@@ -30,7 +30,7 @@ LAYERS = [
     "settings.*",
     "crypto telemetry.* singleflight batch_loader slots",
     "web.* sessions.session sessions.interfaces sessions.events oidc.http oidc.cache oidc.keys oidc.metadata"
-    " oidc.claims oidc.step_up oidc.logout_token oidc.error_codes oidc.responses oidc.dpop"
+    " oidc.claims oidc.step_up oidc.logout_token oidc.error_codes oidc.refusals oidc.responses oidc.dpop"
     " oidc.signed_requests",
     "oidc.client_auth oidc.breaker oidc.endpoints oidc.login_attempt oidc.client"
     " sessions.mongo.* sessions.memory sessions.stores",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -192,3 +194,19 @@ async def test_after_a_second_login_the_tokens_are_valid(meeting: tuple[Person, 
 
     assert await certified.is_active(await alice.token())
     assert await certified.is_active(await alice.refresh_token())
+
+
+async def test_that_this_client_must_push_is_understood_from_the_refusal(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+):
+    registered = {"require_pushed_authorization_requests": True}
+    async with a_person(clock, registered=registered) as (alice, certified):
+        refused = await alice.signs_in("/account")
+        [again] = re.findall(r'class="button" href="([^"]+)"', refused.text)
+        pushed = (await alice.get(unescape(again))).headers["Location"]
+        answer = await alice.get(await alice.passes_the_provider(pushed))
+
+        assert (refused.status_code, refresh_target(answer.text)) == (400, "/account")
+        assert await certified.pushed() == 1
+    message = "provider requires pushed authorization requests of this client: set BFF_PAR=true"
+    assert caplog.messages.count(message) == 1

@@ -122,7 +122,12 @@ def test_of_a_response_with_several_errors_the_first_check_decides(attempt: Logi
 
 
 def test_no_error_message_repeats_the_parameters(attempt: LoginAttempt):
-    params = {"state": "recognisable", "iss": "recognisable", "error": "recognisable", "code": "recognisable"}
+    params = {
+        "state": "recognisable",
+        "iss": "recognisable",
+        "error": "recognisable word",
+        "code": "recognisable",
+    }
 
     for right in ({}, {"state": attempt.state}, {"state": attempt.state, "iss": ISSUER}):
         with pytest.raises(LoginFailed) as refused:

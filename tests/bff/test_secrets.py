@@ -242,6 +242,24 @@ async def a_provider_that_repeats_what_it_got_in_its_errors(world: World) -> Non
         assert (await world.browser.get(link)).status_code in (400, 503)
 
 
+async def a_provider_that_repeats_what_it_got_in_its_answer_to_the_browser(world: World) -> None:
+    for error in ("invalid_scope", "access_denied", "eyJhbGciOiJSUzI1NiJ9", "at-" + "a" * 30):
+        state = query_params(await world.browser.start_login())["state"]
+        words = f"neither {state}, at-{'a' * 30} nor {CLIENT_SECRET} {quote_plus(CLIENT_SECRET)} {BASIC}"
+        world.provider.overrides["callback"] = {"code": None, "error": error, "error_description": words}
+        assert (await world.browser.get(await world.callback())).status_code == 400
+
+
+async def a_revocation_whose_refusal_repeats_the_token(world: World) -> None:
+    await world.browser.login()
+    session = await world.app.session_of(world.browser)
+    assert session
+    words = {"error": "unsupported_token_type", "error_description": f"not {session.tokens.refresh_token}!"}
+    world.provider.fails["revoke"] = Failure(400, json.dumps(words).encode())
+    left = await world.browser.logout()
+    await world.browser.get((await world.browser.http.get(left.headers["Location"])).headers["Location"])
+
+
 async def a_token_response_that_is_none(world: World) -> None:
     link = await world.callback()
     body = {"access_token": "at-" + "a" * 30, "id_token": "eyJhbGciOiJub25lIn0.eyJhbGciOiJub25lIn0."}
@@ -376,6 +394,8 @@ FLOWS: list[Flow] = [
     a_person_who_declines,
     id_tokens_that_are_refused,
     a_provider_that_repeats_what_it_got_in_its_errors,
+    a_provider_that_repeats_what_it_got_in_its_answer_to_the_browser,
+    a_revocation_whose_refusal_repeats_the_token,
     a_token_response_that_is_none,
     a_provider_that_goes_away,
     a_refresh,

@@ -169,8 +169,14 @@ def test_an_error_that_the_user_can_mend_means_interaction_required(error, statu
         answer({"error": error}, status=status)
 
 
-@pytest.mark.parametrize("error", ["user_blocked", "AADSTS50173", "invalid grant", "Bad Request", "\ud800"])
-def test_an_unknown_error_means_interaction_required_and_is_not_named(error):
+@pytest.mark.parametrize("error", ["user_blocked", "AADSTS50173"])
+def test_an_unknown_error_means_interaction_required(error):
+    with pytest.raises(InteractionRequired, match=f"answered {error}$"):
+        answer({"error": error}, status=400)
+
+
+@pytest.mark.parametrize("error", ["invalid grant", "Bad Request", "\ud800"])
+def test_an_error_that_is_no_code_means_interaction_required_and_is_not_named(error):
     with pytest.raises(InteractionRequired, match="an error of its own"):
         answer({"error": error}, status=400)
 
@@ -229,7 +235,11 @@ def test_retry_after_is_a_number_or_a_date_and_at_most_an_hour(value, seconds):
 
 @pytest.mark.parametrize("status", [200, 400, 500])
 def test_a_failure_never_repeats_what_the_provider_sent(status):
-    document = {"error": "recognisable", "error_description": "recognisable", "access_token": "recognisable"}
+    document = {
+        "error": "recognisable word",
+        "error_description": "recognisable",
+        "access_token": "recognisable",
+    }
 
     with pytest.raises(AppError) as failure:
         answer(document, status=status)
@@ -507,7 +517,11 @@ def test_a_rejected_client_at_revocation_means_client_rejected(error):
 @pytest.mark.parametrize("judge", [parse_pushed_response, check_revoked])
 @pytest.mark.parametrize("status", [400, 429, 500])
 def test_no_error_message_repeats_the_request(judge, status):
-    document = {"error": "recognisable", "error_description": "recognisable", "request_uri": "recognisable"}
+    document = {
+        "error": "recognisable word",
+        "error_description": "recognisable",
+        "request_uri": "recognisable",
+    }
 
     with pytest.raises(AppError) as failure:
         judge(received(document, status=status))

@@ -18,6 +18,7 @@ from app.bff.oidc.endpoints import EndpointClient, RequestKind
 from app.bff.oidc.http import get_following_redirects, parse_json_object, tls, translate_http_errors
 from app.bff.oidc.keys import parse_jwks
 from app.bff.oidc.metadata import Metadata, metadata_from, metadata_url, provider_http
+from app.bff.oidc.refusals import refusal_fields
 from app.bff.oidc.responses import EndpointResponse, server_date, skew_seconds
 from app.bff.paths import (
     BACKCHANNEL_PATH,
@@ -57,6 +58,7 @@ class TokenReply:
     problem: str = ""
     status: int = 0
     error: str | None = None
+    description: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,8 @@ async def _try_credentials(
 
 
 def _token_endpoint_reply(answer: EndpointResponse) -> TokenReply:
-    return TokenReply(status=answer.status, error=answer.error if isinstance(answer.error, str) else None)
+    said = refusal_fields(answer.document)
+    return TokenReply("", answer.status, said.get("error"), said.get("description", ""))
 
 
 _NOTICEABLE_SECONDS = 5
@@ -265,4 +268,5 @@ _CHECK_CREDENTIALS = (
 
 
 def _reply(probe: TokenReply) -> str:
-    return f"status {probe.status} {probe.error or ''}".rstrip()[:100]
+    why = f" ({probe.description})" if probe.description else ""
+    return f"status {probe.status} {probe.error or ''}{why}".rstrip()

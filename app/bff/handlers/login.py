@@ -426,10 +426,10 @@ def _failed(claim: str) -> str:
 def _login_failed(error: AppError, seconds_ahead: int | None) -> LoginFailed:
     """Log why a code brought no login, and return what the user is told."""
     if isinstance(error, GrantRefused):
-        return LoginFailed("The sign-in service does not know this answer any more.")
+        return LoginFailed(f"The sign-in service does not know this answer any more: {error}.")
     if isinstance(error, InteractionRequired):
         log.info("code refused", extra={"reason": str(error)})
-        return LoginFailed("The sign-in service did not let you in.")
+        return LoginFailed(f"The sign-in service did not let you in: {error}.")
     log.error("login refused", extra={"reason": str(error), "seconds_ahead": seconds_ahead})
     if isinstance(error, MistimedToken) and abs(error.seconds_ahead) > LEEWAY_SECONDS:
         return LoginFailed(wrong_clock(error.seconds_ahead))

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hmac
+import logging
 import secrets
 
 from app.bff.errors import ProviderUnavailable, WrongSid
 from app.bff.handlers.login import AuthHandler
 from app.bff.oidc.login_attempt import ATTEMPT_SECONDS
+from app.bff.oidc.refusals import refusal_fields
 from app.bff.paths import LOGOUT_PATH
 from app.bff.web.cross_origin import is_sent_from_elsewhere
 from app.bff.web.return_paths import local_path
+
+log = logging.getLogger(__name__)
 
 _MAX_COOKIE_VALUE = 2500  # characters; sealing adds a third, and browsers drop a cookie beyond 4096
 _MAX_REVOCATIONS = 4  # that the cookie names; further ones take place a minute later
@@ -147,5 +151,7 @@ class LogoutCallback(LogoutHandler):
         if not saved or not state_matches:
             self.redirect("/")
             return
+        if said := refusal_fields(self.params):
+            log.warning("provider refused the logout", extra=said)
         await self.services.tokens.revoke_after_logout(self.waiting_revocations)
         self.redirect(saved["return_path"])

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, parse_qsl, unquote_plus, urlencode
 
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
-from app.bff.errors import LoginFailed, ProviderUnavailable
+from app.bff.errors import ClientRejected, LoginFailed, ProviderUnavailable
 from app.bff.oidc.claims import (
     check_id_token,
     check_refreshed_id_token,
@@ -26,9 +26,11 @@ from app.bff.oidc.claims import (
 from app.bff.oidc.client_auth import key_from
 from app.bff.oidc.dpop import DpopKey, thumbprint
 from app.bff.oidc.endpoints import EndpointClient, Params, RequestKind
+from app.bff.oidc.error_codes import CLIENT_ERRORS
 from app.bff.oidc.keys import SignedToken
 from app.bff.oidc.login_attempt import LoginAttempt
 from app.bff.oidc.metadata import Metadata, Provider, advice_without_refresh_token
+from app.bff.oidc.refusals import challenge_params, refusal_fields, requires_pushed_requests
 from app.bff.oidc.responses import (
     EndpointResponse,
     check_revoked,
@@ -85,6 +87,7 @@ class OidcClient:
         self._endpoints = EndpointClient(settings, tls=tls, provider=provider, clock=clock)
         file = settings.client_key_file if settings.signed_requests else None
         self._request_key = key_from(file) if file else None
+        self._par_required: bool | None = None  # of this client, as a refusal has said; False: it was wrong
         self._has_advised = False  # on logins without a refresh token
 
     async def close(self) -> None:
@@ -124,6 +127,7 @@ class OidcClient:
         }
         given = {name: value for name, value in params.items() if value}
         pushes = self._settings.par or metadata.requires_pushed_authorization_requests
+        tries_to_push = not pushes and self._par_required is True
         if self._request_key is not None:
             client_id, pushes = self._settings.client_id, True  # in a URL it might be too long
             request = request_object(
@@ -133,6 +137,12 @@ class OidcClient:
         query = urlencode(given, doseq=True)
         if pushes:
             query = await self._push(metadata, query)
+        elif tries_to_push:
+            try:
+                query = await self._push(metadata, query)
+            except ProviderUnavailable as error:
+                # A browser may have made the refusal up: what it said must not stop the logins of others.
+                self._par_required = not isinstance(error, ClientRejected)
         return _with_query(metadata.authorization_endpoint, query)
 
     async def _push(self, metadata: Metadata, query: str) -> str:
@@ -145,6 +155,17 @@ class OidcClient:
             RequestKind.PUSHED, endpoint, parse_qs(query), parse_pushed_response
         )
         return urlencode({"client_id": self._settings.client_id, "request_uri": request_uri})
+
+    def _heed(self, refusal: Mapping[str, str], metadata: Metadata) -> None:
+        """Log a refused authorization request; if it had to be pushed, push those of the next attempts."""
+        if refusal.get("error") in CLIENT_ERRORS:
+            log.error("provider refused the login: check BFF_SCOPE and the registration", extra=refusal)
+        elif refusal:
+            log.info("provider refused the login", extra=refusal)
+        if requires_pushed_requests(refusal):
+            log.error("provider requires pushed authorization requests of this client: set BFF_PAR=true")
+            if self._par_required is None and metadata.pushed_authorization_request_endpoint:
+                self._par_required = True
 
     async def sign_in(
         self, attempt: LoginAttempt, response: Mapping[str, str]
@@ -159,9 +180,16 @@ class OidcClient:
             raise LoginFailed("This sign-in was begun at another sign-in service.")
         if self._settings.response_mode == "jwt":
             response = await self._verified_response(response, attempt)
-        code = attempt.validate_response(
-            response, announces_iss=metadata.announces_iss, now=self._clock(), issuers=self._several_issuers
-        )
+        try:
+            code = attempt.validate_response(
+                response,
+                announces_iss=metadata.announces_iss,
+                now=self._clock(),
+                issuers=self._several_issuers,
+            )
+        except LoginFailed as error:
+            self._heed(error.refusal, metadata)
+            raise
         params = {
             "grant_type": "authorization_code",
             "code": code,
@@ -195,7 +223,9 @@ class OidcClient:
             parsed = parse_userinfo_response(answer)
             userinfo = await self._verified_userinfo(parsed, id_token) if isinstance(parsed, str) else parsed
             if userinfo is None:
-                log.warning("userinfo not used: check BFF_USERINFO", extra={"status": answer.status})
+                challenge = challenge_params(answer.headers.get("WWW-Authenticate", ""))
+                said = refusal_fields({**challenge, **answer.document}, secrets=[token])
+                log.warning("userinfo not used: check BFF_USERINFO", extra={"status": answer.status, **said})
             else:
                 check_userinfo(userinfo, subject=id_token.claims["sub"])
         # Those of the ID token come first: should the claims exceed their limit, they stay.

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 
-from app.bff.errors import ClientRejected, ProviderUnavailable
+from app.bff.errors import AppError, ClientRejected, ProviderUnavailable
 from app.bff.oidc.breaker import Breaker
 from app.bff.oidc.client_auth import PrivateKeyJwt, client_secret_basic, client_secret_post, key_from
 from app.bff.oidc.dpop import (
@@ -25,6 +25,7 @@ from app.bff.oidc.dpop import (
 )
 from app.bff.oidc.http import ProviderTransport, parse_json_object, time_limits, translate_http_errors
 from app.bff.oidc.metadata import Provider
+from app.bff.oidc.refusals import refusal_fields
 from app.bff.oidc.responses import EndpointResponse, server_date, skew_seconds
 from app.bff.settings.models import BffSettings
 
@@ -47,6 +48,9 @@ class RequestKind(StrEnum):
 # A browser without a session causes these, in any number and with content of its choice.
 _FOR_ANONYMOUS = (RequestKind.CODE, RequestKind.PUSHED)
 
+
+# What a provider may repeat in its description of an error, and no log may show.
+_SECRET_PARAMS = ("code", "code_verifier", "refresh_token", "subject_token", "token", "client_assertion")
 
 # An endpoint is not there, or not there any more: it has not processed the request.
 _GONE = (301, 302, 303, 307, 308, 404, 405, 410, 421)
@@ -86,6 +90,7 @@ class EndpointClient:
         self._provider = provider
         self._timeout_seconds = settings.provider_timeout_seconds
         self._auth_method = settings.client_auth
+        self._client_secret = settings.client_secret.get_secret_value()
         self._nonces = Nonces()
         self._userinfo_nonces = Nonces()  # a protected resource has nonces of its own (RFC 9449 §9)
         self._dated: tuple[Mapping[str, str], float, float] | None = None
@@ -121,8 +126,8 @@ class EndpointClient:
     ) -> T:
         """Post a form with client authentication, and return `parse` of the response.
 
-        Raises what `parse` raises, and logs a ClientRejected among that; ProviderUnavailable also if
-        there is no response, or if the circuit breaker of this kind of request is open.
+        Raises what `parse` raises, and logs what the provider said; ProviderUnavailable also if there is
+        no response, or if the circuit breaker of this kind of request is open.
         """
         lane = self._lanes[kind]
         if endpoint != lane.endpoint:
@@ -136,20 +141,30 @@ class EndpointClient:
                 response = await self._post(lane.http, endpoint, params, dpop_key)
             return response
 
+        response: EndpointResponse | None = None
         try:
             with lane.breaker.request():
-                return parse(await self._at(endpoint, send))
-        except ProviderUnavailable as error:
-            if isinstance(error, ClientRejected):
-                log.error(
-                    "provider rejected the client: check BFF_CLIENT_* and its registration",
-                    extra={
-                        "reason": str(error),
-                        "seconds_ahead": self.seconds_ahead,
-                    },  # assertions have times
-                )
-            self._suspect()
+                response = await self._at(endpoint, send)
+                return parse(response)
+        except AppError as error:
+            self._log(kind, params, response, error)
+            if isinstance(error, ProviderUnavailable):
+                self._suspect()
             raise
+
+    def _log(
+        self, kind: RequestKind, params: Params, response: EndpointResponse | None, error: AppError
+    ) -> None:
+        secrets = [self._client_secret, *(str(params.get(name, "")) for name in _SECRET_PARAMS)]
+        said = refusal_fields(response.document if response else {}, secrets=secrets)
+        if isinstance(error, ClientRejected):
+            reason = {"reason": str(error), "seconds_ahead": self.seconds_ahead}  # assertions have times
+            log.error(
+                "provider rejected the client: check BFF_CLIENT_* and its registration",
+                extra={"request": kind.value, **reason, **said},
+            )
+        elif said:
+            log.info("provider refused a request", extra={"request": kind.value, **said})
 
     async def get(
         self, endpoint: str, access_token: str, dpop_key: DpopKey | None = None

@@ -68,6 +68,3 @@ TEMPORARY_ERRORS = frozenset(
         "rate_limit_exceeded",
     }
 )
-
-# Codes that may stand in a log line; any other could be anything.
-KNOWN_ERRORS = CLIENT_ERRORS | USER_ERRORS | TEMPORARY_ERRORS | {INVALID_GRANT}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import re
 import secrets
 from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, field
@@ -11,12 +10,13 @@ from dataclasses import asdict, dataclass, field
 from app.bff.crypto import Unsealable, Vault
 from app.bff.errors import LoginFailed
 from app.bff.oidc.dpop import DpopKey
+from app.bff.oidc.refusals import error_code, refusal_fields
 from app.bff.oidc.step_up import AuthenticationRequirements
 
 ATTEMPT_SECONDS = 600
 
-# The messages for a provider's `error`. Its own description is not shown: a link by a third party can
-# contain any text (RFC 6749 §4.1.2.1).
+# The messages for a provider's `error`. Its own description is logged, and not shown: a link by a third party
+# can contain any text (RFC 6749 §4.1.2.1).
 _MESSAGES = {
     "access_denied": "Signing in was cancelled.",
     "login_required": "The sign-in service wants you to sign in again.",
@@ -106,7 +106,7 @@ class LoginAttempt:
         if (announces_iss or "iss" in params) and params.get("iss") not in (issuers or (self.issuer,)):
             raise LoginFailed("This answer is not from our sign-in service.")
         if "error" in params:
-            raise _refused(params["error"])
+            raise _refused(params)
         if not params.get("code"):
             raise LoginFailed("The answer of the sign-in service is incomplete.")
         return params["code"]
@@ -126,6 +126,9 @@ class LoginAttempt:
             raise LoginFailed("This browser remembers no such sign-in.") from error
 
 
-def _refused(error: str) -> LoginFailed:
-    message = _MESSAGES.get(error, "The sign-in service refused.")
-    return LoginFailed(message, reason=error) if re.fullmatch("[a-z_]{1,64}", error) else LoginFailed(message)
+def _refused(params: Mapping[str, str]) -> LoginFailed:
+    code, refusal = error_code(params["error"]), refusal_fields(params)
+    message = _MESSAGES.get(code or "", "The sign-in service refused.")
+    if code is None:
+        return LoginFailed(message, refusal=refusal)
+    return LoginFailed(f"{message} ({code})", reason=code, refusal=refusal)

@@ -11,7 +11,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from app.bff.errors import ClientRejected, GrantRefused, InteractionRequired, ProviderUnavailable
-from app.bff.oidc.error_codes import CLIENT_ERRORS, INVALID_GRANT, KNOWN_ERRORS, TEMPORARY_ERRORS
+from app.bff.oidc.error_codes import CLIENT_ERRORS, INVALID_GRANT, TEMPORARY_ERRORS
+from app.bff.oidc.refusals import error_code
 from app.bff.sessions.session import Target, TokenSet
 
 # It is not the endpoint that answers so: it has moved, or what stands in front of it has answered.
@@ -128,7 +129,7 @@ def _error_response(response: EndpointResponse, *, of_user: bool = False) -> Pro
     """Return the error for a response without success; `of_user` if the request was for a user."""
     error = response.refusal
     if error is not None and error not in TEMPORARY_ERRORS:
-        reason = f"the provider answered {error if error in KNOWN_ERRORS else 'an error of its own'}"
+        reason = f"the provider answered {error_code(error) or 'an error of its own'}"
         of_client = error in CLIENT_ERRORS or error == INVALID_GRANT
         return ClientRejected(reason) if of_client or not of_user else InteractionRequired(reason)
     wait = retry_after_seconds(response.headers, now=response.received_at)
