@@ -42,7 +42,7 @@ from tests.bff.harness import (
 from tests.bff.streaming_api import wire_of
 
 # Our provider's codes and tokens look like nothing else; an id token begins with `{"` in base64.
-LOOKS_SECRET = re.compile(r"\b(?:at|rt|code)-[\w-]{20,}|eyJ[\w-]{10,}")
+LOOKS_SECRET = re.compile(r"\b(?:(?:at|rt|code)-[\w-]{20,}|eyJ[\w-]{10,})")
 BASIC = base64.b64encode(f"{quote_plus(CLIENT_ID)}:{quote_plus(CLIENT_SECRET)}".encode()).decode()
 STANDING = {
     CLIENT_SECRET,
