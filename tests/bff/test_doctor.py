@@ -153,7 +153,10 @@ async def test_a_certified_provider_with_another_secret_is_wrong(doctor: Doctor)
     async with certified_provider("http://localhost:8888") as certified:
         report = await doctor(issuer=certified.issuer, client_secret="another")
 
-    assert report.verdict == (1, ["it rejects client app: status 401 invalid_client"])
+    assert report.verdict == (
+        1,
+        ["it rejects client app: status 401 invalid_client (client authentication failed)"],
+    )
 
 
 # What is wrong with the provider
@@ -207,7 +210,10 @@ async def test_an_address_without_a_discovery_document(doctor: Doctor, provider:
 async def test_another_secret(doctor: Doctor):
     report = await doctor(client_secret="another-secret")
 
-    assert report.verdict == (1, ["it rejects client app: status 401 invalid_client"])
+    assert report.verdict == (
+        1,
+        ["it rejects client app: status 401 invalid_client (client authentication failed)"],
+    )
     assert "another-secret" not in report.text
 
 
