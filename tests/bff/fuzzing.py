@@ -14,7 +14,7 @@ ROUTES = [
     b"/", b"/account", b"/sessions", b"/signed-out", b"/nowhere", b"/static/css/app.css", b"/static/",
     b"/bff/login", b"/bff/silent-login", b"/bff/callback", b"/bff/logout", b"/bff/logout/callback",
     b"/bff/user", b"/bff/sessions", b"/bff/sessions/@public@", b"/bff/events", b"/bff/backchannel",
-    b"/bff/frontchannel",
+    b"/bff/frontchannel", b"/static/%00",
     b"/bff/forward-auth", b"/healthz", b"/readyz", b"/notes", b"/chat", b"/api/echo", b"/api/todos",
     b"/api/status/503", b"/api/socket", b"/api/admin/echo", b"/private/echo",
 ]  # fmt: skip
@@ -42,7 +42,7 @@ QUERIES = [
 ODD_TARGETS = [
     b"*", b"", b"http://evil.example/", b"http://localhost/api/echo", b"//evil.example/x",
     b"evil.example:443", b"?x", b"\x00", b"/\x00", b"/a b", b"http://[::1", b"http://[x]/api", b"api/echo",
-    b"/" + b"z" * 70_000,
+    b"/static/" + b"a" * 300, b"/" + b"z" * 70_000,
 ]  # fmt: skip
 VERSIONS = [b"HTTP/1.0", b"HTTP/0.9", b"HTTP/2.0", b"HTTP/1.1 ", b"HTTP/x", b"", b"http/1.1", b"HTTP/1.12"]
 VALUES = [

@@ -54,6 +54,16 @@ class LeftAtOnce(Patient):
         self.on_connection_close()
         return elapsed
 
+    def finish(self) -> None:
+        """Tornado does not call it."""
+
+
+class LeftBeforeARefusal(LeftAtOnce):
+    """It is answered in the first step, with no moment in which it could be cancelled."""
+
+    async def answer(self) -> None:
+        raise RuntimeError
+
 
 class LeftWhenAnswered(Patient):
     """Its browser has left with the rest of the request unread: Tornado does not call `finish`."""
@@ -62,7 +72,11 @@ class LeftWhenAnswered(Patient):
         self.on_connection_close()
 
 
-KINDS = {"/left-at-once": LeftAtOnce, "/left-when-answered": LeftWhenAnswered}
+KINDS = {
+    "/left-at-once": LeftAtOnce,
+    "/left-before": LeftBeforeARefusal,
+    "/left-when-answered": LeftWhenAnswered,
+}
 
 
 @pytest.fixture

@@ -135,6 +135,7 @@ class StreamingDelegate(HTTPMessageDelegate):
         self._read_delay: ReadDelay | None = None
         self._is_read = False
         self._finish_when_read = False
+        self._is_left = False  # by the browser: Tornado calls `finish` no more
         self._sends_unasked = False  # the browser sends its body without `Expect: 100-continue`
 
     async def answer(self) -> None:
@@ -183,9 +184,10 @@ class StreamingDelegate(HTTPMessageDelegate):
             asyncio.get_running_loop().call_soon(self.on_connection_close)  # it is not called any more
 
     def on_connection_close(self) -> None:
+        self._is_left = True
         # Not at once: a task that is cancelled before its first step would not even clean up.
         asyncio.get_running_loop().call_soon(self._task.cancel)
-        if self._finish_when_read:  # Tornado does not call `finish` any more
+        if self._finish_when_read:
             self.services.in_flight_requests.end(self)
 
     def _delay_reading(self, headers: HTTPHeaders) -> Awaitable[None] | None:
@@ -259,7 +261,7 @@ class StreamingDelegate(HTTPMessageDelegate):
         if self._is_read or self.body:
             self._connection.finish()
         else:
-            self._finish_when_read = True
+            self._finish_when_read = not self._is_left
 
     async def _fail(self, error: BaseException) -> None:
         log_failure(self.request.path, error)
