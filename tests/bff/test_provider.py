@@ -212,6 +212,7 @@ async def test_a_compressed_body_that_was_not_requested_is_understood(
         ("gzip", gzip.compress(b"{}" * MAX_BODY_BYTES), f"more than {MAX_BODY_BYTES} bytes"),
         ("gzip", gzip.compress(b"{}")[:5], "without a JSON object"),
     ],
+    ids=["another encoding", "twice", "damaged", "too large", "cut short"],
 )
 async def test_a_compressed_body_that_cannot_be_read_is_refused(
     known: OpenIdProvider, provider: Provider, encoding: str, body: bytes, reason: str
