@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -251,8 +252,17 @@ class Pool:
         return [self._shares.setdefault(name, asyncio.Semaphore(size)) for name, size in sizes]
 
 
+class _Resolver(aiohttp.DefaultResolver):  # type: ignore[misc, valid-type]
+    async def resolve(self, host: str, *args: Any, **options: Any) -> Any:
+        """Raise OSError also for a name that cannot be one, to which an API may redirect."""
+        try:
+            return await super().resolve(host, *args, **options)
+        except UnicodeError as error:
+            raise socket.gaierror(socket.EAI_NONAME, "not a host name") from error
+
+
 def pool_of(settings: HttpClientSettings) -> Pool:
-    connector = aiohttp.TCPConnector(limit=settings.max_connections)
+    connector = aiohttp.TCPConnector(limit=settings.max_connections, resolver=_Resolver())
     raw_http = {"connector_owner": False, "auto_decompress": False, "skip_auto_headers": _NOT_ADDED}
     return Pool(
         settings,

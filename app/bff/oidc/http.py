@@ -172,8 +172,11 @@ async def translate_http_errors(timeout_seconds: float) -> AsyncIterator[dict[st
     except httpx2.HTTPError as error:
         why = f"{cause_of(error) or 'the connection broke'} {phase.name}"
         raise ProviderUnavailable(f"the provider could not be reached: {why}", is_outage=False) from error
-    except (httpx2.InvalidURL, UnicodeError) as error:
+    except (httpx2.InvalidURL, ValueError) as error:
         raise ProviderUnavailable("the provider announces a URL that cannot be used") from error
+    except OSError as error:  # of TLS, in the middle of a response
+        why = f"{cause_of(error) or 'the connection broke'} {phase.name}"
+        raise ProviderUnavailable(f"the provider could not be reached: {why}", is_outage=False) from error
 
 
 def _why_unopened(error: httpx2.RequestError, phase: str) -> str:

@@ -11,7 +11,13 @@ from dotenv import dotenv_values
 from pydantic import ValidationError
 
 from app.bff.errors import SettingsError
-from app.bff.settings.models import ENV_PREFIX, BffSettings, HttpClientSettings, RemoteApiSettings
+from app.bff.settings.models import (
+    ENV_FILE_ENCODING,
+    ENV_PREFIX,
+    BffSettings,
+    HttpClientSettings,
+    RemoteApiSettings,
+)
 from app.bff.settings.proxies import Proxies
 
 S = TypeVar("S", bound=BffSettings)
@@ -22,7 +28,11 @@ def load_settings(model: type[S]) -> S:
 
     A variable BFF_… that is no field of `model` is a mistake.
     """
-    names = [name for name in {**dotenv_values(".env"), **os.environ} if name.startswith(ENV_PREFIX)]
+    try:
+        variables = {**dotenv_values(".env", encoding=ENV_FILE_ENCODING), **os.environ}
+    except UnicodeDecodeError:
+        raise SettingsError(".env: is not UTF-8") from None
+    names = [name for name in variables if name.startswith(ENV_PREFIX)]
     mistakes = [_unknown_name(name, model) for name in names if not _is_known(name, model)]
     try:
         settings = model()

@@ -23,6 +23,7 @@ from app.bff.settings.issuers import ANY_TENANT, TENANT, Issuers, tenant_id, wit
 from app.bff.settings.validators import (
     absolute,
     from_json,
+    header_fields,
     is_confidential,
     key_bytes,
     login_params,
@@ -32,13 +33,18 @@ from app.bff.settings.validators import (
     resource_uri,
     single_line,
     split_commas,
+    well_formed,
 )
 
 ENV_PREFIX = "BFF_"
+LONGEST_SECONDS = 10 * 365 * 86_400
 # Asymmetric ones only. `none` and HS* must never be accepted, whatever the provider's metadata says.
 SignatureAlgorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"
 ]
+# Longer times overflow dates and timers.
+Seconds = Annotated[float, Field(gt=0, le=LONGEST_SECONDS, allow_inf_nan=False)]
+WholeSeconds = Annotated[int, Field(gt=0, le=LONGEST_SECONDS)]
 TooMany = Literal["end_oldest", "refuse"]  # when a login exceeds BFF_MAX_SESSIONS_PER_USER
 _HEADER_SECRET = re.compile(r"[!-~]{32,1024}")
 _OURS = ("bff", "static", "healthz", "readyz")
@@ -77,11 +83,16 @@ class HttpClientSettings(BaseModel):
     scope: str | None = None
     resource: str | None = None
     audience: str | None = None
-    timeout_seconds: float = Field(default=30, gt=0)
+    timeout_seconds: Seconds = 30
     max_connections: int = Field(default=100, gt=0)
     max_connections_per_session: int | None = Field(default=None, gt=0)
     max_response_bytes: int = Field(default=64_000_000, gt=0)
     headers: dict[str, str] = Field(default={}, repr=False)  # may hold an API key
+
+    @field_validator("headers")
+    @classmethod
+    def _sendable(cls, headers: dict[str, str]) -> dict[str, str]:
+        return header_fields(headers)
 
     @field_validator("base_url")
     @classmethod
@@ -135,9 +146,9 @@ class RemoteApiSettings(BaseModel):
     path: str = Field(pattern=r"^/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-]$")
     client: str
     methods: frozenset[str] = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-    timeout_seconds: float | None = Field(default=None, gt=0)
-    idle_seconds: float = Field(default=300, gt=0)
-    max_response_seconds: float = Field(default=43_200, gt=0)
+    timeout_seconds: Seconds | None = None
+    idle_seconds: Seconds = 300
+    max_response_seconds: Seconds = 43_200
     max_body_bytes: int = Field(default=10_000_000, gt=0)
     response_headers: frozenset[str] = frozenset()
     cache: Literal["no-store", "private"] = "no-store"
@@ -230,7 +241,7 @@ class BffSettings(BaseSettings):
     max_event_streams_per_session: int = Field(default=20, gt=0)
     max_sockets: int = Field(default=4000, gt=0)
     max_sockets_per_session: int = Field(default=20, gt=0)
-    stall_seconds: float = Field(default=30, gt=0)
+    stall_seconds: Seconds = 30
     min_bytes_per_second: int = Field(default=500, ge=0)  # 0: any rate
     forward_auth_secret: SecretStr = SecretStr("")  # empty: no /bff/forward-auth
 
@@ -258,15 +269,15 @@ class BffSettings(BaseSettings):
     session_store: str = Field(default="mongodb://127.0.0.1:27017/bff", repr=False)  # may hold a password
     mongodb_driver: Literal["motor", "pymongo"] = "motor"
     encryption_keys: Annotated[tuple[SecretBytes, ...], NoDecode] = ()
-    session_idle_seconds: int = Field(default=3600, gt=0)
-    session_absolute_seconds: int = Field(default=43200, gt=0)
+    session_idle_seconds: WholeSeconds = 3600
+    session_absolute_seconds: WholeSeconds = 43200
     max_sessions_per_user: int = Field(default=0, ge=0)  # 0: any number
     too_many_sessions: TooMany = "end_oldest"
     anonymous_session_response: Literal["401", "200"] = "401"
 
-    refresh_before_expiration_seconds: int = Field(default=60, ge=0)
-    provider_timeout_seconds: float = Field(default=5, gt=0)
-    provider_keys_cooldown_seconds: int = Field(default=30, ge=1)
+    refresh_before_expiration_seconds: int = Field(default=60, ge=0, le=LONGEST_SECONDS)
+    provider_timeout_seconds: Seconds = 5
+    provider_keys_cooldown_seconds: WholeSeconds = 30
     ready_without_provider: bool = False
     revoke_refresh_token_on_logout: bool = True
     cookie_samesite: Literal["strict", "lax"] = "strict"
@@ -433,7 +444,7 @@ class BffSettings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _stripped(cls, value: Any, info: ValidationInfo) -> Any:
-        value = value.strip() if isinstance(value, str) else value
+        value = well_formed(value.strip()) if isinstance(value, str) else value
         return single_line(value) if info.field_name in _SINGLE_LINES else value
 
     @classmethod

@@ -26,11 +26,39 @@ _QUOTED = re.compile(r"""(["'`]).*\1""", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
+_LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*\.?")  # RFC 1123 §2.1, and `_`
+_URL = re.compile(r"[!-~]+")  # RFC 3986 §2
+_UNSAFE_IN_URLS = re.compile(r"[\"<>]")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
+
+
 def from_json(value: Any) -> Any:
     try:
-        return json.loads(value) if isinstance(value, str) else value
-    except ValueError as error:
+        return well_formed(json.loads(value)) if isinstance(value, str) else value
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+    except json.JSONDecodeError as error:
         raise ValueError(f"is not JSON: {error}") from None
+
+
+def well_formed(value: Any) -> Any:
+    """Refuse text that no response and no database can hold: bytes of the environment that are no UTF-8."""
+    try:
+        json.dumps(value, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        raise ValueError("is not UTF-8") from None
+    return value
+
+
+def header_fields(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return fixed headers of a client without white space around values; refuse what is no header."""
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"{well_formed(name)!r} is no name of a header")
+        if _CONTROL.search(value.strip()):
+            raise ValueError(f"the header {name} contains a line break or another control character")
+    return {name: well_formed(value.strip()) for name, value in headers.items()}
 
 
 def single_line(value: Any) -> Any:
@@ -93,6 +121,8 @@ def key_bytes(value: Any) -> bytes:
 def absolute(url: str) -> str:
     if not _is_absolute(url):
         raise ValueError("must be an absolute http(s) URL without user name, password or spaces")
+    if not _URL.fullmatch(url) or _UNSAFE_IN_URLS.search(url):
+        raise ValueError("must be ASCII: a host name as xn--…, other characters as %…")
     return url
 
 
@@ -106,11 +136,20 @@ def resource_uri(value: str) -> str:
 def _is_absolute(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        reachable = parts.hostname and parts.port != 0
+        reachable = parts.port != 0 and _is_host(parts.hostname or "", is_bracketed="[" in parts.netloc)
     except ValueError:  # such as a port that is no number; the message could contain a password
         return False
-    clean = not (parts.username or parts.password or re.search(r"[\s\\]|" + _CONTROL.pattern, url))
-    return parts.scheme in ("http", "https") and bool(reachable) and clean
+    clean = not ("@" in parts.netloc or re.search(r"[\s\\]|" + _CONTROL.pattern, url))
+    return parts.scheme in ("http", "https") and reachable and clean
+
+
+def _is_host(host: str, *, is_bracketed: bool) -> bool:
+    """Whether it is a name or an address that can be connected to. Beyond ASCII no name is looked at."""
+    if is_bracketed:
+        return ipaddress.IPv6Address(host).scope_id is None
+    if re.fullmatch(r"[0-9.]+", host):  # or else it raises ValueError
+        return bool(ipaddress.IPv4Address(host))
+    return bool(host) and (not host.isascii() or _HOST_NAME.fullmatch(host) is not None)
 
 
 def require_https(url: str, *, debug: bool) -> str:

@@ -42,15 +42,20 @@ _OPTIONS: dict[str, Any] = {
 def connect(uri: str, *, driver: str, outages: Outages | None = None) -> Any:
     """Return the client of the chosen driver. Call it inside the running loop, after any fork.
 
-    Raises SettingsError for an invalid URI. Both drivers have the same interface here, except for
-    `close`: see `disconnect`. `outages` hears when the client loses the primary.
+    Raises SettingsError for an invalid URI, and for options that the driver refuses. Both drivers have the
+    same interface here, except for `close`: see `disconnect`. `outages` hears when the client loses the
+    primary.
     """
     options = {**_OPTIONS, "event_listeners": [outages] if outages else []}
     try:
         return _client(uri, driver, options)
-    except (InvalidURI, ValueError):  # not quoted: it may contain part of the password
+    # None is quoted: it may contain part of the password.
+    except (InvalidURI, ValueError):
         message = "BFF_SESSION_STORE: the driver cannot parse it; is the password percent-encoded?"
         raise SettingsError(message) from None
+    except (PyMongoError, OSError) as error:
+        message = "BFF_SESSION_STORE: the driver refuses its options, or cannot read a file that they name"
+        raise SettingsError(f"{message} ({type(error).__name__})") from None
 
 
 def _client(uri: str, driver: str, options: dict[str, Any]) -> Any:
