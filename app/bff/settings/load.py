@@ -12,7 +12,6 @@ from pydantic import ValidationError
 
 from app.bff.errors import SettingsError
 from app.bff.settings.models import (
-    ENV_FILE_ENCODING,
     ENV_PREFIX,
     BffSettings,
     HttpClientSettings,
@@ -29,7 +28,7 @@ def load_settings(model: type[S]) -> S:
     A variable BFF_… that is no field of `model` is a mistake.
     """
     try:
-        variables = {**dotenv_values(".env", encoding=ENV_FILE_ENCODING), **os.environ}
+        variables = {**dotenv_values(".env"), **os.environ}
     except UnicodeDecodeError:
         raise SettingsError(".env: is not UTF-8") from None
     names = [name for name in variables if name.startswith(ENV_PREFIX)]
