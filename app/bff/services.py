@@ -27,6 +27,7 @@ from app.bff.settings.models import BffSettings
 from app.bff.slots import Slots
 from app.bff.tokens.application import ApplicationTokens
 from app.bff.tokens.revocation import Revocation
+from app.bff.tokens.store_time import session_waited_seconds
 from app.bff.tokens.user import UserTokens
 from app.bff.web.cookies import CookiePolicy
 
@@ -136,16 +137,18 @@ class Services:
     async def load_session(self, session_id: str | None, *, keep_alive: bool = True) -> Session | None:
         """Return the session that a cookie opens, or None; `keep_alive` restarts its idle time."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + STORE_SECONDS  # for all that this request waits for the store
+        started = loop.time()
         session = await self.sessions.get(session_ref(session_id)) if session_id else None
+        session_waited_seconds.set(loop.time() - started)
         now = self.clock()
         if session is None or not keep_alive or now < session.renewed_at + _TOUCH_AFTER_SECONDS:
             return session
         ends = self.lifetime.end(created_at=session.created_at, now=now)
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout_at(started + STORE_SECONDS):
                 await self.sessions.touch(session.ref, renewed_at=now, expires_at=ends)
         except (StoreUnavailable, TimeoutError):  # the next request tries again; this one has its session
+            session_waited_seconds.set(loop.time() - started)
             return session
         return replace(session, renewed_at=now, expires_at=ends)
 

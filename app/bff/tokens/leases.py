@@ -44,9 +44,8 @@ class Leases:
         owner = next(self._owners)
         try:
             session = await self._sessions.lease(ref, owner=owner, seconds=self._seconds)
-        except (
-            StoreUnavailable
-        ):  # acquired all the same, perhaps: the answer was lost, or the request is late
+        except (StoreUnavailable, asyncio.CancelledError):
+            # Acquired all the same, perhaps: the answer was lost, or the request is late.
             self._release(ref, owner, again=True)
             raise
         return Lease(session, owner) if session else None

@@ -28,7 +28,7 @@ from app.bff.errors import (
     UnusableToken,
 )
 from app.bff.oidc.client import OidcClient
-from app.bff.sessions.interfaces import SessionStore
+from app.bff.sessions.interfaces import STORE_SECONDS, SessionStore
 from app.bff.sessions.session import Reason, Session, Target, TokenSet
 from app.bff.singleflight import SingleFlight
 from app.bff.telemetry.logs import session_log_id
@@ -42,6 +42,7 @@ from app.bff.tokens.policy import (
     unrenewed,
 )
 from app.bff.tokens.revocation import Revocation
+from app.bff.tokens.store_time import StoreTime
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ class Refresher:
         *,
         lease_seconds: float,
         wait_seconds: float = LEASE_WAIT_SECONDS,
+        store_seconds: float = STORE_SECONDS,
         pauses: Callable[[], Iterator[float]] = lease_poll_seconds,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -73,6 +75,7 @@ class Refresher:
         self._client = client
         self._revocation = revocation
         self._wait_seconds = wait_seconds
+        self._store_seconds = store_seconds
         self._pauses = pauses
         self._clock = clock
         self._leases = Leases(sessions, seconds=lease_seconds, pauses=pauses)
@@ -83,20 +86,24 @@ class Refresher:
     async def renew(self, ref: str, request: TokenRequest) -> TokenSet:
         """Return tokens that satisfy the request, new ones if necessary; raises Unauthorized."""
         deadline = asyncio.get_running_loop().time() + self._wait_seconds
+        store = StoreTime(self._store_seconds)
         async with self._locks.setdefault(ref, asyncio.Lock()):
-            return await self._renew(ref, request, deadline)
+            return await self._renew(ref, request, deadline, store)
 
-    async def _renew(self, ref: str, request: TokenRequest, deadline: float) -> TokenSet:
+    async def _renew(self, ref: str, request: TokenRequest, deadline: float, store: StoreTime) -> TokenSet:
         for pause in self._pauses():
             if ref in self._unsaved and (tokens := await self._saved_or_in_memory(ref, request)):
                 return tokens
             # Read again: the caller's copy may be outdated, since another process refreshes and deletes, too.
-            session = await self._current(ref)
+            async with store.limit():
+                session = await self._current(ref)
             if tokens := self._final(session, request):
                 return tokens
-            if lease := await self._leases.acquire(ref):
-                tokens = await self._renew_leased(lease, request)
-                return tokens or await self._renew(ref, request, deadline)
+            async with store.limit():
+                lease = await self._leases.acquire(ref)
+            if lease:
+                tokens = await self._renew_leased(lease, request, store)
+                return tokens or await self._renew(ref, request, deadline, store)
             if tokens := request.unexpired(session):  # another process refreshes: do not wait for it
                 return tokens
             if asyncio.get_running_loop().time() > deadline:
@@ -138,7 +145,7 @@ class Refresher:
             session, ReauthenticationRequired("the session cannot get another token")
         )
 
-    async def _renew_leased(self, lease: Lease, request: TokenRequest) -> TokenSet | None:
+    async def _renew_leased(self, lease: Lease, request: TokenRequest, store: StoreTime) -> TokenSet | None:
         """Return tokens, or None if the session was changed by another process: look again."""
         session = lease.session
         with contextlib.ExitStack() as held:
@@ -148,14 +155,15 @@ class Refresher:
             try:
                 newer = await self._request_tokens(session, request.target)
             except GrantRefused:
-                return await self._grant_rejected(lease, request)
+                return await self._grant_rejected(lease, request, store)
             except ProviderUnavailable as error:
                 log.warning("refresh failed", extra=_log_fields(session, error))
                 return request.unexpired_or_raise(session, unrenewed(error, request.target))
             checked = await self._with_checked_id_token(session, newer)
             changed = session.updated_by(checked, now=self._clock())
             try:
-                saved = await self._try_save(changed, lease.owner)
+                async with store.limit(at_least=UNSAVED_WAIT_SECONDS):
+                    saved = await self._try_save(changed, lease.owner)
             except StoreUnavailable:
                 self._unsaved[session.ref] = changed
                 self._saving.start(session.ref, lambda: self._save_eventually(changed, lease.owner))
@@ -163,7 +171,8 @@ class Refresher:
             if saved:
                 held.pop_all()  # saving has released it; unsaved, it must keep the others from refreshing
                 return alive_or_raise(newer, now=self._clock())
-            return request.unexpired(await self._lost_race(changed))
+            async with store.limit(at_least=UNSAVED_WAIT_SECONDS):
+                return request.unexpired(await self._lost_race(changed))
 
     async def _request_tokens(self, session: Session, target: Target) -> TokenSet:
         if target.exchanged:
@@ -222,14 +231,15 @@ class Refresher:
             await self._revocation.revoke_all(changed)
         return current
 
-    async def _grant_rejected(self, lease: Lease, request: TokenRequest) -> TokenSet | None:
+    async def _grant_rejected(self, lease: Lease, request: TokenRequest, store: StoreTime) -> TokenSet | None:
         """End the session after `invalid_grant`, unless another process has used the token first.
 
         Only the lease's owner may: another one that has taken it over may have got new tokens.
         """
         session, waited_seconds = lease.session, 0.0
         for pause in self._pauses():
-            current = await self._current(session.ref)
+            async with store.limit(at_least=UNSAVED_WAIT_SECONDS):
+                current = await self._current(session.ref)
             refusal = judge_refusal(current, session, waited_seconds=waited_seconds)
             if (tokens := request.fresh(current)) or refusal is Refusal.RETRY:
                 return tokens
