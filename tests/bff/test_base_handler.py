@@ -385,6 +385,7 @@ async def test_a_handler_without_authenticated_serves_anonymous_requests(browser
         ("Forbidden", 403, "forbidden", None),
         ("CsrfRejected", 403, "csrf_rejected", None),
         ("TooManyRequests", 429, "too_many_requests", "1"),
+        ("Overloaded", 503, "overloaded", None),
         ("ApiRefused", 502, "api_refused", None),
         ("ApiUnreachable", 502, "api_unreachable", None),
         ("ApiTimeout", 504, "api_timeout", None),

@@ -228,5 +228,5 @@ async def test_an_outage_longer_than_a_lease_loses_no_session_and_makes_nobody_w
     assert outage.lost == []
     assert outage.tokens == own
     assert all(map(provider.is_active, own))
-    assert max(outage.waits) < STORE_SECONDS + 1
+    assert max(outage.waits) < 2 * STORE_SECONDS  # on a busy machine; the bound itself is in test_store_time
     assert max(outage.back_after) < 5 * STORE_SECONDS  # mostly at once, also on a busy machine
