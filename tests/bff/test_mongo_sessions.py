@@ -22,6 +22,7 @@ from bson.raw_bson import RawBSONDocument
 from app.bff.crypto import Vault
 from app.bff.dev.mongod import Mongod
 from app.bff.errors import StoreUnavailable
+from app.bff.sessions.interfaces import TOMBSTONE_SECONDS
 from app.bff.sessions.mongo.connection import TIMEOUT_SECONDS, connect
 from app.bff.sessions.mongo.events import MongoSessionEndSource
 from app.bff.sessions.mongo.outages import GRACE_SECONDS, Outages
@@ -324,7 +325,7 @@ async def test_mongodb_purges_expired_records(store: MongoSessions, records: Any
     await store.open()
 
     indexes = await records.index_information()
-    assert indexes["expires_at_1"]["expireAfterSeconds"] == 0
+    assert indexes["expires_at_-1"]["expireAfterSeconds"] == TOMBSTONE_SECONDS  # it has the logout hint
 
 
 async def test_an_existing_ref_is_not_overwritten(store: MongoSessions, clock: Clock):

@@ -205,7 +205,9 @@ async def test_a_tombstone_is_no_session_to_any_method(store: Store, clock: Cloc
 
 
 @pytest.mark.parametrize("driver", ["motor", "pymongo"])
-async def test_in_mongodb_a_tombstone_is_a_reason_and_an_expiry(mongod: Mongod, clock: Clock, driver: str):
+async def test_in_mongodb_a_tombstone_is_a_reason_an_expiry_and_a_sealed_hint(
+    mongod: Mongod, clock: Clock, driver: str
+):
     client = connect(f"{mongod.uri}/{DATABASE}", driver=driver)
     store = Store(
         MongoSessions(client, Vault([KEY]), clock=clock), MongoSessionEndSource(client, clock=clock)
@@ -217,6 +219,7 @@ async def test_in_mongodb_a_tombstone_is_a_reason_and_an_expiry(mongod: Mongod, 
     records = client.get_default_database()["sessions"]
     left = await records.find_one({"_id": session.ref})
     assert left.pop("forget_at").timestamp() == clock() + TOMBSTONE_SECONDS
+    assert left.pop("hint")
     assert left == {"_id": session.ref, "ended": "signed_out"}
     assert (await records.index_information())["forget_at_1"]["expireAfterSeconds"] == 0
     await store.sessions.close()

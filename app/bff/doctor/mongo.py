@@ -13,6 +13,7 @@ from pymongo.errors import PyMongoError
 from app.bff.crypto import Vault
 from app.bff.doctor.report import Finding, info, ok, warning, wrong
 from app.bff.errors import SettingsError, StoreUnavailable
+from app.bff.sessions.interfaces import TOMBSTONE_SECONDS
 from app.bff.sessions.mongo.causes import cause_of_driver_error
 from app.bff.sessions.mongo.connection import (
     collection,
@@ -55,7 +56,7 @@ class Server:
 class MongoProbe:
     """What the probe found; each `…_problem` describes a failure and is empty on success.
 
-    `expire_after_seconds` has each index on `expires_at`: None if it is no TTL index.
+    `expire_after_seconds` has for each index on `expires_at` how late it removes: None if it is no TTL index.
     """
 
     hosts: str = ""
@@ -146,7 +147,9 @@ async def _expiry_indexes(client: Any) -> tuple[tuple[str, float | None], ...]:
     for name in EXPIRING:
         indexes = (await collection(client, name).index_information()).values()
         on_expiry = [index for index in indexes if [field for field, _ in index["key"]] == ["expires_at"]]
-        found += [(name, index.get("expireAfterSeconds")) for index in on_expiry]
+        meant = TOMBSTONE_SECONDS if name == "sessions" else 0  # 0 there, too, while earlier releases run
+        seconds = [index.get("expireAfterSeconds") for index in on_expiry]
+        found += [(name, each if each is None else max(each - meant, 0)) for each in seconds]
     return tuple(found)
 
 
@@ -246,7 +249,8 @@ def _late(collection: str, seconds: float | None) -> Finding:
     how = "never" if seconds is None else f"{seconds:g} s late"
     return wrong(
         f"{collection}: expired records are removed {how}: the index on expires_at has the wrong TTL",
-        f"In mongosh: db.{collection}.dropIndex({{expires_at: 1}}). A start creates the right one.",
+        f"In mongosh: db.{collection}.dropIndex({{expires_at: {-1 if collection == 'sessions' else 1}}}). "
+        "A start creates the right one.",
     )
 
 

@@ -295,7 +295,7 @@ class Callback(LoginStep):
         knows_site = "Sec-Fetch-Site" in headers
         if is_sent_from_elsewhere(headers) if knows_site else headers.get("Origin") != base_url:
             self.set_header("Referrer-Policy", "same-origin")  # without a referrer, Origin would be null
-            self.render_page("bff/repeat_post.html", action=CALLBACK_PATH, fields=self.params)
+            self.render_page("bff/post.html", action=CALLBACK_PATH, fields=self.params)
         else:
             await self.get()
 

@@ -5,13 +5,19 @@ from __future__ import annotations
 import hmac
 import logging
 import secrets
+from collections.abc import Sequence
+from contextlib import suppress
 
-from app.bff.errors import ProviderUnavailable, WrongSid
+from app.bff.errors import ProviderUnavailable, StoreUnavailable, WrongSid
 from app.bff.handlers.login import AuthHandler
+from app.bff.oidc.client import LogoutRequest
 from app.bff.oidc.login_attempt import ATTEMPT_SECONDS
 from app.bff.oidc.refusals import refusal_fields
 from app.bff.paths import LOGOUT_PATH
-from app.bff.web.cross_origin import is_sent_from_elsewhere
+from app.bff.sessions.interfaces import Pending
+from app.bff.sessions.session import LogoutHint, session_ref
+from app.bff.web.cross_origin import is_navigation, is_sent_from_elsewhere
+from app.bff.web.headers import security_headers
 from app.bff.web.return_paths import local_path
 
 log = logging.getLogger(__name__)
@@ -38,6 +44,11 @@ class Logout(LogoutHandler):
 
     Other sites of the provider may know the `sid`: a navigation that another origin has started is
     refused, and never repeated as a same-site one.
+
+    The provider gets the ID token as `id_token_hint`: in the URL, or beyond the length of one by a page
+    that posts it. It is also known for TOMBSTONE_SECONDS after the end of a session, to the browser that had
+    it. Without one some providers ask the user, and others show an error: so the browser is not sent there by
+    itself, but gets a page that says what has ended, with a link.
     """
 
     retry_for_strict_cookies = False
@@ -47,37 +58,36 @@ class Logout(LogoutHandler):
             raise WrongSid("Only our own pages sign you out. Please use the link on them.")
         return_path = local_path(self.params.get("returnUrl"))
         if self.session is None:
-            self.redirect(
-                self.read_logout_cookie().get("provider_url") or await self._url_without_session(return_path)
-            )
+            await self._get_without_session(return_path)
             return
         if not hmac.compare_digest(self.params.get("sid", "").encode(), self.session.sid.encode()):
             raise WrongSid("The link to sign out was not one of ours. Please use the one on our pages.")
-        provider_url = await self._end(return_path)
-        self.redirect(provider_url or return_path)
+        self._leave(await self._end(return_path), return_path)
 
     async def post(self) -> None:
         """End the session for a page's JavaScript: `{"url": …}` is where it must navigate to.
 
-        The provider's URL contains the ID token, which no script may see: it is stored in the logout
-        cookie, and `get` redirects to it.
+        The request to the provider contains the ID token, which no script may see: `get` makes it, from what
+        the logout cookie says.
         """
         self.check_csrf()
         return_path = local_path(self.params.get("returnUrl"))
-        provider_logs_out = await self._end_by_script(return_path)
-        self.finish({"url": LOGOUT_PATH if provider_logs_out else return_path})
+        request = await self._end_by_script(return_path)
+        self.finish({"url": LOGOUT_PATH if request else return_path})
 
-    async def _end_by_script(self, return_path: str) -> bool:
-        """End the session; return whether the provider has one that must end too."""
+    async def _end_by_script(self, return_path: str) -> LogoutRequest | None:
+        """End the session; return the request for the provider, if it has one that must end too."""
         if self.session is not None:
-            return await self._end(return_path, by_script=True) is not None
-        if self.services.cookies.session_name not in self.request_cookies:
-            return False
+            return await self._end(return_path, by_script=True)
+        session_id = self.request_cookies.get(self.services.cookies.session_name)
+        if session_id is None:
+            return None
         self.clear_session_cookie()
-        return await self._provider_url(return_path, None, by_script=True) is not None
+        ref = session_ref(session_id)
+        return await self._start(return_path, await self._hint(ref), ref, by_script=True)
 
-    async def _end(self, return_path: str, *, by_script: bool = False) -> str | None:
-        """End the session, and return where the provider ends its own.
+    async def _end(self, return_path: str, *, by_script: bool = False) -> LogoutRequest | None:
+        """End the session, and return the request that ends the provider's.
 
         Tabs that sign in concurrently each start a session here with the same `sid`, of which the browser
         stores the last: all of them end.
@@ -91,47 +101,97 @@ class Logout(LogoutHandler):
         )
         self.clear_session_cookie()
         self.set_header("Clear-Site-Data", '"cache", "storage"')
-        hint = self.session.tokens.id_token if self.services.oidc.issued(self.session) else None
-        url = await self._provider_url(
-            return_path,
-            hint,
-            by_script=by_script,
-            revocations=" ".join(each.id for each in pending[:_MAX_REVOCATIONS]),
+        request = await self._start(
+            return_path, self.session.logout_hint, self.session.ref, by_script=by_script, pending=pending
         )
-        if url is None:
+        if request is None:
             await self.services.tokens.revoke_now(pending)
-        return url
+        return request
 
-    async def _url_without_session(self, return_path: str) -> str:
-        """Return the provider's logout URL for a logout link whose session has ended already.
+    async def _start(
+        self,
+        return_path: str,
+        hint: LogoutHint | None,
+        ref: str,
+        *,
+        by_script: bool = False,
+        pending: Sequence[Pending] = (),
+    ) -> LogoutRequest | None:
+        """Return the request that ends the provider's session, if it can; the cookie has what comes then.
 
-        Without `id_token_hint` the provider asks the user to confirm.
+        Of a logout by script it also has the URL, unless that is too long: then the hint is looked up again.
         """
-        if "sid" not in self.params:
-            return return_path
-        if (
-            self.services.cookies.session_name in self.request_cookies
-        ):  # else it may not have been sent (SameSite)
-            self.clear_session_cookie()
-        return await self._provider_url(return_path, None) or return_path
-
-    async def _provider_url(
-        self, return_path: str, id_token: str | None, *, by_script: bool = False, revocations: str = ""
-    ) -> str | None:
-        """Return where the provider ends its session, if it can, and remember what then is to be revoked."""
         state = secrets.token_urlsafe(32)
-        revocations = revocations or " ".join(self.waiting_revocations)
         try:
-            url = await self.services.oidc.logout_url(id_token=id_token, state=state)
+            request = await self.services.oidc.logout_request(hint=hint, state=state)
         except ProviderUnavailable:
             return None
-        if url is None:
+        if request is None:
             return None
-        if by_script and id_token and len(url + return_path + revocations) > _MAX_COOKIE_VALUE:
-            return await self._provider_url(return_path, None, by_script=True, revocations=revocations)
-        for_get = {"provider_url": url} if by_script else {}
-        self.set_logout_cookie(state=state, return_path=return_path, revocations=revocations, **for_get)
-        return url
+        revocations = " ".join([each.id for each in pending[:_MAX_REVOCATIONS]] or self.waiting_revocations)
+        saved = {"state": state, "return_path": return_path, "revocations": revocations, "ref": ref}
+        if by_script:
+            url = request.url
+            fits = url is not None and len(url + "".join(saved.values())) <= _MAX_COOKIE_VALUE
+            saved["provider_url"] = url if url and fits else request.unhinted_url
+        self.set_logout_cookie(**saved)
+        return request
+
+    async def _get_without_session(self, return_path: str) -> None:
+        """Go on with a logout by script, or with one whose session has ended already."""
+        saved = self.read_logout_cookie()
+        if "provider_url" in saved:
+            await self._go_on(saved)
+            return
+        if "sid" not in self.params:
+            self.redirect(return_path)
+            return
+        ref = saved.get("ref", "")
+        if session_id := self.request_cookies.get(self.services.cookies.session_name):
+            self.clear_session_cookie()  # else it may not have been sent (SameSite)
+            ref = session_ref(session_id)
+        hint = await self._hint(ref)
+        if hint and not hmac.compare_digest(self.params["sid"].encode(), hint.sid.encode()):
+            hint = None
+        self._leave(await self._start(return_path, hint, ref), return_path)
+
+    async def _go_on(self, saved: dict[str, str]) -> None:
+        if "id_token_hint=" in saved["provider_url"]:
+            self.redirect(saved["provider_url"])
+            return
+        request: LogoutRequest | None = None
+        with suppress(ProviderUnavailable):
+            request = await self.services.oidc.logout_request(
+                hint=await self._hint(saved.get("ref", "")), state=saved["state"]
+            )
+        self._leave(request, saved["return_path"])
+
+    async def _hint(self, ref: str) -> LogoutHint | None:
+        """Return what the session of this browser has left, if it is known; `ref` is of a cookie of ours."""
+        with suppress(StoreUnavailable):
+            return await self.services.sessions.logout_hint(ref) if ref else None
+        return None
+
+    def _leave(self, request: LogoutRequest | None, return_path: str) -> None:
+        """Answer with the way to the provider, or back if there is none."""
+        if request is None:
+            self.redirect(return_path)
+        elif request.id_token_hint is None or not (request.url or self._is_shown_in_a_window):
+            self.render_page("bff/signed_out_here.html", url=request.unhinted_url, return_path=return_path)
+        elif request.url:
+            self.redirect(request.url)
+        else:
+            for name, value in security_headers(
+                nonce=self.csp_nonce, https=self.services.settings.https, posts_to=request.action
+            ).items():
+                self.set_header(name, value)
+            self.render_page("bff/post.html", action=request.action, fields=request.form)
+
+    @property
+    def _is_shown_in_a_window(self) -> bool:
+        """Whether the response is a page that no script can read, other than that of a `fetch()`."""
+        headers = self.request.headers
+        return is_navigation(headers) and headers.get("Sec-Fetch-Dest", "document") == "document"
 
 
 class LogoutCallback(LogoutHandler):

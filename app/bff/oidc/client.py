@@ -6,7 +6,8 @@ import functools
 import logging
 import re
 import time
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass, field
 from ssl import SSLContext
 from typing import Any, Protocol
 from urllib.parse import parse_qs, parse_qsl, unquote_plus, urlencode
@@ -41,7 +42,7 @@ from app.bff.oidc.responses import (
 )
 from app.bff.oidc.signed_requests import request_object, response_parameters
 from app.bff.paths import CALLBACK_PATH, LOGOUT_CALLBACK_PATH
-from app.bff.sessions.session import LOGIN, Target, TokenSet
+from app.bff.sessions.session import LOGIN, LogoutHint, Target, TokenSet
 from app.bff.settings.models import BffSettings
 
 log = logging.getLogger(__name__)
@@ -49,16 +50,45 @@ log = logging.getLogger(__name__)
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 _MAX_LOGGED_NAMES, _MAX_LOGGED_NAME = 10, 50
-_MAX_URL = 2000  # longer ones are truncated or refused by proxies; an ID token full of groups gets there
+_MAX_URL = 2000  # longer ones are truncated or refused by proxies
 
 
 class Grant(Protocol):
-    """What was issued at a login: a session, or its refresh token in the outbox."""
+    """What was issued at a login: a session, its refresh token in the outbox, its ID token."""
 
     @property
     def issuer(self) -> str: ...
     @property
     def client_id(self) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class LogoutRequest:
+    """The end-session request, which a provider takes by GET and by POST (RP-Initiated Logout 1.0 §2)."""
+
+    endpoint: str
+    params: Mapping[str, str]
+    id_token_hint: str | None = field(default=None, repr=False)
+
+    @property
+    def url(self) -> str | None:
+        """The request as a URL; None if it is too long for one, as with an ID token full of groups."""
+        url = _with_query(self.endpoint, urlencode(self.form))
+        return url if len(url) <= _MAX_URL else None
+
+    @property
+    def unhinted_url(self) -> str:
+        return _with_query(self.endpoint, urlencode(self.params))
+
+    @property
+    def form(self) -> dict[str, str]:
+        hint = {"id_token_hint": self.id_token_hint} if self.id_token_hint else {}
+        return {**self.params, **hint}
+
+    @property
+    def action(self) -> str:
+        """The URL that the form is posted to: no parameter is sent twice."""
+        return _without(self.endpoint, self.form)
 
 
 class OidcClient:
@@ -306,8 +336,11 @@ class OidcClient:
         await self._endpoints.post(RequestKind.REVOCATION, endpoint, params, check_revoked)
         return True
 
-    async def logout_url(self, *, id_token: str | None, state: str) -> str | None:
-        """Return the URL of the end-session request, or None if the provider has no such endpoint."""
+    async def logout_request(self, *, hint: LogoutHint | None, state: str) -> LogoutRequest | None:
+        """Return the end-session request, or None if the provider has no such endpoint.
+
+        A hint that another provider has issued, or for another client, is left out.
+        """
         endpoint = (await self._provider.metadata()).end_session_endpoint
         if endpoint is None:
             return None
@@ -317,9 +350,8 @@ class OidcClient:
             "state": state,
         }
         params = {**self._logout_params(params), **params}
-        hint = {"id_token_hint": id_token} if id_token else {}
-        hinted = _with_query(endpoint, urlencode({**params, **hint}))
-        return hinted if len(hinted) <= _MAX_URL else _with_query(endpoint, urlencode(params))
+        id_token = hint.id_token if hint and self.issued(hint) else None
+        return LogoutRequest(endpoint, params, id_token)
 
     def _logout_params(self, values: Mapping[str, str]) -> dict[str, str]:
         """Return BFF_LOGOUT_PARAMS with the placeholders filled in."""
@@ -357,7 +389,13 @@ def _parser(
 
 def _with_query(url: str, query: str) -> str:
     """Add a query to an endpoint, whose own stays (RFC 6749 §3.1) but for parameters that are in both."""
+    own = _without(url, [name for name, _ in parse_qsl(query)])
+    return f"{own}{'&' if '?' in own else '?'}{query}"
+
+
+def _without(url: str, names: Iterable[str]) -> str:
+    """Remove these parameters from the query of an endpoint."""
     base, _, own = url.partition("?")
-    names = {name for name, _ in parse_qsl(query)}
-    kept = [pair for pair in own.split("&") if pair and unquote_plus(pair.partition("=")[0]) not in names]
-    return f"{base}?{'&'.join([*kept, query])}"
+    removed = set(names)
+    kept = [pair for pair in own.split("&") if pair and unquote_plus(pair.partition("=")[0]) not in removed]
+    return f"{base}?{'&'.join(kept)}" if kept else base

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, 
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from app.bff.sessions.session import Reason, Session
+from app.bff.sessions.session import LogoutHint, Reason, Session
 
 STORE_SECONDS = 4  # the longest that any operation of a store is waited for; then StoreUnavailable
 TOMBSTONE_SECONDS = 600
@@ -75,6 +75,12 @@ class SessionStore(Protocol):
 
         A tombstone with `reason` takes its place: see SessionEndSource. With `version` or `lease`, its
         owner's name, nothing is removed, and None returned, if the session has another one.
+        """
+
+    async def logout_hint(self, ref: str) -> LogoutHint | None:
+        """Return what a session left that ended, or expired, less than TOMBSTONE_SECONDS ago, or None.
+
+        None also for a live session. The caller must know `ref` from the browser that had the session.
         """
 
     async def of_user(self, issuer: str, subject: str) -> list[Session]:

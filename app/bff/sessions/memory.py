@@ -13,7 +13,7 @@ from app.bff.sessions.interfaces import (
     Pending,
     ReencryptResult,
 )
-from app.bff.sessions.session import Reason, Session
+from app.bff.sessions.session import LogoutHint, Reason, Session
 
 
 class MemorySessions:
@@ -23,7 +23,8 @@ class MemorySessions:
         self._clock = clock
         self._sessions: dict[str, Session] = {}
         self._leases: dict[str, tuple[str, float]] = {}  # owner, and when it expires
-        self._ended: dict[str, tuple[Reason, float]] = {}  # tombstones: reason, and when it is purged
+        # Tombstones: reason, when it is purged, and the hint.
+        self._ended: dict[str, tuple[Reason, float, LogoutHint | None]] = {}
         self._watchers: set[asyncio.Queue[Mapping[str, Reason]]] = set()
 
     async def open(self) -> None:
@@ -93,16 +94,26 @@ class MemorySessions:
             return None
         if lease is not None and not self._holds(ref, lease):
             return None
-        self._remove(ref)
         if session is not None:
-            self._ended[ref] = reason, self._clock() + TOMBSTONE_SECONDS
+            self._remove(ref)
+            self._ended[ref] = reason, self._clock() + TOMBSTONE_SECONDS, session.logout_hint
             for watcher in self._watchers:
                 watcher.put_nowait({ref: reason})
         return session
 
     async def reasons(self, refs: Collection[str]) -> Mapping[str, Reason]:
         over = [ref for ref in refs if await self.get(ref) is None]
-        return {ref: self._ended.get(ref, (Reason.EXPIRED, 0))[0] for ref in over}
+        return {ref: self._ended.get(ref, (Reason.EXPIRED,))[0] for ref in over}
+
+    async def logout_hint(self, ref: str) -> LogoutHint | None:
+        now = self._clock()
+        if ref in self._ended:
+            _, until, hint = self._ended[ref]
+            return hint if now < until else None
+        expired = self._sessions.get(ref)
+        if expired and expired.expires_at <= now < expired.expires_at + TOMBSTONE_SECONDS:
+            return expired.logout_hint
+        return None
 
     async def watch(self) -> AsyncGenerator[Mapping[str, Reason]]:
         ended = asyncio.Queue[Mapping[str, Reason]]()
@@ -141,8 +152,9 @@ class MemorySessions:
 
     def _purge(self) -> None:
         now = self._clock()
-        for ref in [ref for ref, session in self._sessions.items() if session.expires_at <= now]:
-            self._remove(ref)
+        for ref, session in list(self._sessions.items()):
+            if session.expires_at + TOMBSTONE_SECONDS <= now:
+                self._remove(ref)
         self._ended = {ref: known for ref, known in self._ended.items() if now < known[1]}
 
 

@@ -113,6 +113,19 @@ class TokenSet:
 
 
 @dataclass(frozen=True)
+class LogoutHint:
+    """What the end of a session leaves for the logout at its provider (RP-Initiated Logout 1.0 §2).
+
+    `issuer` and `client_id` (None: unknown) are those that `id_token` was issued by and for.
+    """
+
+    issuer: str
+    client_id: str | None
+    sid: str = field(repr=False)
+    id_token: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Session:
     """One signed-in browser.
 
@@ -162,6 +175,12 @@ class Session:
         audiences = audience if isinstance(audience, list) else [audience]
         client_id = self.claims.get("azp", audiences[0] if len(audiences) == 1 else None)
         return client_id if isinstance(client_id, str) else None
+
+    @property
+    def logout_hint(self) -> LogoutHint | None:
+        if self.tokens.id_token is None:
+            return None
+        return LogoutHint(self.issuer, self.client_id, self.sid, self.tokens.id_token)
 
     @property
     def without_refresh_token(self) -> Session:

@@ -14,7 +14,7 @@ _ALWAYS = {
 }
 _POLICY = (
     "default-src 'none'; script-src {scripts}; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; {frames}frame-ancestors {ancestors}"
+    "form-action {forms}; base-uri 'none'; {frames}frame-ancestors {ancestors}"
 )
 # Removed from the responses of APIs; Cache-Control is not, an API may set its own.
 SECURITY_HEADERS = frozenset(
@@ -24,22 +24,35 @@ _TWO_YEARS = 2 * 365 * 24 * 3600  # in seconds
 
 
 def security_headers(
-    *, nonce: str | None, https: bool, login_page: str | None = None, framed_by_same_site: bool = False
+    *,
+    nonce: str | None,
+    https: bool,
+    login_page: str | None = None,
+    framed_by_same_site: bool = False,
+    posts_to: str | None = None,
 ) -> dict[str, str]:
     """Return the headers for one response; only a script with `nonce` runs on its page.
 
     `frame-src` allows this site and the origin of `login_page`, which a silent login navigates through.
     With `framed_by_same_site` this site may frame the response, or show it in a popup that has returned
     from the provider: `window.opener` stays available.
+
+    With `posts_to`, a URL, the page has a form for that origin with what no script may read: a window that
+    has opened it, or was opened by it, has no access. Chromium applies `form-action` to redirects of the
+    response, too, and a provider may redirect to one behind it first: so any https is allowed.
     """
     policy = _POLICY.format(
         scripts="'none'" if nonce is None else f"'nonce-{nonce}'",
+        forms=f"'self' {_origin(posts_to)} https:" if posts_to else "'self'",
         frames=f"frame-src 'self' {_origin(login_page)}; " if login_page else "",
         ancestors="'self'" if framed_by_same_site else "'none'",
     )
     headers = {**_ALWAYS, "Content-Security-Policy": policy}
     if framed_by_same_site:
         headers |= {"X-Frame-Options": "SAMEORIGIN", "Cross-Origin-Opener-Policy": "unsafe-none"}
+    if posts_to:
+        # strict-origin: with less the form would be sent with `Origin: null`.
+        headers |= {"Cross-Origin-Opener-Policy": "same-origin", "Referrer-Policy": "strict-origin"}
     if https:
         headers["Strict-Transport-Security"] = f"max-age={_TWO_YEARS}"
     return headers

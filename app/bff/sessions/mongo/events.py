@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
+from bson.binary import Binary
 from pymongo.errors import OperationFailure
 
 from app.bff.errors import StoreUnavailable
@@ -21,12 +22,13 @@ _STANDALONE = 40573  # "The $changeStream stage is only supported on replica set
 _END_CHANGES = [{"$match": {"operationType": {"$in": ["replace", "delete"]}}}]
 
 
-def tombstone(reason: Reason, *, now: float) -> dict[str, Any]:
+def tombstone(reason: Reason, *, now: float, hint: bytes | None = None) -> dict[str, Any]:
     """Return the tombstone that replaces the record of a deleted session for TOMBSTONE_SECONDS.
 
-    It has no `expires_at`, so no query for live sessions matches it.
+    It has no `expires_at`, so no query for live sessions matches it. `hint` is the sealed LogoutHint.
     """
-    return {"ended": reason.value, "forget_at": date(now + TOMBSTONE_SECONDS)}
+    left = {"ended": reason.value, "forget_at": date(now + TOMBSTONE_SECONDS)}
+    return {**left, "hint": Binary(hint)} if hint else left
 
 
 def reason_in(record: Mapping[str, Any] | None, *, now: float) -> Reason | None:

@@ -7,21 +7,24 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from datetime import datetime
 from typing import Any
 
 from bson.binary import Binary
 from pymongo import ReturnDocument
+from pymongo.errors import OperationFailure
 
 from app.bff.batch_loader import BatchLoader
 from app.bff.crypto import Unsealable, Vault
-from app.bff.sessions.interfaces import ReencryptResult
+from app.bff.errors import StoreUnavailable
+from app.bff.sessions.interfaces import TOMBSTONE_SECONDS, ReencryptResult
 from app.bff.sessions.mongo.connection import collection, date, disconnect, translate_driver_errors
 from app.bff.sessions.mongo.events import tombstone
 from app.bff.sessions.mongo.outages import Outages
 from app.bff.sessions.mongo.reencrypt import reencrypt
-from app.bff.sessions.session import LOGIN, Reason, Session, Target, TokenSet
+from app.bff.sessions.session import LOGIN, LogoutHint, Reason, Session, Target, TokenSet
 from app.bff.telemetry.logs import session_log_id
 
 log = logging.getLogger(__name__)
@@ -35,7 +38,8 @@ class MongoSessions:
 
     A record has `_id`, the session's ref; `sealed`, the session as encrypted JSON; `user` and `sid`, keyed
     hashes to search by; `version`; the dates `created_at`, `renewed_at` and `expires_at`; during a refresh
-    `lease`, with `owner` and the date `until`. A tombstone has `ended`, the reason, and `forget_at`.
+    `lease`, with `owner` and the date `until`. A tombstone has `ended`, the reason, `forget_at`, and `hint`,
+    a sealed LogoutHint. The record of a session that has expired is its own tombstone.
     """
 
     def __init__(
@@ -59,10 +63,27 @@ class MongoSessions:
     async def open(self) -> None:
         """Create the indexes. TTL indexes only purge; every read checks `expires_at` itself."""
         async with translate_driver_errors(self._outages):
-            await self._sessions.create_index("expires_at", expireAfterSeconds=0)
             await self._sessions.create_index("forget_at", expireAfterSeconds=0)
             await self._sessions.create_index("user")
             await self._sessions.create_index("sid")
+        await self._purge_after_tombstone_seconds()
+
+    async def _purge_after_tombstone_seconds(self) -> None:
+        """Replace the TTL index of earlier releases, which purges at once, by one of another key.
+
+        An earlier release that starts later creates its own again, without a conflict: then no hint is left
+        of an expired session, as before. The same holds where this fails: in a collection of millions of
+        sessions the index takes too long, and a user may lack the right to drop one.
+        """
+        ascending, descending = [("expires_at", 1)], [("expires_at", -1)]
+        try:
+            async with translate_driver_errors():
+                await self._sessions.create_index(descending, expireAfterSeconds=TOMBSTONE_SECONDS)
+                with suppress(OperationFailure):  # it is not there
+                    await self._sessions.drop_index(ascending)
+        except StoreUnavailable:
+            async with translate_driver_errors(self._outages):
+                await self._sessions.create_index(ascending, expireAfterSeconds=0)
 
     async def close(self) -> None:
         await disconnect(self._client)
@@ -147,10 +168,37 @@ class MongoSessions:
     ) -> Session | None:
         conditions = {"version": version, "lease.owner": lease}
         expected = self._live_by_id(ref) | {name: value for name, value in conditions.items() if value}
-        replacement = tombstone(reason, now=self._clock())
         async with translate_driver_errors(self._outages):
+            before = await self._sessions.find_one(expected, _SESSION_FIELDS)
+            replacement = tombstone(reason, now=self._clock(), hint=self._sealed_hint(before))
             record = await self._sessions.find_one_and_replace(expected, replacement)
         return self._decrypted_or_none(record)
+
+    async def logout_hint(self, ref: str) -> LogoutHint | None:
+        async with translate_driver_errors(self._outages):
+            record = await self._sessions.find_one({"_id": ref})
+        if record is None:
+            return None
+        if "hint" in record:
+            return self._opened_hint(record) if self._clock() < record["forget_at"].timestamp() else None
+        ended_at = record["expires_at"].timestamp() if "expires_at" in record else 0
+        if not ended_at <= self._clock() < ended_at + TOMBSTONE_SECONDS:
+            return None
+        session = self._decrypted_or_none(record)
+        return session.logout_hint if session else None
+
+    def _sealed_hint(self, record: dict[str, Any] | None) -> bytes | None:
+        with suppress(Unsealable):
+            if record and (hint := self._session_in(record).logout_hint):
+                return self._vault.seal(json.dumps(asdict(hint)).encode(), place=_hint_place(record["_id"]))
+        return None
+
+    def _opened_hint(self, record: dict[str, Any]) -> LogoutHint | None:
+        try:
+            content = self._vault.open(bytes(record["hint"]), place=_hint_place(record["_id"]))
+        except Unsealable:  # it is a convenience, and lives for minutes
+            return None
+        return LogoutHint(**_known(LogoutHint, json.loads(content)))
 
     async def of_user(self, issuer: str, subject: str) -> list[Session]:
         return await self._found("user", f"{issuer} {subject}")
@@ -200,13 +248,7 @@ class MongoSessions:
         if record is None:
             return None
         try:
-            return self._decrypt(
-                record["_id"],
-                bytes(record["sealed"]),
-                record["version"],
-                record["renewed_at"],
-                record["expires_at"],
-            )
+            return self._session_in(record)
         except Unsealable as error:
             # Not deleted: with the right key ring it can be decrypted again.
             log.error(
@@ -214,6 +256,10 @@ class MongoSessions:
                 extra={"session": session_log_id(record["_id"]), "reason": str(error)},
             )
             return None
+
+    def _session_in(self, record: dict[str, Any]) -> Session:
+        of_record = (record["version"], record["renewed_at"], record["expires_at"])
+        return self._decrypt(record["_id"], bytes(record["sealed"]), *of_record)
 
     def _decrypted(
         self, ref: str, sealed: bytes, version: int, renewed_at: datetime, expires_at: datetime
@@ -268,3 +314,7 @@ def _names(shape: Any) -> frozenset[str]:
 
 def _place(ref: str) -> str:
     return f"session {ref}"
+
+
+def _hint_place(ref: str) -> str:
+    return f"logout hint {ref}"
