@@ -138,8 +138,9 @@ def run_server(settings: BffSettings, routes: Routes, lifespan: Lifespan) -> int
         signal.signal(number, nothing)
     try:
         sockets = bind(settings.port, settings.address, settings.processes)
-    except OSError as error:
-        print(f"Cannot listen on {settings.address}:{settings.port}: {error.strerror}", file=sys.stderr)
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no host name"
+        print(f"Cannot listen on {settings.address}:{settings.port}: {reason}", file=sys.stderr)
         return 1
     configure_logging(debug=settings.debug)
     log_uncaught_exceptions()

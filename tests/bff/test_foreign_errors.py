@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import ssl
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,18 +14,21 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from app.bff.cli import run_server
 from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Failure, Provider
 from app.bff.errors import ProviderUnavailable, SettingsError
+from app.bff.oidc.client_auth import key_from
 from app.bff.oidc.http import get_following_redirects, translate_http_errors
 from app.bff.oidc.metadata import provider_http
+from app.bff.server import no_lifespan
 from app.bff.sessions.mongo.connection import connect
 from app.bff.sessions.session import Session
 from app.bff.settings.load import load_settings
 from app.bff.settings.models import LONGEST_SECONDS, HttpClientSettings
 from app.bff.settings.validators import absolute, from_json, well_formed
 from tests.bff.application.settings import Settings
-from tests.bff.harness import Browser
+from tests.bff.harness import Browser, make_settings
 from tests.bff.network import Authority, serving
 
 LONG = "a" * 64
@@ -173,6 +178,7 @@ def test_text_that_is_no_utf_8_is_refused(value: str):
         ),
         *(("PROVIDER_TIMEOUT_SECONDS", value) for value in ("inf", "nan", "1e300")),
         *(("STALL_SECONDS", value) for value in ("inf", "nan", "1e300")),
+        ("CLIENT_KEY_FILE", "a" * 5000),
         ("LOGIN_PARAMS", '{"a": "\\ud800"}'),
         ("LOGIN_PARAMS", "[" * 100_000),
         ("HTTP_CLIENTS", json.dumps({"x": {"base_url": "https://x", "headers": {"a b": "c"}}})),
@@ -188,6 +194,32 @@ def test_the_start_names_the_setting_that(name: str, value: str, monkeypatch: py
 
     assert len(lines) == 1
     assert lines[0].strip().startswith(f"BFF_{name}")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b'{"a":' * 100_000, b"\xff", b'{"kty": 5}', b'{"kty":"RSA","n":5}']
+)
+def test_a_file_without_a_key_stops_the_start_with_one_line(content: bytes, tmp_path: Path):
+    file = tmp_path / "key"
+    file.write_bytes(content)
+    with pytest.raises(SettingsError, match="BFF_CLIENT_KEY_FILE: no private key"):
+        key_from(file)
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """The handlers of signals as they were: a server sets its own."""
+    earlier = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGUSR2)}
+    yield
+    for number, handler in earlier.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals")
+@pytest.mark.parametrize("address", ["a..b", LONG, "no such", "256.1.1.1"])
+def test_an_address_that_is_none_is_named(address: str, capsys: pytest.CaptureFixture[str]):
+    assert run_server(make_settings(address=address, port=0), [], no_lifespan) == 1
+    assert f"Cannot listen on {address}:0: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

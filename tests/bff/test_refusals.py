@@ -118,6 +118,12 @@ async def at_the_token_endpoint(browser: Browser, provider: Provider, clock: Clo
     return (await browser.get(await browser.choose(await browser.start_login()))).text
 
 
+async def of_a_pushed_request(browser: Browser, provider: Provider, clock: Clock) -> str:
+    provider.overrides["metadata"] = {"require_pushed_authorization_requests": True}
+    provider.fails["par"] = FAILURE
+    return (await browser.get("/bff/login")).text
+
+
 async def of_a_refresh(browser: Browser, provider: Provider, clock: Clock) -> str:
     await sign_in(browser.app, browser)
     clock.advance(301)
@@ -159,6 +165,7 @@ Refusal = Callable[[Browser, Provider, Clock], Awaitable[str]]
 REFUSALS: list[Refusal] = [
     at_the_authorization_endpoint,
     at_the_token_endpoint,
+    of_a_pushed_request,
     of_a_refresh,
     of_client_credentials,
     of_a_revocation,
@@ -177,7 +184,7 @@ async def test_the_log_names_error_and_description_and_the_page_the_error_alone(
     said = [(each["error"], each["description"]) for each in logged]
 
     assert said == [("invalid_scope", "Unknown scope: nope")]
-    assert "invalid_scope" in page or refusal not in REFUSALS[:2]
+    assert "invalid_scope" in page or refusal not in REFUSALS[:3]
     assert "Unknown scope" not in page
 
 

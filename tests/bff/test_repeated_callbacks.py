@@ -91,6 +91,20 @@ async def test_a_double_click_is_one_login_whose_session_stays(
     assert refreshed.status_code == 200  # a code that is used twice would have ended the grant
 
 
+async def test_a_signed_response_that_arrives_twice_is_one_login(
+    provider: Provider, api: DemoApi, clock: Clock
+):
+    async with (
+        running_app(provider, api, clock=clock, response_mode="jwt") as app,
+        new_browser(app) as browser,
+    ):
+        link, cookie = await sent_again(browser)
+        answers = await callbacks_at_once([app, app], provider, link, cookie)
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert (len(session_ids(answers)), provider.counts["token"]) == (1, 1)
+
+
 async def test_two_processes_redeem_a_code_once_and_answer_alike(nodes: list[RunningApp], provider: Provider):
     async with new_browser(nodes[0]) as browser:
         link, cookie = await sent_again(browser)

@@ -77,7 +77,7 @@ def key_from(file: Path) -> Key:
     """Return the private key in a PEM or JWK file, or raise SettingsError."""
     try:
         return private_key(file.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(
             f"BFF_CLIENT_KEY_FILE: no private key can be read from it ({type(error).__name__})"
         ) from None

@@ -337,7 +337,7 @@ class BffSettings(BaseSettings):
     def _readable(cls, file: Path | None, info: ValidationInfo) -> Path | None:
         if file is None and info.data.get("client_auth") == "private_key_jwt":
             raise ValueError("is missing: the file with our private key, PEM or JWK")
-        if file is not None and not file.is_file():
+        if file is not None and not os.path.isfile(file):  # Path.is_file raises OSError for some
             raise ValueError("there is no such file")
         return file
 
