@@ -20,6 +20,7 @@ TEMPLATE_ONLY = (
     ".ci/",
     "SECURITY.md",
 )
+WORKFLOW = ".github/workflows/test.yml"  # checks a project; the template has a CI of its own
 RENDERED = {".env.example", "LICENSE", "README.md", "pyproject.toml"}
 
 
@@ -33,8 +34,19 @@ def test_generated_files_equal_the_root_except_for_the_rendered_ones(project, te
     root = {name: text for name, text in files(template).items() if not name.startswith(TEMPLATE_ONLY)}
     generated = files(project)
 
-    assert generated.keys() - {".env"} == root.keys()
+    assert generated.keys() - {".env", WORKFLOW} == root.keys()
     assert {name for name in root if generated[name] != root[name]} <= RENDERED
+
+
+def test_the_workflow_tests_audits_and_lists_what_is_deployed_with_actions_that_cannot_change(project):
+    workflow = (project / WORKFLOW).read_text(encoding="utf-8")
+
+    for command in ("scripts/test.sh", "pip-audit", "cyclonedx-py"):
+        assert f"{command}\n" in workflow or f"{command} " in workflow
+    actions = re.findall(r"uses: (\S+)", workflow)
+    assert actions
+    assert [action for action in actions if not re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40}", action)] == []
+    assert "permissions:\n  contents: read\n" in workflow
 
 
 def test_no_template_syntax_survives(project, files):
