@@ -31,6 +31,7 @@ from app.bff.dev.environment import (
     taken_ports,
 )
 from app.bff.dev.mongod import Mongod, find_mongod
+from app.bff.dev.profiles import VARIABLE, apply_profile
 from app.bff.dev.provider import USERS, Provider
 from app.bff.paths import PROJECT
 
@@ -49,6 +50,9 @@ async def main() -> int:
     for number in SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     given = given_settings(Path.cwd())
+    if VARIABLE in given and "BFF_ISSUER" in given:
+        say(f"{VARIABLE} is for the development provider, which BFF_ISSUER replaces: unset one of the two.")
+        return 1
     first = port_of(given)
     if taken := taken_ports([first] if "BFF_ISSUER" in given else [first, first + 1, first + 2]):
         say(f"Port {taken[0]} is in use. Choose another one: BFF_PORT={first + 100} scripts/dev.sh")
@@ -94,6 +98,8 @@ async def stand_ins(given: Mapping[str, str]) -> AsyncIterator[dict[str, str]]:
     """Run the development provider and the demo API; yield the settings that point to them."""
     client = dev_client(given)
     provider = Provider([client])
+    if VARIABLE in given:
+        apply_profile(provider, given[VARIABLE])
     api = DemoApi(provider)
     try:
         await provider.start(port_of(given) + 1)
@@ -187,6 +193,7 @@ async def answers(client: httpx.AsyncClient, url: str) -> bool:
 def banner(given: Mapping[str, str], store: str) -> str:
     names = " or ".join(user.name for user in USERS.values())
     sign_in = f"at {given['BFF_ISSUER']}" if "BFF_ISSUER" in given else f"as {names}, without a password"
+    sign_in += f", at a provider like {given[VARIABLE]}" if VARIABLE in given else ""
     return f"""
   Open      {base_url_of(given)}
   Sign in   {sign_in}

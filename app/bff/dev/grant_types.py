@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from authlib.oauth2.rfc6749 import InvalidGrantError, InvalidRequestError, grants
+from authlib.oauth2.rfc6749 import InvalidGrantError, InvalidRequestError, InvalidScopeError, grants
 from authlib.oauth2.rfc7636 import CodeChallenge
 from authlib.oidc.core import OpenIDCode
 
@@ -53,15 +53,24 @@ class AuthorizationCodeGrant(GrantType, grants.AuthorizationCodeGrant):
     def validate_authorization_request(self) -> str:
         redirect_uri: str = super().validate_authorization_request()
         check_authentication_requirements(self.request.form, self.realm)
+        self._check_scopes(set(self.request.form.get("scope", "").split()))
         for resource in resources_of(self.request):
             check_target("resource", resource, self.realm.refuses_targets)
         return redirect_uri
+
+    def _check_scopes(self, scopes: set[str]) -> None:
+        if scopes & self.realm.refused_scopes:
+            raise InvalidScopeError(f"There is no scope {min(scopes & self.realm.refused_scopes)} here.")
+        if scopes & self.realm.form_post_scopes and self.request.form.get("response_mode") != "form_post":
+            raise InvalidRequestError("With these scopes the response_mode must be form_post.")
 
     def generate_authorization_code(self) -> str:
         return new_secret("code")
 
     def save_authorization_code(self, code: str, request: Request) -> None:
         session, data, resources = request.user, request.form, resources_of(request)
+        if self.realm.audience_names_api:
+            resources = [data[name] for name in ("audience",) if name in data]
         grant = Grant(
             client_id=request.client.client_id,
             sub=session.sub,
@@ -71,10 +80,20 @@ class AuthorizationCodeGrant(GrantType, grants.AuthorizationCodeGrant):
             auth_time=session.auth_time,
             acr=session.acr,
             nonce=data.get("nonce"),
+            is_offline=self._is_offline(data),
         )
         self.realm.ledger.add_code(
             code, grant, data["redirect_uri"], data["code_challenge"], data.get("dpop_jkt")
         )
+
+    def _is_offline(self, data: dict[str, str]) -> bool:
+        if self.realm.offline_params is None:
+            return "offline_access" in data.get("scope", "").split()
+        return self.realm.offline_params.items() <= data.items()
+
+    def generate_token(self, scope: str | None = None, **options: object) -> dict[str, object]:
+        offline = self.request.authorization_code.grant.is_offline
+        return super().generate_token(scope=scope, **{**options, "include_refresh_token": offline})
 
     def query_authorization_code(self, value: str, client: Client) -> Code | None:
         code = self.realm.ledger.usable_code(value)

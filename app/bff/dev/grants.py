@@ -31,6 +31,7 @@ class Grant:
     auth_time: int = 0
     acr: str | None = None
     nonce: str | None = None
+    is_offline: bool = False  # its code brings a refresh token
     ended: bool = False
 
 

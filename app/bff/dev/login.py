@@ -113,14 +113,24 @@ class BrowserLogin:
             if hinted is None or client not in (None, hinted):
                 return pages.refused("This id_token_hint was not issued here, or not to this client.")
             client = hinted
+        elif self._realm.demands_logout_hint:
+            return pages.refused("The id_token_hint is missing.")
+        uri_parameter = self._realm.logout_uri_parameter
+        is_usual = uri_parameter == "post_logout_redirect_uri"
+        if not (is_usual or uri_parameter in parameters):
+            return pages.refused(f"The {uri_parameter} is missing.")
         if session := self._sessions.get(_cookie(request)):
             if self._realm.sessions_end_with_their_grants and self._realm.ledger.has_revoked(session.sid):
                 return pages.refused("session_expired")
             del self._sessions[_cookie(request)]
             self.backchannel.announce(session)
-        uri = parameters.get("post_logout_redirect_uri", "")
+        uri = parameters.get(uri_parameter, "")
         known = client is not None and uri in client.post_logout_redirect_uris
-        answer = _redirect(_with_state(uri, parameters.get("state"))) if known else pages.signed_out()
+        answer = (
+            _redirect(_with_state(uri, parameters.get("state") if is_usual else None))
+            if known
+            else pages.signed_out()
+        )
         return answer.plus({"Set-Cookie": f"{COOKIE}=; Max-Age=0; {_ATTRIBUTES}"})
 
     def end_sessions(self, sub: str) -> None:

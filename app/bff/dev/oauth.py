@@ -91,14 +91,19 @@ class OAuth(AuthorizationServer):
         """Authlib's signals have no receivers here."""
 
     def generate_token(
-        self, grant_type: str, client: Client, scope: str | None = None, **_: object
+        self,
+        grant_type: str,
+        client: Client,
+        scope: str | None = None,
+        include_refresh_token: bool = True,
+        **_: object,
     ) -> dict[str, object]:
         seconds = self.realm.access_token_seconds
         switch = self.realm.expires_in
         token: dict[str, object] = {"token_type": "Bearer", "access_token": new_secret("at")}
         token["scope"] = scope or ""
         token["expires_in"] = seconds if switch is UNSET else switch
-        if self._includes_refresh_token(grant_type, scope or ""):
+        if self._includes_refresh_token(grant_type, include_refresh_token):
             token["refresh_token"] = new_secret("rt")
         return token
 
@@ -115,12 +120,12 @@ class OAuth(AuthorizationServer):
         if "refresh_token" in token:
             self.realm.ledger.add_refresh_token(token["refresh_token"], grant)
 
-    def _includes_refresh_token(self, grant_type: str, scope: str) -> bool:
+    def _includes_refresh_token(self, grant_type: str, is_offline: bool) -> bool:
         if not self.realm.issues_refresh_token:
             return False
         if grant_type == "refresh_token":
             return self.realm.rotates
-        return grant_type == "authorization_code" and "offline_access" in scope.split()
+        return grant_type == "authorization_code" and is_offline
 
 
 class Revocation(RevocationEndpoint):

@@ -33,6 +33,17 @@ class Realm:
     refuses_other_acrs: bool = False  # True: answered by unmet_authentication_requirements
     sessions_end_with_their_grants: bool = False  # as Keycloak's: see BrowserLogin.end_session
     requires_par: bool = False  # an authorization request that was not pushed is refused
+    refused_scopes: frozenset[str] = frozenset()  # each is an invalid_scope
+    form_post_scopes: frozenset[str] = frozenset()  # each needs response_mode=form_post
+    offline_params: Mapping[str, str] | None = (
+        None  # bring a refresh token; None: the scope offline_access does
+    )
+    audience_names_api: bool = (
+        False  # `audience` of an authorization request names the API, as `resource` does
+    )
+    further_audiences: tuple[str, ...] = ()  # in `aud` beside the client
+    demands_logout_hint: bool = False  # a logout without id_token_hint is answered with an error page
+    logout_uri_parameter: str = "post_logout_redirect_uri"  # another one must be there, and `state` is lost
     dpop_nonce: str | None = None  # what every DPoP proof at the token endpoint must carry
     userinfo_nonce: str | None = None  # what every proof at the userinfo endpoint must carry
 
@@ -119,7 +130,8 @@ class Realm:
         return {
             **self.users[grant.sub or ""].claims(grant.scope),
             "iss": self.issuer,
-            "aud": grant.client_id,
+            "aud": [grant.client_id, *self.further_audiences] if self.further_audiences else grant.client_id,
+            "azp": grant.client_id if self.further_audiences else None,
             "iat": now,
             "exp": now + ID_TOKEN_SECONDS,
             "auth_time": grant.auth_time,
