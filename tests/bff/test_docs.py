@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.bff import BffSettings
+from app.bff.settings.load import OF_SCRIPTS
 from app.bff.settings.models import HttpClientSettings, RemoteApiSettings
 
 ROOT = Path(__file__).parents[2]
@@ -102,7 +103,7 @@ def written_by_the_reader(document: Path) -> list[str]:
 
 
 def test_every_setting_that_is_named_exists():
-    known = {f"BFF_{name.upper()}" for name in BffSettings.model_fields}
+    known = {f"BFF_{name.upper()}" for name in BffSettings.model_fields} | OF_SCRIPTS
 
     assert [
         f"{document.name}: {name}"

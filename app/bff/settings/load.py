@@ -19,7 +19,7 @@ from app.bff.settings.models import (
 )
 from app.bff.settings.proxies import Proxies
 
-_OF_SCRIPTS = frozenset({"BFF_DEV_PROVIDER"})  # read by scripts/dev.sh, and no setting of the application
+OF_SCRIPTS = frozenset({"BFF_DEV_PROVIDER"})  # read by scripts/dev.sh, and no setting of the application
 
 S = TypeVar("S", bound=BffSettings)
 
@@ -50,7 +50,7 @@ def load_settings(model: type[S]) -> S:
 
 
 def _is_known(name: str, model: type[BffSettings]) -> bool:
-    return name in _OF_SCRIPTS or name.removeprefix(ENV_PREFIX).lower() in model.model_fields
+    return name in OF_SCRIPTS or name.removeprefix(ENV_PREFIX).lower() in model.model_fields
 
 
 def _unknown_name(name: str, model: type[BffSettings]) -> str:
