@@ -91,10 +91,20 @@ async def test_the_next_login_asks_at_the_provider_again(browser: Browser):
     assert page.status_code == 200  # its login page, and no way straight back
 
 
-async def test_the_browser_clears_cache_and_storage(browser: Browser):
-    response = await browser.logout()
+@pytest.mark.parametrize("by", ["by its link", "by JavaScript"])
+@pytest.mark.parametrize(
+    ("setting", "cleared"),
+    [({}, '"cache"'), ({"clear_storage_on_logout": True}, '"cache", "storage"')],
+    ids=["by default", "with the setting"],
+)
+async def test_the_browser_clears_its_cache_and_its_storage_only_by_a_setting(
+    by: str, setting: dict[str, bool], cleared: str, provider: Provider, api: DemoApi, clock: Clock
+):
+    async with running_app(provider, api, clock=clock, **setting) as app, new_browser(app) as browser:
+        await browser.login()
+        response = await LOGOUTS[by](browser)
 
-    assert response.headers["Clear-Site-Data"] == '"cache", "storage"'
+    assert response.headers["Clear-Site-Data"] == cleared
     assert response.headers["Cache-Control"] == "no-store"
     assert response.headers["Referrer-Policy"] == "no-referrer"  # the URL has the sid
 

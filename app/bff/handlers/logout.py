@@ -100,7 +100,9 @@ class Logout(LogoutHandler):
             list({self.session.ref: self.session, **sessions}.values())
         )
         self.clear_session_cookie()
-        self.set_header("Clear-Site-Data", '"cache", "storage"')
+        # Storage is that of the whole origin: the theme and drafts are in it, too.
+        storage = ', "storage"' if self.services.settings.clear_storage_on_logout else ""
+        self.set_header("Clear-Site-Data", f'"cache"{storage}')
         request = await self._start(
             return_path, self.session.logout_hint, self.session.ref, by_script=by_script, pending=pending
         )

@@ -280,6 +280,7 @@ class BffSettings(BaseSettings):
     provider_keys_cooldown_seconds: WholeSeconds = 30
     ready_without_provider: bool = False
     revoke_refresh_token_on_logout: bool = True
+    clear_storage_on_logout: bool = False
     cookie_samesite: Literal["strict", "lax"] = "strict"
 
     http_clients: Annotated[dict[str, HttpClientSettings], NoDecode] = {}
