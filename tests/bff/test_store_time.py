@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextvars import copy_context
+from dataclasses import replace
 
 import pytest
 
@@ -14,19 +16,24 @@ from app.bff.sessions.session import Session
 from app.bff.tokens.policy import TokenRequest
 from app.bff.tokens.refresh import Refresher
 from app.bff.tokens.store_time import StoreTime, session_waited_seconds
-from tests.bff.harness import Clock, RunningApp
+from tests.bff.harness import Browser, Clock, RunningApp, sign_in
 
 LIFETIME = 300  # of the provider's access tokens, in seconds
 
 
 class HangingSessions(MemorySessions):
-    """The calls named in `hangs` are never answered."""
+    """The calls named in `hangs` are never answered, those in `late` after so many seconds."""
 
     hangs: tuple[str, ...] = ()
+    late: Mapping[str, float] = {}
 
     async def _answers(self, name: str) -> None:
+        answered = asyncio.Event()
         if name in self.hangs:
-            await asyncio.Event().wait()
+            await answered.wait()
+        if name in self.late:
+            asyncio.get_running_loop().call_later(self.late[name], answered.set)
+            await answered.wait()
 
     async def get(self, ref: str) -> Session | None:
         await self._answers("get")
@@ -69,6 +76,16 @@ def test_what_the_look_up_of_the_session_has_taken_is_not_there_any_more():
 
     assert copy_context().run(left) == 1
     assert StoreTime(4).left == 4
+
+
+async def test_the_look_up_of_the_session_is_counted(
+    app: RunningApp, browser: Browser, store: HangingSessions, clock: Clock
+):
+    await store.create(await sign_in(app, browser))
+    store.late = {"get": 0.05}
+
+    assert await replace(app.services, sessions=store).load_session(browser.cookie("bff"))
+    assert session_waited_seconds.get() >= 0.05
 
 
 async def test_operations_share_the_time():
