@@ -156,6 +156,8 @@ async def test_a_browser_signs_out_with_a_long_id_token(way: str, clock: Clock):
         await page.wait_for_url(f"{site.url}/")
 
         assert "id_token_hint" in site.provider.last_request["end_session"]
+        await page.goto(f"{site.url}/bff/login")
+        assert await page.get_by_role("button", name=re.compile("Alice")).count() == 1  # it asks again
         assert site.provider.counts["revoke"] == 1
 
 

@@ -119,10 +119,12 @@ class BrowserLogin:
         is_usual = uri_parameter == "post_logout_redirect_uri"
         if not (is_usual or uri_parameter in parameters):
             return pages.refused(f"The {uri_parameter} is missing.")
-        if session := self._sessions.get(_cookie(request)):
+        # A POST of another site comes without the cookie: then the ID token tells which session it is.
+        cookie = _cookie(request) or self._cookie_of(self._realm.sid_of_id_token(hint or ""))
+        if session := self._sessions.get(cookie):
             if self._realm.sessions_end_with_their_grants and self._realm.ledger.has_revoked(session.sid):
                 return pages.refused("session_expired")
-            del self._sessions[_cookie(request)]
+            del self._sessions[cookie]
             self.backchannel.announce(session)
         uri = parameters.get(uri_parameter, "")
         known = client is not None and uri in client.post_logout_redirect_uris
@@ -132,6 +134,9 @@ class BrowserLogin:
             else pages.signed_out()
         )
         return answer.plus({"Set-Cookie": f"{COOKIE}=; Max-Age=0; {_ATTRIBUTES}"})
+
+    def _cookie_of(self, sid: str | None) -> str:
+        return next((cookie for cookie, session in self._sessions.items() if session.sid == sid), "")
 
     def end_sessions(self, sub: str) -> None:
         """End the user's provider sessions in every browser, as an administrator does."""

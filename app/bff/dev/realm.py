@@ -57,7 +57,7 @@ class Realm:
         # "callback", "token", "jwk", by member; None removes a member.
         self.overrides: dict[str, dict[str, object]] = {}
         self._keys = SigningKeys()
-        self._id_tokens: dict[str, str] = {}  # each one ever issued -> its client_id
+        self._id_tokens: dict[str, Grant] = {}  # each one ever issued
 
     def with_overrides(self, subject: str, members: Mapping[str, object]) -> dict[str, object]:
         """Return the members with those of `overrides` applied."""
@@ -86,7 +86,7 @@ class Realm:
 
     def issue_id_token(self, grant: Grant, access_token: str, nonce: str | None) -> str:
         id_token = self._signed("id_token", {}, self._claims(grant, access_token, nonce), grant.client_id)
-        self._id_tokens[id_token] = grant.client_id
+        self._id_tokens[id_token] = grant
         return id_token
 
     def logout_token(self, client_id: str, *, sub: str | None = None, sid: str | None = None) -> str:
@@ -123,7 +123,12 @@ class Realm:
 
     def client_of_id_token(self, id_token: str) -> Client | None:
         """The client of an ID token, expired or not; None if it was not issued here."""
-        return self.clients.get(self._id_tokens.get(id_token, ""))
+        grant = self._id_tokens.get(id_token)
+        return self.clients.get(grant.client_id) if grant else None
+
+    def sid_of_id_token(self, id_token: str) -> str | None:
+        grant = self._id_tokens.get(id_token)
+        return grant.sid if grant else None
 
     def _claims(self, grant: Grant, access_token: str, nonce: str | None) -> dict[str, object]:
         now = int(self.clock())
