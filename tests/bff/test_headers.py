@@ -76,6 +76,13 @@ def test_a_page_in_a_frame_of_ours_may_not_be_framed_by_another_site():
     assert policy(framed_by_same_site=True)["frame-ancestors"] == "'self'"
 
 
+def test_a_popup_that_stays_connected_to_its_opener_has_all_other_headers():
+    headers = security_headers(nonce="n", https=True)
+    del headers["Cross-Origin-Opener-Policy"]
+
+    assert security_headers(nonce="n", https=True, keeps_opener=True) == headers
+
+
 def test_on_https_the_browser_remembers_to_come_by_https_for_two_years():
     assert security_headers(nonce="n", https=True)["Strict-Transport-Security"] == "max-age=63072000"
 

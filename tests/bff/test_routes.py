@@ -195,13 +195,16 @@ async def test_a_link_from_another_site_ends_no_session(path: str, app: RunningA
 EVERYWHERE = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Cross-Origin-Opener-Policy": "same-origin-allow-popups",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+OPENER_POLICY = "Cross-Origin-Opener-Policy"
+POPUP_ROUTES = ["/bff/login", "/bff/callback", "/bff/silent-login"]  # a login may run in a popup
 
 
 def assert_is_guarded(response: httpx2.Response) -> None:
     assert EVERYWHERE.items() <= {name: response.headers.get(name) for name in EVERYWHERE}.items()
+    opener_policy = None if response.url.path in POPUP_ROUTES else "same-origin-allow-popups"
+    assert response.headers.get(OPENER_POLICY) == opener_policy
     assert response.headers["Referrer-Policy"] in ("same-origin", "no-referrer")
     assert "Server" not in response.headers
     assert len(response.headers["X-Request-Id"]) >= 16
@@ -225,6 +228,28 @@ def assert_is_guarded(response: httpx2.Response) -> None:
 async def test_every_answer_is_guarded_for_a_page_and_for_a_fetch(path: str, browser: Browser):
     for method, headers in product(("GET", "POST", "DELETE", "OPTIONS"), (NAVIGATION_HEADERS, FETCH_HEADERS)):
         assert_is_guarded(await browser.http.request(method, path, headers=headers))
+
+
+@pytest.mark.parametrize(
+    "query", ["", "?prompt=none", "?prompt=nonsense", "?returnUrl=//x", "?state=x", "?a=1&a=2"]
+)
+@pytest.mark.parametrize("path", POPUP_ROUTES)
+async def test_no_answer_of_a_login_cuts_a_popup_off_from_its_opener(path: str, query: str, browser: Browser):
+    answers = [
+        await browser.http.request(method, path + query, headers=headers, content=body)
+        for method, body in (("GET", b""), ("POST", b""), ("POST", b"a" * 70_000), ("DELETE", b""))
+        for headers in (NAVIGATION_HEADERS, FETCH_HEADERS)
+    ]
+
+    assert {answer.headers.get(OPENER_POLICY) for answer in answers} == {None}
+
+
+async def test_a_whole_login_cuts_no_popup_off_from_its_opener(browser: Browser):
+    start = await browser.get("/bff/login?returnUrl=/")
+    back = await browser.http.get(await browser.choose(start.headers["Location"]))
+
+    assert (start.status_code, back.status_code) == (302, 200)
+    assert {answer.headers.get(OPENER_POLICY) for answer in (start, back)} == {None}
 
 
 @pytest.mark.parametrize("path", [*ROUTES, "/nowhere", "/static/nowhere.css"])

@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from playwright.async_api import Browser
 
-from tests.bff.browser_users import BrowserUser, Site, running_site
+from app.bff import BaseHandler, url
+from tests.bff.application.main import ROUTES
+from tests.bff.browser_users import BrowserUser, Site, browser_user, running_site
 from tests.bff.harness import Clock
 from tests.bff.test_journeys import another_site
 
@@ -52,6 +55,15 @@ async def site(request: pytest.FixtureRequest, clock: Clock) -> AsyncIterator[Si
 
 
 on_another_site = pytest.mark.parametrize("site", ["127.0.0.1"], indirect=True)
+
+
+class SignedInInAPopup(BaseHandler):
+    """The page of an owner's that a login in a popup ends at."""
+
+    def get(self) -> None:
+        self.set_header("Cross-Origin-Opener-Policy", "unsafe-none")
+        script = f"opener.postMessage({{user: '{self.require_session().subject}'}}, location.origin)"
+        self.finish(f"<!doctype html><script nonce='{self.csp_nonce}'>{script}</script>")
 
 
 async def loses_her_session(alice: BrowserUser) -> None:
@@ -115,6 +127,21 @@ async def test_a_window_tells_the_page_that_has_opened_it_wherever_the_provider_
 
     assert message == {"origin": site.url, "source": "bff-silent-login", "isLoggedIn": True}
     assert await alice.page.evaluate(IS_SIGNED_IN)
+
+
+async def test_a_popup_that_the_user_signs_in_with_stays_connected_to_the_page_that_has_opened_it(
+    chromium: Browser, clock: Clock
+):
+    routes = [*ROUTES, url("/popup-done", SignedInInAPopup)]
+    async with running_site(clock, routes=routes) as site, browser_user(chromium, site) as alice:
+        await alice.goes_to("/")
+        async with alice.page.expect_popup() as opened:
+            message = asyncio.create_task(
+                alice.page.evaluate(ASKS_IN_A_WINDOW, "/bff/login?returnUrl=/popup-done")
+            )
+        await BrowserUser(site, await opened.value).chooses()
+
+        assert await asyncio.wait_for(message, 15) == {"origin": site.url, "user": "alice"}
 
 
 async def test_a_popup_of_another_site_posts_nothing_to_its_opener(alice: BrowserUser, site: Site):

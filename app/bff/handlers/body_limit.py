@@ -98,6 +98,8 @@ class BodyTooLarge(WebHandler):
     def initialize(self, refused: type[RequestHandler], max_bytes: int) -> None:
         self.renders_html = getattr(refused, "renders_html", False)
         self._max_bytes = max_bytes
+        self.keeps_opener = getattr(refused, "keeps_opener", False)
+        self.clear()  # the headers depend on it
 
     def set_default_headers(self) -> None:
         super().set_default_headers()

@@ -76,10 +76,11 @@ class LoginStep(AuthHandler):
     """The redirect or the callback of a login, which may be silent: `prompt=none`.
 
     A silent login runs in a frame or popup of a page of this site. It never shows an error page: it ends
-    with a `postMessage` to that page, or at `silent_path`. So its responses may be framed by this site
-    and keep `window.opener`.
+    with a `postMessage` to that page, or at `silent_path`. So its responses may be framed by this site. Any
+    login may run in a popup: no response of these routes cuts it off from the page that has opened it.
     """
 
+    keeps_opener = True
     silent_path: str | None = None  # where a silent login ends; None: with the message
 
     @property

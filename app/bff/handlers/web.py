@@ -50,6 +50,7 @@ class WebHandler(RequestHandler):
     renders_html = True
     max_body_bytes = 65_536  # of a request; beyond it the response is 413, without a call of the handler
     framed_by_same_site = False  # whether a page of this site may show the response in a frame
+    keeps_opener = False  # whether a popup that shows the response stays connected to its opener
     referrer_policy = "same-origin"
     login_requirements = _NO_REQUIREMENTS  # added to this handler's login URL (RFC 9470)
     return_path: str | None = None  # where that login returns to; None: to the URL of this request
@@ -97,6 +98,7 @@ class WebHandler(RequestHandler):
             https=self.services.settings.https,
             login_page=self.services.provider.login_page,
             framed_by_same_site=self.framed_by_same_site,
+            keeps_opener=self.keeps_opener,
         )
         for name, value in headers.items():
             self.set_header(name, value)

@@ -29,13 +29,15 @@ def security_headers(
     https: bool,
     login_page: str | None = None,
     framed_by_same_site: bool = False,
+    keeps_opener: bool = False,
     posts_to: str | None = None,
 ) -> dict[str, str]:
     """Return the headers for one response; only a script with `nonce` runs on its page.
 
     `frame-src` allows this site and the origin of `login_page`, which a silent login navigates through.
-    With `framed_by_same_site` this site may frame the response, or show it in a popup that has returned
-    from the provider: `window.opener` stays available.
+    With `framed_by_same_site` this site may frame the response. With `keeps_opener` there is no
+    Cross-Origin-Opener-Policy: a popup that shows the response, or is redirected by it, and the page that has
+    opened it stay connected (`window.opener`, `closed`), also by way of the provider.
 
     With `posts_to`, a URL, the page has a form for that origin with what no script may read: a window that
     has opened it, or was opened by it, has no access. Chromium applies `form-action` to redirects of the
@@ -49,7 +51,9 @@ def security_headers(
     )
     headers = {**_ALWAYS, "Content-Security-Policy": policy}
     if framed_by_same_site:
-        headers |= {"X-Frame-Options": "SAMEORIGIN", "Cross-Origin-Opener-Policy": "unsafe-none"}
+        headers["X-Frame-Options"] = "SAMEORIGIN"
+    if keeps_opener:
+        del headers["Cross-Origin-Opener-Policy"]
     if posts_to:
         # strict-origin: with less the form would be sent with `Origin: null`.
         headers |= {"Cross-Origin-Opener-Policy": "same-origin", "Referrer-Policy": "strict-origin"}
