@@ -31,7 +31,8 @@ from app.bff.tokens.store_time import session_waited_seconds
 from app.bff.tokens.user import UserTokens
 from app.bff.web.cookies import CookiePolicy
 
-_TOUCH_AFTER_SECONDS = 60  # the start of the idle time is written at most once a minute
+# The start of the idle time is written at most once in a tenth of it, and at most once a minute.
+_TOUCH_SHARE, _TOUCH_SECONDS = 0.1, 60
 
 
 class InFlightRequests:
@@ -141,7 +142,8 @@ class Services:
         session = await self.sessions.get(session_ref(session_id)) if session_id else None
         session_waited_seconds.set(loop.time() - started)
         now = self.clock()
-        if session is None or not keep_alive or now < session.renewed_at + _TOUCH_AFTER_SECONDS:
+        pause = min(self.lifetime.idle_seconds * _TOUCH_SHARE, _TOUCH_SECONDS)
+        if session is None or not keep_alive or now < session.renewed_at + pause:
             return session
         ends = self.lifetime.end(created_at=session.created_at, now=now)
         try:

@@ -502,6 +502,20 @@ async def test_the_idle_time_is_written_at_most_once_a_minute(
     assert renewed_at == [0, 0, 75, 75, 75]
 
 
+@pytest.mark.parametrize("idle_seconds", [1, 4, 60, 90, 600, 3600])
+async def test_a_session_that_is_used_within_its_idle_time_does_not_end(
+    idle_seconds: int, provider: Provider, api: DemoApi, clock: Clock
+):
+    running = running_app(provider, api, clock=clock, session_idle_seconds=idle_seconds)
+    async with running as app, new_browser(app) as browser:
+        await browser.login()
+        for share in (0.5, 0.95, 0.95, 0.85):
+            clock.advance(idle_seconds * share)
+            session = await app.session_of(browser)
+            assert session, share
+            assert (await browser.fetch("/bff/user")).status_code == 200
+
+
 async def test_an_unused_session_ends(app: RunningApp, signed_in: Browser, clock: Clock):
     clock.advance(3599)
     before = await signed_in.fetch("/app/page")
