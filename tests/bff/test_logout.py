@@ -24,6 +24,7 @@ from tests.bff.harness import (
     RunningApp,
     new_browser,
     query_params,
+    refresh_target,
     response_cookies,
     running_app,
     wait_until,
@@ -302,6 +303,49 @@ async def test_a_provider_without_sids_does_not_weaken_the_link(
     assert len(session.sid) >= 16
     assert (await browser.get("/bff/logout?sid=")).status_code == 400
     assert (await browser.logout()).status_code == 302
+
+
+OWN_LINK = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+WITHOUT_SID = {
+    "a link of our own page": (OWN_LINK, 302),
+    "a link of another site": ({**OWN_LINK, "Sec-Fetch-Site": "cross-site"}, 400),
+    "a link of a sibling host": ({**OWN_LINK, "Sec-Fetch-Site": "same-site"}, 400),
+    "an address that was typed": ({**OWN_LINK, "Sec-Fetch-Site": "none"}, 400),
+    "an image of our own page": ({**OWN_LINK, "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}, 400),
+    "a frame of our own page": ({**OWN_LINK, "Sec-Fetch-Dest": "iframe"}, 400),
+    "a browser without Fetch Metadata": ({"Accept": "text/html"}, 400),
+}
+
+
+@pytest.mark.parametrize("started_by", WITHOUT_SID)
+async def test_where_the_provider_sends_no_sid_a_link_without_one_does_on_our_own_pages(
+    started_by: str, app: RunningApp, provider: Provider, browser: Browser
+):
+    headers, status = WITHOUT_SID[started_by]
+    provider.overrides["id_token"] = {"sid": None}
+    await browser.login()
+    answer = await browser.http.get("/bff/logout", headers=headers)
+
+    assert answer.status_code == status
+    assert (await app.session_of(browser) is None) == (status == 302)
+
+
+async def test_where_the_provider_sends_a_sid_our_own_pages_need_it_too(app: RunningApp, browser: Browser):
+    answer = await browser.http.get("/bff/logout", headers=OWN_LINK)
+
+    assert answer.status_code == 400
+    assert await app.session_of(browser)
+
+
+@pytest.mark.parametrize("way", [{}, {"prompt": "none"}], ids=["login", "silent login"])
+@pytest.mark.parametrize("path", ["/bff/logout", "/bff/logout?returnUrl=/", "/BFF/Logout/", "/bff/%6Cogout"])
+async def test_no_login_that_another_site_has_started_ends_at_a_logout(
+    path: str, way: dict[str, str], browser: Browser
+):
+    await browser.http.get(await browser.start_login(path, **way))  # the provider knows her still
+    back = await browser.get(await browser.choose(await browser.start_login(path, **way)))
+
+    assert refresh_target(back.text) == "/"
 
 
 async def test_a_session_that_is_over_is_ended_at_the_provider_all_the_same(

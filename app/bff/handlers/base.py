@@ -6,7 +6,7 @@ import functools
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, overload
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode
 
 from tornado.web import HTTPError
 
@@ -76,8 +76,11 @@ class BaseHandler(WebHandler):
 
         A navigation that a page of this site starts is same-site, so `SameSite=Strict` cookies are sent
         with it; with a redirect they would not be, and a user who followed a link would look signed out.
+
+        It never navigates to a logout: another site could start one by a login that returns there.
         """
-        self.render_page("bff/moving_on.html", target=path)
+        starts_logout = unquote(path).lower().startswith(LOGOUT_PATH)
+        self.render_page("bff/moving_on.html", target="/" if starts_logout else path)
 
     def check_csrf(self) -> None:
         """Raise CsrfRejected (403) unless JavaScript of this origin has sent the request: `X-CSRF: 1`."""

@@ -10,13 +10,14 @@ from contextlib import suppress
 
 from app.bff.errors import ProviderUnavailable, StoreUnavailable, WrongSid
 from app.bff.handlers.login import AuthHandler
+from app.bff.oidc.claims import string_claim
 from app.bff.oidc.client import LogoutRequest
 from app.bff.oidc.login_attempt import ATTEMPT_SECONDS
 from app.bff.oidc.refusals import refusal_fields
 from app.bff.paths import LOGOUT_PATH
 from app.bff.sessions.interfaces import Pending
 from app.bff.sessions.session import LogoutHint, session_ref
-from app.bff.web.cross_origin import is_navigation, is_sent_from_elsewhere
+from app.bff.web.cross_origin import is_navigation, is_navigation_of_own_page, is_sent_from_elsewhere
 from app.bff.web.headers import security_headers
 from app.bff.web.return_paths import local_path
 
@@ -43,7 +44,9 @@ class Logout(LogoutHandler):
     """Ends the session here, then at the provider. `sid` in the link prevents logout CSRF.
 
     Other sites of the provider may know the `sid`: a navigation that another origin has started is
-    refused, and never repeated as a same-site one.
+    refused, and never repeated as a same-site one. Where the provider sends no `sid`, front ends written for
+    Duende.BFF know none: then a link without it does, if the browser says that a page of ours has started the
+    navigation. One that says nothing (no Fetch Metadata) needs the `sid` of `logout_url`.
 
     The provider gets the ID token as `id_token_hint`: in the URL, or beyond the length of one by a page
     that posts it. It is also known for TOMBSTONE_SECONDS after the end of a session, to the browser that had
@@ -60,7 +63,12 @@ class Logout(LogoutHandler):
         if self.session is None:
             await self._get_without_session(return_path)
             return
-        if not hmac.compare_digest(self.params.get("sid", "").encode(), self.session.sid.encode()):
+        sid = self.params.get("sid")
+        if sid is None and not string_claim(self.session.claims, "sid"):
+            is_ours = is_navigation_of_own_page(self.request.headers)
+        else:
+            is_ours = hmac.compare_digest((sid or "").encode(), self.session.sid.encode())
+        if not is_ours:
             raise WrongSid("The link to sign out was not one of ours. Please use the one on our pages.")
         self._leave(await self._end(return_path), return_path)
 

@@ -43,6 +43,18 @@ def is_navigation(headers: Mapping[str, str]) -> bool:
     return "text/html" in headers.get("Accept", "") and CSRF_HEADER not in headers
 
 
+def is_navigation_of_own_page(headers: Mapping[str, str]) -> bool:
+    """Whether the browser says that a page of this origin has started it, in a window.
+
+    False if it says nothing, and for what the user has typed.
+    """
+    return (
+        headers.get("Sec-Fetch-Site") == "same-origin"
+        and headers.get("Sec-Fetch-Mode") == "navigate"
+        and headers.get("Sec-Fetch-Dest") == "document"
+    )
+
+
 def arrives_without_strict_cookies(
     method: str, headers: Mapping[str, str], *, in_a_frame_too: bool = False
 ) -> bool:
