@@ -167,6 +167,34 @@ async def test_without_a_good_token_nothing_is_sent(
 
 
 @pytest.mark.parametrize(
+    ("end", "path", "sent"),
+    [
+        ("/echo", "", "/api/echo"),
+        ("/echo", "?x=1", "/api/echo?x=1"),
+        ("/echo", "/", "/api/echo/"),
+        ("/echo", "/a/b?x=1", "/api/echo/a/b?x=1"),
+        ("/echo/", "", "/api/echo/"),
+        ("/echo/", "?x=1", "/api/echo/?x=1"),
+        ("/echo/", "/", "/api/echo/"),
+        ("/echo/", "/a%2Fb", "/api/echo/a%2Fb"),
+    ],
+)
+async def test_a_base_url_is_used_as_it_is_written_and_joined_with_one_slash(
+    end: str, path: str, sent: str, provider: Provider, api: DemoApi, clock: Clock
+):
+    clients = {"echo": {"base_url": api.base_url.removesuffix("/") + end, "token": "client"}}
+    async with running_app(provider, api, clock=clock, http_clients=clients) as app:
+        client = app.services.clients.create("echo", None)
+        for url in (client.url_for(path), path.removeprefix("/") if len(path) > 1 or not path else None):
+            if url is not None:
+                async with client.get(url) as response:
+                    assert response.status == 200
+                request = api.last_request
+                assert request
+                assert f"{request.path}?{request.query}".rstrip("?") == sent
+
+
+@pytest.mark.parametrize(
     ("url", "path"),
     [
         ("echo", "/api/echo"),

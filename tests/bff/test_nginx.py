@@ -228,8 +228,6 @@ async def test_for_the_next_calls_it_need_not_ask_again(browser: Browser, app_lo
 @pytest.mark.parametrize(
     ("sent", "arrives"),
     [
-        ("/orders", ""),
-        ("/orders?x=1", "?x=1"),
         ("/orders/", ""),
         ("/orders/echo/a%20b/%C3%A9?x=1&x=2&y=%2F+%26", "echo/a%20b/%C3%A9?x=1&x=2&y=%2F+%26"),
         ("/orders/echo/a.b/...?a=../b;//", "echo/a.b/...?a=../b;//"),
@@ -538,6 +536,17 @@ async def test_a_cached_permission_is_not_for_what_only_looks_like_the_api(
 
     assert response.status_code == 404
     assert dict(api.counts) == {"todos": 1}
+
+
+@pytest.mark.parametrize("target", ["/orders", "/orders?x=1"])
+async def test_the_path_of_the_api_itself_we_carry_to_its_base_url_as_it_is_written(
+    target: str, browser: Browser, api: Api, app_log: AppLog
+):
+    response = await browser.fetch("/", **raw_target(target))
+
+    assert response.status_code == 200
+    assert last_request(api).path == "/api/"
+    assert QUESTION not in app_log.paths
 
 
 @pytest.mark.parametrize("target", ["/orders/echo/a%2Fb", "/orders/echo/a;b=c?x=1", "/orders/echo/100%25"])

@@ -32,7 +32,6 @@ from tests.bff.header_tables import (
 
 ORDERS = RemoteApiSettings(path="/api/orders", client="orders")
 API = RemoteApiSettings(path="/api", client="apiClient")
-BASE = URL("https://api.example/v1/")
 
 
 @pytest.mark.parametrize(
@@ -58,19 +57,19 @@ def test_the_route_is_the_longest_that_the_path_lies_under(path, api):
     ("target", "forwarded"),
     [
         pytest.param("/api", "", id="nothing"),
-        pytest.param("/api/", "", id="a slash"),
+        pytest.param("/api/", "/", id="a slash"),
         pytest.param("/api?x=1", "?x=1", id="a query alone"),
-        pytest.param("/api/echo?x=1&x=2", "echo?x=1&x=2", id="path and query"),
-        pytest.param("/api/a/b/", "a/b/", id="a slash at the end"),
-        pytest.param("/api/files/a%2Fb%2fc", "files/a%2Fb%2fc", id="encoded slashes"),
-        pytest.param("/api/caf%C3%A9%20%25", "caf%C3%A9%20%25", id="other encoded characters"),
-        pytest.param("/api/a;v=1/b", "a;v=1/b", id="parameters of a segment"),
-        pytest.param("/api/.well-known/..x/...", ".well-known/..x/...", id="names with dots"),
-        pytest.param("/api/@alice", "@alice", id="an @"),
-        pytest.param("/api/http:x", "http:x", id="a colon"),
-        pytest.param("/api/q?to=../..//\\%2e%2e", "q?to=../..//\\%2e%2e", id="anything in the query"),
-        pytest.param("/api/q?", "q?", id="an empty query"),
-        pytest.param("/api/api/x", "api/x", id="the prefix once more"),
+        pytest.param("/api/echo?x=1&x=2", "/echo?x=1&x=2", id="path and query"),
+        pytest.param("/api/a/b/", "/a/b/", id="a slash at the end"),
+        pytest.param("/api/files/a%2Fb%2fc", "/files/a%2Fb%2fc", id="encoded slashes"),
+        pytest.param("/api/caf%C3%A9%20%25", "/caf%C3%A9%20%25", id="other encoded characters"),
+        pytest.param("/api/a;v=1/b", "/a;v=1/b", id="parameters of a segment"),
+        pytest.param("/api/.well-known/..x/...", "/.well-known/..x/...", id="names with dots"),
+        pytest.param("/api/@alice", "/@alice", id="an @"),
+        pytest.param("/api/http:x", "/http:x", id="a colon"),
+        pytest.param("/api/q?to=../..//\\%2e%2e", "/q?to=../..//\\%2e%2e", id="anything in the query"),
+        pytest.param("/api/q?", "/q?", id="an empty query"),
+        pytest.param("/api/api/x", "/api/x", id="the prefix once more"),
     ],
 )
 def test_what_follows_the_prefix_is_forwarded_as_it_was_sent(target, forwarded):
@@ -163,19 +162,19 @@ def test_a_path_that_a_server_may_read_as_one_of_another_api_is_refused(rest):
     assert route_for(f"/api/{rest}", [API, ORDERS]) is API
     with pytest.raises(BadRequest):
         upstream_path(f"/api/{rest}?x=1", API, [API, ORDERS])
-    assert upstream_path(f"/api/{rest}?x=1", API, [API]) == f"{rest}?x=1"
+    assert upstream_path(f"/api/{rest}?x=1", API, [API]) == f"/{rest}?x=1"
 
 
 @pytest.mark.parametrize(
     "rest", ["", "/", "/ordersarchive", "/x/orders", "/old-orders/7", "/x?to=/api/orders"]
 )
 def test_a_path_that_every_server_reads_alike_passes_beside_another_api(rest):
-    assert upstream_path(f"/api{rest}", API, [API, ORDERS]) == rest.removeprefix("/")
+    assert upstream_path(f"/api{rest}", API, [API, ORDERS]) == rest
 
 
 @pytest.mark.parametrize("rest", ["", "/7", "/%37", "/7;v=1", "/A"])
 def test_the_inner_api_has_all_spellings_of_what_lies_below_it(rest):
-    assert upstream_path(f"/api/orders{rest}", ORDERS, [API, ORDERS]) == rest.removeprefix("/")
+    assert upstream_path(f"/api/orders{rest}", ORDERS, [API, ORDERS]) == rest
 
 
 @pytest.mark.parametrize("target", ["https://evil.example/api/x", "http://evil.example", "//evil.example/x"])
@@ -189,9 +188,9 @@ def test_a_target_that_is_itself_an_absolute_url_is_refused(target):
     ["@evil.example", "http:evil.example", "a;b", "%40evil.example/", "?@evil.example", "a%23", ":80/x"],
 )
 def test_whatever_is_let_through_stays_below_the_base_url(rest):
-    sent = BASE.join(URL("./" + upstream_path(f"/api/{rest}", API, [API, ORDERS]), encoded=True))
+    sent = URL("https://api.example/v1" + upstream_path(f"/api/{rest}", API, [API, ORDERS]), encoded=True)
 
-    assert str(sent).startswith(str(BASE))
+    assert str(sent).startswith("https://api.example/v1/")
 
 
 @pytest.mark.parametrize("name", OF_THE_BROWSER + OF_A_TRUSTED_PROXY)

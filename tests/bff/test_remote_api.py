@@ -534,6 +534,28 @@ async def test_a_provider_that_is_away_is_401_and_the_session_stays(
 SPELLED = ["%61dmin", "%2561dmin", "admin%2Fx", "admin;v=1", "ADMIN", "admin%20", "%EF%BD%81dmin"]
 
 
+@pytest.mark.parametrize(
+    ("base", "target", "status"),
+    [
+        ("todos", "/todos", 200),
+        ("todos", "/todos?page=1", 200),
+        ("todos", "/todos/7", 405),  # the demo API has DELETE only there
+        ("todos", "/todos/", 404),  # as the browser has sent it
+        ("todos/", "/todos", 404),  # as the settings have it
+    ],
+)
+async def test_the_base_url_and_the_path_reach_the_api_as_they_are_written(
+    base: str, target: str, status: int, provider: Provider, api: DemoApi, clock: Clock
+):
+    clients = {"todos": {"base_url": f"{api.base_url}{base}", "token": "user"}}
+    remote = [{"path": "/todos", "client": "todos"}]
+    running = running_app(provider, api, clock=clock, http_clients=clients, remote_apis=remote)
+    async with running as app, new_browser(app) as browser:
+        await browser.login()
+
+        assert (await browser.fetch("/", **raw_target(target))).status_code == status
+
+
 @pytest.mark.parametrize("name", SPELLED)
 async def test_no_spelling_of_a_path_reaches_another_api_through_the_one_above(
     name: str, provider: Provider, api: DemoApi, clock: Clock

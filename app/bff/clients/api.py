@@ -98,7 +98,7 @@ class ApiClient:
         data: Any,
         credential: Credential | None = None,
     ) -> aiohttp.ClientResponse:
-        """Send a request to an encoded path below the base URL, and return the response as it begins.
+        """Send a request to an encoded path below the base URL; return the response as it begins.
 
         Both are passed verbatim: no header is added but the token's, no redirect followed, nothing
         decompressed; and there is no time limit. (Without redirects no middleware is needed, which would
@@ -128,7 +128,9 @@ class ApiClient:
         return self._bearer.proof(credential, method, url)
 
     def url_for(self, path: str) -> URL:
-        return URL(f"{self._base_url}{path}", encoded=True)
+        """Return the base URL with an encoded path joined by one slash, or with nothing but a query added."""
+        base = str(self._base_url)
+        return URL((base.removesuffix("/") if path.startswith("/") else base) + path, encoded=True)
 
     get = partialmethod(request, "GET")
     post = partialmethod(request, "POST")
@@ -174,7 +176,9 @@ class ApiClient:
             yield socket
 
     def _resolve(self, url: str | URL) -> URL:
-        target = self._base_url.join(URL(url) if isinstance(url, str) else url)
+        relative = URL(url) if isinstance(url, str) else url
+        base = self._base_url / "" if relative.raw_path else self._base_url
+        target = base.join(relative)
         if target.origin() != self._base_url.origin():
             raise ForeignOrigin(f"this client calls {self._base_url.origin()} only")
         return target

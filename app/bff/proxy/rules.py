@@ -93,8 +93,8 @@ def upstream_path(target: str, api: RemoteApiSettings, apis: Sequence[RemoteApiS
     previous one did (RFC 10017 §6.1.3.6): as one outside of the client's base URL, or as one of another API.
     """
     whole, question_mark, query = target.partition("?")
-    path = whole.removeprefix(api.path).removeprefix("/")
-    if "#" in target or _may_traverse(path):  # URL parsers cut at `#`: `..#` is `..`
+    path = whole.removeprefix(api.path)
+    if "#" in target or _may_traverse(path.removeprefix("/")):  # URL parsers cut at `#`: `..#` is `..`
         raise BadRequest("the path has a segment that could lead outside of this API")
     below = apis_below(api, apis)
     if below and _may_be_routed_to(below, whole):

@@ -53,7 +53,8 @@ _OURS = ("bff", "static", "healthz", "readyz")
 class HttpClientSettings(BaseModel):
     """A named client: one API that this application calls.
 
-    `base_url` is the folder that paths are resolved in. `token` is what its requests carry:
+    `base_url` is used as it is written, and what lies below it is joined with one slash. `token` is what its
+    requests carry:
 
     - `none`: no access token
     - `user`: the signed-in user's; without a session the request is not sent (NoSession)
@@ -96,11 +97,11 @@ class HttpClientSettings(BaseModel):
 
     @field_validator("base_url")
     @classmethod
-    def _a_folder(cls, url: str) -> str:
+    def _an_address(cls, url: str) -> str:
         parts = urlsplit(absolute(url))
         if parts.query or parts.fragment:
             raise ValueError("must have no query and no fragment")
-        return url if url.endswith("/") else f"{url}/"
+        return url
 
     @field_validator("scope", "resource", "audience")
     @classmethod
@@ -124,7 +125,7 @@ class HttpClientSettings(BaseModel):
 
 
 class RemoteApiSettings(BaseModel):
-    """A path that is forwarded to a named client: with path `/api`, `/api/echo` goes to `{base_url}echo`.
+    """A path that is forwarded to a named client: with path `/api`, `/api/echo` goes to `{base_url}/echo`.
 
     `methods` are those forwarded (others: 405). `timeout_seconds` is how long the API may take to begin its
     response (504; default: the client's), `idle_seconds` how long it may then pause (`text/event-stream`: any
