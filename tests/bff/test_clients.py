@@ -14,6 +14,7 @@ from app.bff.clients.api import typed_clients
 from app.bff.clients.registry import ApiClient, TypedClient, as_app_error
 from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Failure, Provider
+from app.bff.dev.registrations import TOKEN_EXCHANGE
 from app.bff.errors import (
     ApiTimeout,
     ApiUnreachable,
@@ -38,6 +39,11 @@ async def app(provider: Provider, api: DemoApi, clock: Clock) -> AsyncIterator[R
     clients["hurried"] = {**clients["user"], "timeout_seconds": 0.2}
     clients["keyed"] = {**clients["user"], "headers": {"X-Api-Key": "key-1"}}
     clients["scoped"] = {**clients["client"], "scope": "orders.read", "resource": "https://orders.example"}
+    clients["swapped"] = {
+        "base_url": api.base_url,
+        "token": "exchange",
+        "audience": "https://orders.example",
+    }
     async with running_app(provider, api, clock=clock, http_clients=clients) as app:
         yield app
 
@@ -342,6 +348,45 @@ async def test_a_second_401_goes_to_the_caller(client: ApiClient, api: DemoApi, 
     async with client.get("echo") as response:
         assert (response.status, await response.text()) == (401, "no")
     assert (api.counts["echo"], provider.counts["token:refresh_token"]) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "first"),
+    [
+        pytest.param("user", "refresh_token", 0, id="the user's"),
+        pytest.param("client", "client_credentials", 1, id="our own"),
+        pytest.param("swapped", TOKEN_EXCHANGE, 1, id="an exchanged one"),
+    ],
+)
+async def test_thirty_calls_that_are_answered_with_401_renew_a_token_once_in_ten_seconds(
+    app: RunningApp,
+    browser: Browser,
+    api: DemoApi,
+    provider: Provider,
+    clock: Clock,
+    name: str,
+    kind: str,
+    first: int,
+):
+    await browser.login("alice")
+    api.fails["echo"] = Failure(401, b"forbidden")
+
+    for renewals in (1, 2):
+        for _ in range(30):
+            session = await app.session_of(browser)
+            async with app.services.clients.create(name, session).get("echo") as response:
+                assert (response.status, await response.text()) == (401, "forbidden")
+        assert provider.counts[f"token:{kind}"] == first + renewals
+        clock.advance(10)
+
+
+async def test_thirty_calls_of_one_handler_renew_a_token_once(
+    client: ApiClient, api: DemoApi, provider: Provider
+):
+    api.fails["echo"] = Failure(401)
+
+    assert {(await client.get("echo")).status for _ in range(30)} == {401}
+    assert (api.counts["echo"], provider.counts["token:refresh_token"]) == (31, 1)
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 500, 503])

@@ -14,7 +14,7 @@ from app.bff.errors import (
     TokenUnavailable,
 )
 from app.bff.sessions.session import LOGIN, Target, TokenSet
-from app.bff.tokens.policy import TokenRequest, alive_or_raise, unrenewed
+from app.bff.tokens.policy import TokenRequest, alive_or_raise, is_too_new_to_renew, unrenewed
 from tests.bff.harness import Clock
 
 NOW = 1_800_000_000.0
@@ -182,3 +182,18 @@ def test_new_tokens_are_used_while_they_are_valid(lasts):
 def test_new_tokens_that_have_expired_on_the_way_are_not_used(lasts):
     with pytest.raises(TokenUnavailable):
         alive_or_raise(a_holder(lasts=lasts).tokens, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("renewed_at", "expires_at", "too_new"),
+    [
+        pytest.param(None, NOW + 300, False, id="the first one"),
+        pytest.param(NOW, NOW + 300, True, id="renewed now"),
+        pytest.param(NOW - 9.9, None, True, id="just before ten seconds"),
+        pytest.param(NOW - 10, NOW + 300, False, id="ten seconds ago"),
+        pytest.param(NOW - 5, NOW, False, id="over already"),
+        pytest.param(NOW + 60, NOW + 300, False, id="a clock that was set back"),
+    ],
+)
+def test_a_token_that_an_api_refuses_is_too_new_to_be_renewed(renewed_at, expires_at, too_new):
+    assert is_too_new_to_renew(renewed_at, expires_at, now=NOW) is too_new

@@ -17,6 +17,7 @@ from yarl import URL
 from app.bff.errors import TooManyRequests
 from app.bff.oidc.dpop import DpopKey, Nonces, authorization, is_api_nonce_challenge
 from app.bff.settings.proxies import Proxies
+from app.bff.tokens.policy import is_too_new_to_renew
 
 
 @dataclass
@@ -26,6 +27,7 @@ class Credential:
     access_token: str = field(repr=False)
     expires_at: float | None = None  # seconds since the epoch, if the provider has said
     dpop_key: DpopKey | None = field(default=None, repr=False)
+    renewed_at: float | None = None  # seconds since the epoch; None: it is the first one
 
     def headers(self, method: str, url: URL | str, *, now: float, nonce: str | None) -> dict[str, str]:
         """Return the headers that present it: `Authorization`, and `DPoP` for a bound token."""
@@ -48,7 +50,8 @@ class Bearer:
     """Presents the access tokens of a source to one origin; an instance is an aiohttp client middleware.
 
     After a 401 the token is renewed and the request sent once more (RFC 6750 §3.1); a second 401 goes to
-    the caller. A streamed body cannot be sent twice, so such a request is not repeated.
+    the caller, and so does one for a token that was just renewed (`tokens.policy`).
+    A streamed body cannot be sent twice, so such a request is not repeated.
 
     Each request occupies one of each of `shares` until its response is read or closed: semaphores that the
     requests of one session, and those of one user, have in common.
@@ -120,6 +123,8 @@ class Bearer:
         request = _Request(method, url, headers, send, replayable)
         response = await self._send_with(credential, request)
         if response.status != 401 or not replayable:
+            return response
+        if is_too_new_to_renew(credential.renewed_at, credential.expires_at, now=self._clock()):
             return response
         response.release()
         renewed = await self._source(rejected=credential.access_token)

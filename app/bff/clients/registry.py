@@ -11,7 +11,7 @@ from typing import overload
 from app.bff.clients.api import API_ERRORS, ApiClient, Pool, Typed, TypedClient, as_app_error, pool_of
 from app.bff.clients.bearer import Credential, TokenSource
 from app.bff.errors import NoSession, SettingsError, UnknownClient
-from app.bff.sessions.session import Session, Target
+from app.bff.sessions.session import LOGIN, Session, Target
 from app.bff.settings.models import HttpClientSettings
 from app.bff.settings.validators import is_confidential
 from app.bff.tokens.application import ApplicationTokens
@@ -137,7 +137,9 @@ class _UserToken:
         if session is None:
             raise NoSession("this API is called for a signed-in user only")
         tokens = await self.users.tokens(session, target=self.target, rejected=rejected, holder=self.holder)
-        return Credential(tokens.access_token, tokens.expires_at, session.dpop_key)
+        writes = (self.holder.session or session).version  # of any process; one for its first token
+        renewed_at = None if writes <= (1 if self.target == LOGIN else 2) else tokens.received_at
+        return Credential(tokens.access_token, tokens.expires_at, session.dpop_key, renewed_at)
 
 
 @dataclass
@@ -147,4 +149,6 @@ class _ApplicationToken:
 
     async def __call__(self, *, rejected: str | None = None) -> Credential:
         tokens = await self.application.tokens(self.target, rejected=rejected)
-        return Credential(tokens.access_token, tokens.expires_at, self.application.dpop_key)
+        key = self.application.dpop_key
+        renewed_at = tokens.received_at if self.application.has_renewed(self.target) else None
+        return Credential(tokens.access_token, tokens.expires_at, key, renewed_at)

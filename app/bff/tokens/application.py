@@ -33,6 +33,7 @@ class ApplicationTokens:
         self._margin_seconds = margin_seconds
         self._clock = clock
         self._tokens: dict[Target, TokenSet] = {}
+        self._renewed: set[Target] = set()  # those whose token is not the first one
         self._flights = SingleFlight[TokenSet]()
 
     async def get(self, target: Target, *, rejected: str | None = None) -> str:
@@ -51,6 +52,9 @@ class ApplicationTokens:
     def tokens_for(self, target: Target) -> TokenSet | None:
         return self._tokens.get(target)
 
+    def has_renewed(self, target: Target) -> bool:
+        return target in self._renewed
+
     async def _refreshed(self, request: TokenRequest) -> TokenSet:
         flight = self._flights.start(request.target, lambda: self._fetch(request.target))
         if tokens := request.usable_while_renewing(self):
@@ -68,5 +72,7 @@ class ApplicationTokens:
             raise TokenUnavailable(
                 "the application has no access token", retry_after_seconds=error.retry_after_seconds
             ) from error
+        if target in self._tokens:
+            self._renewed.add(target)
         self._tokens[target] = tokens
         return tokens

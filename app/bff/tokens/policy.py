@@ -26,6 +26,10 @@ _USABLE_SHARE = 3 / 4
 _SAVED_WITHIN_SECONDS = 3
 
 
+# If an API refuses a renewed token of this age, it refuses the next one too.
+_TOO_NEW_SECONDS = 10
+
+
 class Refusal(Enum):
     """What follows when the provider has refused a session's refresh token."""
 
@@ -92,6 +96,16 @@ class TokenRequest:
             return None
         margin = tokens.margin(margin_seconds) * share
         return tokens if tokens.is_alive(now=self.clock() + margin) else None
+
+
+def is_too_new_to_renew(renewed_at: float | None, expires_at: float | None, *, now: float) -> bool:
+    """Whether a token that an API has answered with 401 was renewed so recently that another is refused too.
+
+    APIs also answer 401 for "forbidden": each such call would cause a refresh. A first token (`renewed_at` is
+    None) is not too new, nor is one that is over, nor one from the future of a clock that was set back.
+    """
+    is_over = expires_at is not None and now >= expires_at
+    return renewed_at is not None and not is_over and 0 <= now - renewed_at < _TOO_NEW_SECONDS
 
 
 def unrenewed(error: ProviderUnavailable, target: Target) -> Unauthorized:

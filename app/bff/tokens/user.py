@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -177,7 +178,9 @@ class UserTokens:
 
     def _follow(self, holder: SessionHolder, refresh: asyncio.Task[TokenSet]) -> None:
         if holder.session is not None and not refresh.cancelled() and refresh.exception() is None:
-            holder.session = holder.session.updated_by(refresh.result(), now=self._clock())
+            followed = holder.session.updated_by(refresh.result(), now=self._clock())
+            if followed != holder.session:  # else another caller of this flight was here before
+                holder.session = replace(followed, version=followed.version + 1)
 
     async def _renew(self, ref: str, request: TokenRequest) -> TokenSet:
         if request.target.exchanged:  # the subject token of the exchange is renewed first
