@@ -24,6 +24,7 @@
     ├── TooManyRequests          429 this browser has its share of a resource in use: try again later
     ├── ApiRefused           4xx/5xx the API refused the WebSocket handshake
     ├── ApiUnreachable           502 the API did not answer
+    ├── ApiError                 502 the API answered, but not with what the handler needs
     ├── ApiTimeout               504 the API took too long
     ├── Overloaded               503 this process has as much open as it can: try again later
     ├── StoreUnavailable         503 the session store did not answer; the session may exist
@@ -301,6 +302,19 @@ class ApiUnreachable(AppError):
     """502: an API could not be reached, or broke the connection off. One of `API_ERRORS` becomes this."""
 
     status, code, title = 502, "api_unreachable", "A service behind this site is not answering"
+
+
+class ApiError(AppError):
+    """502: an API answered with an error's status, or with what cannot be read.
+
+    `call` is for the log alone: `client`, `method`, `api_path` and `status`, as far as they are known.
+    """
+
+    status, code, title = 502, "api_error", "A service behind this site answered with an error"
+
+    def __init__(self, detail: str = "", *, call: Mapping[str, str | int] | None = None) -> None:
+        super().__init__(detail)
+        self.call = dict(call or {})
 
 
 class ApiTimeout(AppError):

@@ -388,6 +388,7 @@ async def test_a_handler_without_authenticated_serves_anonymous_requests(browser
         ("Overloaded", 503, "overloaded", None),
         ("ApiRefused", 502, "api_refused", None),
         ("ApiUnreachable", 502, "api_unreachable", None),
+        ("ApiError", 502, "api_error", None),
         ("ApiTimeout", 504, "api_timeout", None),
         ("StoreUnavailable", 503, "store_unavailable", "5"),
         ("ProviderUnavailable", 503, "provider_unavailable", "5"),

@@ -56,6 +56,7 @@ def test_without_a_detail_the_title_stands_in_for_it():
         (errors.UnsupportedMediaType, 415, "unsupported_media_type"),
         (errors.InvalidBody, 422, "invalid_body"),
         (errors.ApiUnreachable, 502, "api_unreachable"),
+        (errors.ApiError, 502, "api_error"),
         (errors.TooManyRequests, 429, "too_many_requests"),
         (errors.Overloaded, 503, "overloaded"),
         (errors.ApiTimeout, 504, "api_timeout"),

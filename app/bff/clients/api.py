@@ -12,13 +12,14 @@ from typing import Any, ClassVar, TypeVar
 from weakref import WeakValueDictionary
 
 import aiohttp
+from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError, LineTooLong
 from multidict import CIMultiDict
 from yarl import URL
 
 from app.bff.causes import cause_of
 from app.bff.clients.bearer import Bearer, Credential, TokenSource, refuse_redirect
-from app.bff.clients.bodies import ResponseTooLarge, response_class
-from app.bff.errors import ApiTimeout, ApiUnreachable, ForeignOrigin
+from app.bff.clients.bodies import ErrorStatus, ResponseTooLarge, UnusableBody, response_class
+from app.bff.errors import ApiError, ApiTimeout, ApiUnreachable, ForeignOrigin
 from app.bff.oidc.dpop import Nonces
 from app.bff.sessions.session import LOGIN, Target
 from app.bff.settings.models import HttpClientSettings
@@ -38,7 +39,8 @@ class ApiClient:
     part of its `timeout_seconds`.
 
     Raises one of `API_ERRORS` if the API cannot be reached, takes longer than `timeout_seconds` or sends a
-    body of more than `max_response_bytes`: what a handler does not catch is answered with 502 or 504.
+    body of more than `max_response_bytes`, answers with an error where `raise_for_status` is set, or sends no
+    JSON to `json()`: what a handler does not catch is answered with 502 or 504.
     Raises Unauthorized (401) if there is no token; the request is then not sent. Raises ForeignOrigin (500)
     for a URL of another origin.
 
@@ -229,8 +231,10 @@ def typed_clients() -> list[type[TypedClient]]:
 _PATIENCE_SECONDS = 1  # of a forwarded request beyond its share: a page may send many at once
 # A connection that is not open by then never will be, and a time-out of its own says what took so long.
 _LONGEST_CONNECT_SECONDS, _CONNECT_SHARE = 10, 0.8
+_LONGEST_HEADER_BYTES = 65_536  # of an API's response; aiohttp's default of 8,190 is less than APIs send
+_LOGGED_CHARACTERS = 1_000  # of a path
 _NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")  # aiohttp's default headers
-# What a call of an API raises, besides an AppError: it could not be reached, or took too long.
+# What a call of an API raises, besides an AppError: it failed, took too long, or was answered badly.
 API_ERRORS = (aiohttp.ClientError, TimeoutError)
 Typed = TypeVar("Typed", bound=TypedClient)
 
@@ -265,7 +269,7 @@ class _Resolver(aiohttp.DefaultResolver):  # type: ignore[misc, valid-type]
             raise socket.gaierror(socket.EAI_NONAME, "not a host name") from error
 
 
-def pool_of(settings: HttpClientSettings) -> Pool:
+def pool_of(settings: HttpClientSettings, name: str = "") -> Pool:
     connector = aiohttp.TCPConnector(limit=settings.max_connections, resolver=_Resolver())
     raw_http = {"connector_owner": False, "auto_decompress": False, "skip_auto_headers": _NOT_ADDED}
     return Pool(
@@ -275,7 +279,7 @@ def pool_of(settings: HttpClientSettings) -> Pool:
             settings,
             timeout_seconds=settings.timeout_seconds,
             connector=connector,
-            response_class=response_class(settings.max_response_bytes),
+            response_class=response_class(name, settings.max_response_bytes),
         ),
         _session(settings, timeout_seconds=None, connector=connector, **raw_http),
         Nonces(),
@@ -300,6 +304,8 @@ def _session(
         headers=settings.headers,
         cookie_jar=aiohttp.DummyCookieJar(),
         proxy=Proxies.of_environment().of(settings.base_url),
+        max_line_size=_LONGEST_HEADER_BYTES,
+        max_field_size=_LONGEST_HEADER_BYTES,
         **options,
     )
 
@@ -311,7 +317,7 @@ def _target(settings: HttpClientSettings) -> Target:
 
 
 def as_app_error(error: BaseException | None) -> BaseException | None:
-    """Map aiohttp's errors to ApiTimeout (504) or ApiUnreachable (502); return any other as it is.
+    """Map aiohttp's errors to ApiTimeout (504), ApiError or ApiUnreachable (502); return any other as it is.
 
     The detail names the cause: a browser may read it, so that no name or address of a host is in it.
     """
@@ -325,5 +331,36 @@ def as_app_error(error: BaseException | None) -> BaseException | None:
         return ApiUnreachable("the API sent more than this client reads")
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return ApiUnreachable(f"the API could not be reached: the proxy answered {error.status}")
+    if answered := _what_the_api_answered(error):
+        return ApiError(answered, call=_call_of(error))
     who = "proxy" if isinstance(error, aiohttp.ClientProxyConnectionError) else "API"
     return ApiUnreachable(": ".join(filter(None, [f"the {who} could not be reached", cause_of(error)])))
+
+
+def _what_the_api_answered(error: BaseException) -> str | None:
+    """Return what is wrong with a response that has arrived, or None if none has."""
+    within = [error, error.__cause__, error.__cause__ and error.__cause__.__cause__]
+    if any(isinstance(each, LineTooLong) for each in within):
+        return f"the API sent a header of more than {_LONGEST_HEADER_BYTES} bytes"
+    if any(isinstance(each, ContentEncodingError) for each in within):
+        return "the API sent a body that is not encoded as it says"
+    if isinstance(error, aiohttp.ContentTypeError):
+        return "the API sent a body of another format than expected"
+    if isinstance(error, aiohttp.ClientResponseError) and not isinstance(
+        error.__cause__, HttpProcessingError
+    ):
+        return f"the API answered with {error.status}"
+    return None
+
+
+def _call_of(error: BaseException) -> dict[str, str | int]:
+    if not isinstance(error, aiohttp.ClientResponseError):
+        return {}
+    request = error.request_info
+    call = {"method": request.method, "api_path": request.url.raw_path[:_LOGGED_CHARACTERS]}
+    if isinstance(error, ErrorStatus | UnusableBody):
+        call["client"] = error.client
+    answered = not isinstance(
+        error.__cause__, HttpProcessingError
+    )  # whose status is aiohttp's, not the API's
+    return {**call, "status": error.status} if answered else {**call}

@@ -40,7 +40,7 @@ class HttpClientFactory:
         self._application = application
         self._clock = clock
         self.timeout_seconds = {name: settings.timeout_seconds for name, settings in clients.items()}
-        self._pools = {name: pool_of(settings) for name, settings in clients.items()}
+        self._pools = {name: pool_of(settings, name) for name, settings in clients.items()}
         for name, settings in clients.items():
             if settings.token != "none" and not is_confidential(settings.base_url):
                 log.warning("client sends tokens in the clear", extra={"client": name})

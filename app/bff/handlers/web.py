@@ -17,6 +17,7 @@ from tornado.web import Application, HTTPError, RequestHandler
 
 from app.bff.clients.registry import as_app_error
 from app.bff.errors import (
+    ApiError,
     AppError,
     BadRequest,
     BadReturnUrl,
@@ -228,7 +229,8 @@ class WebHandler(RequestHandler):
 def log_failure(path: str, error: BaseException | None) -> None:
     path = path[:_LOGGED_CHARACTERS]
     if isinstance(error, AppError) and error.status != 500:
-        log.info("request refused", extra={"path": path, "reason": str(error), "code": error.code})
+        call = error.call if isinstance(error, ApiError) else {}
+        log.info("request refused", extra={"path": path, "reason": str(error), "code": error.code, **call})
     elif isinstance(error, HTTPError):
         log.info("request refused", extra={"path": path, "status": error.status_code})
     else:
