@@ -190,6 +190,42 @@ async def test_a_link_from_another_site_ends_no_session(path: str, app: RunningA
     assert await app.session_of(browser) == session
 
 
+SPECULATIVE = [
+    {"Sec-Purpose": "prefetch"},
+    {"Sec-Purpose": "prefetch;prerender"},
+    {"Purpose": "prefetch"},
+    {"X-Purpose": "preview"},
+    {"X-Moz": "prefetch"},
+]
+
+
+@pytest.mark.parametrize("speculative", SPECULATIVE, ids=str)
+async def test_what_a_browser_fetches_speculatively_starts_and_ends_nothing(
+    speculative: dict[str, str], app: RunningApp, browser: Browser
+):
+    session = await app.session_of(browser)
+    link = await browser.logout_url()
+    back = await browser.choose(await browser.start_login())
+    for path in (link, "/bff/login", "/bff/silent-login", back, "/bff/logout/callback", "/bff/frontchannel"):
+        answer = await browser.http.get(path, headers={**NAVIGATION_HEADERS, **speculative})
+        assert (answer.status_code, answer.content, response_cookies(answer)) == (204, b"", {}), path
+
+    assert await app.session_of(browser) == session
+    assert (await browser.get(back)).status_code == 200  # the code is not used up
+
+
+async def test_a_page_that_is_fetched_speculatively_does_not_extend_the_session(
+    app: RunningApp, browser: Browser, clock: Clock
+):
+    session = await app.session_of(browser)
+    clock.advance(600)
+    await browser.get("/", Sec_Purpose="prefetch;prerender")
+    assert await app.session_of(browser) == session
+
+    await browser.get("/")
+    assert await app.session_of(browser) != session
+
+
 # What every answer carries
 
 EVERYWHERE = {

@@ -56,7 +56,9 @@ class BaseHandler(WebHandler):
     async def prepare(self) -> None:
         session_id = self.request_cookies.get(self.services.cookies.session_name)
         if session_id:
-            self.session = await self.services.load_session(session_id, keep_alive=self.keeps_session_alive)
+            # A prefetch is no use of the session.
+            is_use = self.keeps_session_alive and "Sec-Purpose" not in self.request.headers
+            self.session = await self.services.load_session(session_id, keep_alive=is_use)
         elif self._may_lack_its_cookie():
             self.navigate_same_site(self.current_path)
 

@@ -38,7 +38,7 @@ from app.bff.paths import CALLBACK_PATH, LOGIN_PATH
 from app.bff.services import Services
 from app.bff.sessions.session import Reason, Session, excess_sessions, session_ref
 from app.bff.telemetry.logs import session_log_id
-from app.bff.web.cross_origin import is_in_frame, is_prefetch, is_sent_from_elsewhere, login_refusal
+from app.bff.web.cross_origin import is_prefetch, is_sent_from_elsewhere, login_refusal
 from app.bff.web.return_paths import local_path, path_on
 from app.bff.web.user_agents import describe_user_agent
 
@@ -54,6 +54,13 @@ class AuthHandler(BaseHandler):
 
     return_path: str | None = "/"  # the handler's own URL is no place to return to
     referrer_policy = "no-referrer"  # these URLs carry codes and sids
+
+    async def prepare(self) -> None:
+        if is_prefetch(self.request.headers):
+            self.set_status(204)  # a navigation, should it follow, sends the request anew
+            self.finish()
+        else:
+            await super().prepare()
 
     def read_logout_cookie(self) -> dict[str, str]:
         """Return what a logout of this browser, from which it has not come back, has saved; see logout.py."""
@@ -125,9 +132,6 @@ class Login(LoginStep):
         await super().prepare()
 
     async def get(self) -> None:
-        if is_prefetch(self.request.headers):
-            self.set_status(204)
-            return
         self._check_navigation()
         settings, configured = self.services.settings, self.services.settings.login_params
         request_params = login_parameters({**configured, **self.params})
@@ -253,7 +257,8 @@ class Callback(LoginStep):
         return f"{CALLBACK_PATH}?{self.request.query}"
 
     async def prepare(self) -> None:
-        self.set_silent(is_in_frame(self.request.headers))  # until the attempt is read
+        is_in_frame = self.request.headers.get("Sec-Fetch-Dest") in ("iframe", "frame")
+        self.set_silent(is_in_frame)  # until the attempt is read
         if self.request.method == "POST" and self.services.settings.response_mode != "form_post":
             raise HTTPError(405)
         self.attempt = attempt = self._read_attempt() if self.request.method in ("GET", "POST") else None

@@ -92,11 +92,10 @@ def is_sent_from_elsewhere(headers: Mapping[str, str]) -> bool:
     return headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none")
 
 
-def is_in_frame(headers: Mapping[str, str]) -> bool:
-    """Whether the response is for a frame, if the browser says so."""
-    return headers.get("Sec-Fetch-Dest") in ("iframe", "frame")
-
-
 def is_prefetch(headers: Mapping[str, str]) -> bool:
-    """Whether the browser fetches speculatively, before a navigation."""
-    return "prefetch" in headers.get("Sec-Purpose", "")
+    """Whether the browser fetches speculatively, before a navigation: a prefetch, prerender or preview.
+
+    Older ones say so in headers of their own: Chromium and Safari `Purpose`, Firefox `X-Moz`.
+    """
+    said = (headers.get(name, "").lower() for name in ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz"))
+    return any(word in purpose for purpose in said for word in ("prefetch", "prerender", "preview"))
