@@ -28,6 +28,14 @@ async def test_a_process_whose_store_and_provider_answer_is_ready(browser: Brows
     assert response.json() == {"status": "ok", "session_store": "ok", "provider": "ok"}
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+async def test_a_probe_may_ask_for_the_head_alone(path: str, browser: Browser):
+    answer, probed = await browser.http.get(path), await browser.http.head(path)
+
+    assert (probed.status_code, probed.content) == (200, b"")
+    assert probed.headers["Content-Length"] == answer.headers["Content-Length"]
+
+
 async def test_without_a_provider_it_is_alive_but_not_ready(provider: Provider, browser: Browser):
     await provider.stop()
     ready = await browser.http.get("/readyz")

@@ -45,6 +45,8 @@ class Ready(WebHandler):
             }
         )
 
+    head = get
+
     async def _clock_warning(self) -> dict[str, str]:
         """Compare our clock, by which sessions and tokens expire, with the store's; empty if they agree."""
         with suppress(AppError, TimeoutError):
