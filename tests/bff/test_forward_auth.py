@@ -228,7 +228,7 @@ async def test_no_spelling_of_a_path_gets_a_token_for_the_api_above(
 # Each byte, as it is sent: an HTTP client would refuse to
 
 BYTES = [bytes([number]) for number in range(256) if number != ord("\n")]  # LF would end the header
-READ_ALIKE = {byte for byte in BYTES if b" " <= byte <= b"~"} - {b"#", b"%", b"\\"}  # in a path
+READ_ALIKE = {byte for byte in BYTES if b" " <= byte <= b"~"} - {b"#"}  # in a path
 
 
 async def asked_with(app: RunningApp, *lines: bytes) -> tuple[int, str | None]:
@@ -253,8 +253,8 @@ def cookie_of(browser: Browser) -> bytes:
     ("target", "refused", "passed"),
     [
         (b"/api/echo/a%cb", b"", b""),
-        (b"/api/echo/..%c/x", b" /;?", b""),
-        (b"/api/echo/%c", b"./", b"\t"),  # white space at the end of a header is none of it
+        (b"/api/echo/..%c/x", b" /;?\\", b""),
+        (b"/api/echo/%c", b".", b"\t"),  # white space at the end of a header is none of it
     ],
 )
 async def test_a_byte_of_the_path_gets_a_token_only_where_all_servers_read_it_alike(

@@ -51,13 +51,12 @@ HANDSHAKE = {
     "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
 }
 CLIMBING = [
-    *("/../secrets", "/..", "/./echo", "/echo/../../secrets", "/echo/..", "/echo/.", "/echo/..?x=1", "//"),
+    *("/../secrets", "/..", "/./echo", "/echo/../../secrets", "/echo/..", "/echo/.", "/echo/..?x=1"),
     *("/%2e%2e/secrets", "/%2E./secrets", "/%252e%252e/secrets", "/%25252e%25252e/secrets", "/..%2fsecrets"),
     *("/echo%2f..%2f..%2fsecrets", "/..;/secrets", "/..%3b/secrets", "/..\\secrets", "/%5c..%5csecrets"),
-    *("//evil.example/", "/%2fevil.example/", "/%252fevil.example/", "/echo//x", "/echo/%00", "/echo/%7f"),
-    *("/echo/%0d%0aHost:x", "/echo#/../x", "/..%20/secrets", "/%20../secrets", "/..%23", "/..%3fx"),
+    *("/echo#/../x", "/..%20/secrets", "/%20../secrets", "/..%23", "/..%3fx"),
     *("/%c0%ae%c0%ae/secrets", "/%u002e%u002e/secrets", "/%EF%BC%8E%EF%BC%8E/secrets", "/..%C2%A0/secrets"),
-    *("/.%E2%80%8B./secrets", "/%E2%80%A5/secrets", "/echo/%E9"),
+    *("/.%E2%80%8B./secrets", "/%E2%80%A5/secrets"),
 ]
 
 
@@ -549,10 +548,14 @@ async def test_the_path_of_the_api_itself_we_carry_to_its_base_url_as_it_is_writ
     assert QUESTION not in app_log.paths
 
 
-@pytest.mark.parametrize("target", ["/orders/echo/a%2Fb", "/orders/echo/a;b=c?x=1", "/orders/echo/100%25"])
+@pytest.mark.parametrize(
+    "rest",
+    ["a%2Fb", "a;b=c?x=1", "100%25", "/a//b", "%2F/x", "https%3A%2F%2Fa", "C%3A%5Ctemp", "%E9"],
+)
 async def test_about_a_doubtful_path_we_decide_and_carry_it(
-    target: str, browser: Browser, api: Api, app_log: AppLog
+    rest: str, browser: Browser, api: Api, app_log: AppLog
 ):
+    target = f"/orders/echo/{rest}"
     response = await browser.fetch("/", "POST", content=b"body", **raw_target(target))
 
     assert (response.status_code, last_request(api).body) == (200, "body")

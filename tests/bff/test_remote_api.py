@@ -164,14 +164,6 @@ async def test_what_the_browser_did_not_send_is_not_added(api: DemoApi, browser:
         "/..%3b/secrets",
         "/..\\secrets",
         "/%5c..%5csecrets",
-        "//evil.example/",
-        "/%2fevil.example/",
-        "/%252fevil.example/",
-        "//",
-        "/echo//x",
-        "/echo/%00",
-        "/echo/%0d%0aHost:x",
-        "/echo/%7f",
         "/..%20/secrets",
         "/%c0%ae%c0%ae/secrets",
         "/%u002e%u002e/secrets",
@@ -184,6 +176,25 @@ async def test_a_path_that_could_lead_outside_is_refused_here(path: str, api: De
     assert response.status_code == 400
     assert response.json()["code"] == "bad_request"
     assert api.counts.total() == 0
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/%2F/permissions",
+        "//a//b",
+        "/https%3A%2F%2Fa",
+        "/C%3A%5Ctemp",
+        "/a\\b",
+        "/%00%0d%0aHost:x",
+        "/%E9%/50%",
+    ],
+)
+async def test_what_cannot_climb_arrives_byte_for_byte(path: str, api: DemoApi, browser: Browser):
+    response = await browser.fetch("/", **raw_target(f"/api/echo{path}"))
+
+    assert response.status_code == 200
+    assert last_request(api).path == f"/api/echo{path}"
 
 
 @pytest.mark.parametrize("path", ["/http://evil.example/", "/@evil.example/", "/:80/x", "/evil.example"])

@@ -177,7 +177,7 @@ async def test_it_is_not_opened_where_no_get_is_forwarded(api: DemoApi, browser:
 @pytest.mark.parametrize(
     "path",
     [
-        *("/api/../secrets", "/api/%2e%2e/secrets", "/api//evil.example", "/api/..%20/x", "/api/%c0%ae./x"),
+        *("/api/../secrets", "/api/%2e%2e/secrets", "/api/..%20/x", "/api/%c0%ae./x"),
         *("/api/%70osts/x", "/api/%2570osts/x", "/api/posts;x", "/api/Posts"),  # of the API below
     ],
 )

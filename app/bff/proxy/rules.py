@@ -64,10 +64,14 @@ _CONDITIONS = {"if-match", "if-none-match", "if-range"}
 _PRIVATE_DIRECTIVE = re.compile("max-age=[0-9]{1,10}|must-revalidate|no-transform")
 _CACHED_NAMES = 1024  # of header names, a few dozen in practice
 _DECODINGS = 3
-_INCOMPLETE_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
-# Control characters, backslashes, IIS's `%uXXXX` and overlong UTF-8, at whichever level of decoding.
-_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\\\]|%(?:u[0-9a-f]{4}|c[01]%|e0%[89]|f0%8)", re.IGNORECASE)
-_SEGMENT_END = re.compile("[;?#]")
+# Overlong UTF-8 of ASCII, and IIS's `%uXXXX`.
+_LENIENT_ESCAPE = re.compile(
+    "%u([0-9a-f]{4})|(?:%c|%e0%8|%f0%80%8|%f8%80%80%8|%fc%80%80%80%8)([01])%([89ab][0-9a-f])", re.IGNORECASE
+)
+_PRINTABLE = re.compile("[ -~]*")  # anything else is no byte of a URL
+_SEGMENT_END = re.compile(r"[;?#\0]")
+# `..;`, `..?`, `..\0` and `.. ` are `..` to some, and a backslash is a slash.
+_DOT_SEGMENT = re.compile(r"(?:^|[/\\])\s*\.\.?\s*(?=[/\\;?#\0]|$)")
 # The registered codes without 1005, 1006 and 1015, which are never sent.
 _CLOSE_CODES = {1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014}
 
@@ -94,7 +98,12 @@ def upstream_path(target: str, api: RemoteApiSettings, apis: Sequence[RemoteApiS
     """
     whole, question_mark, query = target.partition("?")
     path = whole.removeprefix(api.path)
-    if "#" in target or _may_traverse(path.removeprefix("/")):  # URL parsers cut at `#`: `..#` is `..`
+    if (
+        path == whole
+        or "#" in target
+        or not _PRINTABLE.fullmatch(path)
+        or _may_traverse(path.removeprefix("/"))
+    ):
         raise BadRequest("the path has a segment that could lead outside of this API")
     below = apis_below(api, apis)
     if below and _may_be_routed_to(below, whole):
@@ -103,35 +112,33 @@ def upstream_path(target: str, api: RemoteApiSettings, apis: Sequence[RemoteApiS
 
 
 def _may_traverse(path: str) -> bool:
-    if _SAFE_PATH.fullmatch(path):
-        return False
-    return _is_malformed(path) or any(map(_has_dot_or_empty_segment, _readings(path)))
-
-
-def _is_malformed(path: str) -> bool:
-    """Whether the escapes of a path are not UTF-8 (RFC 3986 §2.5): servers agree on nothing else."""
-    if not path.isascii() or _INCOMPLETE_ESCAPE.search(path):
-        return True
-    try:
-        unquote(path, errors="strict")
-    except UnicodeDecodeError:
-        return True
-    return False
+    return not _SAFE_PATH.fullmatch(path) and any(map(_DOT_SEGMENT.search, _readings(path)))
 
 
 def _readings(path: str) -> Iterator[str]:
-    """Yield the path as servers may read it: decoded never to three times, full-width forms as ASCII."""
-    for _ in range(_DECODINGS + 1):
-        yield "".join(char for char in normalize("NFKC", path) if category(char) != "Cf")
-        path = unquote(path)
+    """Yield the path as servers may read it: decoded never to three times, full-width forms as ASCII.
+
+    What is not UTF-8 may stay, or be dropped, or be read as overlong forms of ASCII.
+    """
+    for errors in ("replace", "ignore"):
+        reading = path
+        for _ in range(_DECODINGS + 1):
+            if errors == "ignore":
+                reading = _LENIENT_ESCAPE.sub(_character, reading)
+            text = "".join(char for char in normalize("NFKC", reading) if not _is_invisible(char))
+            yield text
+            yield text.replace("\0", "")
+            reading = unquote(reading, errors=errors)
 
 
-def _has_dot_or_empty_segment(reading: str) -> bool:
-    if _FORBIDDEN.search(reading):
-        return True
-    # `..;`, `..?` and `.. ` are `..` to some
-    segments = [_SEGMENT_END.split(segment, maxsplit=1)[0].strip() for segment in reading.split("/")]
-    return any(segment in (".", "..") for segment in segments) or "" in reading.split("/")[:-1]
+def _character(escape: re.Match[str]) -> str:
+    """Return what an overlong sequence, or IIS's `%uXXXX`, stands for."""
+    code, high, low = escape.groups()
+    return chr(int(code, 16) if code else int(high) << 6 | int(low, 16) & 0x3F)
+
+
+def _is_invisible(char: str) -> bool:
+    return char != "\0" and category(char) in ("Cc", "Cf")
 
 
 def _may_be_routed_to(apis: Iterable[RemoteApiSettings], path: str) -> bool:
@@ -141,8 +148,11 @@ def _may_be_routed_to(apis: Iterable[RemoteApiSettings], path: str) -> bool:
 
 
 def _leniently(reading: str) -> str:
-    """Without what some servers ignore: case, parameters of a segment, dots and spaces at its end."""
-    segments = (_SEGMENT_END.split(segment, maxsplit=1)[0] for segment in reading.lower().split("/"))
+    """Without what some servers ignore: case, empty segments, parameters, dots and spaces at the end of one.
+
+    A backslash is a slash to some, and a NUL the end.
+    """
+    segments = (_SEGMENT_END.split(each, maxsplit=1)[0] for each in re.split(r"[/\\]+", reading.lower()))
     return "/".join(segment.rstrip(". ") for segment in segments) + "/"
 
 
