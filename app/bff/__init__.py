@@ -20,6 +20,7 @@ from tornado.web import url
 from app.bff.cli import run
 from app.bff.clients.api import API_ERRORS, ApiClient, TypedClient
 from app.bff.errors import (
+    ApiError,
     ApiTimeout,
     ApiUnreachable,
     AppError,
@@ -52,6 +53,7 @@ from app.bff.web.return_paths import local_path
 __all__ = [
     "API_ERRORS",
     "ApiClient",
+    "ApiError",
     "ApiHandler",
     "ApiTimeout",
     "ApiUnreachable",
