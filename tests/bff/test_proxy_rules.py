@@ -79,7 +79,6 @@ def test_what_follows_the_prefix_is_forwarded_as_it_was_sent(target, forwarded):
 @pytest.mark.parametrize(
     "rest",
     [
-        pytest.param("%c0%af", id="an overlong slash"),
         pytest.param("caf%E9", id="Latin-1"),
         pytest.param("50%", id="half an escape"),
         pytest.param("50%zz", id="an escape that is none"),
@@ -101,7 +100,7 @@ def test_what_follows_the_prefix_is_forwarded_as_it_was_sent(target, forwarded):
         pytest.param("a%3Fb%23c%3Bd", id="encoded delimiters"),
         pytest.param("a%20/%20b", id="encoded spaces"),
         pytest.param("v1.2./a..b/...", id="dots in names"),
-        pytest.param("%C0%C1%FF%u0041", id="escapes that are not UTF-8"),
+        pytest.param("caf%E9%FF", id="escapes that are not UTF-8"),
         pytest.param("%E2%80%8B%EF%BC%8F", id="invisible and full-width characters"),
     ],
 )
@@ -145,6 +144,12 @@ def test_what_cannot_climb_passes_byte_for_byte(rest):
         pytest.param("..%2520/admin", id="dots and a space encoded twice"),
         pytest.param("..%C2%A0/admin", id="dots and a no-break space"),
         pytest.param("%c0%ae%c0%ae/admin", id="overlong dots"),
+        pytest.param("..%f0%80%80%ae%c1%9c", id="dots, and overlong ones that a server may drop"),
+        pytest.param("%ef%bc%8e%252e%c2%ad%e0%80%ae", id="four spellings of a dot"),
+        pytest.param("a%c0%afb", id="an overlong slash"),
+        pytest.param("a%C0%2eb", id="an overlong dot that does not go on"),
+        pytest.param("a%u0041", id="an escape of IIS"),
+        pytest.param("a%25u0041", id="an escape of IIS, encoded"),
         pytest.param("%e0%80%ae", id="a dot of three bytes"),
         pytest.param("%25c0%25ae%25c0%25ae/admin", id="overlong dots encoded twice"),
         pytest.param("%u002e%u002e/admin", id="dots as IIS escapes"),
@@ -191,7 +196,6 @@ def test_a_path_is_refused_when_it_has(rest):
         pytest.param("%5Corders/7", id="a backslash before it"),
         pytest.param("orders%5C7", id="the slash after it as a backslash"),
         pytest.param("orders%255C7", id="that backslash encoded twice"),
-        pytest.param("orders%c0%af7", id="an overlong slash after it"),
         pytest.param("orders%00x", id="a zero byte after it"),
         pytest.param("or%00ders/7", id="a zero byte in it"),
         pytest.param("or%0Dders/7", id="a line break in it"),

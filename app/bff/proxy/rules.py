@@ -64,10 +64,8 @@ _CONDITIONS = {"if-match", "if-none-match", "if-range"}
 _PRIVATE_DIRECTIVE = re.compile("max-age=[0-9]{1,10}|must-revalidate|no-transform")
 _CACHED_NAMES = 1024  # of header names, a few dozen in practice
 _DECODINGS = 3
-# Overlong UTF-8 of ASCII, and IIS's `%uXXXX`.
-_LENIENT_ESCAPE = re.compile(
-    "%u([0-9a-f]{4})|(?:%c|%e0%8|%f0%80%8|%f8%80%80%8|%fc%80%80%80%8)([01])%([89ab][0-9a-f])", re.IGNORECASE
-)
+# Overlong UTF-8, and IIS's `%uXXXX`, at whichever level of decoding: no correct client sends them.
+_LENIENT_ESCAPE = re.compile("%(?:u[0-9a-f]{4}|c[01]%|e0%[89]|f0%8|f8%8|fc%8)", re.IGNORECASE)
 _PRINTABLE = re.compile("[ -~]*")  # anything else is no byte of a URL
 _SEGMENT_END = re.compile(r"[;?#\0]")
 # `..;`, `..?`, `..\0` and `.. ` are `..` to some, and a backslash is a slash.
@@ -112,29 +110,23 @@ def upstream_path(target: str, api: RemoteApiSettings, apis: Sequence[RemoteApiS
 
 
 def _may_traverse(path: str) -> bool:
-    return not _SAFE_PATH.fullmatch(path) and any(map(_DOT_SEGMENT.search, _readings(path)))
+    if _SAFE_PATH.fullmatch(path):
+        return False
+    return any(_LENIENT_ESCAPE.search(each) or _DOT_SEGMENT.search(each) for each in _readings(path))
 
 
 def _readings(path: str) -> Iterator[str]:
     """Yield the path as servers may read it: decoded never to three times, full-width forms as ASCII.
 
-    What is not UTF-8 may stay, or be dropped, or be read as overlong forms of ASCII.
+    What is not UTF-8 may stay, or be dropped.
     """
     for errors in ("replace", "ignore"):
         reading = path
         for _ in range(_DECODINGS + 1):
-            if errors == "ignore":
-                reading = _LENIENT_ESCAPE.sub(_character, reading)
             text = "".join(char for char in normalize("NFKC", reading) if not _is_invisible(char))
             yield text
             yield text.replace("\0", "")
             reading = unquote(reading, errors=errors)
-
-
-def _character(escape: re.Match[str]) -> str:
-    """Return what an overlong sequence, or IIS's `%uXXXX`, stands for."""
-    code, high, low = escape.groups()
-    return chr(int(code, 16) if code else int(high) << 6 | int(low, 16) & 0x3F)
 
 
 def _is_invisible(char: str) -> bool:
