@@ -53,6 +53,11 @@ class Observed:
     def fine(self) -> bool:
         return self.response.status_code in (200, 302)
 
+    @property
+    def of_api(self) -> bool:
+        """Whether the API itself refuses a token that is too new to be renewed."""
+        return "invalid_token" in self.response.headers.get("WWW-Authenticate", "")
+
 
 class Traffic:
     """Residents stay signed in and call an API all the time, visitors come and go."""
@@ -224,6 +229,7 @@ async def test_a_stepdown_and_a_kill_of_the_primary_sign_no_user_out_and_undo_no
         await traffic.is_fine_again()
         await eventually(lambda: len(traffic.ended) > VISITORS)
 
-    assert {each.response.status_code for each in traffic.observed} == {200, 302, 503}
-    assert all("Retry-After" in each.response.headers for each in traffic.observed if not each.fine)
+    ours = [each for each in traffic.observed if not each.of_api]
+    assert {each.response.status_code for each in ours} == {200, 302, 503}
+    assert all("Retry-After" in each.response.headers for each in ours if not each.fine)
     assert (await traffic.signed_out(), await traffic.came_back(), ledger.reused) == ([], [], 0)
