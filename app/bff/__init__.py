@@ -47,7 +47,8 @@ from app.bff.handlers.socket import SocketHandler
 from app.bff.handlers.web import login_url
 from app.bff.services import Services
 from app.bff.sessions.session import Session
-from app.bff.settings.models import BffSettings, HttpClientSettings, RemoteApiSettings
+from app.bff.settings.apis import HttpClientSettings, RemoteApiSettings
+from app.bff.settings.models import BffSettings
 from app.bff.web.return_paths import local_path
 
 __all__ = [

@@ -18,7 +18,7 @@ from app.bff.clients.registry import ApiClient, TypedClient
 from app.bff.errors import AppError
 from app.bff.handlers.base import ApiHandler, BaseHandler, authenticated
 from app.bff.server import bff_routes, make_app
-from app.bff.settings.models import HttpClientSettings, RemoteApiSettings
+from app.bff.settings.apis import HttpClientSettings, RemoteApiSettings
 from tests.bff.application.settings import Settings
 from tests.bff.harness import make_settings
 

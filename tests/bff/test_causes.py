@@ -21,7 +21,7 @@ from app.bff.oidc.http import get_following_redirects, translate_http_errors
 from app.bff.oidc.metadata import provider_http
 from app.bff.sessions.mongo.causes import cause_of_driver_error
 from app.bff.sessions.mongo.connection import translate_driver_errors
-from app.bff.settings.models import HttpClientSettings
+from app.bff.settings.apis import HttpClientSettings
 from tests.bff.harness import Clock, new_browser, running_app
 from tests.bff.network import Authority, serving, tls_in_front_of
 

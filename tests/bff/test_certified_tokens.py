@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from app.bff.clients.registry import HttpClientFactory
-from app.bff.settings.models import HttpClientSettings
+from app.bff.settings.apis import HttpClientSettings
 from app.bff.tokens.application import ApplicationTokens
 from tests.bff.certified_provider import ACCESS_TOKEN_SECONDS
 from tests.bff.harness import CLIENT_ID, Clock, query_params

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.bff import BffSettings
+from app.bff.settings.apis import HttpClientSettings, RemoteApiSettings
 from app.bff.settings.load import OF_SCRIPTS
-from app.bff.settings.models import HttpClientSettings, RemoteApiSettings
 
 ROOT = Path(__file__).parents[2]
 CHAPTERS = sorted((ROOT / "docs/bff").glob("*.md"))

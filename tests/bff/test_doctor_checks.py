@@ -22,7 +22,7 @@ from app.bff.doctor.provider import (
 )
 from app.bff.doctor.report import Finding, exit_code, info, ok, report, warning, wrong
 from app.bff.oidc.responses import server_date, skew_seconds
-from app.bff.settings.models import HttpClientSettings
+from app.bff.settings.apis import HttpClientSettings
 from tests.bff.application.settings import Settings
 from tests.bff.harness import KEY, make_settings
 

@@ -24,8 +24,8 @@ from app.bff.oidc.metadata import provider_http
 from app.bff.server import no_lifespan
 from app.bff.sessions.mongo.connection import connect
 from app.bff.sessions.session import Session
+from app.bff.settings.apis import LONGEST_SECONDS, HttpClientSettings
 from app.bff.settings.load import load_settings
-from app.bff.settings.models import LONGEST_SECONDS, HttpClientSettings
 from app.bff.settings.validators import absolute, from_json, well_formed
 from tests.bff.application.settings import Settings
 from tests.bff.harness import Browser, make_settings

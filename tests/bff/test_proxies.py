@@ -14,7 +14,7 @@ from app.bff.errors import ProviderUnavailable
 from app.bff.oidc.http import tls
 from app.bff.oidc.metadata import Provider as OpenIdProvider
 from app.bff.oidc.metadata import provider_http
-from app.bff.settings.models import HttpClientSettings
+from app.bff.settings.apis import HttpClientSettings
 from app.bff.settings.proxies import Proxies
 from tests.bff.harness import Clock, RunningApp, new_browser, running_app, sign_in
 from tests.bff.network import ForwardProxy, forward_proxy

@@ -20,7 +20,7 @@ from app.bff.proxy.rules import (
     without_tag,
 )
 from app.bff.settings.api_headers import NEVER_FROM_APIS, NEVER_FROM_APIS_PREFIXES
-from app.bff.settings.models import RemoteApiSettings
+from app.bff.settings.apis import RemoteApiSettings
 from app.bff.web.headers import security_headers
 from tests.bff.header_tables import (
     NEEDS_A_SETTING,

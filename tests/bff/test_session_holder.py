@@ -13,7 +13,7 @@ from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Provider
 from app.bff.sessions.memory import MemorySessions
 from app.bff.sessions.session import Session
-from app.bff.settings.models import HttpClientSettings
+from app.bff.settings.apis import HttpClientSettings
 from app.bff.tokens.application import ApplicationTokens
 from app.bff.tokens.user import UserTokens
 from tests.bff.harness import Browser, Clock, RunningApp, user_tokens_of_another_process

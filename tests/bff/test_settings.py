@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from app.bff.errors import SettingsError
+from app.bff.settings.apis import HttpClientSettings, RemoteApiSettings
 from app.bff.settings.load import load_settings
-from app.bff.settings.models import HttpClientSettings, RemoteApiSettings
 from tests.bff.application.settings import HTTP_CLIENTS, Settings
 
 KEY = base64.b64encode(b"k" * 32).decode()

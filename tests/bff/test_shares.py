@@ -12,7 +12,7 @@ import pytest
 from app.bff.clients.api import pool_of
 from app.bff.dev.provider import Provider
 from app.bff.sessions.session import Session
-from app.bff.settings.models import HttpClientSettings
+from app.bff.settings.apis import HttpClientSettings
 from tests.bff.harness import Clock, RunningApp, new_browser, running_app
 from tests.bff.streaming_api import CHUNKED, StreamingApi, Wire, answer, of_length, request, wire_of
 

@@ -14,7 +14,7 @@ from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Failure, Provider
 from app.bff.proxy.websocket import RemoteSocket
 from app.bff.sessions.session import Session
-from app.bff.settings.models import RemoteApiSettings
+from app.bff.settings.apis import RemoteApiSettings
 from tests.bff.harness import (
     Browser,
     Clock,

@@ -22,7 +22,7 @@ from app.bff.clients.bodies import ErrorStatus, ResponseTooLarge, UnusableBody, 
 from app.bff.errors import ApiError, ApiTimeout, ApiUnreachable, ForeignOrigin
 from app.bff.oidc.dpop import Nonces
 from app.bff.sessions.session import LOGIN, Target
-from app.bff.settings.models import HttpClientSettings
+from app.bff.settings.apis import HttpClientSettings
 from app.bff.settings.proxies import Proxies
 
 

@@ -12,7 +12,7 @@ from app.bff.clients.api import API_ERRORS, ApiClient, Pool, Typed, TypedClient,
 from app.bff.clients.bearer import Credential, TokenSource
 from app.bff.errors import NoSession, SettingsError, UnknownClient
 from app.bff.sessions.session import LOGIN, Session, Target
-from app.bff.settings.models import HttpClientSettings
+from app.bff.settings.apis import HttpClientSettings
 from app.bff.settings.validators import is_confidential
 from app.bff.tokens.application import ApplicationTokens
 from app.bff.tokens.user import SessionHolder, UserTokens

@@ -12,7 +12,7 @@ from app.bff.doctor.report import Finding, ok, warning
 from app.bff.errors import ProviderUnavailable
 from app.bff.oidc.http import tls, translate_http_errors
 from app.bff.oidc.metadata import provider_http
-from app.bff.settings.models import HttpClientSettings
+from app.bff.settings.apis import HttpClientSettings
 from app.bff.settings.proxies import Proxies
 from app.bff.settings.validators import is_confidential
 

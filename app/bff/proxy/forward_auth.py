@@ -10,7 +10,7 @@ from app.bff.clients.bearer import Credential
 from app.bff.errors import Forbidden, MethodNotAllowed
 from app.bff.proxy.rules import apis_below, route_for, upstream_path
 from app.bff.proxy.streaming import StreamingDelegate
-from app.bff.settings.models import RemoteApiSettings
+from app.bff.settings.apis import RemoteApiSettings
 from app.bff.web.forwarded import forwarded_request
 
 log = logging.getLogger(__name__)

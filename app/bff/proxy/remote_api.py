@@ -20,7 +20,7 @@ from app.bff.proxy.rules import (
     without_tag,
 )
 from app.bff.proxy.streaming import StreamingDelegate
-from app.bff.settings.models import RemoteApiSettings
+from app.bff.settings.apis import RemoteApiSettings
 
 _BUFFERED_BYTES = 65_536  # a body up to here is sent again if the API refuses the token
 

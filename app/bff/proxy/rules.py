@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from app.bff.errors import BadRequest
 from app.bff.settings.api_headers import FIELD_NAME, HOP_BY_HOP
-from app.bff.settings.models import RemoteApiSettings
+from app.bff.settings.apis import RemoteApiSettings
 
 Headers = list[tuple[str, str]]
 

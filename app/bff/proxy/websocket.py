@@ -22,7 +22,7 @@ from app.bff.proxy.rules import (
     upstream_headers,
     upstream_path,
 )
-from app.bff.settings.models import RemoteApiSettings
+from app.bff.settings.apis import RemoteApiSettings
 
 _GOING_AWAY_CODE = 1001
 _MESSAGE_TOO_BIG, _NORMAL_CLOSURE = 1009, 1000

@@ -11,12 +11,8 @@ from dotenv import dotenv_values
 from pydantic import ValidationError
 
 from app.bff.errors import SettingsError
-from app.bff.settings.models import (
-    ENV_PREFIX,
-    BffSettings,
-    HttpClientSettings,
-    RemoteApiSettings,
-)
+from app.bff.settings.apis import HttpClientSettings, RemoteApiSettings
+from app.bff.settings.models import ENV_PREFIX, BffSettings
 from app.bff.settings.proxies import Proxies
 
 OF_SCRIPTS = frozenset({"BFF_DEV_PROVIDER"})  # read by scripts/dev.sh, and no setting of the application

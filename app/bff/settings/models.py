@@ -1,4 +1,4 @@
-"""Settings: BffSettings, HttpClientSettings (named clients), RemoteApiSettings. Read once, at start."""
+"""BffSettings: the settings of the process, read once, at start."""
 
 from __future__ import annotations
 
@@ -12,159 +12,41 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretBytes, SecretStr, field_validator
+from pydantic import Field, SecretBytes, SecretStr, field_validator
 from pydantic_core.core_schema import ValidationInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.bff.errors import UsageError
 from app.bff.paths import PROJECT
-from app.bff.settings.api_headers import extra_header
+from app.bff.settings.apis import (
+    LONGEST_SECONDS,
+    HttpClientSettings,
+    RemoteApiSettings,
+    Seconds,
+    WholeSeconds,
+)
 from app.bff.settings.issuers import ANY_TENANT, TENANT, Issuers, tenant_id, with_placeholder
 from app.bff.settings.validators import (
     absolute,
     from_json,
-    header_fields,
     is_confidential,
     key_bytes,
     login_params,
     login_params_allowed,
     logout_params,
     require_https,
-    resource_uri,
     single_line,
     split_commas,
     well_formed,
 )
 
 ENV_PREFIX = "BFF_"
-LONGEST_SECONDS = 10 * 365 * 86_400
 # Asymmetric ones only. `none` and HS* must never be accepted, whatever the provider's metadata says.
 SignatureAlgorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"
 ]
-# Longer times overflow dates and timers.
-Seconds = Annotated[float, Field(gt=0, le=LONGEST_SECONDS, allow_inf_nan=False)]
-WholeSeconds = Annotated[int, Field(gt=0, le=LONGEST_SECONDS)]
 TooMany = Literal["end_oldest", "refuse"]  # when a login exceeds BFF_MAX_SESSIONS_PER_USER
 _HEADER_SECRET = re.compile(r"[!-~]{32,1024}")
-_OURS = ("bff", "static", "healthz", "readyz")
-
-
-class HttpClientSettings(BaseModel):
-    """A named client: one API that this application calls.
-
-    `base_url` is used as it is written, and what lies below it is joined with one slash. `token` is what its
-    requests carry:
-
-    - `none`: no access token
-    - `user`: the signed-in user's; without a session the request is not sent (NoSession)
-    - `client`: this application's own (client credentials grant), shared by all users
-    - `user_or_client`, `user_or_none`: the user's if there is a session, else as the second word says
-    - `exchange`: one exchanged for the user's (RFC 8693), for `audience`, `resource` or `scope`
-
-    `scope` and `resource` (RFC 8707) narrow the token; for the user's own token they are also requested
-    at login. `timeout_seconds` limits one request, `max_connections` those open at a time, and
-    `max_connections_per_session` those of one session (default: a quarter), `max_response_bytes` a body that
-    is read as a whole, decompressed. `headers` are sent with every request and never logged.
-
-    Raises pydantic's ValidationError, for a `base_url` that is not absolute among others.
-
-    Example::
-
-        HTTP_CLIENTS = {
-            "orders": HttpClientSettings(base_url="https://orders.example.com/v1/", token="user"),
-            "prices": HttpClientSettings(base_url="https://prices.example.com/", headers={"X-Api-Key": "…"}),
-        }
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
-
-    base_url: str
-    token: Literal["none", "user", "client", "user_or_client", "user_or_none", "exchange"] = "none"
-    scope: str | None = None
-    resource: str | None = None
-    audience: str | None = None
-    timeout_seconds: Seconds = 30
-    max_connections: int = Field(default=100, gt=0)
-    max_connections_per_session: int | None = Field(default=None, gt=0)
-    max_response_bytes: int = Field(default=64_000_000, gt=0)
-    headers: dict[str, str] = Field(default={}, repr=False)  # may hold an API key
-
-    @field_validator("headers")
-    @classmethod
-    def _sendable(cls, headers: dict[str, str]) -> dict[str, str]:
-        return header_fields(headers)
-
-    @field_validator("base_url")
-    @classmethod
-    def _an_address(cls, url: str) -> str:
-        parts = urlsplit(absolute(url))
-        if parts.query or parts.fragment:
-            raise ValueError("must have no query and no fragment")
-        return url
-
-    @field_validator("scope", "resource", "audience")
-    @classmethod
-    def _with_a_token(cls, value: str | None, info: ValidationInfo) -> str | None:
-        kind = info.data.get("token")
-        if value and kind == "none":
-            raise ValueError("goes with a token, and `token` is none")
-        if value and info.field_name == "audience" and kind not in ("exchange", None):
-            raise ValueError("goes with the token kind exchange")
-        return value or None
-
-    @field_validator("resource")
-    @classmethod
-    def _a_resource(cls, value: str | None) -> str | None:
-        return resource_uri(value) if value else None
-
-    @property
-    def asks_at_login(self) -> bool:
-        """Whether logins must request this client's scope and resource: it carries the user's own token."""
-        return self.token.startswith("user")
-
-
-class RemoteApiSettings(BaseModel):
-    """A path that is forwarded to a named client: with path `/api`, `/api/echo` goes to `{base_url}/echo`.
-
-    `methods` are those forwarded (others: 405). `timeout_seconds` is how long the API may take to begin its
-    response (504; default: the client's), `idle_seconds` how long it may then pause (`text/event-stream`: any
-    time), `max_response_seconds` how long the rest of the response may take: beyond them the response is cut
-    off. `max_body_bytes` limits a request body (413). `response_headers` are names of headers of the API that
-    pass to the browser beyond those of `proxy.rules`, such as `X-Total`.
-    `cache` is whether the browser may store a response: `no-store`, or `private` as the API allows it, for
-    the same session only and never without asking again.
-
-    Raises pydantic's ValidationError, for a header that no API may send to the browser among others.
-
-    Example::
-
-        REMOTE_APIS = [RemoteApiSettings(path="/api/orders", client="orders", methods={"GET", "POST"})]
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
-
-    path: str = Field(pattern=r"^/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-]$")
-    client: str
-    methods: frozenset[str] = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-    timeout_seconds: Seconds | None = None
-    idle_seconds: Seconds = 300
-    max_response_seconds: Seconds = 43_200
-    max_body_bytes: int = Field(default=10_000_000, gt=0)
-    response_headers: frozenset[str] = frozenset()
-    cache: Literal["no-store", "private"] = "no-store"
-
-    @field_validator("response_headers")
-    @classmethod
-    def _may_pass(cls, names: frozenset[str]) -> frozenset[str]:
-        return frozenset(map(extra_header, names))
-
-    @field_validator("path")
-    @classmethod
-    def _not_one_of_ours(cls, path: str) -> str:
-        if path.split("/")[1] in _OURS:
-            raise ValueError(f"must not begin with /{path.split('/')[1]}, which the engine uses")
-        return path
 
 
 def _project_name() -> str:
