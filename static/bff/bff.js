@@ -7,9 +7,9 @@ export async function jsonOf(answer) {
   throw Object.assign(new Error(said?.detail ?? `Status ${answer.status}`), said);
 }
 
-/** The user's claims, or null. `slide: false` does not prolong the session. */
+/** The claims, or null. `slide: false` does not prolong the session. */
 export async function user({ slide = true } = {}) {
-  const answer = await send(`/bff/user?slide=${slide}`);
+  const answer = await send(`/bff/user?typed=true&slide=${slide}`);
   const entries = answer.status !== 401 && await jsonOf(answer);
   if (!entries) return null;
   const claims = Object.create(null);
@@ -69,7 +69,7 @@ export function on(type, handler) {
 }
 
 async function listen(pause = 2) {
-  while (document.hidden) await sleep(1); // few connections
+  while (document.hidden) await sleep(1); // few streams
   try {
     const { ok, status, body } = await send("/bff/events");
     let text = status === 401 ? "event: session_ended\ndata: {}\n\n" : "";

@@ -191,7 +191,7 @@ async def test_asking_may_leave_the_session_as_short_as_it_is(server: Server, pa
     await page.evaluate("bff.user({slide: false})")
 
     [request] = server.heard_at("/bff/user")
-    assert request.query == "slide=false"
+    assert request.query == "typed=true&slide=false"
     assert request.headers["X-CSRF"] == "1"
 
 

@@ -26,8 +26,12 @@ async def entries(browser: Browser, url: str = "/bff/user") -> list[dict[str, An
     return list(response.json())
 
 
-async def values(browser: Browser, name: str) -> list[Any]:
-    return [entry["value"] for entry in await entries(browser) if entry["type"] == name]
+async def values(browser: Browser, name: str, url: str = "/bff/user") -> list[Any]:
+    return [entry["value"] for entry in await entries(browser, url) if entry["type"] == name]
+
+
+def is_number(entry: dict[str, Any]) -> bool:
+    return isinstance(entry["value"], int) and not isinstance(entry["value"], bool)
 
 
 async def test_it_is_a_list_of_types_and_values(browser: Browser):
@@ -38,27 +42,54 @@ async def test_it_is_a_list_of_types_and_values(browser: Browser):
     assert response.headers["Cache-Control"] == "no-store"
     assert all(entry.keys() == {"type", "value"} for entry in response.json())
     assert {"type": "sub", "value": "alice"} in response.json()
-    assert {"type": "email_verified", "value": True} in response.json()
+    assert {"type": "email_verified", "value": "true"} in response.json()
 
 
 @pytest.mark.parametrize(
-    ("claim", "shown"),
+    ("claim", "typed", "strings"),
     [
-        pytest.param(["admin", "user"], ["admin", "user"], id="an array as entries of their own"),
-        pytest.param([], [], id="an empty array as nothing"),
-        pytest.param({"street": "Main"}, ['{"street": "Main"}'], id="an object as JSON text"),
-        pytest.param([{"a": 1}, 2], ['{"a": 1}', 2], id="an array of objects as their texts"),
-        pytest.param(7, [7], id="a number as it is"),
-        pytest.param("<b>é</b>", ["<b>é</b>"], id="text as it is"),
+        pytest.param(["a", "b"], ["a", "b"], ["a", "b"], id="an array as entries of their own"),
+        pytest.param([], [], [], id="an empty array as nothing"),
+        pytest.param({"street": "M"}, ['{"street": "M"}'], ['{"street": "M"}'], id="an object as JSON text"),
+        pytest.param({}, ["{}"], ["{}"], id="an empty object"),
+        pytest.param([{"a": 1}, 2], ['{"a": 1}', 2], ['{"a": 1}', "2"], id="an array of several kinds"),
+        pytest.param([[1, True], []], ["[1, true]", "[]"], ["[1, true]", "[]"], id="arrays in an array"),
+        pytest.param([True, None], [True, None], ["true", ""], id="an array with null"),
+        pytest.param(True, [True], ["true"], id="true"),
+        pytest.param(False, [False], ["false"], id="false"),
+        pytest.param(1795824818, [1795824818], ["1795824818"], id="a whole number"),
+        pytest.param(0, [0], ["0"], id="zero"),
+        pytest.param(-1.5, [-1.5], ["-1.5"], id="a number with a fraction"),
+        pytest.param(2**70, [2**70], [str(2**70)], id="a number that fits no machine word"),
+        pytest.param("true", ["true"], ["true"], id="a string that looks like a boolean"),
+        pytest.param("", [""], [""], id="an empty string"),
+        pytest.param("<b>é</b>", ["<b>é</b>"], ["<b>é</b>"], id="text as it is"),
     ],
 )
-async def test_a_claim_becomes_entries(
-    claim: object, shown: list[object], provider: Provider, browser: Browser
+async def test_a_claim_becomes_strings_or_entries_with_the_types_that_it_has(
+    claim: object, typed: list[object], strings: list[str], provider: Provider, browser: Browser
 ):
     provider.overrides["id_token"] = {"of_interest": claim}
     await browser.login()
 
-    assert await values(browser, "of_interest") == shown
+    assert await values(browser, "of_interest") == strings
+    assert await values(browser, "of_interest", "/bff/user?typed=true") == typed
+
+
+@pytest.mark.parametrize("query", ["", "?typed=true", "?typed=True&slide=false"])
+async def test_the_seconds_until_expiry_alone_are_a_number_in_any_case(query: str, browser: Browser):
+    await browser.login()
+    numbers = {entry["type"] for entry in await entries(browser, f"/bff/user{query}") if is_number(entry)}
+
+    assert "bff:session_expires_in" in numbers
+    assert bool(numbers - {"bff:session_expires_in"}) is ("typed" in query)  # auth_time
+
+
+@pytest.mark.parametrize("typed", ["", "false", "1", "0"])
+async def test_anything_but_true_is_not_typed(typed: str, browser: Browser):
+    await browser.login()
+
+    assert await values(browser, "email_verified", f"/bff/user?typed={typed}") == ["true"]
 
 
 async def test_claims_of_userinfo_are_included_and_the_id_token_takes_precedence(

@@ -20,7 +20,7 @@ _TOKEN_CLAIMS = {"iss", "aud", "azp", "exp", "iat", "nbf", "jti", "nonce", "at_h
 
 
 class User(ApiHandler):
-    """The claims of the signed-in user, in Duende.BFF's format."""
+    """The claims of the signed-in user, in Duende.BFF's format; with `typed=true` they keep their types."""
 
     @property
     def keeps_session_alive(self) -> bool:  # type: ignore[override]
@@ -32,7 +32,8 @@ class User(ApiHandler):
         self.finish_json(self.session and self._entries(self.session))
 
     def _entries(self, session: Session) -> list[Entry]:
-        return user_entries(session, logout_url=self.logout_url or "", now=self.services.clock())
+        typed = self.params.get("typed", "").lower() == "true"
+        return user_entries(session, logout_url=self.logout_url or "", now=self.services.clock(), typed=typed)
 
 
 class Sessions(ApiHandler):
@@ -70,14 +71,26 @@ class OneSession(ApiHandler):
         self.set_status(204)
 
 
-def user_entries(session: Session, *, logout_url: str, now: float) -> list[Entry]:
-    """Return `{type, value}` entries for a session: its claims, then those with the prefix `bff:`."""
+def user_entries(session: Session, *, logout_url: str, now: float, typed: bool = False) -> list[Entry]:
+    """Return `{type, value}` entries for a session: its claims, then those with the prefix `bff:`.
+
+    Claims are strings, as .NET's claims are, unless `typed`.
+    """
     entries = list(claim_entries(session.claims))
+    if not typed:
+        entries = [{**entry, "value": _as_string(entry["value"])} for entry in entries]
     entries.append({"type": "bff:logout_url", "value": logout_url})
     entries.append({"type": "bff:session_expires_in", "value": int(session.expires_at - now)})
     if session.session_state is not None:
         entries.append({"type": "bff:session_state", "value": session.session_state})
     return entries
+
+
+def _as_string(value: Any) -> str:
+    """Return the value of a claim as .NET's JWT handler spells it: `true`, `17`, null as nothing."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value)
 
 
 def session_entries(sessions: Sequence[Session], *, current: Session) -> list[Entry]:
@@ -110,7 +123,8 @@ def session_entries(sessions: Sequence[Session], *, current: Session) -> list[En
 def claim_entries(claims: Mapping[str, Any]) -> Iterator[Entry]:
     """Yield the claims about the user: an array as repeated entries, an object as JSON text.
 
-    Claims about the ID token itself (`iss`, `aud`, `exp` …) are left out.
+    Numbers, booleans and null keep their type. Claims about the ID token itself (`iss`, `aud`, `exp` …) are
+    left out.
 
     >>> list(claim_entries({"sub": "alice", "iss": "https://idp.example.com"}))
     [{'type': 'sub', 'value': 'alice'}]
