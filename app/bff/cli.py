@@ -21,6 +21,7 @@ from app.bff.settings.models import BffSettings
 from app.bff.shutdown import nothing
 from app.bff.telemetry.logs import configure_logging
 from app.bff.telemetry.uncaught import log_uncaught_exceptions
+from app.bff.version import describe_versions
 
 _SERVE = "Without a command: serve requests until SIGTERM or Ctrl-C."
 _EXIT_CODES = "Settings come from the environment and from .env; exit code 2: the settings are wrong."
@@ -36,6 +37,10 @@ _SESSIONS = (
 _ROTATE_KEYS = (
     "Re-encrypt the session store with the first key of BFF_ENCRYPTION_KEYS, while the application runs."
     " Exit code 0: the old keys can be removed; 1: records are left, and the output names them."
+)
+_SETTINGS = (
+    "Print every setting, its value as JSON and where it comes from (environment, .env, a file, the default),"
+    " separated by tabs. Secrets are hidden."
 )
 _SID = "sessions that belong to this session of the provider; --sid=SID if it begins with a dash"
 
@@ -85,6 +90,9 @@ def run(settings_class: type[BffSettings], routes: Routes, lifespan: Lifespan = 
             raise SystemExit(run(BffSettings, ROUTES, lifespan))
     """
     args = command_line().parse_args()
+    if args.version:
+        print(describe_versions())
+        return 0
     try:
         settings = load_settings(settings_class)
         return run_command(settings, args) if args.module else run_server(settings, routes, lifespan)
@@ -101,10 +109,16 @@ def command_line() -> ArgumentParser:
     """Return the parser; `module` names the command's module, whose `run(settings, args)` is awaited."""
     parser = ArgumentParser("python -m app", description=_SERVE, epilog=_EXIT_CODES)
     parser.set_defaults(module=None)
+    parser.add_argument("--version", action="store_true", help="print the versions")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     doctor = commands.add_parser("doctor", help="check settings and surroundings", description=_DOCTOR)
     doctor.set_defaults(module="app.bff.doctor.command")
+    doctor.add_argument("--json", action="store_true", help="for machines")
+
+    settings = commands.add_parser("settings", help="print every setting", description=_SETTINGS)
+    settings.set_defaults(module="app.bff.commands.settings")
+    settings.add_argument("--json", action="store_true", help="for machines")
 
     sessions = commands.add_parser("sessions", help="list or end sessions", description=_SESSIONS)
     sessions.set_defaults(module="app.bff.commands.sessions")

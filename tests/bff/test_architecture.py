@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 # Bottom to top. A file imports from the layers below its own, and within its layer without cycles.
 LAYERS = [
-    "errors paths backoff interrupts causes budget",
+    "errors paths version backoff interrupts causes budget",
     "settings.*",
     "crypto telemetry.* singleflight batch_loader slots",
     "web.* sessions.session sessions.interfaces sessions.events oidc.http oidc.cache oidc.keys oidc.metadata"
@@ -47,7 +47,7 @@ LAYERS = [
 
 # Every library beyond the standard one, and the files of the application that may import it.
 LIBRARIES = {
-    "tornado": "handlers.* proxy.* server processes",
+    "tornado": "handlers.* proxy.* server processes version",
     "aiohttp": "clients.* proxy.remote_api proxy.websocket",
     "multidict": "clients.* proxy.remote_api",
     "yarl": "clients.*",
@@ -60,7 +60,7 @@ LIBRARIES = {
     "bson": "sessions.mongo.* doctor.mongo",
     "jinja2": "services",
     "ua_parser": "web.user_agents",
-    "pydantic": "settings.* web.json_body",
+    "pydantic": "settings.* web.json_body commands.settings",
     "pydantic_core": "settings.*",
     "pydantic_settings": "settings.*",
     "dotenv": "settings.*",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import secrets
 import ssl
@@ -81,8 +82,10 @@ def doctor(provider: Provider, api: DemoApi, database: str, capsys: pytest.Captu
         "http_clients": {"apiClient": {"base_url": api.base_url, "token": "user"}},
     }
 
-    async def doctor(*, clock: Callable[[], float] = time.time, **changed: Any) -> DoctorReport:
-        code = await run(make_settings(**{**right, **changed}), Namespace(), clock=clock)
+    async def doctor(
+        *, clock: Callable[[], float] = time.time, as_json: bool = False, **changed: Any
+    ) -> DoctorReport:
+        code = await run(make_settings(**{**right, **changed}), Namespace(json=as_json), clock=clock)
         return DoctorReport(code, capsys.readouterr().out)
 
     return doctor
@@ -107,6 +110,14 @@ async def test_a_right_configuration_has_nothing_wrong_and_nothing_to_look_at(do
     assert "it accepts client app by client_secret_basic" in report.of("ok")
     assert "a majority acknowledges writes" in report.of("ok")
     assert report.text.endswith(f"\n0 wrong, 0 to look at, {len(report.of('ok'))} ok\n")
+
+
+async def test_machines_read_the_same_findings_as_json(doctor: Doctor):
+    report, found = await doctor(), json.loads((await doctor(as_json=True)).text)
+
+    assert [each["what"] for each in found if each["level"] == "ok"] == report.of("ok")
+    assert {each["chapter"] for each in found} <= set(report.text.splitlines())
+    assert all(each.keys() == {"chapter", "level", "what", "advice"} for each in found)
 
 
 async def test_the_urls_to_register_are_printed_letter_by_letter(doctor: Doctor):
@@ -393,7 +404,7 @@ async def test_an_old_key_that_still_opens_sessions_and_one_that_opens_none(
 
     assert report.verdict == (0, [])
     assert "sessions: 1 with key 1, 1 with key 2, 0 with key 3" in report.of("ok")
-    assert report.of("info")[-3:-1] == [
+    assert [line for line in report.of("info") if line.startswith("key ")] == [
         "key 2 still decrypts 1: run `python -m app rotate-keys`, then remove it",
         "key 3 is unused: remove it",
     ]

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from app.bff.cli import command_line
+from app.bff.cli import command_line, run
 from app.bff.commands import rotate_keys, sessions
 from app.bff.dev.api import DemoApi
 from app.bff.dev.mongod import Mongod
@@ -347,5 +347,17 @@ def test_what_is_not_understood_ends_with_2(arguments: list[str], capsys: pytest
 
 def test_a_list_needs_no_word_on_whose():
     assert command_line().parse_args(["sessions", "list"]) == Namespace(
-        module="app.bff.commands.sessions", action="list", user=None, sid=None, all=False
+        version=False, module="app.bff.commands.sessions", action="list", user=None, sid=None, all=False
+    )
+
+
+def test_the_versions_are_those_of_a_bug_report(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("sys.argv", ["python -m app", "--version"])
+    code = run(Settings, [])
+
+    assert code == 0
+    assert re.fullmatch(
+        r"\S+ \S+ \(engine \d+\.\d+\.\d+, Tornado \S+, Python \S+\)\n", capsys.readouterr().out
     )

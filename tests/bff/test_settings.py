@@ -6,15 +6,18 @@ import base64
 import json
 import os
 import re
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.bff.commands import settings as settings_command
 from app.bff.errors import SettingsError
 from app.bff.settings.apis import HttpClientSettings, RemoteApiSettings
 from app.bff.settings.load import load_settings
+from app.bff.settings.sources import secret_fields
 from tests.bff.application.settings import HTTP_CLIENTS, Settings
 
 KEY = base64.b64encode(b"k" * 32).decode()
@@ -702,3 +705,118 @@ def test_nor_does_the_traceback_of_the_error_lead_to_one(load: Load):
 
     assert stopped.value.__cause__ is None
     assert stopped.value.__context__ is None
+
+
+# Secrets in files
+
+
+@pytest.fixture
+def secret_file(empty_folder: Path) -> Callable[[str | bytes], str]:
+    def write(content: str | bytes) -> str:
+        file = empty_folder / "secret"
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+        return str(file)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("field", "content"),
+    [
+        ("client_secret", "in-a-file"),
+        ("forward_auth_secret", "f" * 32),
+        ("encryption_keys", f"{KEY},{base64.b64encode(b'o' * 32).decode()}"),
+        ("session_store", "mongodb://u:p@db.example/bff"),
+        ("http_clients", '{"apiClient": {"base_url": "https://a.example", "headers": {"X-Api-Key": "k"}}}'),
+    ],
+)
+def test_every_secret_setting_may_be_in_a_file(
+    load: Load, secret_file: Callable[[str | bytes], str], field: str, content: str
+):
+    in_a_variable = getattr(load(**{field.upper(): content}), field)
+    in_a_file = load(**{field.upper(): "", f"{field.upper()}_FILE": secret_file(f"{content}\n")})
+
+    assert getattr(in_a_file, field) == in_a_variable
+
+
+def test_the_settings_that_may_be_in_a_file_are_those_that_are_hidden():
+    assert secret_fields(Settings) == [
+        "forward_auth_secret",
+        "client_secret",
+        "session_store",
+        "encryption_keys",
+        "http_clients",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        ("", "is empty"),
+        (" \n", "is empty"),
+        (b"\xff\xfe", "is not UTF-8"),
+        ("x" * 70_000, "has more than 65536 bytes"),
+    ],
+    ids=["missing", "empty", "blank", "binary", "long"],
+)
+def test_a_file_without_a_secret_is_a_mistake_and_named_once(
+    mistakes: Mistakes, secret_file: Callable[[str | bytes], str], content: str | bytes | None, said: str
+):
+    file = "/nowhere/secret" if content is None else secret_file(content)
+
+    assert mistakes(CLIENT_SECRET=None, CLIENT_SECRET_FILE=file) == [f"BFF_CLIENT_SECRET_FILE: {file} {said}"]
+
+
+def test_a_mistake_in_a_file_is_one_of_the_variable_that_names_it_and_does_not_show_the_secret(
+    mistakes: Mistakes, secret_file: Callable[[str | bytes], str]
+):
+    [mistake] = mistakes(ENCRYPTION_KEYS=None, ENCRYPTION_KEYS_FILE=secret_file("recognisable"))
+
+    assert mistake.startswith("BFF_ENCRYPTION_KEYS_FILE: ")
+    assert "recognisable" not in mistake
+
+
+def test_a_secret_in_two_places_is_a_mistake(mistakes: Mistakes, secret_file: Callable[[str | bytes], str]):
+    assert mistakes(CLIENT_SECRET_FILE=secret_file("x")) == [
+        "BFF_CLIENT_SECRET_FILE: BFF_CLIENT_SECRET is set as well: remove one of them"
+    ]
+
+
+def test_no_other_setting_may_be_in_a_file(mistakes: Mistakes):
+    [mistake] = mistakes(BASE_URL_FILE="/run/secrets/base-url")
+
+    assert mistake.startswith("BFF_BASE_URL_FILE: there is no such setting")
+
+
+# What the command prints
+
+
+async def test_every_setting_is_printed_with_its_source_and_without_its_secrets(
+    load: Load,
+    empty_folder: Path,
+    secret_file: Callable[[str | bytes], str],
+    capsys: pytest.CaptureFixture[str],
+):
+    (empty_folder / ".env").write_text("BFF_PORT=9999\n")
+    clients = '{"orders": {"base_url": "https://o.example", "headers": {"X-Api-Key": "recognisable-key"}}}'
+    settings = load(
+        CLIENT_SECRET=None, CLIENT_SECRET_FILE=secret_file("recognisable-file"), HTTP_CLIENTS=clients
+    )
+    await settings_command.run(settings, Namespace(json=False))
+    printed = capsys.readouterr().out
+
+    lines = dict(line.split("\t", 1) for line in printed.splitlines())
+    assert lines.keys() == {f"BFF_{field.upper()}" for field in Settings.model_fields}
+    assert lines["BFF_PORT"] == "9999\t.env"
+    assert lines["BFF_ISSUER"] == '"https://provider.example"\tenvironment'
+    assert lines["BFF_CLIENT_SECRET"] == '"(hidden)"\tfile'
+    assert lines["BFF_FORWARD_AUTH_SECRET"] == '""\tdefault'
+    assert "recognisable" not in printed
+    assert KEY not in printed
+
+
+async def test_machines_read_the_settings_as_json(load: Load, capsys: pytest.CaptureFixture[str]):
+    await settings_command.run(load(PORT="9000"), Namespace(json=True))
+
+    assert json.loads(capsys.readouterr().out)["BFF_PORT"] == {"value": 9000, "source": "environment"}

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from app.bff.doctor.apis import check_apis, probe_apis
 from app.bff.doctor.deployment import check_deployment, check_key_ring
 from app.bff.doctor.files import check_files, probe_files
+from app.bff.doctor.machine import check_machine, probe_machine
 from app.bff.doctor.mongo import MongoProbe, check_memory_store, check_mongo, probe_mongo
 from app.bff.doctor.provider import check_announcements, check_provider, probe_provider, urls_to_register
-from app.bff.doctor.report import Finding, exit_code, report
+from app.bff.doctor.report import Finding, as_json, exit_code, report
 from app.bff.settings.models import BffSettings
 
 _PATIENCE_SECONDS = 4.0  # per request to the provider; at most three in a row
@@ -21,7 +22,7 @@ _PATIENCE_SECONDS = 4.0  # per request to the provider; at most three in a row
 async def run(settings: BffSettings, args: Namespace, *, clock: Callable[[], float] = time.time) -> int:
     """Print the report within 15 seconds; return 0 if no finding is `wrong`, else 1."""
     chapters = await examine(settings, clock=clock)
-    print(report(chapters))
+    print(as_json(chapters) if args.json else report(chapters))
     return exit_code(chapters)
 
 
@@ -41,6 +42,7 @@ async def examine(settings: BffSettings, *, clock: Callable[[], float]) -> dict[
         "Sessions": check_mongo(mongo) if mongo else check_memory_store(settings),
         "Keys": check_key_ring(settings, mongo),
         "Files with secrets": check_files(probe_files(settings)),
+        "This machine": check_machine(probe_machine(settings.processes)),
         "Browsers and proxies": check_deployment(settings),
         "APIs": check_apis(settings.http_clients, problems),
     }

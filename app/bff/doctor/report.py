@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 Level = Literal["ok", "info", "warning", "wrong"]
@@ -43,6 +44,12 @@ def report(chapters: Mapping[str, Sequence[Finding]]) -> str:
         lines += [title, *(line for finding in findings for line in _lines(finding)), ""]
     counts = Counter(finding.level for finding in _all(chapters))
     return "\n".join([*lines, f"{counts['wrong']} wrong, {counts['warning']} to look at, {counts['ok']} ok"])
+
+
+def as_json(chapters: Mapping[str, Sequence[Finding]]) -> str:
+    """Return the findings for machines: a list with `chapter`, `level`, `what` and `advice` of each."""
+    found = [{"chapter": title, **asdict(each)} for title, findings in chapters.items() for each in findings]
+    return json.dumps(found, indent=2, ensure_ascii=False)
 
 
 def exit_code(chapters: Mapping[str, Sequence[Finding]]) -> int:
