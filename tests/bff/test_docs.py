@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from app.bff import BffSettings
 from app.bff.settings.apis import HttpClientSettings, RemoteApiSettings
-from app.bff.settings.load import OF_SCRIPTS
+from app.bff.settings.load import OF_SCRIPTS, known_names
 
 ROOT = Path(__file__).parents[2]
 CHAPTERS = sorted((ROOT / "docs/bff").glob("*.md"))
@@ -103,7 +103,7 @@ def written_by_the_reader(document: Path) -> list[str]:
 
 
 def test_every_setting_that_is_named_exists():
-    known = {f"BFF_{name.upper()}" for name in BffSettings.model_fields} | OF_SCRIPTS
+    known = {*known_names(BffSettings), *OF_SCRIPTS}
 
     assert [
         f"{document.name}: {name}"

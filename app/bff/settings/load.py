@@ -71,16 +71,17 @@ def _read_secrets(
 
 
 def _is_known(name: str, model: type[BffSettings]) -> bool:
-    return name in OF_SCRIPTS or name in _known_names(model)
+    return name in OF_SCRIPTS or name in known_names(model)
 
 
-def _known_names(model: type[BffSettings]) -> list[str]:
+def known_names(model: type[BffSettings]) -> list[str]:
+    """Return the variables that set something."""
     files = [variable(field, FILE_SUFFIX) for field in secret_fields(model)]
     return [*map(variable, model.model_fields), *files]
 
 
 def _unknown_name(name: str, model: type[BffSettings]) -> str:
-    known = _known_names(model)
+    known = known_names(model)
     guess = difflib.get_close_matches(name, known, n=1)
     return f"{name}: there is no such setting" + (f"; did you mean {guess[0]}?" if guess else "")
 
