@@ -42,7 +42,7 @@ async function request(path, init, retries = 2) {
 export const api = { fetch: request };
 
 /** Params: prompt, login_hint, acr_values, max_age. */
-export function login(returnUrl = location.pathname + location.search, params = {}) {
+export function login(returnUrl = location.href.slice(origin.length), params = {}) {
   location.assign(`/bff/login?${new URLSearchParams({ ...params, returnUrl })}`);
 }
 

@@ -19,7 +19,7 @@ let onItsWay = false;
  */
 function leave(reason = "") {
   document.body.hidden = true;
-  const returnUrl = location.pathname + location.search;
+  const returnUrl = location.href.slice(origin.length); // with the fragment
   const go = () => location.replace(`${signedOutUrl}?${new URLSearchParams({ reason, returnUrl })}`);
   // The sign-out that was clicked here is still on its way to the provider: let it pass.
   setTimeout(go, onItsWay ? ON_ITS_WAY_SECONDS * 1000 : 0);

@@ -148,7 +148,7 @@ async def page(chromium: Browser, server: Server) -> AsyncIterator[Page]:
     context = await chromium.new_context()
     context.set_default_timeout(10_000)
     page = await context.new_page()
-    await page.goto(f"{server.url}/page?x=1")
+    await page.goto(f"{server.url}/page?x=1#/orders/7")
     await page.wait_for_function("window.bff")
     await page.evaluate("() => { Math.random = () => 0; }")  # pauses are random, up to a limit
     yield page
@@ -237,7 +237,7 @@ async def test_a_call_that_needs_a_login_navigates_there_and_back(server: Server
     await page.evaluate("() => { bff.api.fetch('/api/x'); }")
     await page.wait_for_url("**/bff/login?*")
 
-    assert parse_qs(urlsplit(page.url).query) == {"returnUrl": ["/page?x=1"]}
+    assert parse_qs(urlsplit(page.url).query) == {"returnUrl": ["/page?x=1#/orders/7"]}
 
 
 async def step_up(server: Server, page: Page) -> None:
@@ -251,7 +251,7 @@ async def test_a_step_up_requests_what_the_handler_requires(server: Server, page
     await step_up(server, page)
 
     login_params = parse_qs(urlsplit(page.url).query)
-    assert login_params == {"acr_values": ["mfa"], "max_age": ["60"], "returnUrl": ["/page?x=1"]}
+    assert login_params == {"acr_values": ["mfa"], "max_age": ["60"], "returnUrl": ["/page?x=1#/orders/7"]}
 
 
 async def comes_back(server: Server, page: Page) -> None:
