@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 # Bottom to top. A file imports from the layers below its own, and within its layer without cycles.
 LAYERS = [
-    "errors paths version backoff interrupts causes budget",
+    "errors paths version backoff interrupts causes budget authorization",
     "settings.*",
     "crypto telemetry.* singleflight batch_loader slots",
     "web.* sessions.session sessions.interfaces sessions.events oidc.http oidc.cache oidc.keys oidc.metadata"
@@ -251,6 +251,8 @@ def test_a_remote_api_is_set_up_with():
         "max_body_bytes",
         "response_headers",
         "cache",
+        "require",
+        "write",
     ]
 
 

@@ -489,7 +489,7 @@ def test_an_unknown_key_of_a_remote_api_is_reported_with_the_right_ones(mistakes
     assert mistakes(REMOTE_APIS='[{"path": "/api", "client": "apiClient", "verbs": []}]') == [
         "BFF_REMOTE_APIS[0][verbs]: there is no such key; there are: "
         "path, client, methods, timeout_seconds, idle_seconds, max_response_seconds, max_body_bytes, "
-        "response_headers, cache"
+        "response_headers, cache, require, write"
     ]
 
 
@@ -523,6 +523,50 @@ def test_a_remote_api_forwards_every_usual_method_unless_the_settings_say_which(
 
     assert {"GET", "POST", "DELETE"} < usual.methods
     assert chosen == RemoteApiSettings(path="/b", client="apiClient", methods=frozenset({"GET"}))
+
+
+def test_rules_over_claims_are_read_with_the_types_that_they_have_in_json(load: Load):
+    rules = '"require": {"level": 3}, "write": {"groups": "*"}'
+    settings = load(
+        REQUIRE='{"groups": ["staff", "ops"], "email_verified": true}',
+        REMOTE_APIS=f'[{{"path": "/a", "client": "apiClient", {rules}}}]',
+    )
+    [api, *_] = settings.remote_apis
+
+    assert str(settings.require) == "groups is staff or ops, and email_verified is true"
+    assert (str(api.require), str(api.write)) == ("level is 3", "groups is *")
+
+
+def test_without_rules_there_are_none(load: Load):
+    settings = load(REMOTE_APIS='[{"path": "/a", "client": "apiClient"}]')
+
+    assert settings.require is settings.remote_apis[0].require is settings.remote_apis[0].write is None
+
+
+@pytest.mark.parametrize(
+    ("rule", "mistake"),
+    [
+        ("{}", "the rule is empty: it would allow everything, or nothing"),
+        ("[]", 'a rule is an object of claims and values, such as {"groups": "admins"}'),
+        ('{"groups": [], "level": null}', "groups: there is no value; level: a value is text, a number"),
+        ('{"groups": "a", "groups": "b"}', "'groups' is there twice"),
+    ],
+)
+def test_a_rule_that_is_a_mistake_stops_the_start(mistakes: Mistakes, rule: str, mistake: str):
+    apis = f'[{{"path": "/a", "client": "apiClient", "require": {rule}}}]'
+
+    [own, of_api] = mistakes(REQUIRE=rule, REMOTE_APIS=apis)
+
+    assert own.startswith(f"BFF_REQUIRE: {mistake}")
+    assert of_api.startswith("BFF_REMOTE_APIS")
+    assert mistake in of_api
+
+
+@pytest.mark.parametrize("value", ["", "{", "staff"])
+def test_a_rule_that_is_no_json_is_a_mistake_and_not_no_rule(mistakes: Mistakes, value: str):
+    [line] = mistakes(REQUIRE=value)
+
+    assert line.startswith("BFF_REQUIRE: is not JSON: ")
 
 
 @pytest.mark.parametrize("path", ["/bff", "/bff/user", "/static/x", "/healthz"])

@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, field_validator
 from pydantic_core.core_schema import ValidationInfo
 
+from app.bff.authorization import Rule
 from app.bff.settings.api_headers import extra_header
-from app.bff.settings.validators import absolute, header_fields, resource_uri
+from app.bff.settings.validators import absolute, header_fields, resource_uri, rule
 
 LONGEST_SECONDS = 10 * 365 * 86_400
 # Longer times overflow dates and timers.
 Seconds = Annotated[float, Field(gt=0, le=LONGEST_SECONDS, allow_inf_nan=False)]
 WholeSeconds = Annotated[int, Field(gt=0, le=LONGEST_SECONDS)]
+RuleSetting = Annotated[InstanceOf[Rule] | None, BeforeValidator(rule)]
 _OURS = ("bff", "static", "healthz", "readyz")
 
 
@@ -102,6 +104,9 @@ class RemoteApiSettings(BaseModel):
     pass to the browser beyond those of `proxy.rules`, such as `X-Total`.
     `cache` is whether the browser may store a response: `no-store`, or `private` as the API allows it, for
     the same session only and never without asking again.
+    `require` is a rule over the claims of the session, which every request then needs; `write` is one more
+    for WebSockets, and for methods other than GET, HEAD and OPTIONS. Else the response is 403, and 401
+    without a session, also where `token` sends no user's token.
 
     Raises pydantic's ValidationError, for a header that no API may send to the browser among others.
 
@@ -121,6 +126,8 @@ class RemoteApiSettings(BaseModel):
     max_body_bytes: int = Field(default=10_000_000, gt=0)
     response_headers: frozenset[str] = frozenset()
     cache: Literal["no-store", "private"] = "no-store"
+    require: RuleSetting = None
+    write: RuleSetting = None
 
     @field_validator("response_headers")
     @classmethod

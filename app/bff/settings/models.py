@@ -22,6 +22,7 @@ from app.bff.settings.apis import (
     LONGEST_SECONDS,
     HttpClientSettings,
     RemoteApiSettings,
+    RuleSetting,
     Seconds,
     WholeSeconds,
 )
@@ -148,6 +149,7 @@ class BffSettings(BaseSettings):
     trusted_audiences: Annotated[tuple[str, ...], NoDecode] = ()
     id_token_alg: SignatureAlgorithm | Literal[""] = ""  # empty: RS256 if announced, else what is announced
     userinfo: bool = True
+    require: Annotated[RuleSetting, NoDecode] = None  # who may sign in
 
     session_store: str = Field(default="mongodb://127.0.0.1:27017/bff", repr=False)  # may hold a password
     mongodb_driver: Literal["motor", "pymongo"] = "motor"
@@ -247,7 +249,7 @@ class BffSettings(BaseSettings):
             raise ValueError("must contain openid")
         return value
 
-    @field_validator("login_params", "logout_params", mode="before")
+    @field_validator("login_params", "logout_params", "require", mode="before")
     @classmethod
     def _json(cls, value: Any) -> Any:
         return from_json(value)

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 from urllib.parse import urlsplit
 
+from app.bff.authorization import Rule
+
 KEY_BYTES = 32
 # Parameters of authorization and end-session requests whose values belong to the flow.
 _FLOW_PARAMETERS = frozenset(
@@ -34,12 +36,24 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
 
 
 def from_json(value: Any) -> Any:
+    """Parse text; refuse a name that is twice in an object, since only the last value would count."""
     try:
-        return well_formed(json.loads(value)) if isinstance(value, str) else value
+        return well_formed(json.loads(value, object_pairs_hook=_unique)) if isinstance(value, str) else value
     except RecursionError:
         raise ValueError("is nested too deeply") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"is not JSON: {error}") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"{well_formed(min(twice))!r} is there twice")
+    return dict(pairs)
+
+
+def rule(value: Any) -> Rule | None:
+    return None if value is None else Rule.of(value)
 
 
 def well_formed(value: Any) -> Any:
