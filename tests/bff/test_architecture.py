@@ -251,6 +251,7 @@ def test_a_remote_api_is_set_up_with():
         "max_body_bytes",
         "response_headers",
         "cache",
+        "forwarded",
         "require",
         "write",
     ]

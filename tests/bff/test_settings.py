@@ -489,7 +489,7 @@ def test_an_unknown_key_of_a_remote_api_is_reported_with_the_right_ones(mistakes
     assert mistakes(REMOTE_APIS='[{"path": "/api", "client": "apiClient", "verbs": []}]') == [
         "BFF_REMOTE_APIS[0][verbs]: there is no such key; there are: "
         "path, client, methods, timeout_seconds, idle_seconds, max_response_seconds, max_body_bytes, "
-        "response_headers, cache, require, write"
+        "response_headers, cache, forwarded, require, write"
     ]
 
 
@@ -576,7 +576,7 @@ def test_the_path_of_a_remote_api_is_none_that_we_need_ourselves(mistakes: Mista
     assert "which the engine uses" in line
 
 
-@pytest.mark.parametrize("path", ["api", "/", "/api/", "", "/a b", "/a?b", "/a%2Fb", "/a\nb"])
+@pytest.mark.parametrize("path", ["api", "/", "/api/", "", "/a b", "/a?b", "/a%2Fb", "/a\nb", "//evil"])
 def test_the_path_of_a_remote_api_begins_with_a_slash_and_ends_without(mistakes: Mistakes, path: str):
     [line] = mistakes(REMOTE_APIS=json.dumps([{"path": path, "client": "apiClient"}]))
 

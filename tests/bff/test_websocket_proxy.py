@@ -56,11 +56,17 @@ async def app(provider: Provider, api: DemoApi, clock: Clock) -> AsyncIterator[R
     clients = {
         "apiClient": {"base_url": api.base_url, "token": "user", "max_connections": 1},
         "ours": {"base_url": api.base_url, "token": "client"},
+        "named": {
+            "base_url": api.base_url,
+            "token": "user",
+            "headers": {"Origin": "https://bff.example.com"},
+        },
         "away": {"base_url": "http://127.0.0.1:1/", "token": "user"},
     }
     apis = [
         {"path": "/api", "client": "apiClient"},
         {"path": "/ours", "client": "ours"},
+        {"path": "/named", "client": "named", "forwarded": True},
         {"path": "/away", "client": "away"},
         {"path": "/hurried", "client": "apiClient", "timeout_seconds": 0.1},
         {"path": "/todos", "client": "apiClient", "methods": ["POST", "DELETE"]},
@@ -121,9 +127,7 @@ async def test_what_the_browser_did_not_send_is_not_added(api: DemoApi, browser:
     assert not {"user-agent", "accept", "accept-encoding"} & headers_heard_by(api).keys()
 
 
-@pytest.mark.parametrize(
-    "name", ["Cookie", "Origin", "X-Forwarded-For", "Sec-WebSocket-Extensions", "X-Named"]
-)
+@pytest.mark.parametrize("name", ["Cookie", "X-Forwarded-For", "Sec-WebSocket-Extensions", "X-Named"])
 async def test_the_api_does_not_hear_the_browser_s(
     name: str, api: DemoApi, browser: Browser, session: Session
 ):
@@ -132,6 +136,21 @@ async def test_the_api_does_not_hear_the_browser_s(
         assert not socket.compress
 
     assert name.lower() not in headers_heard_by(api)
+
+
+async def test_an_api_that_checks_the_origin_sees_its_own(api: DemoApi, browser: Browser, session: Session):
+    async with open_websocket(browser, PATH):
+        assert headers_heard_by(api)["origin"] == f"http://127.0.0.1:{api.port}"
+
+
+async def test_it_sees_the_one_that_the_client_s_headers_name_and_where_it_is_seen_from(
+    api: DemoApi, browser: Browser, session: Session
+):
+    refused = await refused_handshake(browser, "/named/socket")  # by the API, as another origin's
+
+    heard = headers_heard_by(api)
+    assert (heard["origin"], refused.status_code) == ("https://bff.example.com", 403)
+    assert (heard["x-forwarded-proto"], heard["x-forwarded-prefix"]) == ("http", "/named")
 
 
 async def test_what_the_browser_speaks_is_offered_and_what_the_api_chose_is_answered(

@@ -8,11 +8,14 @@ from collections.abc import AsyncIterator
 from aiohttp import ClientResponse
 from multidict import CIMultiDict
 
+from app.bff.clients.api import ApiClient
 from app.bff.errors import ApiUnreachable, MethodNotAllowed
 from app.bff.handlers.web import anonymous_key_of
+from app.bff.proxy.locations import NAMES, Forwarded, mapped_headers
 from app.bff.proxy.request_body import RequestBody, declared_length
 from app.bff.proxy.rules import (
     downstream_headers,
+    forwarded_headers,
     privately_cached,
     token_challenges,
     upstream_headers,
@@ -37,6 +40,7 @@ class RemoteApi(StreamingDelegate):
     timeout_seconds: float
     _response_has_begun = False
     _cache_tag = ""  # names the session, where the browser may store responses
+    _client: ApiClient
     _deadline: asyncio.Timeout  # for the beginning of the API's response
 
     async def answer(self) -> None:
@@ -48,6 +52,9 @@ class RemoteApi(StreamingDelegate):
             headers = downstream_headers(response.headers.items(), more=self.api.response_headers)
             if response.status == 401:
                 headers += token_challenges(response.headers.items())
+            if not response.headers.keys().isdisjoint(NAMES):
+                base_url, apis = str(self._client.url_for("")), self.services.settings.remote_apis
+                headers = mapped_headers(headers, Forwarded(str(response.url), base_url, self.api, apis))
             if self.api.cache == "private":
                 headers = privately_cached(headers, response.headers.items(), self._cache_tag)
             sent = self.start(response.status, headers, response.content.read_nowait())
@@ -66,12 +73,15 @@ class RemoteApi(StreamingDelegate):
         self._deadline = asyncio.timeout(None)
         session = await self.require_session()
         key = None if session else anonymous_key_of(self.services, self.request)
-        client = self.services.clients.create(self.api.client, session, anonymous_key=key)
+        self._client = client = self.services.clients.create(self.api.client, session, anonymous_key=key)
         path = upstream_path(self.request.uri or "", self.api, self.services.settings.remote_apis)
         passed = upstream_headers(self.request.headers.get_all(), fixed=client.fixed_headers)
         if self.api.cache == "private":
             self._cache_tag = session.public_id if session else "none"
             passed = without_tag(passed, self._cache_tag)
+        if self.api.forwarded:
+            base_url = self.services.settings.base_url
+            passed += forwarded_headers(base_url, self.api.path, fixed=client.fixed_headers)
         headers = CIMultiDict(passed)
         credential = await client.credential()  # a refresh is not counted as the API's time
         data = await self._request_data(self.body) if self.body else None

@@ -157,6 +157,13 @@ def upstream_headers(headers: Iterable[tuple[str, str]], *, fixed: Collection[st
     return [(name, value) for name, value in passed if name.lower() not in fixed] if fixed else passed
 
 
+def forwarded_headers(base_url: str, path: str, *, fixed: Collection[str] = ()) -> Headers:
+    """Return the headers that tell an API under which URL its remote API is seen; see `upstream_headers`."""
+    scheme, _, host = base_url.partition("://")
+    told = [("X-Forwarded-Proto", scheme), ("X-Forwarded-Host", host), ("X-Forwarded-Prefix", path)]
+    return [(name, value) for name, value in told if name.lower() not in fixed]
+
+
 def downstream_headers(headers: Iterable[tuple[str, str]], *, more: frozenset[str] = frozenset()) -> Headers:
     """Return the API's headers that the browser may see: those of an allow-list, and `more` in lower case."""
     return _filtered(headers, _browser_rule(more), _utf8_to_latin1)

@@ -17,6 +17,7 @@ from app.bff.handlers.socket import GOING_AWAY, CloseFrame, SocketHandler
 from app.bff.handlers.web import CLIENT_CLOSED_REQUEST
 from app.bff.proxy.rules import (
     forwardable_close_code,
+    forwarded_headers,
     handshake_error_status,
     offered_subprotocols,
     upstream_headers,
@@ -68,13 +69,18 @@ class RemoteSocket(SocketHandler):
     async def _open_api_socket(self, stack: AsyncExitStack) -> ClientWebSocketResponse:
         path = upstream_path(self.request.uri or "", self.api, self.services.settings.remote_apis)
         client = self.create_client(self.api.client)
-        headers = upstream_headers(self.request.headers.get_all(), fixed=client.fixed_headers)
+        fixed = client.fixed_headers
+        headers = upstream_headers(self.request.headers.get_all(), fixed=fixed)
+        if self.api.forwarded:
+            headers += forwarded_headers(self.services.settings.base_url, self.api.path, fixed=fixed)
         credential = await client.credential()  # a refresh is not counted as the API's time
+        url = client.url_for(path)
         socket = client.websocket(
-            client.url_for(path),
+            url,
             timeout_seconds=self.api.timeout_seconds,
             credential=credential,
             headers=headers,
+            origin=None if "origin" in fixed else str(url.origin()),
             protocols=offered_subprotocols(self.request.headers),
             heartbeat=self.ping_interval,
             max_msg_size=self.max_message_size + 1,  # aiohttp refuses a message of exactly this size

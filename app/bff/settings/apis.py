@@ -103,7 +103,8 @@ class RemoteApiSettings(BaseModel):
     off. `max_body_bytes` limits a request body (413). `response_headers` are names of headers of the API that
     pass to the browser beyond those of `proxy.rules`, such as `X-Total`.
     `cache` is whether the browser may store a response: `no-store`, or `private` as the API allows it, for
-    the same session only and never without asking again.
+    the same session only and never without asking again. `forwarded` tells the API where it is seen from:
+    `X-Forwarded-Proto`, `X-Forwarded-Host` and `X-Forwarded-Prefix`, of `BFF_BASE_URL` and `path`.
     `require` is a rule over the claims of the session, which every request then needs; `write` is one more
     for WebSockets, and for methods other than GET, HEAD and OPTIONS. Else the response is 403, and 401
     without a session, also where `token` sends no user's token.
@@ -117,7 +118,7 @@ class RemoteApiSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
 
-    path: str = Field(pattern=r"^/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-]$")
+    path: str = Field(pattern=r"^(?:/[A-Za-z0-9._~-]+)+$")
     client: str
     methods: frozenset[str] = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
     timeout_seconds: Seconds | None = None
@@ -126,6 +127,7 @@ class RemoteApiSettings(BaseModel):
     max_body_bytes: int = Field(default=10_000_000, gt=0)
     response_headers: frozenset[str] = frozenset()
     cache: Literal["no-store", "private"] = "no-store"
+    forwarded: bool = False
     require: RuleSetting = None
     write: RuleSetting = None
 
