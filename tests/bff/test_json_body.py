@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
+from tornado.escape import json_decode
 
-from app.bff import ApiHandler
+from app.bff import ApiHandler, BaseHandler
 from app.bff.errors import AppError, InvalidBody
 from app.bff.web.json_body import parse_json_body
 from tests.bff.harness import Browser, RunningApp
@@ -218,3 +220,71 @@ async def test_the_document_of_a_422_lists_the_errors(browser: Browser, caplog: 
     assert error["pointer"] == "#/due"
     assert "valid date" in error["detail"]
     assert "SECRET" not in response.text + caplog.text
+
+
+# A handler that parses the body without `json_body`
+
+
+class ParsesItself(ApiHandler):
+    def post(self) -> None:
+        self.finish_json(json.loads(self.request.body))
+
+
+class ParsesText(BaseHandler):
+    def post(self) -> None:
+        self.write(json_decode(self.request.body.decode()))
+
+
+class ParsesSomethingElse(ApiHandler):
+    """Such as the answer of an API, which is not JSON."""
+
+    def post(self) -> None:
+        self.finish_json(json.loads("<html>"))
+
+    def get(self) -> None:
+        self.finish_json(json.loads(""))
+
+    def put(self) -> None:
+        self.finish_json(b"\xff".decode())
+
+
+@pytest.fixture
+async def parsing(app: RunningApp, browser: Browser) -> Browser:
+    routes = [("/itself", ParsesItself), ("/text", ParsesText), ("/else", ParsesSomethingElse)]
+    app.tornado.add_handlers(".*", routes)
+    return browser
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"{", id="cut off"),
+        pytest.param(b"", id="empty"),
+        pytest.param(b"SECRET", id="text"),
+        pytest.param(b"a=1&b=2", id="a form"),
+        pytest.param(b'{"a": 1} {"b": 2}', id="two documents"),
+        pytest.param(b'{"a": "\xff"}', id="not UTF-8"),
+        pytest.param("{é".encode(), id="beyond ASCII"),
+        pytest.param(b"\xef\xbb\xbf{", id="after a byte order mark"),
+        pytest.param("{".encode("utf-16"), id="UTF-16"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/itself", "/text"])
+async def test_a_body_that_is_no_json_is_400_however_it_is_parsed(
+    path: str, body: bytes, parsing: Browser, caplog: pytest.LogCaptureFixture
+):
+    sent = {"Content-Type": "application/json"}
+    response = await parsing.fetch(path, "POST", content=body, headers=sent)
+
+    assert (response.status_code, response.json()["code"]) == (400, "bad_request")
+    assert "SECRET" not in response.text + caplog.text
+
+
+@pytest.mark.parametrize(
+    ("method", "body"),
+    [("POST", b"{}"), ("POST", b"{"), ("POST", b""), ("PUT", b"{}"), ("PUT", b"\xfe"), ("GET", b"")],
+)
+async def test_what_is_not_the_body_is_no_mistake_of_the_request(method: str, body: bytes, parsing: Browser):
+    response = await parsing.fetch("/else", method, content=body)
+
+    assert response.status_code == 500

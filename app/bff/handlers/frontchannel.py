@@ -21,23 +21,31 @@ class FrontChannelLogout(WebHandler):
     session store is unavailable. Only pages of the provider may frame it.
     """
 
+    async def head(self) -> None:
+        """Check the request as `get` does, and end nothing."""
+        self._issuer_and_sid()
+        await self._answer()
+
     async def get(self) -> None:
         if is_prefetch(self.request.headers):
             self.set_status(204)
             return
-        if self.request.headers.get("Sec-Fetch-Dest", "iframe") not in ("iframe", "frame"):
-            raise CsrfRejected("the provider shows this in a frame")
-        services, sid, issuer = self.services, self.params.get("sid"), self.params.get("iss", "")
-        if not sid or issuer not in services.provider.issuers:
-            raise BadRequest("iss and sid must be those of a session of the provider")
+        services, (issuer, sid) = self.services, self._issuer_and_sid()
         sessions = await services.sessions.of_sid(issuer, sid)
         await services.tokens.end_all(sessions, Reason.PROVIDER)
         log.info("signed out at the provider", extra={"sessions": len(sessions)})
-        await self._allow_framing()
-        self.finish("<!doctype html><title>Signed out</title>")
+        await self._answer()
 
-    async def _allow_framing(self) -> None:
-        """Replace the two headers that forbid it; X-Frame-Options cannot name another origin."""
+    def _issuer_and_sid(self) -> tuple[str, str]:
+        if self.request.headers.get("Sec-Fetch-Dest", "iframe") not in ("iframe", "frame"):
+            raise CsrfRejected("the provider shows this in a frame")
+        issuer, sid = self.params.get("iss", ""), self.params.get("sid")
+        if not sid or issuer not in self.services.provider.issuers:
+            raise BadRequest("iss and sid must be those of a session of the provider")
+        return issuer, sid
+
+    async def _answer(self) -> None:
+        """Replace the two headers that forbid framing; X-Frame-Options cannot name another origin."""
         urls = [self.services.settings.issuer]
         with suppress(ProviderUnavailable):
             metadata = await self.services.provider.metadata()
@@ -46,3 +54,4 @@ class FrontChannelLogout(WebHandler):
         ancestors = " ".join(sorted(origins))
         self.set_header("Content-Security-Policy", f"default-src 'none'; frame-ancestors {ancestors}")
         self.clear_header("X-Frame-Options")
+        self.finish("<!doctype html><title>Signed out</title>")

@@ -22,8 +22,6 @@ class Alive(WebHandler):
     def get(self) -> None:
         self.finish({"status": "ok"})
 
-    head = get
-
 
 class Ready(WebHandler):
     """Readiness: session store and provider have just answered; warns if our clock is wrong."""
@@ -44,8 +42,6 @@ class Ready(WebHandler):
                 **clock,
             }
         )
-
-    head = get
 
     async def _clock_warning(self) -> dict[str, str]:
         """Compare our clock, by which sessions and tokens expire, with the store's; empty if they agree."""

@@ -28,7 +28,7 @@ from app.bff.errors import (
     WrongSid,
 )
 from app.bff.handlers.base import BaseHandler
-from app.bff.handlers.web import exception_from, single_values
+from app.bff.handlers.web import READING, exception_from, single_values
 from app.bff.oidc.claims import LEEWAY_SECONDS, check_authentication, string_claim, wrong_clock
 from app.bff.oidc.dpop import new_key
 from app.bff.oidc.keys import unverified_claims
@@ -127,7 +127,7 @@ class Login(LoginStep):
     """
 
     async def prepare(self) -> None:
-        silent = self.request.method == "GET" and self._requests_silent_login()
+        silent = self.request.method in READING and self._requests_silent_login()
         self.set_silent(silent, path=self._requested_return_path())
         await super().prepare()
 
@@ -160,6 +160,14 @@ class Login(LoginStep):
             await self.services.tokens.revoke_after_logout(self.waiting_revocations)
         self._set_attempt_cookie(attempt)
         self.redirect(url)
+
+    async def head(self) -> None:
+        """Answer as `get`, and start no attempt: the provider's page has no parameters."""
+        self._check_navigation()
+        request_params = login_parameters({**self.services.settings.login_params, **self.params})
+        await self._check_prompt(request_params.get("prompt"))
+        self._return_path()
+        self.redirect((await self.services.provider.metadata()).authorization_endpoint)
 
     def post(self) -> None:
         """Repeat the request as a GET: another site's form is a navigation without the Strict cookie."""
@@ -261,7 +269,8 @@ class Callback(LoginStep):
         self.set_silent(is_in_frame)  # until the attempt is read
         if self.request.method == "POST" and self.services.settings.response_mode != "form_post":
             raise HTTPError(405)
-        self.attempt = attempt = self._read_attempt() if self.request.method in ("GET", "POST") else None
+        reads = self.request.method in (*READING, "POST")
+        self.attempt = attempt = self._read_attempt() if reads else None
         self.retry_for_strict_cookies = attempt is not None
         if attempt is not None:
             silent, self.return_path = attempt.is_silent, attempt.return_path
@@ -294,6 +303,13 @@ class Callback(LoginStep):
             self.end_silently()
         else:
             self.navigate_same_site(attempt.return_path)
+
+    async def head(self) -> None:
+        """Answer as `get` where there is no attempt, and complete none."""
+        if self.attempt is None:
+            self._answer_without_attempt()
+        else:
+            self.set_status(204)
 
     async def post(self) -> None:
         """Complete the attempt once a page of ours has repeated the POST, with the Strict cookie."""

@@ -57,20 +57,34 @@ class Logout(LogoutHandler):
     retry_for_strict_cookies = False
 
     async def get(self) -> None:
-        if is_sent_from_elsewhere(self.request.headers):
-            raise WrongSid("Only our own pages sign you out. Please use the link on them.")
-        return_path = local_path(self.params.get("returnUrl"))
+        return_path = self._checked_return_path()
         if self.session is None:
             await self._get_without_session(return_path)
-            return
-        sid = self.params.get("sid")
+        else:
+            self._leave(await self._end(return_path), return_path)
+
+    async def head(self) -> None:
+        """Check the link as `get` does, and end nothing."""
+        return_path = self._checked_return_path()
+        if self.session is None and "sid" not in self.params:
+            self.redirect(return_path)
+        else:
+            self.set_status(204)
+
+    def _checked_return_path(self) -> str:
+        """Return `returnUrl`; raises WrongSid unless the link is one of ours, for this session."""
+        if is_sent_from_elsewhere(self.request.headers):
+            raise WrongSid("Only our own pages sign you out. Please use the link on them.")
+        return_path, sid = local_path(self.params.get("returnUrl")), self.params.get("sid")
+        if self.session is None:
+            return return_path
         if sid is None and not string_claim(self.session.claims, "sid"):
             is_ours = is_navigation_of_own_page(self.request.headers)
         else:
             is_ours = hmac.compare_digest((sid or "").encode(), self.session.sid.encode())
         if not is_ours:
             raise WrongSid("The link to sign out was not one of ours. Please use the one on our pages.")
-        self._leave(await self._end(return_path), return_path)
+        return return_path
 
     async def post(self) -> None:
         """End the session for a page's JavaScript: `{"url": …}` is where it must navigate to.
@@ -212,16 +226,24 @@ class LogoutCallback(LogoutHandler):
 
     retry_for_strict_cookies = False
 
+    async def head(self) -> None:
+        """Answer as `get`, and revoke nothing."""
+        self.redirect(self._saved.get("return_path", "/"))
+
     async def get(self) -> None:
-        saved, cookies = self.read_logout_cookie(), self.services.cookies
+        saved, cookies = self._saved, self.services.cookies
         self.clear_cookie(cookies.logout_name, **cookies.login_cookie_attributes)
-        state_matches = hmac.compare_digest(
-            saved.get("state", "").encode(), self.params.get("state", "").encode()
-        )
-        if not saved or not state_matches:
+        if not saved:
             self.redirect("/")
             return
         if said := refusal_fields(self.params):
             log.warning("provider refused the logout", extra=said)
         await self.services.tokens.revoke_after_logout(self.waiting_revocations)
         self.redirect(saved["return_path"])
+
+    @property
+    def _saved(self) -> dict[str, str]:
+        """What the logout has saved that `state` names; empty if there is none."""
+        saved, state = self.read_logout_cookie(), self.params.get("state", "")
+        is_named = hmac.compare_digest(saved.get("state", "").encode(), state.encode())
+        return saved if is_named else {}

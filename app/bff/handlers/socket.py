@@ -43,6 +43,7 @@ class SocketHandler(BaseHandler, WebSocketHandler):
                 await self.write_message(message, binary=isinstance(message, bytes))
     """
 
+    SUPPORTED_METHODS = ("GET",)  # of the handshake (RFC 6455 §4.1)
     renders_html = False
     retry_for_strict_cookies = False
     login_url = LOGIN_PATH

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from datetime import datetime
 
 from tornado.web import HTTPError, StaticFileHandler
@@ -14,6 +15,9 @@ _PATH_MAX = 4096  # of Linux, in bytes
 class Static(WebHandler, StaticFileHandler):
     """Static files; cached for good only under their own version: during a deploy an old process must not
     serve old bytes under the new name."""
+
+    def head(self, path: str) -> Awaitable[None]:  # type: ignore[override]
+        return StaticFileHandler.head(self, path)
 
     def validate_absolute_path(self, root: str, absolute_path: str) -> str | None:
         """Raises HTTPError (404) for a name that no file can have, such as one with a NUL in it.

@@ -13,7 +13,7 @@ from typing import Any, overload
 from urllib.parse import urlencode
 
 from tornado.httputil import HTTPServerRequest
-from tornado.web import Application, HTTPError, RequestHandler
+from tornado.web import Application, Finish, HTTPError, RequestHandler
 
 from app.bff.clients.registry import as_app_error
 from app.bff.errors import (
@@ -35,11 +35,14 @@ from app.bff.web.cookies import read_cookies, unquoted
 from app.bff.web.cross_origin import is_navigation
 from app.bff.web.forwarded import anonymous_key, client_address
 from app.bff.web.headers import security_headers
+from app.bff.web.json_body import unreadable_body
 from app.bff.web.problems import CONTENT_TYPE, error_headers, problem
 from app.bff.web.return_paths import local_path
 
 log = logging.getLogger(__name__)
 
+ExcInfo = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
+READING = ("GET", "HEAD")
 _NO_REQUIREMENTS = AuthenticationRequirements()
 _LOGGED_CHARACTERS = 1_000  # of a path, which may have 64 KB: requests must not fill the log
 CLIENT_CLOSED_REQUEST = 499  # in the access log only, as in nginx
@@ -114,6 +117,22 @@ class WebHandler(RequestHandler):
         """Called by Tornado for a state-changing request that seems to come from another origin."""
         raise CsrfRejected("the request was sent by another origin")
 
+    async def head(self, *args: Any, **kwargs: Any) -> None:
+        """Answer as `get` does, without the body (RFC 9110 §9.3.2); 405 if there is no `get`.
+
+        Where `get` changes something, write a `head` that does not.
+        """
+        answered = self.get(*args, **kwargs)
+        if answered is not None:
+            await answered
+
+    def flush(self, include_footers: bool = False) -> Future[None]:
+        """Send what has been written. A HEAD ends with the headers: a stream has no end to wait for."""
+        flushed = super().flush(include_footers)
+        if self.request.method == "HEAD" and not include_footers:  # of `finish`
+            raise Finish
+        return flushed
+
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> Future[None]:
         if self.services.stopping.is_set():
             self.set_header("Connection", "close")  # the next request reaches another process
@@ -130,11 +149,11 @@ class WebHandler(RequestHandler):
     # The only place that turns errors into responses.
 
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
-        error = exception_from(kwargs)
+        error = self._unreadable_body(kwargs.get("exc_info")) or exception_from(kwargs)
         super().send_error(error.status if isinstance(error, AppError) else status_code, **kwargs)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        error = exception_from(kwargs)
+        error = self._unreadable_body(kwargs.get("exc_info")) or exception_from(kwargs)
         document = problem(status_code, error, request_id=self.request_id, login_url=self.login_url)
         for name, value in error_headers(error):
             self.set_header(name, value)
@@ -143,7 +162,7 @@ class WebHandler(RequestHandler):
         if not (self.renders_html and is_navigation(self.request.headers)):
             self.set_header("Content-Type", CONTENT_TYPE)
             self.finish(json.dumps(document))
-        elif isinstance(error, NoSession | InsufficientAuthentication) and self.request.method == "GET":
+        elif isinstance(error, NoSession | InsufficientAuthentication) and self.request.method in READING:
             self.redirect(self.login_url)
         else:
             self.render_page(
@@ -152,9 +171,7 @@ class WebHandler(RequestHandler):
 
     def allowed_methods(self) -> list[str]:
         """The value of `Allow`, which a 405 must have (RFC 9110 §15.5.6)."""
-        unimplemented = RequestHandler.get  # Tornado's class has one function for all methods
-        methods = self.SUPPORTED_METHODS
-        return [name for name in methods if getattr(type(self), name.lower()) is not unimplemented]
+        return methods_of(type(self))
 
     def try_again_url(self, status_code: int, error: BaseException | None) -> str | None:
         """The link of an error page's retry button; None if a retry cannot help."""
@@ -169,7 +186,11 @@ class WebHandler(RequestHandler):
         tb: TracebackType | None,
     ) -> None:
         """Tornado's method would log the whole URL, with an authorization code in it."""
-        log_failure(self.request.path, as_app_error(value))
+        log_failure(self.request.path, self._unreadable_body((typ, value, tb)) or as_app_error(value))
+
+    def _unreadable_body(self, exc_info: ExcInfo | None) -> BadRequest | None:
+        error = exc_info[1] if exc_info else None
+        return unreadable_body(error, self.request.body, self.request.headers.get("Content-Type"))
 
     # Pages.
 
@@ -224,6 +245,17 @@ class WebHandler(RequestHandler):
         """
         page = self.services.pages.get_template(template)
         self.finish(page.render({**self.page_context(), **context}))
+
+
+def methods_of(handler: type[RequestHandler]) -> list[str]:
+    """Return the methods that a handler implements; HEAD wherever it implements GET, if it is one of ours."""
+    unimplemented = RequestHandler.get  # Tornado's class has one function for all methods
+    implemented = [
+        name for name in handler.SUPPORTED_METHODS if getattr(handler, name.lower()) is not unimplemented
+    ]
+    if "GET" not in implemented and handler.head is WebHandler.head:
+        implemented.remove("HEAD")
+    return implemented
 
 
 def log_failure(path: str, error: BaseException | None) -> None:

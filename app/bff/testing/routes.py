@@ -11,11 +11,11 @@ from tornado.web import RequestHandler
 
 from app.bff.handlers.base import ApiHandler
 from app.bff.handlers.socket import SocketHandler
+from app.bff.handlers.web import WebHandler, methods_of
 from app.bff.server import Routes
 from app.bff.testing.example_paths import example_path
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-_NOT_IMPLEMENTED = RequestHandler.get  # in Tornado's own class one function stands for all methods
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,11 @@ class Route:
 
     @property
     def methods(self) -> list[str]:
-        """Those that the handler has; of a socket, the one that opens it."""
-        if self.is_socket:
-            return ["GET"]
-        return [name for name in METHODS if getattr(self.handler, name.lower()) is not _NOT_IMPLEMENTED]
+        """Those that the handler has itself: the engine's HEAD runs its GET; of a socket, what opens it."""
+        names = set(methods_of(self.handler))
+        if self.handler.head is WebHandler.head:
+            names.discard("HEAD")
+        return [name for name in METHODS if name in names]
 
     def __str__(self) -> str:
         return f"{self.pattern} ({self.handler.__module__}.{self.handler.__qualname__})"

@@ -65,7 +65,7 @@ def arrives_without_strict_cookies(
     apart: for it this is never true.
     """
     return (
-        method == "GET"
+        method in ("GET", "HEAD")
         and headers.get("Sec-Fetch-Mode") == "navigate"
         and headers.get("Sec-Fetch-Dest")
         in (("document", "iframe", "frame") if in_a_frame_too else ("document",))

@@ -46,6 +46,20 @@ def _check_syntax(body: bytes) -> None:
         raise BadRequest("the body is not JSON, or has a name twice") from None
 
 
+def unreadable_body(error: BaseException | None, body: bytes, content_type: str | None) -> BadRequest | None:
+    """Return BadRequest if `error` says that this very body is no text or no JSON, else None.
+
+    It is for handlers that parse it without `parse_json_body`. Where the document that could not be parsed is
+    another one, such as the response of an API, the request is not to blame.
+    """
+    if isinstance(error, UnicodeDecodeError) and error.object == body:
+        return BadRequest("the body is not text")
+    if not isinstance(error, json.JSONDecodeError) or not (body or content_type):
+        return None
+    readings = (body.decode(errors="replace"), body.decode(json.detect_encoding(body), errors="replace"))
+    return BadRequest("the body is not JSON") if error.doc in readings else None
+
+
 def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
     unique = dict(members)
     if len(unique) < len(members):
