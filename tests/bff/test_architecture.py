@@ -29,7 +29,8 @@ LAYERS = [
     "errors paths version backoff interrupts causes budget authorization",
     "settings.*",
     "crypto telemetry.* singleflight batch_loader slots",
-    "web.* sessions.session sessions.interfaces sessions.events oidc.http oidc.cache oidc.keys oidc.metadata"
+    "web.* spa.document spa.files spa.folder",
+    "sessions.session sessions.interfaces sessions.events oidc.http oidc.cache oidc.keys oidc.metadata"
     " oidc.claims oidc.step_up oidc.logout_token oidc.error_codes oidc.refusals oidc.responses oidc.dpop"
     " oidc.signed_requests",
     "oidc.client_auth oidc.breaker oidc.endpoints oidc.login_attempt oidc.client"
@@ -39,7 +40,7 @@ LAYERS = [
     "services",
     "doctor.* commands.*",
     "handlers.web handlers.base handlers.socket",
-    "handlers.* proxy.*",
+    "handlers.* proxy.* spa.handler",
     "descriptors server shutdown processes cli",
     "dev.*",
     "testing.*",
@@ -47,7 +48,7 @@ LAYERS = [
 
 # Every library beyond the standard one, and the files of the application that may import it.
 LIBRARIES = {
-    "tornado": "handlers.* proxy.* server processes version",
+    "tornado": "handlers.* proxy.* spa.handler server processes version",
     "aiohttp": "clients.* proxy.remote_api proxy.websocket",
     "multidict": "clients.* proxy.remote_api",
     "yarl": "clients.*",

@@ -205,8 +205,9 @@ class Logout(LogoutHandler):
         elif request.url:
             self.redirect(request.url)
         else:
+            settings = self.services.settings
             for name, value in security_headers(
-                nonce=self.csp_nonce, https=self.services.settings.https, posts_to=request.action
+                nonce=self.csp_nonce, https=settings.https, posts_to=request.action, added=settings.csp
             ).items():
                 self.set_header(name, value)
             self.render_page("bff/post.html", action=request.action, fields=request.form)

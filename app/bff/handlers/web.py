@@ -103,6 +103,7 @@ class WebHandler(RequestHandler):
             login_page=self.services.provider.login_page,
             framed_by_same_site=self.framed_by_same_site,
             keeps_opener=self.keeps_opener,
+            added=self.services.settings.csp,
         )
         for name, value in headers.items():
             self.set_header(name, value)

@@ -26,7 +26,9 @@ from app.bff.settings.apis import (
     Seconds,
     WholeSeconds,
 )
+from app.bff.settings.csp import csp_additions
 from app.bff.settings.issuers import ANY_TENANT, TENANT, Issuers, tenant_id, with_placeholder
+from app.bff.settings.spa import is_url, spa_location
 from app.bff.settings.validators import (
     absolute,
     from_json,
@@ -61,7 +63,7 @@ def _project_name() -> str:
 # Here quotes around the value, or a line break in it, are mistakes; elsewhere they may be right.
 _SINGLE_LINES = frozenset(
     {"app_name", "base_url", "address", "issuer", "client_id", "client_secret", "scope", "session_store"}
-    | {"client_key_file", "forward_auth_secret"}
+    | {"client_key_file", "forward_auth_secret", "spa"}
 )
 
 
@@ -129,6 +131,10 @@ class BffSettings(BaseSettings):
     min_bytes_per_second: int = Field(default=500, ge=0)  # 0: any rate
     forward_auth_secret: SecretStr = SecretStr("")  # empty: no /bff/forward-auth
 
+    spa: str = ""  # a folder with index.html, or with BFF_DEBUG the URL of a development server
+    spa_signed_in: bool = False
+    csp: Annotated[dict[str, tuple[str, ...]], NoDecode] = {}  # sources by directive
+
     issuer: str = ""
     metadata_url: str = ""  # empty: below the issuer
     tenants: Annotated[tuple[str, ...], NoDecode] = ()  # of an issuer that has several
@@ -179,6 +185,16 @@ class BffSettings(BaseSettings):
             raise ValueError("must be an origin, without a path")
         # Browsers send origins in lower case; the `https` property compares it too.
         return require_https(url, debug=info.data.get("debug", False)).rstrip("/").lower()
+
+    @field_validator("spa")
+    @classmethod
+    def _a_build_or_a_server(cls, value: str, info: ValidationInfo) -> str:
+        return spa_location(value, debug=info.data.get("debug", False)) if value else ""
+
+    @field_validator("csp")
+    @classmethod
+    def _without_any_script(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        return csp_additions(value)
 
     @field_validator("issuer")
     @classmethod
@@ -249,7 +265,7 @@ class BffSettings(BaseSettings):
             raise ValueError("must contain openid")
         return value
 
-    @field_validator("login_params", "logout_params", "require", mode="before")
+    @field_validator("csp", "login_params", "logout_params", "require", mode="before")
     @classmethod
     def _json(cls, value: Any) -> Any:
         return from_json(value)
@@ -348,6 +364,15 @@ class BffSettings(BaseSettings):
     @cached_property
     def issuers(self) -> Issuers:
         return Issuers(self.issuer, frozenset(self.tenants))
+
+    @property
+    def spa_folder(self) -> Path | None:
+        return Path(self.spa) if self.spa and not is_url(self.spa) else None
+
+    @property
+    def spa_server(self) -> str | None:
+        """The origin of a development server."""
+        return self.spa if is_url(self.spa) else None
 
     @cached_property
     def https(self) -> bool:

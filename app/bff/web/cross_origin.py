@@ -43,6 +43,15 @@ def is_navigation(headers: Mapping[str, str]) -> bool:
     return "text/html" in headers.get("Accept", "") and CSRF_HEADER not in headers
 
 
+def is_page_navigation(headers: Mapping[str, str]) -> bool:
+    """Whether the request is a navigation of a window or a frame, as `is_navigation` but for `<object>`."""
+    return is_navigation(headers) and headers.get("Sec-Fetch-Dest", "document") in (
+        "document",
+        "iframe",
+        "frame",
+    )
+
+
 def is_navigation_of_own_page(headers: Mapping[str, str]) -> bool:
     """Whether the browser says that a page of this origin has started it, in a window.
 

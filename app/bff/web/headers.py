@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
+
+from app.bff.web.csp import widened
 
 _ALWAYS = {
     "X-Content-Type-Options": "nosniff",
@@ -31,6 +34,7 @@ def security_headers(
     framed_by_same_site: bool = False,
     keeps_opener: bool = False,
     posts_to: str | None = None,
+    added: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, str]:
     """Return the headers for one response; only a script with `nonce` runs on its page.
 
@@ -42,6 +46,8 @@ def security_headers(
     With `posts_to`, a URL, the page has a form for that origin with what no script may read: a window that
     has opened it, or was opened by it, has no access. Chromium applies `form-action` to redirects of the
     response, too, and a provider may redirect to one behind it first: so any https is allowed.
+
+    `added` are sources for the Content-Security-Policy, by directive (BFF_CSP).
     """
     policy = _POLICY.format(
         scripts="'none'" if nonce is None else f"'nonce-{nonce}'",
@@ -49,7 +55,7 @@ def security_headers(
         frames=f"frame-src 'self' {_origin(login_page)}; " if login_page else "",
         ancestors="'self'" if framed_by_same_site else "'none'",
     )
-    headers = {**_ALWAYS, "Content-Security-Policy": policy}
+    headers = {**_ALWAYS, "Content-Security-Policy": widened(policy, added) if added else policy}
     if framed_by_same_site:
         headers["X-Frame-Options"] = "SAMEORIGIN"
     if keeps_opener:

@@ -1,0 +1,1 @@
+export const title = "Order 5";
