@@ -31,8 +31,8 @@ LAYERS = [
     "crypto telemetry.* singleflight batch_loader slots",
     "web.* spa.document spa.files spa.folder",
     "sessions.session sessions.interfaces sessions.events oidc.http oidc.cache oidc.keys oidc.metadata"
-    " oidc.claims oidc.step_up oidc.logout_token oidc.error_codes oidc.refusals oidc.responses oidc.dpop"
-    " oidc.signed_requests",
+    " oidc.claims oidc.kept_claims oidc.step_up oidc.logout_token oidc.error_codes oidc.refusals"
+    " oidc.responses oidc.dpop oidc.signed_requests",
     "oidc.client_auth oidc.breaker oidc.endpoints oidc.login_attempt oidc.client"
     " sessions.mongo.* sessions.memory sessions.stores",
     "tokens.*",

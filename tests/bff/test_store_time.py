@@ -131,10 +131,10 @@ async def test_new_tokens_are_used_while_the_store_does_not_answer_their_save(
     refresher: Refresher, store: HangingSessions, session: Session, clock: Clock
 ):
     store.hangs = ("save",)
-    tokens = await refresher.renew(session.ref, request(clock))
+    renewed = await refresher.renew(session.ref, request(clock))
     store.hangs = ()
     await refresher.drain()
 
     saved = await store.get(session.ref)
     assert saved is not None
-    assert saved.tokens.access_token == tokens.access_token
+    assert saved.tokens.access_token == renewed.tokens.access_token

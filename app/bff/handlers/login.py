@@ -29,7 +29,7 @@ from app.bff.errors import (
 )
 from app.bff.handlers.base import BaseHandler
 from app.bff.handlers.web import READING, exception_from, single_values
-from app.bff.oidc.claims import LEEWAY_SECONDS, check_authentication, string_claim, wrong_clock
+from app.bff.oidc.claims import LEEWAY_SECONDS, check_authentication, wrong_clock
 from app.bff.oidc.dpop import new_key
 from app.bff.oidc.keys import unverified_claims
 from app.bff.oidc.login_attempt import ATTEMPT_SECONDS, LoginAttempt
@@ -346,19 +346,20 @@ class Callback(LoginStep):
         """Return the new session, which is not stored yet, or raise LoginFailed."""
         services = self.services
         try:
-            claims, tokens = await services.oidc.sign_in(attempt, self.params)
+            _, claims, tokens = await services.oidc.sign_in(attempt, self.params)
         except (GrantRefused, InteractionRequired, UntrustedToken) as error:
             raise _login_failed(error, services.oidc.seconds_ahead) from error
-        sid = string_claim(claims, "sid") or secrets.token_urlsafe(16)
+        sid = claims.get("sid")
         device = describe_user_agent(self.request.headers.get("User-Agent", ""))
         now = services.clock()
         return Session(
             ref=session_ref(session_id),
             issuer=claims["iss"],
             subject=claims["sub"],
-            sid=sid,
+            sid=sid if sid and isinstance(sid, str) else secrets.token_urlsafe(16),
             session_state=self.params.get("session_state"),
             claims=claims,
+            claims_renewed_at=now,
             tokens=tokens,
             dpop_key=attempt.dpop_key,
             device=device,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from tornado.web import HTTPError
@@ -15,8 +15,10 @@ from app.bff.web.user_agents import describe_user_agent
 
 Entry = dict[str, Any]
 
-# Claims about the ID token, not about the user.
-_TOKEN_CLAIMS = {"iss", "aud", "azp", "exp", "iat", "nbf", "jti", "nonce", "at_hash", "c_hash", "s_hash"}
+# Claims about the ID token, not about the user, and where claims are that it lacks.
+_TOKEN_CLAIMS = {"iss", "aud", "azp", "exp", "iat", "nbf", "jti", "nonce", "at_hash", "c_hash", "s_hash"} | {
+    *("_claim_names", "_claim_sources", "hasgroups")
+}
 
 
 class User(ApiHandler):
@@ -33,7 +35,10 @@ class User(ApiHandler):
 
     def _entries(self, session: Session) -> list[Entry]:
         typed = self.params.get("typed", "").lower() == "true"
-        return user_entries(session, logout_url=self.logout_url or "", now=self.services.clock(), typed=typed)
+        logout_url, names = self.logout_url or "", self.services.settings.user_claims
+        return user_entries(
+            session, names=names, logout_url=logout_url, now=self.services.clock(), typed=typed
+        )
 
 
 class Sessions(ApiHandler):
@@ -71,12 +76,15 @@ class OneSession(ApiHandler):
         self.set_status(204)
 
 
-def user_entries(session: Session, *, logout_url: str, now: float, typed: bool = False) -> list[Entry]:
-    """Return `{type, value}` entries for a session: its claims, then those with the prefix `bff:`.
+def user_entries(
+    session: Session, *, names: Collection[str] = (), logout_url: str, now: float, typed: bool = False
+) -> list[Entry]:
+    """Return `{type, value}` entries for a session: its claims, of `names` if there are any, then our own.
 
-    Claims are strings, as .NET's claims are, unless `typed`.
+    Those have the prefix `bff:`. Claims are strings, as .NET's claims are, unless `typed`.
     """
-    entries = list(claim_entries(session.claims))
+    shown = {name: value for name, value in session.claims.items() if not names or name in names}
+    entries = list(claim_entries(shown))
     if not typed:
         entries = [{**entry, "value": _as_string(entry["value"])} for entry in entries]
     entries.append({"type": "bff:logout_url", "value": logout_url})

@@ -1,12 +1,10 @@
-"""Validates the claims of ID tokens and userinfo, once the signature has been verified; cleans them. Pure."""
+"""Validates the claims of ID tokens and userinfo, once the signature has been verified. Pure."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import hmac
-import json
-import math
 from collections.abc import Collection, Mapping
 from typing import Any, TypeGuard
 
@@ -17,10 +15,6 @@ from app.bff.oidc.step_up import AuthenticationRequirements
 LEEWAY_SECONDS = 60
 _FAR_FUTURE = 10**12  # seconds since the epoch; later times are compared, and not counted with
 _LONGEST_SUBJECT = 1024  # 255 in OIDC Core §2, which not every provider keeps
-MAX_DEPTH = 16
-MAX_CLAIM_BYTES = 65_536  # as JSON
-MAX_CLAIMS_BYTES = 262_144  # of all claims
-_OURS = "bff:"  # the prefix of the entries that /bff/user adds
 Claims = Mapping[str, Any]
 
 
@@ -228,30 +222,6 @@ def _invalid(claim: str) -> str:
     return f"the claim {claim} is invalid"
 
 
-class _Unusable(ValueError):
-    """A claim that is dropped."""
-
-
-def clean_claims(claims: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return the claims that can be kept, and the names of those that cannot.
-
-    Dropped are claims that contain NaN or Infinity (no JSON, RFC 8259 §6), are nested deeper than
-    MAX_DEPTH, exceed a limit in size, or are named like our own entries. A half surrogate pair (§8.2)
-    becomes U+FFFD: no UTF-8 encodes it.
-    """
-    kept: dict[str, Any] = {}
-    dropped, left = [], MAX_CLAIMS_BYTES
-    for name, value in claims.items():
-        try:
-            clean, size = _clean_claim(name, value, min(left, MAX_CLAIM_BYTES))
-        except _Unusable:
-            dropped.append(well_formed(name))
-        else:
-            kept[well_formed(name)] = clean
-            left -= size
-    return kept, dropped
-
-
 def is_well_formed(text: str) -> bool:
     """Whether `text` has no half surrogate pair: only then it can be encoded."""
     return text.isascii() or text == well_formed(text)
@@ -262,28 +232,3 @@ def well_formed(text: str) -> str:
     if text.isascii():
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-def _clean_claim(name: str, value: Any, max_bytes: int) -> tuple[Any, int]:
-    """Return the clean value, and the claim's size as JSON."""
-    if name.lower().startswith(_OURS):
-        raise _Unusable
-    clean = _clean(value, MAX_DEPTH)
-    size = len(json.dumps({name: clean}))
-    if size > max_bytes:
-        raise _Unusable
-    return clean, size
-
-
-def _clean(value: Any, depth: int) -> Any:
-    if isinstance(value, str):
-        return well_formed(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise _Unusable
-    if not isinstance(value, dict | list):
-        return value
-    if depth == 0:
-        raise _Unusable
-    if isinstance(value, list):
-        return [_clean(member, depth - 1) for member in value]
-    return {well_formed(name): _clean(member, depth - 1) for name, member in value.items()}

@@ -20,7 +20,6 @@ from app.bff.oidc.claims import (
     check_refreshed_id_token,
     check_signed_userinfo,
     check_userinfo,
-    clean_claims,
     require,
     without_authentication,
 )
@@ -28,7 +27,7 @@ from app.bff.oidc.client_auth import key_from
 from app.bff.oidc.dpop import DpopKey, thumbprint
 from app.bff.oidc.endpoints import EndpointClient, Params, RequestKind
 from app.bff.oidc.error_codes import CLIENT_ERRORS
-from app.bff.oidc.keys import SignedToken
+from app.bff.oidc.kept_claims import clean_claims, kept_claims, left_out_claims
 from app.bff.oidc.login_attempt import LoginAttempt
 from app.bff.oidc.metadata import Metadata, Provider, advice_without_refresh_token
 from app.bff.oidc.refusals import challenge_params, refusal_fields, requires_pushed_requests
@@ -42,7 +41,7 @@ from app.bff.oidc.responses import (
 )
 from app.bff.oidc.signed_requests import request_object, response_parameters
 from app.bff.paths import CALLBACK_PATH, LOGOUT_CALLBACK_PATH
-from app.bff.sessions.session import LOGIN, LogoutHint, Target, TokenSet
+from app.bff.sessions.session import LOGIN, LogoutHint, Session, Target, TokenSet
 from app.bff.settings.models import BffSettings
 
 log = logging.getLogger(__name__)
@@ -114,11 +113,13 @@ class OidcClient:
         self._settings = settings
         self._provider = provider
         self._clock = clock
+        self.asks_userinfo_on_refresh = settings.userinfo_on_refresh
         self._endpoints = EndpointClient(settings, tls=tls, provider=provider, clock=clock)
         file = settings.client_key_file if settings.signed_requests else None
         self._request_key = key_from(file) if file else None
         self._par_required: bool | None = None  # of this client, as a refusal has said; False: it was wrong
         self._has_advised = False  # on logins without a refresh token
+        self._has_told = False  # of claims that a token only refers to
 
     async def close(self) -> None:
         await self._endpoints.close()
@@ -199,8 +200,10 @@ class OidcClient:
 
     async def sign_in(
         self, attempt: LoginAttempt, response: Mapping[str, str]
-    ) -> tuple[dict[str, Any], TokenSet]:
-        """Validate the authorization response and redeem its code; return the user's claims, and the tokens.
+    ) -> tuple[dict[str, Any], dict[str, Any], TokenSet]:
+        """Validate the authorization response and redeem its code.
+
+        Return the user's claims, those that the session keeps, and the tokens.
 
         Raises also LoginFailed for the response, and UntrustedToken for the ID token or userinfo.
         """
@@ -246,21 +249,57 @@ class OidcClient:
             now=self._clock(),
         )
         require(response.get("iss") in (None, id_token.claims["iss"]), "iss")  # of several tenants, the same
-        userinfo: Mapping[str, Any] | None = None
+        userinfo: Mapping[str, Any] = {}
         if self._settings.userinfo and metadata.userinfo_endpoint:
             endpoint, token = metadata.userinfo_endpoint, tokens.access_token
-            answer = await self._endpoints.get(endpoint, token, attempt.dpop_key)
-            parsed = parse_userinfo_response(answer)
-            userinfo = await self._verified_userinfo(parsed, id_token) if isinstance(parsed, str) else parsed
-            if userinfo is None:
-                challenge = challenge_params(answer.headers.get("WWW-Authenticate", ""))
-                said = refusal_fields({**challenge, **answer.document}, secrets=[token])
-                log.warning("userinfo not used: check BFF_USERINFO", extra={"status": answer.status, **said})
-            else:
-                check_userinfo(userinfo, subject=id_token.claims["sub"])
+            userinfo = await self._userinfo(endpoint, token, attempt.dpop_key, id_token.claims) or {}
         # Those of the ID token come first: should the claims exceed their limit, they stay.
-        merged = {**id_token.claims, **without_authentication(userinfo or {}), **id_token.claims}
-        return _cleaned(merged), tokens
+        claims = self.cleaned({**id_token.claims, **userinfo, **id_token.claims})
+        return claims, kept_claims(claims, self._settings.claims), tokens
+
+    async def userinfo(self, session: Session, tokens: TokenSet) -> Mapping[str, Any] | None:
+        """Return the claims of userinfo after a refresh; None if there are none that can be used.
+
+        Raises UntrustedToken if they are of another user, or ProviderUnavailable.
+        """
+        endpoint = (await self._provider.metadata()).userinfo_endpoint
+        if not endpoint:
+            return None
+        return await self._userinfo(endpoint, tokens.access_token, session.dpop_key, session.claims)
+
+    async def _userinfo(
+        self, endpoint: str, access_token: str, dpop_key: DpopKey | None, of_login: Mapping[str, Any]
+    ) -> Mapping[str, Any] | None:
+        answer = await self._endpoints.get(endpoint, access_token, dpop_key)
+        parsed = parse_userinfo_response(answer)
+        userinfo = (
+            await self._verified_userinfo(parsed, of_login["iss"]) if isinstance(parsed, str) else parsed
+        )
+        if userinfo is None:
+            challenge = challenge_params(answer.headers.get("WWW-Authenticate", ""))
+            said = refusal_fields({**challenge, **answer.document}, secrets=[access_token])
+            log.warning("userinfo not used: check BFF_USERINFO", extra={"status": answer.status, **said})
+            return None
+        check_userinfo(userinfo, subject=of_login["sub"])
+        return without_authentication(userinfo)
+
+    def kept(self, claims: Mapping[str, Any]) -> dict[str, Any]:
+        """Return those that a session keeps."""
+        return kept_claims(claims, self._settings.claims)
+
+    def cleaned(self, claims: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the claims that can be kept; log what cannot, and once what the provider has left out."""
+        clean, dropped = clean_claims(claims)
+        if dropped:
+            names = [name[:_MAX_LOGGED_NAME] for name in list(dropped)[:_MAX_LOGGED_NAMES]]
+            sizes = {name: size for name, size in zip(names, dropped.values(), strict=False) if size}
+            fields = {"claims": names, "count": len(dropped), "too_large": sizes}
+            log.warning("claims dropped", extra=fields)
+        if ("_claim_names" in clean or "hasgroups" in clean) and not self._has_told:
+            self._has_told = True
+            names = [name[:_MAX_LOGGED_NAME] for name in left_out_claims(clean)[:_MAX_LOGGED_NAMES]]
+            log.warning("provider left claims out: look them up in on_sign_in", extra={"claims": names})
+        return clean
 
     async def _verified_response(self, response: Mapping[str, str], attempt: LoginAttempt) -> dict[str, str]:
         """Return the parameters in a signed authorization response (JARM §2.4)."""
@@ -273,12 +312,12 @@ class OidcClient:
             now=self._clock(),
         )
 
-    async def _verified_userinfo(self, userinfo: str, id_token: SignedToken) -> Mapping[str, Any]:
+    async def _verified_userinfo(self, userinfo: str, issuer: str) -> Mapping[str, Any]:
         """Return the claims of userinfo that is a JWT (OIDC Core §5.3.2)."""
         claims = (await self._provider.verify(userinfo)).claims
         check_signed_userinfo(
             claims,
-            issuer=id_token.claims["iss"],
+            issuer=issuer,
             client_id=self._settings.client_id,
             trusted_audiences=self._settings.trusted_audiences,
             now=self._clock(),
@@ -311,18 +350,20 @@ class OidcClient:
         params = {"grant_type": "client_credentials", **target.params}
         return await self._request_tokens(RequestKind.CLIENT_CREDENTIALS, params, target, dpop_key)
 
-    async def check_refreshed(self, id_token: str, *, earlier: dict[str, Any]) -> None:
-        """Raise UntrustedToken unless a refreshed ID token belongs to the same login.
+    async def check_refreshed(self, id_token: str, *, earlier: dict[str, Any]) -> Mapping[str, Any]:
+        """Return the claims of a refreshed ID token; UntrustedToken unless it belongs to the same login.
 
         UnusableToken if nothing in it says that it belongs to another one, or ProviderUnavailable.
         """
+        signed = await self._provider.verify(id_token)
         check_refreshed_id_token(
-            await self._provider.verify(id_token),
+            signed,
             earlier=earlier,
             client_id=self._settings.client_id,
             trusted_audiences=self._settings.trusted_audiences,
             now=self._clock(),
         )
+        return signed.claims
 
     async def revoke(self, refresh_token: str) -> bool:
         """Revoke a refresh token (RFC 7009); return False if the provider has no revocation endpoint.
@@ -371,14 +412,6 @@ class OidcClient:
     ) -> TokenSet:
         endpoint = (await self._provider.metadata()).token_endpoint
         return await self._endpoints.post(kind, endpoint, params, _parser(parse, target, dpop_key), dpop_key)
-
-
-def _cleaned(claims: Mapping[str, Any]) -> dict[str, Any]:
-    clean, dropped = clean_claims(claims)
-    if dropped:
-        names = [name[:_MAX_LOGGED_NAME] for name in dropped[:_MAX_LOGGED_NAMES]]
-        log.warning("claims dropped", extra={"claims": names, "count": len(dropped)})
-    return clean
 
 
 def _parser(

@@ -21,6 +21,16 @@ _ALGORITHM_FOR = {"RSA": "PS256", "P-256": "ES256", "P-384": "ES384", "P-521": "
 Key = jwk.Key
 
 
+class _Registry(jws.JWSRegistry):
+    """Sizes in bytes: a response may have 1 MB, thousands of groups among it, and a header certificates."""
+
+    max_header_length = 16_384
+    max_payload_length = 1_000_000
+
+
+_SIZES = _Registry()
+
+
 class UnknownKey(UnusableToken):
     """No published key matches; the keys may have been rotated since they were fetched."""
 
@@ -81,7 +91,7 @@ def sign_jwt(claims: dict[str, Any], key: Key, *, token_type: str | None = None)
 def unverified_claims(token: str) -> dict[str, Any]:
     """Return what a token says before its signature is verified; {} if that cannot be read."""
     try:
-        return parse_json_object(jws.extract_compact(token.encode()).payload) or {}
+        return parse_json_object(jws.extract_compact(token.encode(), registry=_SIZES).payload) or {}
     except (JoseError, ValueError, TypeError, binascii.Error):
         return {}
 
@@ -109,7 +119,7 @@ def verify_signature(token: str, keys: Sequence[Key], allowed: frozenset[str]) -
     """
     algorithm = algorithm_of(token, allowed)
     header = _header(token)
-    registry = jws.JWSRegistry(algorithms=[algorithm], strict_check_header=False)
+    registry = _Registry(algorithms=[algorithm], strict_check_header=False)
     for key in keys:
         if "kid" in header and key.kid is not None and key.kid != header["kid"]:
             continue
@@ -127,7 +137,7 @@ def names_one_of(token: str, keys: Sequence[Key]) -> bool:
 
 def _header(token: str) -> dict[str, Any]:
     try:
-        return dict(jws.extract_compact(token.encode()).headers())
+        return dict(jws.extract_compact(token.encode(), registry=_SIZES).headers())
     except (JoseError, ValueError, TypeError, binascii.Error) as error:
         raise UnusableToken("not a signed token") from error
 

@@ -52,7 +52,7 @@ class SessionStore(Protocol):
         """Give up a lease early. No effect if `owner` does not hold it any more."""
 
     async def save(self, session: Session, *, lease: str | None = None) -> Session | None:
-        """Replace the tokens and claims of the session and return it with its next `version`.
+        """Replace tokens, claims and `changes` of the session and return it with its next `version`.
 
         Returns None, and writes nothing, if the session is gone or its `version` has moved on: a
         request still in flight neither brings a session back nor overwrites newer tokens (fencing).

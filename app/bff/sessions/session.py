@@ -135,8 +135,10 @@ class Session:
     `version` counts writes of tokens (fencing). `lease_taken_over` is set by SessionStore.lease alone, and
     not stored.
 
-    A handler has it as `self.session`. `claims` are those of the ID token and of userinfo. A background
-    job may store `ref`: it opens no session in a browser.
+    A handler has it as `self.session`. `claims` are those of the ID token and of userinfo, as of
+    `claims_renewed_at`, and those that the application has `added` (their names) in `on_sign_in` or
+    `on_refresh`; `changes` counts how often a refresh has changed them. A background job may store `ref`: it
+    opens no session in a browser.
 
     Example::
 
@@ -161,6 +163,9 @@ class Session:
     dpop_key: Mapping[str, str] | None = field(default=None, repr=False)
     device: str = ""
     version: int = 1
+    claims_renewed_at: float = 0
+    added: tuple[str, ...] = ()
+    changes: int = 0
     lease_taken_over: bool = field(default=False, compare=False, repr=False)
 
     @property
@@ -185,6 +190,11 @@ class Session:
     @property
     def without_refresh_token(self) -> Session:
         return replace(self, tokens=replace(self.tokens, refresh_token=None))
+
+    @property
+    def provider_claims(self) -> dict[str, Any]:
+        """The claims without those that the application has added."""
+        return {name: value for name, value in self.claims.items() if name not in self.added}
 
     def tokens_for(self, target: Target) -> TokenSet | None:
         if target is LOGIN or target == LOGIN:

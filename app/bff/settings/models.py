@@ -155,6 +155,9 @@ class BffSettings(BaseSettings):
     trusted_audiences: Annotated[tuple[str, ...], NoDecode] = ()
     id_token_alg: SignatureAlgorithm | Literal[""] = ""  # empty: RS256 if announced, else what is announced
     userinfo: bool = True
+    userinfo_on_refresh: bool = False
+    claims: Annotated[tuple[str, ...], NoDecode] = ()  # that a session keeps; none: all
+    user_claims: Annotated[tuple[str, ...], NoDecode] = ()  # that /bff/user shows; none: all of these
     require: Annotated[RuleSetting, NoDecode] = None  # who may sign in
 
     session_store: str = Field(default="mongodb://127.0.0.1:27017/bff", repr=False)  # may hold a password
@@ -265,6 +268,13 @@ class BffSettings(BaseSettings):
             raise ValueError("must contain openid")
         return value
 
+    @field_validator("userinfo_on_refresh")
+    @classmethod
+    def _with_userinfo(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and not info.data.get("userinfo", True):
+            raise ValueError("needs BFF_USERINFO=true")
+        return value
+
     @field_validator("csp", "login_params", "logout_params", "require", mode="before")
     @classmethod
     def _json(cls, value: Any) -> Any:
@@ -302,7 +312,10 @@ class BffSettings(BaseSettings):
             raise ValueError("is missing: make one with `openssl rand -base64 32`")
         return [key_bytes(key) for key in keys] or [os.urandom(32)]
 
-    @field_validator("trusted_audiences", "trusted_proxies", "login_params_allowed", mode="before")
+    @field_validator(
+        *("trusted_audiences", "trusted_proxies", "login_params_allowed", "claims", "user_claims"),
+        mode="before",
+    )
     @classmethod
     def _comma_separated(cls, value: Any) -> Any:
         return split_commas(value)

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 from weakref import WeakValueDictionary
 
 from app.bff.backoff import (
@@ -32,6 +33,7 @@ from app.bff.sessions.interfaces import STORE_SECONDS, SessionStore
 from app.bff.sessions.session import Reason, Session, Target, TokenSet
 from app.bff.singleflight import SingleFlight
 from app.bff.telemetry.logs import session_log_id
+from app.bff.tokens.claims import ClaimsRenewal
 from app.bff.tokens.leases import Lease, Leases
 from app.bff.tokens.policy import (
     Refusal,
@@ -66,6 +68,7 @@ class Refresher:
         revocation: Revocation,
         *,
         lease_seconds: float,
+        claims: ClaimsRenewal | None = None,
         wait_seconds: float = LEASE_WAIT_SECONDS,
         store_seconds: float = STORE_SECONDS,
         pauses: Callable[[], Iterator[float]] = lease_poll_seconds,
@@ -78,34 +81,35 @@ class Refresher:
         self._store_seconds = store_seconds
         self._pauses = pauses
         self._clock = clock
+        self._claims = claims or ClaimsRenewal(sessions, client, clock=clock)
         self._leases = Leases(sessions, seconds=lease_seconds, pauses=pauses)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._unsaved: dict[str, Session] = {}
         self._saving = SingleFlight[None]()
 
-    async def renew(self, ref: str, request: TokenRequest) -> TokenSet:
-        """Return tokens that satisfy the request, new ones if necessary; raises Unauthorized."""
+    async def renew(self, ref: str, request: TokenRequest) -> Session:
+        """Return the session with tokens that satisfy the request, new if necessary; raises Unauthorized."""
         deadline = asyncio.get_running_loop().time() + self._wait_seconds
         store = StoreTime(self._store_seconds)
         async with self._locks.setdefault(ref, asyncio.Lock()):
             return await self._renew(ref, request, deadline, store)
 
-    async def _renew(self, ref: str, request: TokenRequest, deadline: float, store: StoreTime) -> TokenSet:
+    async def _renew(self, ref: str, request: TokenRequest, deadline: float, store: StoreTime) -> Session:
         for pause in self._pauses():
-            if ref in self._unsaved and (tokens := await self._saved_or_in_memory(ref, request)):
-                return tokens
+            if ref in self._unsaved and (unsaved := await self._saved_or_in_memory(ref, request)):
+                return unsaved
             # Read again: the caller's copy may be outdated, since another process refreshes and deletes, too.
             async with store.limit():
                 session = await self._current(ref)
-            if tokens := self._final(session, request):
-                return tokens
+            if self._is_final(session, request):
+                return session
             async with store.limit():
                 lease = await self._leases.acquire(ref)
             if lease:
-                tokens = await self._renew_leased(lease, request, store)
-                return tokens or await self._renew(ref, request, deadline, store)
-            if tokens := request.unexpired(session):  # another process refreshes: do not wait for it
-                return tokens
+                renewed = await self._renew_leased(lease, request, store)
+                return renewed or await self._renew(ref, request, deadline, store)
+            if request.unexpired(session):  # another process refreshes: do not wait for it
+                return session
             if asyncio.get_running_loop().time() > deadline:
                 log.warning("refresh by another process takes too long", extra=_log_fields(session))
                 raise TokenUnavailable("another process is refreshing this session", retry_after_seconds=5)
@@ -117,10 +121,10 @@ class Refresher:
         await self._saving.drain()
         await self._leases.drain()
 
-    async def _saved_or_in_memory(self, ref: str, request: TokenRequest) -> TokenSet | None:
-        """Return unsaved tokens, or None once they are saved: the next refresh needs what they contain."""
-        if tokens := request.unexpired(self._unsaved[ref]):
-            return tokens
+    async def _saved_or_in_memory(self, ref: str, request: TokenRequest) -> Session | None:
+        """Return an unsaved session, or None once it is saved: the next refresh needs what it contains."""
+        if request.unexpired(self._unsaved[ref]):
+            return self._unsaved[ref]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(UNSAVED_WAIT_SECONDS):
                 await self._saving.drain(ref)
@@ -134,45 +138,50 @@ class Refresher:
             raise NoSession("the session is over")
         return session
 
-    def _final(self, session: Session, request: TokenRequest) -> TokenSet | None:
-        """Return the token if no refresh is needed, None if one is; raises if the session cannot get it."""
-        if tokens := request.fresh(session):
-            return tokens
+    def _is_final(self, session: Session, request: TokenRequest) -> bool:
+        """Whether no refresh is needed; raises if one is, and the session cannot get another token."""
+        if request.fresh(session):
+            return True
         # BFF_ISSUER or BFF_CLIENT_ID was changed: no token is sent to another provider, or by another client.
         if can_refresh(session, request.target) and self._client.issued(session):
-            return None
-        return request.unexpired_or_raise(
-            session, ReauthenticationRequired("the session cannot get another token")
-        )
+            return False
+        request.unexpired_or_raise(session, ReauthenticationRequired("the session cannot get another token"))
+        return True
 
-    async def _renew_leased(self, lease: Lease, request: TokenRequest, store: StoreTime) -> TokenSet | None:
-        """Return tokens, or None if the session was changed by another process: look again."""
+    async def _renew_leased(self, lease: Lease, request: TokenRequest, store: StoreTime) -> Session | None:
+        """Return the session, or None if it was changed by another process: look again."""
         session = lease.session
         with contextlib.ExitStack() as held:
             held.callback(self._leases.release, lease)
-            if tokens := self._final(session, request):  # changed before the lease was acquired
-                return tokens
+            if self._is_final(session, request):  # changed before the lease was acquired
+                return session
             try:
                 newer = await self._request_tokens(session, request.target)
             except GrantRefused:
                 return await self._grant_rejected(lease, request, store)
             except ProviderUnavailable as error:
                 log.warning("refresh failed", extra=_log_fields(session, error))
-                return request.unexpired_or_raise(session, unrenewed(error, request.target))
-            checked = await self._with_checked_id_token(session, newer)
+                request.unexpired_or_raise(session, unrenewed(error, request.target))
+                return session
+            checked, id_token = await self._with_checked_id_token(session, newer)
             changed = session.updated_by(checked, now=self._clock())
+            if id_token:
+                changed = self._claims.of_id_token(changed, session, id_token)
             try:
                 async with store.limit(at_least=UNSAVED_WAIT_SECONDS):
                     saved = await self._try_save(changed, lease.owner)
             except StoreUnavailable:
-                self._unsaved[session.ref] = changed
-                self._saving.start(session.ref, lambda: self._save_eventually(changed, lease.owner))
-                saved = True
+                self._unsaved[session.ref] = saved = changed
+                self._saving.start(session.ref, lambda: self._save_eventually(changed, session, lease.owner))
             if saved:
                 held.pop_all()  # saving has released it; unsaved, it must keep the others from refreshing
-                return alive_or_raise(newer, now=self._clock())
+                if saved is not changed:
+                    saved = await self._claims.finish(saved, session, newer)
+                alive_or_raise(newer, now=self._clock())
+                return saved
             async with store.limit(at_least=UNSAVED_WAIT_SECONDS):
-                return request.unexpired(await self._lost_race(changed))
+                current = await self._lost_race(changed)
+            return current if request.unexpired(current) else None
 
     async def _request_tokens(self, session: Session, target: Target) -> TokenSet:
         if target.exchanged:
@@ -181,20 +190,21 @@ class Refresher:
         refresh_token = session.tokens.refresh_token or ""
         return await self._client.refresh(refresh_token, target=target, dpop_key=session.dpop_key)
 
-    async def _try_save(self, changed: Session, owner: str) -> bool:
+    async def _try_save(self, changed: Session, owner: str) -> Session | None:
         """Save under the lease; if that has expired, without: `version` rejects a late write."""
-        under_lease = await self._sessions.save(changed, lease=owner)
-        saved = under_lease is not None or await self._sessions.save(changed) is not None
+        saved = await self._sessions.save(changed, lease=owner) or await self._sessions.save(changed)
         if saved:
             log.info("session refreshed", extra={"session": session_log_id(changed.ref)})
         return saved
 
-    async def _save_eventually(self, changed: Session, owner: str) -> None:
+    async def _save_eventually(self, changed: Session, earlier: Session, owner: str) -> None:
         """Retry until the store answers, or until the session expires."""
         for pause in self._pauses():
             await asyncio.sleep(pause)
+            saved: Session | None = None
             try:
-                if not await self._try_save(changed, owner):
+                saved = await self._try_save(changed, owner)
+                if not saved:
                     await self._lost_race(changed)
             except StoreUnavailable:
                 if self._clock() < changed.expires_at:
@@ -202,24 +212,28 @@ class Refresher:
             except NoSession:
                 log.info("session ended before it was saved", extra={"session": session_log_id(changed.ref)})
             del self._unsaved[changed.ref]
+            if saved:
+                await self._claims.finish(saved, earlier, changed.tokens)
             return
 
-    async def _with_checked_id_token(self, session: Session, newer: TokenSet) -> TokenSet:
+    async def _with_checked_id_token(
+        self, session: Session, newer: TokenSet
+    ) -> tuple[TokenSet, Mapping[str, Any] | None]:
+        """Return the tokens, without an ID token that cannot be used, and the claims of one that can."""
         if newer.id_token is None:
-            return newer
+            return newer, None
         try:
-            await self._client.check_refreshed(newer.id_token, earlier=dict(session.claims))
+            return newer, await self._client.check_refreshed(newer.id_token, earlier=dict(session.claims))
         except (ProviderUnavailable, UnusableToken) as error:  # it may be of this login: keep the earlier one
             skew = {"seconds_ahead": self._client.seconds_ahead}
             log.warning("refreshed ID token ignored", extra={**_log_fields(session, error), **skew})
-            return replace(newer, id_token=None)
+            return replace(newer, id_token=None), None
         except UntrustedToken as error:
             log.error("refreshed ID token rejected", extra=_log_fields(session, error))
             both = [session, replace(session, tokens=newer)]
             for pending in await self._revocation.end(both, Reason.PROVIDER):
                 await self._revocation.attempt(pending)
             raise SessionEnded("the refreshed ID token belongs to another login") from error
-        return newer
 
     async def _lost_race(self, changed: Session) -> Session:
         """Return what another process has written, or this one, if the answer to its save was lost."""
@@ -231,7 +245,7 @@ class Refresher:
             await self._revocation.revoke_all(changed)
         return current
 
-    async def _grant_rejected(self, lease: Lease, request: TokenRequest, store: StoreTime) -> TokenSet | None:
+    async def _grant_rejected(self, lease: Lease, request: TokenRequest, store: StoreTime) -> Session | None:
         """End the session after `invalid_grant`, unless another process has used the token first.
 
         Only the lease's owner may: another one that has taken it over may have got new tokens.
@@ -241,8 +255,10 @@ class Refresher:
             async with store.limit(at_least=UNSAVED_WAIT_SECONDS):
                 current = await self._current(session.ref)
             refusal = judge_refusal(current, session, waited_seconds=waited_seconds)
-            if (tokens := request.fresh(current)) or refusal is Refusal.RETRY:
-                return tokens
+            if request.fresh(current):
+                return current
+            if refusal is Refusal.RETRY:
+                return None
             if refusal is Refusal.END and await self._sessions.delete(
                 session.ref, reason=Reason.PROVIDER, version=current.version, lease=lease.owner
             ):

@@ -16,6 +16,7 @@ from app.bff.oidc.client import OidcClient
 from app.bff.sessions.interfaces import Pending, SessionStore
 from app.bff.sessions.session import LOGIN, Reason, Session, Target, TokenSet
 from app.bff.singleflight import SingleFlight
+from app.bff.tokens.claims import ClaimsRenewal
 from app.bff.tokens.policy import TokenRequest
 from app.bff.tokens.refresh import Refresher
 from app.bff.tokens.revocation import Revocation
@@ -53,14 +54,17 @@ class UserTokens:
         *,
         margin_seconds: float,
         lease_seconds: float,
+        claims: ClaimsRenewal | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._sessions = sessions
         self._margin_seconds = margin_seconds
         self._clock = clock
         self._revocation = revocation
-        self._refresher = Refresher(sessions, client, revocation, lease_seconds=lease_seconds, clock=clock)
-        self._flights = SingleFlight[TokenSet]()
+        self._refresher = Refresher(
+            sessions, client, revocation, lease_seconds=lease_seconds, claims=claims, clock=clock
+        )
+        self._flights = SingleFlight[Session]()
         self._revocations = SingleFlight[bool]()  # by the id of a Pending
 
     async def get(self, session: Session, *, target: Target = LOGIN, rejected: str | None = None) -> str:
@@ -172,17 +176,22 @@ class UserTokens:
         if tokens := request.usable_while_renewing(session):
             return tokens
         try:
-            return await asyncio.shield(flight)
+            renewed = await asyncio.shield(flight)
         except StoreUnavailable as error:
             return request.unexpired_or_raise(session, error)
+        tokens = renewed.tokens_for(request.target)
+        assert tokens is not None
+        return tokens
 
-    def _follow(self, holder: SessionHolder, refresh: asyncio.Task[TokenSet]) -> None:
-        if holder.session is not None and not refresh.cancelled() and refresh.exception() is None:
-            followed = holder.session.updated_by(refresh.result(), now=self._clock())
-            if followed != holder.session:  # else another caller of this flight was here before
-                holder.session = replace(followed, version=followed.version + 1)
+    def _follow(self, holder: SessionHolder, refresh: asyncio.Task[Session]) -> None:
+        """Give the holder what the refresh has changed; the session may have been extended meanwhile."""
+        if holder.session is None or refresh.cancelled() or refresh.exception() is not None:
+            return
+        renewed, held = refresh.result(), holder.session
+        if renewed.version >= held.version:
+            holder.session = replace(renewed, renewed_at=held.renewed_at, expires_at=held.expires_at)
 
-    async def _renew(self, ref: str, request: TokenRequest) -> TokenSet:
+    async def _renew(self, ref: str, request: TokenRequest) -> Session:
         if request.target.exchanged:  # the subject token of the exchange is renewed first
             own = TokenRequest(self._margin_seconds, self._clock)
             await self._flights.do((ref, LOGIN), lambda: self._refresher.renew(ref, own))

@@ -29,7 +29,10 @@ from app.bff.telemetry.logs import session_log_id
 
 log = logging.getLogger(__name__)
 
-_SESSION_FIELDS = ("sealed", "version", "renewed_at", "expires_at")  # of a record
+_SESSION_FIELDS = ("sealed", "version", "renewed_at", "expires_at", "changes")  # of a record
+_ADDED = (
+    "bff:added"  # among the stored claims: an earlier release that saves the session loses it nowhere else
+)
 _DECRYPTED_CACHE_SIZE = 256  # sessions, the most recently used
 
 
@@ -37,9 +40,10 @@ class MongoSessions:
     """A SessionStore in the collection `sessions`.
 
     A record has `_id`, the session's ref; `sealed`, the session as encrypted JSON; `user` and `sid`, keyed
-    hashes to search by; `version`; the dates `created_at`, `renewed_at` and `expires_at`; during a refresh
-    `lease`, with `owner` and the date `until`. A tombstone has `ended`, the reason, `forget_at`, and `hint`,
-    a sealed LogoutHint. The record of a session that has expired is its own tombstone.
+    hashes to search by; `version`; the dates `created_at`, `renewed_at` and `expires_at`; `changes`, of
+    the claims, if there are any; during a refresh `lease`, with `owner` and the date `until`. A tombstone has
+    `ended`, the reason, `forget_at`, and `hint`, a sealed LogoutHint. The record of a session that has
+    expired is its own tombstone.
     """
 
     def __init__(
@@ -145,7 +149,10 @@ class MongoSessions:
 
     async def save(self, session: Session, *, lease: str | None = None) -> Session | None:
         expected = {**self._live_by_id(session.ref), "version": session.version}
-        change: dict[str, Any] = {"$set": self._sealed(session, to_bytes(session)), "$inc": {"version": 1}}
+        # Of `changes` the change stream reports each: see MongoSessionEndSource.
+        changes = {"changes": session.changes} if session.changes else {}
+        fields = {**self._sealed(session, to_bytes(session)), **changes}
+        change: dict[str, Any] = {"$set": fields, "$inc": {"version": 1}}
         if lease is not None:
             expected["lease.owner"] = lease
             change["$unset"] = {"lease": ""}
@@ -258,17 +265,18 @@ class MongoSessions:
             return None
 
     def _session_in(self, record: dict[str, Any]) -> Session:
-        of_record = (record["version"], record["renewed_at"], record["expires_at"])
+        of_record = (record["version"], record["renewed_at"], record["expires_at"], record.get("changes", 0))
         return self._decrypt(record["_id"], bytes(record["sealed"]), *of_record)
 
     def _decrypted(
-        self, ref: str, sealed: bytes, version: int, renewed_at: datetime, expires_at: datetime
+        self, ref: str, sealed: bytes, version: int, renewed_at: datetime, expires_at: datetime, changes: int
     ) -> Session:
         return from_bytes(
             self._vault.open(sealed, place=_place(ref)),
             version=version,
             renewed_at=renewed_at.timestamp(),
             expires_at=expires_at.timestamp(),
+            changes=changes,
         )
 
 
@@ -283,6 +291,8 @@ def ahead_seconds(store_time: float, *, sent_at: float, received_at: float) -> f
 def to_bytes(session: Session) -> bytes:
     content = asdict(session)
     del content["lease_taken_over"]
+    if added := content.pop("added"):
+        content["claims"] = {**content["claims"], _ADDED: added}
     return json.dumps(content).encode()
 
 
@@ -291,6 +301,8 @@ def from_bytes(data: bytes, **current: Any) -> Session:
     content = _known(Session, json.loads(data))
     content["tokens"] = _token_set(content["tokens"])
     content["others"] = tuple(_token_set(member) for member in content.get("others", ()))
+    content["added"] = tuple(content["claims"].pop(_ADDED, ()))
+    content.setdefault("claims_renewed_at", content["created_at"])
     return Session(**{**content, **current})
 
 
