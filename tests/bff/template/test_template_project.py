@@ -20,7 +20,18 @@ TEMPLATE_ONLY = (
     ".ci/",
     "SECURITY.md",
 )
-WORKFLOW = ".github/workflows/test.yml"  # checks a project; the template has a CI of its own
+WORKFLOW = ".github/workflows/test.yml"
+# For a repository of its own; the template's has a CI of its own and is not deployed.
+PROJECT_ONLY = {
+    ".devcontainer/devcontainer.json",
+    ".dockerignore",
+    ".editorconfig",
+    ".github/dependabot.yml",
+    ".pre-commit-config.yaml",
+    "Dockerfile",
+    "compose.yaml",
+    WORKFLOW,
+}
 RENDERED = {".env.example", "LICENSE", "README.md", "pyproject.toml"}
 
 
@@ -34,7 +45,7 @@ def test_generated_files_equal_the_root_except_for_the_rendered_ones(project, te
     root = {name: text for name, text in files(template).items() if not name.startswith(TEMPLATE_ONLY)}
     generated = files(project)
 
-    assert generated.keys() - {".env", WORKFLOW} == root.keys()
+    assert generated.keys() - {".env"} == root.keys() | PROJECT_ONLY
     assert {name for name in root if generated[name] != root[name]} <= RENDERED
 
 
