@@ -200,6 +200,18 @@ async def test_without_a_chromium_journeys_are_skipped_and_pytest_says_so(tmp_pa
     assert "Skipped for want of a browser: 2. There is no Chromium: run scripts/test.sh" in output
 
 
+async def test_sessions_are_in_a_mongodb_of_the_run_if_a_driver_is_named(tmp_path: Path):
+    tests = """
+        async def test_one(app: RunningApp, alice: Browser) -> None:
+            assert app.settings.session_store.startswith("mongodb://127.0.0.1:")
+            assert app.settings.mongodb_driver == "pymongo"
+            assert await app.session_of(alice)
+        """
+    output = await run_pytest(tmp_path, tests, PYTEST_ADDOPTS="--bff-mongodb-driver=pymongo")
+
+    assert output.startswith("."), output
+
+
 def test_all_of_the_fixtures_are_described():
     table = "\n".join(re.findall(r"^\| (`.*?) \|", plugin.__doc__ or "", re.MULTILINE))
 

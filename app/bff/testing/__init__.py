@@ -7,7 +7,8 @@ tests/conftest.py loads it: `pytest_plugins = ["app.bff.testing"]`. pytest.ini n
     bff_lifespan = app.main:lifespan
 
 Every test gets an application of its own, on a real port, in the event loop of the test: your routes, your
-lifespan and your settings, with sessions in memory, the development provider and a stand-in for your APIs.
+lifespan and your settings, with sessions in memory (in MongoDB with `--bff-mongodb-driver motor`), the
+development provider and a stand-in for your APIs.
 `BFF_` variables of your shell and `.env` have no effect. The fixtures:
 
 | fixture | what it is |
@@ -20,6 +21,7 @@ lifespan and your settings, with sessions in memory, the development provider an
 | `clock` | the time that application and provider see (`Clock`): `advance(seconds)` |
 | `page` | a Playwright page of a real Chromium; the test is skipped where there is none |
 | `settings` | settings that differ from the defaults; override it to choose some |
+| `session_store`, `mongod` | the settings of the store; the MongoDB server of the run, with `--bff-mongodb-driver` |
 | `application` | class of the settings, routes, lifespan (`ApplicationParts`); override it to test others |
 
 A page, for a browser that is signed in and for one that is not:
@@ -127,8 +129,10 @@ from app.bff.testing.fixtures import (
     bob,
     browser,
     clock,
+    mongod,
     page,
     provider,
+    session_store,
     settings,
 )
 from app.bff.testing.stand_in import ApiRequest, StandInApi
@@ -150,9 +154,11 @@ __all__ = [
     "browser",
     "checks",
     "clock",
+    "mongod",
     "page",
     "provider",
     "running_app",
+    "session_store",
     "settings",
     "sign_in",
 ]
@@ -162,6 +168,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("bff_settings", "the class of the application's settings, as module:name")
     parser.addini("bff_routes", "the application's routes, as module:name")
     parser.addini("bff_lifespan", "the application's lifespan, as module:name (optional)")
+    parser.addoption(
+        "--bff-mongodb-driver",
+        choices=["motor", "pymongo"],
+        help="keep sessions in a MongoDB server that this run starts, through this driver, instead of memory",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import secrets
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
 
+from app.bff.dev.mongod import Mongod, find_mongod
 from app.bff.dev.provider import Provider
 from app.bff.testing.application import (
     ApplicationParts,
@@ -61,16 +63,38 @@ async def api(provider: Provider) -> AsyncIterator[StandInApi]:
     await api.stop()
 
 
+@pytest.fixture(scope="session")
+def mongod(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
+    """A MongoDB server for the whole run."""
+    binary = find_mongod()
+    if not binary:
+        raise pytest.UsageError("--bff-mongodb-driver needs mongod, and there is none on PATH")
+    with Mongod(binary, tmp_path_factory.mktemp("mongod")) as mongod:
+        yield mongod
+
+
+@pytest.fixture
+def session_store(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The settings of the session store: memory, or with --bff-mongodb-driver a database of its own."""
+    driver = request.config.getoption("bff_mongodb_driver")
+    if not driver:
+        return {}
+    uri = f"{request.getfixturevalue('mongod').uri}/test-{secrets.token_hex(4)}"
+    return {"session_store": uri, "mongodb_driver": driver}
+
+
 @pytest_asyncio.fixture
 async def app(
     application: ApplicationParts,
     provider: Provider,
     api: StandInApi,
     clock: Clock,
+    session_store: dict[str, Any],
     settings: dict[str, Any],
 ) -> AsyncIterator[RunningApp]:
     """The application on a real port."""
-    async with running_app(application, provider, api, clock=clock, **settings) as app:
+    chosen = {**session_store, **settings}
+    async with running_app(application, provider, api, clock=clock, **chosen) as app:
         check_typed_clients(app.services, application)
         yield app
 

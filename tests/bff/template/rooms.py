@@ -6,10 +6,15 @@ from pathlib import PurePosixPath
 
 # In neither room: what builds, checks, configures and deploys. An update merges into these.
 SHARED = {
+    ".dockerignore",
+    ".editorconfig",
     ".env.example",
     ".gitattributes",
     ".gitignore",
+    ".pre-commit-config.yaml",
     ".ruff.toml",
+    "Dockerfile",
+    "compose.yaml",
     "mypy.ini",
     "pyproject.toml",
     "pytest.ini",
