@@ -21,7 +21,7 @@ development provider and a stand-in for your APIs.
 | `clock` | the time that application and provider see (`Clock`): `advance(seconds)` |
 | `page` | a Playwright page of a real Chromium; the test is skipped where there is none |
 | `settings` | settings that differ from the defaults; override it to choose some |
-| `session_store`, `mongod` | the settings of the store; the MongoDB server of the run, with `--bff-mongodb-driver` |
+| `session_store`, `mongod` | with `--bff-mongodb-driver`: the settings of the store, the MongoDB server |
 | `application` | class of the settings, routes, lifespan (`ApplicationParts`); override it to test others |
 
 A page, for a browser that is signed in and for one that is not:
