@@ -19,7 +19,6 @@ from app.bff.clients.api import typed_clients
 from app.bff.descriptors import connection_limit, raise_descriptor_limit
 from app.bff.errors import AppError, LifespanFailed, SettingsError, StoreUnavailable
 from app.bff.handlers.backchannel import BackChannelLogout
-from app.bff.handlers.base import NoRoute
 from app.bff.handlers.body_limit import BoundedBody
 from app.bff.handlers.events import Events
 from app.bff.handlers.frontchannel import FrontChannelLogout
@@ -34,14 +33,13 @@ from app.bff.proxy.forward_auth import ForwardAuth, ForwardAuthGate
 from app.bff.proxy.patience import Patience
 from app.bff.proxy.remote_api import RemoteApi
 from app.bff.proxy.rules import opens_websocket, route_for
+from app.bff.proxy.streaming import StreamingDelegate
 from app.bff.proxy.strict_server import StrictServer
 from app.bff.proxy.websocket import RemoteSocket
 from app.bff.services import Services, running_services
 from app.bff.settings.models import BffSettings
 from app.bff.shutdown import Shutdown, nothing
-from app.bff.spa.files import relative_path
-from app.bff.spa.folder import Build
-from app.bff.spa.handler import SpaFolder
+from app.bff.spa.routing import STATIC_PATHS, comes_before_static, single_page_app
 from app.bff.web.user_agents import describe_user_agent
 
 log = logging.getLogger(__name__)
@@ -90,14 +88,12 @@ class BffApplication(Application):
         secret = services.settings.forward_auth_secret.get_secret_value()
         self._forward_auth_gate = ForwardAuthGate(secret, clock=services.clock)
         static = services.settings.project_folder / "static"
-        self._build = Build(services.settings.spa_folder) if services.settings.spa_folder else None
+        self._app = single_page_app(services)
         super().__init__(
             [*bff_routes(services), *routes],
             services=services,
             state=state,
             log_function=log_handler,
-            default_handler_class=SpaFolder if self._build else NoRoute,
-            default_handler_args={"build": self._build} if self._build else {},
             static_path=str(static),
             # static/bff may be a link to the engine's own files; no other link leads out of the folder
             static_handler_args={
@@ -124,10 +120,12 @@ class BffApplication(Application):
         if api is None:
             if request.path == paths.FORWARD_AUTH_PATH and self._forward_auth_gate.admits(request.headers):
                 return ForwardAuth(self._services, request)
-            if self._build and self._is_of_build(request.path):
-                handler = self.get_handler_delegate(request, SpaFolder, {"build": self._build})
-            else:
-                handler = super().find_handler(request, **kwargs)
+            is_file = request.path.startswith(STATIC_PATHS)
+            of_app = is_file and comes_before_static(self._app, request.path, self._services)
+            handler = None if of_app else self.default_router.find_handler(request)
+            handler = handler or self._app.delegate(self, request)
+            if isinstance(handler, StreamingDelegate):
+                return handler
         elif opens_websocket(request.method or "", request.headers, api):
             handler = self.get_handler_delegate(request, RemoteSocket, {"api": api})
         else:
@@ -137,18 +135,6 @@ class BffApplication(Application):
             return delegate
         has_body = "Content-Length" in request.headers or "Transfer-Encoding" in request.headers
         return BoundedBody(self, request, handler) if has_body else handler
-
-    def _is_of_build(self, path: str) -> bool:
-        """Whether the build has a file where Tornado's own routes would look into `static/` only."""
-        name = relative_path(path)
-        if (
-            self._build is None
-            or name is None
-            or not name.startswith(("static/", "favicon.ico", "robots.txt"))
-        ):
-            return False
-        is_ours = name.startswith("static/") and (self._services.settings.project_folder / name).is_file()
-        return not is_ours and self._build.has(name)
 
 
 def make_app(services: Services, routes: Routes, state: Any = None) -> BffApplication:

@@ -23,7 +23,9 @@ from app.bff.sessions.events import SessionEvents
 from app.bff.sessions.interfaces import STORE_SECONDS, Outbox, ReplayCache, SessionStore
 from app.bff.sessions.session import Lifetime, Session, session_ref
 from app.bff.sessions.stores import open_stores
+from app.bff.settings.apis import HttpClientSettings
 from app.bff.settings.models import BffSettings
+from app.bff.settings.spa import DEVELOPMENT_SERVER, development_server
 from app.bff.slots import Slots
 from app.bff.tokens.application import ApplicationTokens
 from app.bff.tokens.revocation import Revocation
@@ -215,10 +217,16 @@ def _built(settings: BffSettings, clock: Callable[[], float]) -> Services:
         oidc=oidc,
         tokens=users,
         revocation=revocation,
-        clients=HttpClientFactory(settings.http_clients, users, application, clock=clock),
+        clients=HttpClientFactory(_http_clients(settings), users, application, clock=clock),
         pages=page_environment(settings.project_folder / "templates", debug=settings.debug),
         stopping=stopping,
     )
+
+
+def _http_clients(settings: BffSettings) -> dict[str, HttpClientSettings]:
+    if settings.spa_server is None:
+        return settings.http_clients
+    return {**settings.http_clients, DEVELOPMENT_SERVER: development_server(settings.spa_server)}
 
 
 def _lease_seconds(settings: BffSettings) -> float:

@@ -29,7 +29,7 @@ LAYERS = [
     "errors paths version backoff interrupts causes budget authorization",
     "settings.*",
     "crypto telemetry.* singleflight batch_loader slots",
-    "web.* spa.document spa.files spa.folder",
+    "web.* spa.document spa.files spa.folder spa.forwarding",
     "sessions.session sessions.interfaces sessions.events oidc.http oidc.cache oidc.keys oidc.metadata"
     " oidc.claims oidc.kept_claims oidc.step_up oidc.logout_token oidc.error_codes oidc.refusals"
     " oidc.responses oidc.dpop oidc.signed_requests",
@@ -40,7 +40,7 @@ LAYERS = [
     "services",
     "doctor.* commands.*",
     "handlers.web handlers.base handlers.socket",
-    "handlers.* proxy.* spa.handler",
+    "handlers.* proxy.* spa.*",
     "descriptors server shutdown processes cli",
     "dev.*",
     "testing.*",
@@ -48,9 +48,9 @@ LAYERS = [
 
 # Every library beyond the standard one, and the files of the application that may import it.
 LIBRARIES = {
-    "tornado": "handlers.* proxy.* spa.handler server processes version",
-    "aiohttp": "clients.* proxy.remote_api proxy.websocket",
-    "multidict": "clients.* proxy.remote_api",
+    "tornado": "handlers.* proxy.* spa.handler spa.routing server processes version",
+    "aiohttp": "clients.* proxy.remote_api proxy.websocket spa.server",
+    "multidict": "clients.* proxy.remote_api spa.server",
     "yarl": "clients.*",
     "httpx2": "oidc.http oidc.metadata",
     "authlib": "oidc.client oidc.endpoints oidc.client_auth",

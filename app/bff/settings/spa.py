@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from urllib.parse import urlsplit
 
+from app.bff.settings.apis import HttpClientSettings
 from app.bff.settings.validators import absolute
+
+DEVELOPMENT_SERVER = "bff:development-server"  # the name of the client that calls it
 
 
 def is_url(value: str) -> bool:
@@ -27,3 +30,8 @@ def spa_location(value: str, *, debug: bool) -> str:
     if parts.path not in ("", "/") or parts.query or parts.fragment:
         raise ValueError("must be an origin, without a path")
     return value.rstrip("/")
+
+
+def development_server(origin: str) -> HttpClientSettings:
+    """Return the settings of its client: one page asks for hundreds of modules."""
+    return HttpClientSettings(base_url=origin, timeout_seconds=60, max_connections=1000)
