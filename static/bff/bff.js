@@ -19,7 +19,6 @@ export async function user({ slide = true } = {}) {
   return claims;
 }
 
-/** @param {string} path @param {RequestInit} [init] @returns {Promise<Response>} */
 async function request(path, init, retries = 2) {
   const answer = await send(path, init);
   if (answer.ok) return answer;
@@ -55,45 +54,45 @@ export async function logout(returnUrl = "/") {
 }
 
 const session = new EventTarget();
-let leaving = false, listens = false;
+let leaving = false, listens;
 
 /**
- * Hears of the session; detail: expires_in, or a reason. Returns what stops it.
- * @param {"ending" | "ended"} type @param {(event: any) => void} handler
+ * Hears of the session: "ending", "changed", "ended". Returns what stops it.
+ * @param {string} type @param {(event: any) => void} handler
  */
 export function on(type, handler) {
   session.addEventListener(type, handler);
-  if (!listens) listen();
-  listens = true;
+  listens ??= listen();
   return () => session.removeEventListener(type, handler);
 }
 
 async function listen(pause = 2) {
-  while (document.hidden) await sleep(1); // few streams
+  for (; document.hidden; pause = 3) await sleep(1); // few streams
   try {
     const { ok, status, body } = await send("/bff/events");
-    let text = status === 401 ? "event: session_ended\ndata: {}\n\n" : "";
+    // A stream before this one may have missed a change.
+    let text = `session_${status === 401 ? "ended" : ok && pause > 2 ? "changed" : ""}\ndata: {}\n\n`;
     const reader = body.pipeThrough(new TextDecoderStream()).getReader();
     addEventListener("visibilitychange", () => reader.cancel().catch(() => {}), { once: true });
     if (document.hidden) reader.cancel();
     for (let part; !(part = await reader.read()).done; ok && (pause = 2)) {
-      text += part.value;
-      const [, type, data] = /.*event: session_(\w+)\ndata: (.+?)\n\n/s.exec(text) ?? [];
-      if (!type || leaving) continue;
-      text = "";
-      session.dispatchEvent(new CustomEvent(type, { detail: JSON.parse(data) }));
-      if (type === "ended") return;
+      text = (text + part.value).replace(/.+(?=session_ended)/s, "");
+      for (let event; (event = /session_(\w+)\ndata: (.+)\n\n/.exec(text)); ) {
+        text = text.slice(event.index + event[0].length);
+        if (leaving) continue;
+        session.dispatchEvent(new CustomEvent(event[1], { detail: JSON.parse(event[2]) }));
+        if (event[1] === "ended") return;
+      }
     }
   } catch {}
   await sleep(pause * Math.random());
   listen(Math.min(pause * 2, 60));
 }
 
-/** @param {string} path @param {any} [init] */
 async function send(path, init) {
   const headers = new Headers(init?.headers);
   headers.set("X-CSRF", "1"); // no form can
-  return /** @type {any} */ (fetch(path, { ...init, headers, mode: "same-origin" }));
+  return fetch(path, { ...init, headers, mode: "same-origin" });
 }
 
 const sleep = (seconds = 0) => new Promise((go) => setTimeout(go, seconds * 1000));

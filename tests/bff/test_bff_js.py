@@ -369,6 +369,7 @@ LISTEN = """() => {
   window.received = [];
   window.stops = ["ending", "ended"].map((type) => bff.on(type, ({detail}) => received.push([type, detail])));
 }"""
+LISTEN_FOR_CHANGES = LISTEN.replace('"ending", ', '"ending", "changed", ')
 WAITS_FOR_NOTHING = """() => {
   const { setTimeout } = window;
   window.waits = [];
@@ -426,6 +427,32 @@ async def test_the_end_that_comes_with_a_warning_leaves_nothing_to_warn_of(serve
     await page.evaluate(LISTEN)
 
     assert await received(page, 1) == [["ended", {"reason": "operator"}]]
+
+
+CHANGED = "event: session_changed\ndata: {}\n\n"
+
+
+async def test_events_that_come_in_one_piece_are_all_heard_also_with_half_of_one_more(
+    server: Server, page: Page
+):
+    first, second = ":\n\n" + ENDING + CHANGED + CHANGED[:20], CHANGED[20:] + ":\n\n"
+    server.streams.append([first, SECOND_PIECE, second])
+
+    await page.evaluate(LISTEN_FOR_CHANGES)
+    assert await received(page, 2) == [["ending", {"expires_in": 118}], ["changed", {}]]
+    server.second_piece.set()
+
+    assert (await received(page, 3))[2] == ["changed", {}]
+
+
+async def test_a_stream_that_is_opened_again_may_have_missed_a_change(server: Server, page: Page):
+    server.streams.extend([[":\n\n"], [":\n\n", SECOND_PIECE, ENDED]])
+
+    await page.evaluate(LISTEN_FOR_CHANGES)
+    assert await received(page, 1) == [["changed", {}]]
+    server.second_piece.set()
+
+    assert await received(page, 2) == [["changed", {}], ["ended", {"reason": "operator"}]]
 
 
 async def test_a_session_that_was_over_before_has_ended_for_an_unknown_reason(server: Server, page: Page):

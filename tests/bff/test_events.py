@@ -88,6 +88,34 @@ async def test_another_site_hears_nothing(browser: Browser, session: Session):
     assert (response.status_code, response.json()["code"]) == (403, "csrf_rejected")
 
 
+# A change
+
+
+async def test_all_windows_hear_that_a_refresh_has_changed_the_claims_and_the_session_stays(
+    browser: Browser, session: Session, provider: Provider, clock: Clock
+):
+    async with listening(browser) as first, listening(browser) as second:
+        for name in ("Alice Baker", "Alice Baker", "Alice Cook"):
+            provider.overrides["id_token"] = {"name": name}
+            clock.advance(301)
+            assert (await browser.fetch("/api/echo")).status_code == 200
+        heard = [[await stream.next() for _ in range(2)] for stream in (first, second)]
+        await browser.logout()
+
+        assert heard == [[("session_changed", {})] * 2] * 2
+        assert await first.rest() == await second.rest() == [("session_ended", {"reason": "signed_out"})]
+
+
+async def test_what_has_changed_before_the_page_began_to_listen_is_no_news(
+    browser: Browser, session: Session, provider: Provider, clock: Clock
+):
+    provider.overrides["id_token"] = {"name": "Alice Baker"}
+    clock.advance(301)
+    await browser.fetch("/api/echo")
+    async with listening(browser, "/attentive") as stream:
+        await stream.says_nothing(comments=20)
+
+
 # The end
 
 

@@ -7,7 +7,7 @@ import gc
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Collection, Iterator, Mapping
 from contextlib import ExitStack, aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -186,6 +186,23 @@ async def test_deleting_an_expired_session_leaves_the_reason_expired(store: Stor
     assert await store.ended.reasons([session.ref]) == {session.ref: Reason.EXPIRED}
 
 
+async def changed_claims(store: Store, session: Session, changes: int) -> Session:
+    """Save it as a refresh does that has changed its claims."""
+    saved = await store.sessions.save(replace(session, claims={"changes": changes}, changes=changes))
+    assert saved is not None
+    return saved
+
+
+async def test_of_a_live_session_it_is_known_how_often_its_claims_have_changed(store: Store, clock: Clock):
+    session = await changed_claims(store, await a_stored_session(store, clock), 1)
+    assert await store.ended.reasons([session.ref]) == {session.ref: 1}
+    await store.sessions.save(session)
+    assert await store.ended.reasons([session.ref]) == {session.ref: 1}
+    await store.sessions.delete(session.ref, reason=Reason.SIGNED_OUT)
+
+    assert await store.ended.reasons([session.ref]) == {session.ref: Reason.SIGNED_OUT}
+
+
 # What is left of a session is no session
 
 
@@ -250,6 +267,18 @@ async def test_the_feed_yields_ends_from_now_on(telling: Store, clock: Clock):
         await telling.sessions.delete(after.ref, reason=Reason.TOO_MANY)
 
         assert await anext(batches) == {after.ref: Reason.TOO_MANY}
+
+
+async def test_the_feed_yields_changes_of_claims_and_no_other_write(telling: Store, clock: Clock):
+    session = await a_stored_session(telling, clock)
+    async with aclosing(telling.ended.watch()) as batches:
+        assert await anext(batches) == {}
+        changed = await changed_claims(telling, session, 1)
+        unchanged = await telling.sessions.save(changed)
+        assert unchanged is not None
+        await changed_claims(telling, unchanged, 2)
+
+        assert [await anext(batches), await anext(batches)] == [{session.ref: 1}, {session.ref: 2}]
 
 
 async def test_the_feed_yields_an_empty_heartbeat_every_second(telling: Store):

@@ -1,4 +1,4 @@
-"""Server-sent events for pages: the session is about to end, or has ended."""
+"""Server-sent events for pages: the session is about to end, has changed, or has ended."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Events(ApiHandler):
     """A stream of the session's events, which ends with the session and does not keep it alive.
 
     `session_ending` with `{"expires_in": seconds}` is sent before the session expires, again if it was
-    extended meanwhile; `session_ended` with `{"reason": …}`, a Reason, when it is over. The stream ends
-    without an event when this process stops or the user has signed in again in this browser: the page
-    then reconnects. Beyond `max_event_streams_per_session` the response is 429, beyond `max_event_streams`
-    503.
+    extended meanwhile; `session_changed` with `{}` when a refresh has changed its claims; `session_ended`
+    with `{"reason": …}`, a Reason, when it is over. The stream ends without an event when this process stops
+    or the user has signed in again in this browser: the page then reconnects. Beyond
+    `max_event_streams_per_session` the response is 429, beyond `max_event_streams` 503.
     """
 
     keeps_session_alive = False
@@ -31,6 +31,8 @@ class Events(ApiHandler):
 
     session: Session
     _signal: EndSignal | None = None
+    _changes = 0  # of the session's claims
+    _sent_changes = 0  # that the page knows of
     _warned_expiry: float | None = None  # `expires_at` of the session that a warning was sent for
 
     @authenticated
@@ -38,21 +40,31 @@ class Events(ApiHandler):
         self.set_header("Content-Type", "text/event-stream")
         self.set_header("X-Accel-Buffering", "no")
         self.set_header("Connection", "close")  # a stopping process gets no further request on it
+        self._news, self._sent_changes = asyncio.Event(), self.session.changes
         with (
             self.services.event_streams.take(self.session.ref),
-            self.services.session_events.watch(self.session.ref) as self._signal,
+            self.services.session_events.watch(self.session.ref, self._on_change) as self._signal,
             suppress(StreamClosedError),
         ):
             await self._stream(self._signal)
+
+    def _on_change(self, changes: int) -> None:
+        self._changes = changes
+        if changes > self._sent_changes:
+            self._news.set()
 
     def on_connection_close(self) -> None:
         if self._signal and not self._signal.done():
             self._signal.set_result(None)
 
     async def _stream(self, signal: EndSignal) -> None:
+        signal.add_done_callback(lambda _: self._news.set())
         await self._send(self.comment)  # EventSource fires `open` with the first bytes
         while not signal.done():
-            await asyncio.wait({signal}, timeout=self._wait_seconds)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._wait_seconds):
+                    await self._news.wait()
+            self._news.clear()
             if not signal.done():
                 await self._send(await self._next_event())
         reason = signal.result()
@@ -61,10 +73,13 @@ class Events(ApiHandler):
 
     @property
     def _wait_seconds(self) -> float:
-        """How long to wait for an end; the session is read at most once a second."""
+        """How long to wait for news; the session is read at most once a second."""
         return min(self.comment_every_seconds, max(1, self._next_check_at - self.services.clock()))
 
     async def _next_event(self) -> str:
+        if self._changes > self._sent_changes:
+            self._sent_changes = self._changes
+            return event("session_changed")
         if self._is_early() or not await self._expires_soon():
             return self.comment
         self._warned_expiry = self.session.expires_at

@@ -1,25 +1,26 @@
-"""Notifies listeners that a session is over, whichever process has ended it; one feed for all of them."""
+"""Notifies listeners that a session is over, or its claims have changed, in any process; one feed for all."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import TypeAlias
 
 from app.bff.backoff import SESSION_POLL_SECONDS, SESSION_SAFETY_POLL_SECONDS
 from app.bff.errors import StoreUnavailable
-from app.bff.sessions.interfaces import SessionEndSource
+from app.bff.sessions.interfaces import News, SessionEndSource
 from app.bff.sessions.session import Reason
 
 log = logging.getLogger(__name__)
 
 EndSignal: TypeAlias = "asyncio.Future[Reason | None]"
+OnChange: TypeAlias = Callable[[int], None]
 
 
 class SessionEvents:
-    """Notifies listeners within a second that their session is over.
+    """Notifies listeners within a second that their session is over, or that its claims have changed.
 
     If the store has a change stream it is followed, with a poll of all watched sessions when it is opened, of
     one when its listener joins, and of all every SESSION_SAFETY_POLL_SECONDS: the stream reports one end
@@ -40,36 +41,37 @@ class SessionEvents:
         self._stopping = stopping
         self._poll_seconds = poll_seconds
         self._safety_poll_seconds = safety_poll_seconds
-        self._listeners: dict[str | None, set[EndSignal]] = {}
+        self._listeners: dict[str | None, dict[EndSignal, OnChange]] = {}
         self._poll_at: dict[str, float] = {}  # when a session is polled next, by the loop's time
         self._has_listeners = asyncio.Event()
         self._has_feed = False
 
     @contextmanager
-    def watch(self, ref: str | None) -> Iterator[EndSignal]:
+    def watch(self, ref: str | None, on_change: OnChange = lambda changes: None) -> Iterator[EndSignal]:
         """Give a future that resolves to the reason for which the session has ended.
 
         It resolves to None when this process stops; without a `ref` it resolves to nothing else. A
-        store that does not answer resolves nothing.
+        store that does not answer resolves nothing. `on_change` is called with `Session.changes`, also
+        when that is no news.
         """
         signal: EndSignal = asyncio.get_running_loop().create_future()
-        self._add(ref, signal)
+        self._add(ref, signal, on_change)
         try:
             yield signal
         finally:
             signal.cancel()
             self._remove(ref, signal)
 
-    def _add(self, ref: str | None, signal: EndSignal) -> None:
+    def _add(self, ref: str | None, signal: EndSignal, on_change: OnChange) -> None:
         if self._stopping.is_set():
             signal.set_result(None)
-        self._listeners.setdefault(ref, set()).add(signal)
+        self._listeners.setdefault(ref, {})[signal] = on_change
         if ref is not None:
             self._poll_at[ref] = 0  # it may have ended since its session was read
             self._has_listeners.set()
 
     def _remove(self, ref: str | None, signal: EndSignal) -> None:
-        self._listeners[ref].remove(signal)
+        del self._listeners[ref][signal]
         if not self._listeners[ref]:
             del self._listeners[ref]
         if ref is not None and ref not in self._listeners:
@@ -81,11 +83,13 @@ class SessionEvents:
         """Poll these sessions now and notify their listeners; raises StoreUnavailable."""
         self._notify(await self._source.reasons(refs))
 
-    def _notify(self, ended: Mapping[str, Reason] | Mapping[str | None, None]) -> None:
-        for ref, reason in ended.items():
-            for signal in self._listeners.get(ref, ()):
-                if not signal.done():
-                    signal.set_result(reason)
+    def _notify(self, news: Mapping[str, News] | Mapping[str | None, None]) -> None:
+        for ref, each in news.items():
+            for signal, on_change in self._listeners.get(ref, {}).items():
+                if isinstance(each, int):
+                    on_change(each)
+                elif not signal.done():
+                    signal.set_result(each)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from app.bff.sessions.session import LogoutHint, Reason, Session
 
@@ -99,23 +99,26 @@ class SessionStore(Protocol):
         """
 
 
+News: TypeAlias = Reason | int  # of a session: why it is over, or its `changes`
+
+
 class SessionEndSource(Protocol):
-    """Which sessions are over, and why.
+    """Which sessions are over, and why; and of which the claims have changed.
 
     Both methods may raise StoreUnavailable, which says nothing about any session.
     """
 
-    async def reasons(self, refs: Collection[str]) -> Mapping[str, Reason]:
-        """Return why, for those of `refs` whose sessions are over.
+    async def reasons(self, refs: Collection[str]) -> Mapping[str, News]:
+        """Return why, for those of `refs` whose sessions are over; for a live one its `changes`, if not 0.
 
         The reason is known for TOMBSTONE_SECONDS after a session was deleted; one without a
         tombstone has expired.
         """
 
-    def watch(self) -> AsyncGenerator[Mapping[str, Reason]]:
-        """Yield what is ended from now on, in any process.
+    def watch(self) -> AsyncGenerator[Mapping[str, News]]:
+        """Yield what is ended or changed from now on, in any process.
 
-        Yields an empty mapping at first, and whenever nothing has ended for HEARTBEAT_SECONDS. A
+        Yields an empty mapping at first, and whenever there was no news for HEARTBEAT_SECONDS. A
         store without a change stream returns at once.
         """
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from app.bff.sessions.interfaces import (
     HEARTBEAT_SECONDS,
     TOMBSTONE_SECONDS,
+    News,
     Pending,
     ReencryptResult,
 )
@@ -25,7 +26,7 @@ class MemorySessions:
         self._leases: dict[str, tuple[str, float]] = {}  # owner, and when it expires
         # Tombstones: reason, when it is purged, and the hint.
         self._ended: dict[str, tuple[Reason, float, LogoutHint | None]] = {}
-        self._watchers: set[asyncio.Queue[Mapping[str, Reason]]] = set()
+        self._watchers: set[asyncio.Queue[Mapping[str, News]]] = set()
 
     async def open(self) -> None:
         pass
@@ -73,6 +74,8 @@ class MemorySessions:
         self._sessions[session.ref] = saved
         if lease is not None:
             del self._leases[session.ref]
+        if saved.changes != current.changes:
+            self._tell({session.ref: saved.changes})
         return saved
 
     def _holds(self, ref: str, owner: str) -> bool:
@@ -97,13 +100,20 @@ class MemorySessions:
         if session is not None:
             self._remove(ref)
             self._ended[ref] = reason, self._clock() + TOMBSTONE_SECONDS, session.logout_hint
-            for watcher in self._watchers:
-                watcher.put_nowait({ref: reason})
+            self._tell({ref: reason})
         return session
 
-    async def reasons(self, refs: Collection[str]) -> Mapping[str, Reason]:
-        over = [ref for ref in refs if await self.get(ref) is None]
-        return {ref: self._ended.get(ref, (Reason.EXPIRED,))[0] for ref in over}
+    def _tell(self, news: Mapping[str, News]) -> None:
+        for watcher in self._watchers:
+            watcher.put_nowait(news)
+
+    async def reasons(self, refs: Collection[str]) -> Mapping[str, News]:
+        found = {ref: await self.get(ref) for ref in refs}
+        news = {
+            ref: session.changes if session else self._ended.get(ref, (Reason.EXPIRED,))[0]
+            for ref, session in found.items()
+        }
+        return {ref: each for ref, each in news.items() if each}
 
     async def logout_hint(self, ref: str) -> LogoutHint | None:
         now = self._clock()
@@ -115,8 +125,8 @@ class MemorySessions:
             return expired.logout_hint
         return None
 
-    async def watch(self) -> AsyncGenerator[Mapping[str, Reason]]:
-        ended = asyncio.Queue[Mapping[str, Reason]]()
+    async def watch(self) -> AsyncGenerator[Mapping[str, News]]:
+        ended = asyncio.Queue[Mapping[str, News]]()
         self._watchers.add(ended)
         try:
             yield {}
@@ -158,7 +168,7 @@ class MemorySessions:
         self._ended = {ref: known for ref, known in self._ended.items() if now < known[1]}
 
 
-async def _next(ended: asyncio.Queue[Mapping[str, Reason]]) -> Mapping[str, Reason]:
+async def _next(ended: asyncio.Queue[Mapping[str, News]]) -> Mapping[str, News]:
     try:
         async with asyncio.timeout(HEARTBEAT_SECONDS):
             return await ended.get()

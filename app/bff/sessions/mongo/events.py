@@ -1,4 +1,4 @@
-"""Ends of sessions in MongoDB: tombstones, and the change stream of a replica set."""
+"""Ends of sessions and changes of their claims in MongoDB: tombstones, a replica set's change stream."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from bson.binary import Binary
 from pymongo.errors import OperationFailure
 
 from app.bff.errors import StoreUnavailable
-from app.bff.sessions.interfaces import HEARTBEAT_SECONDS, TOMBSTONE_SECONDS
+from app.bff.sessions.interfaces import HEARTBEAT_SECONDS, TOMBSTONE_SECONDS, News
 from app.bff.sessions.mongo.connection import collection, date, translate_driver_errors, uncancelled
 from app.bff.sessions.session import Reason, known_reason
 
 _STANDALONE = 40573  # "The $changeStream stage is only supported on replica sets"
 
-# A record is replaced by its tombstone only, and deleted by the TTL index or by hand.
-_END_CHANGES = [{"$match": {"operationType": {"$in": ["replace", "delete"]}}}]
+# A record is replaced by its tombstone only, and deleted by the TTL index or by hand. Of the updates (the
+# touches, leases and refreshes of all sessions) only changes of claims are news.
+_CHANGES = "updateDescription.updatedFields.changes"
+_NEWS = [{"$match": {"$or": [{"operationType": {"$in": ["replace", "delete"]}}, {_CHANGES: {"$gt": 0}}]}}]
 
 
 def tombstone(reason: Reason, *, now: float, hint: bytes | None = None) -> dict[str, Any]:
@@ -31,12 +33,13 @@ def tombstone(reason: Reason, *, now: float, hint: bytes | None = None) -> dict[
     return {**left, "hint": Binary(hint)} if hint else left
 
 
-def reason_in(record: Mapping[str, Any] | None, *, now: float) -> Reason | None:
-    """Return why a session is over, by its record or tombstone; None while it is live."""
+def news_in(record: Mapping[str, Any] | None, *, now: float) -> News:
+    """Return why a session is over, by its record or tombstone; while it is live its `changes`."""
     if record is not None and "ended" in record:
         return known_reason(record["ended"])
-    lives = record is not None and now < record["expires_at"].timestamp()
-    return None if lives else Reason.EXPIRED
+    if record is not None and now < record["expires_at"].timestamp():
+        return int(record.get("changes", 0))
+    return Reason.EXPIRED
 
 
 class MongoSessionEndSource:
@@ -46,18 +49,20 @@ class MongoSessionEndSource:
         self._clock = clock
         self._sessions = collection(client, "sessions")
 
-    async def reasons(self, refs: Collection[str]) -> Mapping[str, Reason]:
+    async def reasons(self, refs: Collection[str]) -> Mapping[str, News]:
         records = await uncancelled(self._found(refs))
         now = self._clock()
-        return {ref: reason for ref in refs if (reason := reason_in(records.get(ref), now=now))}
+        return {ref: news for ref in refs if (news := news_in(records.get(ref), now=now))}
 
     async def _found(self, refs: Collection[str]) -> dict[str, dict[str, Any]]:
         query = {"_id": {"$in": list(refs)}}
         async with translate_driver_errors():
-            records = await self._sessions.find(query, {"ended": 1, "expires_at": 1}).to_list(None)
+            records = await self._sessions.find(query, {"ended": 1, "expires_at": 1, "changes": 1}).to_list(
+                None
+            )
         return {record["_id"]: record for record in records}
 
-    async def watch(self) -> AsyncGenerator[Mapping[str, Reason]]:
+    async def watch(self) -> AsyncGenerator[Mapping[str, News]]:
         async with AsyncExitStack() as closing:
             stream = await uncancelled(self._open_stream(closing))
             if stream is None:
@@ -65,13 +70,13 @@ class MongoSessionEndSource:
             yield {}
             while True:
                 change = await uncancelled(_next_in(stream))
-                yield self._end_in(change) if change else {}
+                yield self._news_in(change) if change else {}
 
     async def _open_stream(self, closing: AsyncExitStack) -> Any | None:
         """Return an open change stream, or None if this database supports none."""
         async with translate_driver_errors():
             try:
-                watching = self._sessions.watch(_END_CHANGES, max_await_time_ms=HEARTBEAT_SECONDS * 1000)
+                watching = self._sessions.watch(_NEWS, max_await_time_ms=HEARTBEAT_SECONDS * 1000)
                 stream = await watching if inspect.isawaitable(watching) else watching  # PyMongo's is
                 closing.push_async_callback(_close, stream)
                 return await stream.__aenter__()  # where Motor opens it
@@ -80,9 +85,11 @@ class MongoSessionEndSource:
                     return None
                 raise
 
-    def _end_in(self, change: Mapping[str, Any]) -> Mapping[str, Reason]:
-        reason = reason_in(change.get("fullDocument"), now=self._clock())
-        return {change["documentKey"]["_id"]: reason} if reason else {}
+    def _news_in(self, change: Mapping[str, Any]) -> Mapping[str, News]:
+        if change["operationType"] == "update":
+            return {change["documentKey"]["_id"]: change["updateDescription"]["updatedFields"]["changes"]}
+        news = news_in(change.get("fullDocument"), now=self._clock())
+        return {change["documentKey"]["_id"]: news} if news else {}
 
 
 async def _next_in(stream: Any) -> Mapping[str, Any] | None:
