@@ -20,6 +20,7 @@
     │   ├── InsufficientAuthentication  401 log in again, in another way or more recently
     │   └── TokenUnavailable     401 the provider does not answer, the session stays: try later
     ├── Forbidden                403 not allowed; logging in does not help
+    │   ├── NotAllowed           403 the claims of the user do not meet a rule: another account may do it
     │   └── CsrfRejected         403 not sent by a page of this origin
     ├── TooManyRequests          429 this browser has its share of a resource in use: try again later
     ├── ApiRefused           4xx/5xx the API refused the WebSocket handshake
@@ -271,6 +272,14 @@ class Forbidden(AppError):
     """
 
     status, code, title = 403, "forbidden", "You may not do that"
+
+
+class NotAllowed(Forbidden):
+    """403: the claims do not meet a rule. `rule` has it in words, for the log alone."""
+
+    def __init__(self, detail: str = "", *, rule: str = "") -> None:
+        super().__init__(detail or "Your account does not have what this needs.")
+        self.rule = rule
 
 
 class CsrfRejected(Forbidden):

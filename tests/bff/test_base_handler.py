@@ -383,6 +383,7 @@ async def test_a_handler_without_authenticated_serves_anonymous_requests(browser
         ("TokenUnavailable", 401, "provider_unavailable", None),
         ("Busy", 401, "provider_unavailable", "7"),
         ("Forbidden", 403, "forbidden", None),
+        ("NotAllowed", 403, "forbidden", None),
         ("CsrfRejected", 403, "csrf_rejected", None),
         ("TooManyRequests", 429, "too_many_requests", "1"),
         ("Overloaded", 503, "overloaded", None),

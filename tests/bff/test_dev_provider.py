@@ -178,6 +178,8 @@ async def test_the_id_token_says_who_signed_in(provider: Provider, browser: Brow
         "auth_time": now,
         "nonce": "the-nonce",
         "name": "Bob Brown",
+        "groups": ["staff"],
+        "realm_access": {"roles": ["user"]},
         "email": "bob@example.com",
         "email_verified": True,
     }
@@ -280,7 +282,8 @@ async def test_userinfo_tells_what_the_scope_allows(browser: Browser) -> None:
     tokens = await browser.tokens(scope="openid profile")
 
     claims = (await browser.userinfo(tokens["access_token"])).json()
-    assert claims == {"sub": "alice", "name": "Alice Adams"}
+    roles = {"groups": ["staff", "admins"], "realm_access": {"roles": ["user", "admin"]}}
+    assert claims == {"sub": "alice", "name": "Alice Adams", **roles}
 
 
 async def test_an_access_token_ends_when_it_expires(

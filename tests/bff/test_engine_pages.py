@@ -47,7 +47,8 @@ def test_a_file_of_the_engine_names_nothing_of_a_project(file: Path):
 def test_an_error_page_has_all_that_it_needs_in_the_layout_of_the_engine():
     pages = page_environment(PROJECT / "templates", debug=False)
 
-    page = pages.get_template("bff/error.html").render(**CONTEXT, **ERROR, try_again_url="/orders")
+    template = pages.get_template("bff/error.html")
+    page = template.render(**CONTEXT, **ERROR, account=None, try_again_url="/orders")
 
     assert "<title>Out of order · Shop</title>" in page
     assert all(

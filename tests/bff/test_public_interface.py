@@ -189,6 +189,8 @@ HANDLERS: list[tuple[str, str, str, dict[str, Any], int, Any]] = [
     ("ApiClient.websocket", "Greeting", "GET", {}, 200, "Hello"),
     ("TypedClient", "Titles", "GET", {}, 200, "Sign in"),
     ("authenticated", "Payments", "POST", {}, 401, "insufficient_user_authentication"),
+    ("authenticated", "Refunds", "GET", {}, 403, '"code": "forbidden"'),
+    ("BaseHandler.may", "Order", "GET", {}, 200, '"can_refund": true'),
     ("session_entries", "Devices", "GET", {}, 200, '"current": true'),
     ("Session", "Name", "GET", {}, 200, '"Alice Adams"'),
     ("AppError", "Buy", "POST", {}, 409, "out_of_stock"),

@@ -14,13 +14,15 @@ class User:
     sub: str
     name: str
     email: str
+    groups: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()  # nested in `realm_access`, as Keycloak has them
 
     def claims(self, scope: str) -> dict[str, object]:
-        """The claims that the scope requests (OpenID Connect Core §5.4)."""
+        """The claims that the scope requests (OpenID Connect Core §5.4); groups and roles come with `profile`."""
         scopes = scope.split()
         claims: dict[str, object] = {"sub": self.sub}
         if "profile" in scopes:
-            claims["name"] = self.name
+            claims |= {"name": self.name, "groups": [*self.groups], "realm_access": {"roles": [*self.roles]}}
         if "email" in scopes:
             claims |= {"email": self.email, "email_verified": True}
         return claims
@@ -29,8 +31,8 @@ class User:
 USERS = {
     user.sub: user
     for user in (
-        User("alice", "Alice Adams", "alice@example.com"),
-        User("bob", "Bob Brown", "bob@example.com"),
+        User("alice", "Alice Adams", "alice@example.com", ("staff", "admins"), ("user", "admin")),
+        User("bob", "Bob Brown", "bob@example.com", ("staff",), ("user",)),
     )
 }
 

@@ -10,8 +10,9 @@ from urllib.parse import unquote, urlencode
 
 from tornado.web import HTTPError
 
+from app.bff.authorization import Rule, RuleSource
 from app.bff.clients.registry import ApiClient, Typed
-from app.bff.errors import CsrfRejected, InsufficientAuthentication, NoSession
+from app.bff.errors import CsrfRejected, InsufficientAuthentication, NoSession, NotAllowed
 from app.bff.handlers.web import WebHandler, anonymous_key_of, login_url
 from app.bff.oidc.claims import unmet_requirement
 from app.bff.oidc.step_up import AuthenticationRequirements
@@ -43,7 +44,6 @@ class BaseHandler(WebHandler):
                 self.render_page("profile.html", claims=self.require_session().claims)
     """
 
-    session: Session | None = None
     keeps_session_alive = True
     retry_for_strict_cookies = True
     retry_in_frames = False  # of those that this site may show
@@ -98,11 +98,7 @@ class BaseHandler(WebHandler):
         """Return what `self.current_user` is: `sub` and `name` of the signed-in user, or None."""
         if self.session is None:
             return None
-        claims = self.session.claims
-        return {
-            "sub": self.session.subject,
-            "name": claims.get("name") or claims.get("email") or self.session.subject,
-        }
+        return {"sub": self.session.subject, "name": name_of(self.session)}
 
     def json_body(self, model: type[Model]) -> Model:
         """Return the request's JSON body, validated, as an instance of a pydantic model.
@@ -218,10 +214,15 @@ class BaseHandler(WebHandler):
         key = None if self.session else anonymous_key_of(self.services, self.request)
         return self.services.clients.create(client, self, anonymous_key=key)
 
-    def require_authentication(self, requirements: AuthenticationRequirements) -> None:
-        """Raise NoSession, or InsufficientAuthentication (RFC 9470), unless the session meets them."""
+    def require_authentication(
+        self, requirements: AuthenticationRequirements, rule: Rule | None = None
+    ) -> None:
+        """Raise NoSession, NotAllowed, or InsufficientAuthentication (RFC 9470), unless they are met."""
         self.login_requirements = requirements
-        unmet = unmet_requirement(requirements, self.require_session().claims, now=self.services.clock())
+        claims = self.require_session().claims
+        if rule is not None and not rule.allows(claims):
+            raise NotAllowed(rule=str(rule))
+        unmet = unmet_requirement(requirements, claims, now=self.services.clock())
         if unmet:
             raise InsufficientAuthentication(_UNMET[unmet], login_parameters=requirements.params)
 
@@ -238,6 +239,11 @@ class BaseHandler(WebHandler):
         """
         session = self.require_session()
         return await self.services.sessions.of_user(session.issuer, session.subject)
+
+
+def name_of(session: Session) -> Any:
+    """Return what pages call the user."""
+    return session.claims.get("name") or session.claims.get("email") or session.subject
 
 
 _UNMET = {
@@ -301,18 +307,26 @@ Guarded = Callable[..., Awaitable[None]]
 def authenticated(method: Method, /) -> Guarded: ...
 @overload
 def authenticated(
-    *, acr: str | Sequence[str] = (), max_age: int | None = None
+    *, require: RuleSource | None = None, acr: str | Sequence[str] = (), max_age: int | None = None
 ) -> Callable[[Method], Guarded]: ...
 def authenticated(
-    method: Method | None = None, /, *, acr: str | Sequence[str] = (), max_age: int | None = None
+    method: Method | None = None,
+    /,
+    *,
+    require: RuleSource | None = None,
+    acr: str | Sequence[str] = (),
+    max_age: int | None = None,
 ) -> Guarded | Callable[[Method], Guarded]:
     """Decorate a handler's method so that it requires a session, else raises NoSession.
+
+    With `require` the claims of the session must meet a rule (see `BaseHandler.may`), else the answer is 403
+    `forbidden`: a problem document, or a page that offers to sign in with another account.
 
     With `acr` the session must have been opened by a login of one of these authentication contexts, with
     `max_age` at most so many seconds ago (and 60 s of clock skew), else InsufficientAuthentication
     (RFC 9470) is raised. Both are 401 for `fetch()`; a navigation goes to the login, with these
-    parameters, and comes back. Raises ValueError, at import, for an `acr` or `max_age` that cannot be
-    requested.
+    parameters, and comes back. Raises ValueError, at import, for a rule that is none, and for an `acr` or
+    `max_age` that cannot be requested.
 
     Example::
 
@@ -320,13 +334,19 @@ def authenticated(
             @authenticated(acr="mfa", max_age=300)
             async def post(self) -> None:
                 self.set_status(204)
+
+        class Refunds(ApiHandler):
+            @authenticated(require={"groups": ["accounting", "auditors"], "email_verified": True})
+            async def get(self) -> None:
+                self.finish_json([])
     """
     requirements = AuthenticationRequirements((acr,) if isinstance(acr, str) else tuple(acr), max_age)
+    rule = None if require is None else Rule.of(require)
 
     def guarded(method: Method) -> Guarded:
         @functools.wraps(method)
         async def wrapper(self: BaseHandler, *args: Any, **kwargs: Any) -> None:
-            self.require_authentication(requirements)
+            self.require_authentication(requirements, rule)
             result = method(self, *args, **kwargs)
             if result is not None:
                 await result

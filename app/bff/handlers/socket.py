@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from typing import Any
+from typing import Any, ClassVar
 
 from tornado.websocket import WebSocketHandler
 
-from app.bff.errors import CsrfRejected, NoSession, StoreUnavailable
+from app.bff.authorization import Rule, RuleSource
+from app.bff.errors import CsrfRejected, Forbidden, NoSession, NotAllowed, StoreUnavailable
 from app.bff.handlers.base import BaseHandler
 from app.bff.handlers.web import anonymous_key_of, log_failure
 from app.bff.paths import LOGIN_PATH
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 CloseFrame = tuple[int, str]  # a close code (RFC 6455 §7.4) and a reason
 SESSION_OVER: CloseFrame = (4401, "the session is over")
+NOT_ALLOWED: CloseFrame = (4403, "not allowed any more")
 GOING_AWAY: CloseFrame = (1001, "the server is about to stop")
 FAILED: CloseFrame = (1011, "something went wrong")
 # After these the page only has to reconnect.
@@ -32,9 +34,10 @@ class SocketHandler(BaseHandler, WebSocketHandler):
 
     The handshake wants our Origin, and a session unless `wants_session` is False. When that has been
     ended the socket is closed with 4401. The session is also looked at every `look_again_seconds`,
-    which does not keep it alive. The handshake is answered with 429 if the session has
-    `max_sockets_per_session` open, and with 503 if the process has `max_sockets`. An override of `prepare`,
-    `get` or `close` must call this one's.
+    which does not keep it alive. With `require`, a rule over claims, the handshake of a session that does
+    not meet it is answered with 403, and a socket is closed with 4403 when claims no longer do. The
+    handshake is answered with 429 if the session has `max_sockets_per_session` open, and with 503 if the
+    process has `max_sockets`. An override of `prepare`, `get` or `close` must call this one's.
 
     Example::
 
@@ -49,11 +52,17 @@ class SocketHandler(BaseHandler, WebSocketHandler):
     login_url = LOGIN_PATH
 
     wants_session = True
+    require: ClassVar[RuleSource | None] = None
     look_again_seconds: float = 30
     ping_interval: float = 30  # no pong before the next ping closes the socket
     max_message_size = 1024 * 1024  # in bytes; a larger message closes the socket with 1009
 
     _sent_close_code: int | None = None
+    _rule: ClassVar[Rule | None] = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._rule = None if cls.require is None else Rule.of(cls.require)
 
     async def prepare(self) -> None:
         refusal = socket_refusal(self.request.headers, self.services.settings.base_url)
@@ -62,6 +71,12 @@ class SocketHandler(BaseHandler, WebSocketHandler):
         await super().prepare()
         if self.wants_session and self.session is None:
             raise NoSession("there is no session")
+        self.check_permission()
+
+    def check_permission(self) -> None:
+        """Raise NoSession, or NotAllowed, unless the session meets `require`."""
+        if self._rule is not None and not self._rule.allows(self.require_session().claims):
+            raise NotAllowed(rule=str(self._rule))
 
     def check_origin(self, origin: str) -> bool:
         return True  # `prepare` has a stricter check
@@ -114,6 +129,10 @@ class SocketHandler(BaseHandler, WebSocketHandler):
                 await asyncio.wait({signal}, timeout=self.look_again_seconds)
                 if not signal.done() and await self.session_is_over():
                     return await self._close_of_ended_session(ref, signal)
+                try:
+                    self.check_permission()
+                except Forbidden:
+                    return NOT_ALLOWED
             return _CLOSE_BY_REASON.get(signal.result(), SESSION_OVER)
 
     async def _close_of_ended_session(self, ref: str | None, signal: EndSignal) -> CloseFrame:

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 from tornado.httputil import HTTPServerRequest
 from tornado.web import Application, Finish, HTTPError, RequestHandler
 
+from app.bff.authorization import Rule, RuleSource
 from app.bff.clients.registry import as_app_error
 from app.bff.errors import (
     ApiError,
@@ -22,13 +23,16 @@ from app.bff.errors import (
     BadRequest,
     BadReturnUrl,
     CsrfRejected,
+    Forbidden,
     InsufficientAuthentication,
     NoSession,
+    NotAllowed,
     Unauthorized,
 )
 from app.bff.oidc.step_up import AuthenticationRequirements
 from app.bff.paths import LOGIN_PATH
 from app.bff.services import Services
+from app.bff.sessions.session import Session
 from app.bff.telemetry import logs
 from app.bff.telemetry.logs import RequestRecord
 from app.bff.web.cookies import read_cookies, unquoted
@@ -57,6 +61,7 @@ class WebHandler(RequestHandler):
     keeps_opener = False  # whether a popup that shows the response stays connected to its opener
     referrer_policy = "same-origin"
     login_requirements = _NO_REQUIREMENTS  # added to this handler's login URL (RFC 9470)
+    session: Session | None = None  # BaseHandler loads it
     return_path: str | None = None  # where that login returns to; None: to the URL of this request
 
     def __init__(self, application: Application, request: HTTPServerRequest, **kwargs: Any) -> None:
@@ -167,7 +172,11 @@ class WebHandler(RequestHandler):
             self.redirect(self.login_url)
         else:
             self.render_page(
-                "bff/error.html", **document, try_again_url=self.try_again_url(status_code, error)
+                "bff/error.html",
+                **document,
+                try_again_url=self.try_again_url(status_code, error),
+                account=self.account_name if is_denied(error) else None,
+                switch_account_url=self.switch_account_url,
             )
 
     def allowed_methods(self) -> list[str]:
@@ -201,8 +210,35 @@ class WebHandler(RequestHandler):
         return login_url(self.return_path or self.current_path, self.login_requirements)
 
     @property
+    def switch_account_url(self) -> str:
+        """The path of a login at which the user chooses an account, which then returns to this page."""
+        page = self.return_path or (self.current_path if self.request.method == "GET" else "/")
+        return f"{LOGIN_PATH}?{urlencode({'prompt': 'select_account', 'returnUrl': page})}"
+
+    @property
     def logout_url(self) -> str | None:
         return None
+
+    @property
+    def account_name(self) -> str | None:
+        """What an error page calls the user."""
+        return None if self.current_user is None else self.current_user["name"]
+
+    def may(self, rule: RuleSource) -> bool:
+        """Whether there is a session, and its claims meet `rule`; in templates it is `may(…)`.
+
+        A rule names claims, and for each a value that it must have, or a list of which any will do: see
+        docs/bff/authorization.md. It can also be a function of the claims that returns True or False. Raises
+        ValueError (500) for a rule that is none. `@authenticated(require=…)` guards a whole method.
+
+        Example::
+
+            class Order(ApiHandler):
+                @authenticated
+                async def get(self) -> None:
+                    self.finish_json({"can_refund": self.may({"groups": ["admins", "accounting"]})})
+        """
+        return self.session is not None and Rule.of(rule).allows(self.session.claims)
 
     @property
     def current_path(self) -> str:
@@ -237,6 +273,7 @@ class WebHandler(RequestHandler):
             "request_id": self.request_id,
             "static_url": self.static_url,
             "current_path": self.request.path,
+            "may": self.may,
         }
 
     def render_page(self, template: str, **context: Any) -> None:
@@ -262,8 +299,9 @@ def methods_of(handler: type[RequestHandler]) -> list[str]:
 def log_failure(path: str, error: BaseException | None) -> None:
     path = path[:_LOGGED_CHARACTERS]
     if isinstance(error, AppError) and error.status != 500:
-        call = error.call if isinstance(error, ApiError) else {}
-        log.info("request refused", extra={"path": path, "reason": str(error), "code": error.code, **call})
+        more = error.call if isinstance(error, ApiError) else {}
+        more = {"rule": error.rule} if isinstance(error, NotAllowed) else more
+        log.info("request refused", extra={"path": path, "reason": str(error), "code": error.code, **more})
     elif isinstance(error, HTTPError):
         log.info("request refused", extra={"path": path, "status": error.status_code})
     else:
@@ -308,6 +346,11 @@ def login_url(return_path: str | None, requirements: AuthenticationRequirements 
     return_params = {"returnUrl": return_path} if return_path else {}
     query = urlencode({**return_params, **requirements.params})
     return f"{LOGIN_PATH}?{query}" if query else LOGIN_PATH
+
+
+def is_denied(error: BaseException | None) -> bool:
+    """Whether another account may be allowed what this one is not."""
+    return isinstance(error, Forbidden) and not isinstance(error, CsrfRejected)
 
 
 def exception_from(kwargs: dict[str, Any]) -> BaseException | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from app.bff.clients.bearer import Credential
 from app.bff.errors import Forbidden, MethodNotAllowed
-from app.bff.proxy.rules import apis_below, route_for, upstream_path
+from app.bff.proxy.rules import apis_below, check_permission, is_write, route_for, upstream_path
 from app.bff.proxy.streaming import StreamingDelegate
 from app.bff.settings.apis import RemoteApiSettings
 from app.bff.web.forwarded import forwarded_request
@@ -69,7 +69,9 @@ class ForwardAuth(StreamingDelegate):
         if method not in api.methods:
             raise MethodNotAllowed(allowed=api.methods)
         path = upstream_path(target, api, settings.remote_apis)
-        client = self.services.clients.create(api.client, await self.require_session())
+        session = await self.require_session()
+        check_permission(api, session, writes=is_write(method, self.request.headers))
+        client = self.services.clients.create(api.client, session)
         credential = await client.credential()
         if credential is None:
             self.send(204)

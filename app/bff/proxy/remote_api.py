@@ -14,8 +14,10 @@ from app.bff.handlers.web import anonymous_key_of
 from app.bff.proxy.locations import NAMES, Forwarded, mapped_headers
 from app.bff.proxy.request_body import RequestBody, declared_length
 from app.bff.proxy.rules import (
+    check_permission,
     downstream_headers,
     forwarded_headers,
+    is_write,
     privately_cached,
     token_challenges,
     upstream_headers,
@@ -71,26 +73,26 @@ class RemoteApi(StreamingDelegate):
     async def _request_api(self) -> ClientResponse:
         """Return the API's response when it begins; raises TimeoutError if the deadline passes first."""
         self._deadline = asyncio.timeout(None)
-        session = await self.require_session()
+        session, api, method = await self.require_session(), self.api, self.request.method or ""
+        if api.require or api.write:
+            check_permission(api, session, writes=is_write(method, self.request.headers))
         key = None if session else anonymous_key_of(self.services, self.request)
-        self._client = client = self.services.clients.create(self.api.client, session, anonymous_key=key)
-        path = upstream_path(self.request.uri or "", self.api, self.services.settings.remote_apis)
+        self._client = client = self.services.clients.create(api.client, session, anonymous_key=key)
+        path = upstream_path(self.request.uri or "", api, self.services.settings.remote_apis)
         passed = upstream_headers(self.request.headers.get_all(), fixed=client.fixed_headers)
-        if self.api.cache == "private":
+        if api.cache == "private":
             self._cache_tag = session.public_id if session else "none"
             passed = without_tag(passed, self._cache_tag)
-        if self.api.forwarded:
+        if api.forwarded:
             base_url = self.services.settings.base_url
-            passed += forwarded_headers(base_url, self.api.path, fixed=client.fixed_headers)
+            passed += forwarded_headers(base_url, api.path, fixed=client.fixed_headers)
         headers = CIMultiDict(passed)
         credential = await client.credential()  # a refresh is not counted as the API's time
         data = await self._request_data(self.body) if self.body else None
         async with self._deadline:
             self._deadline.reschedule(asyncio.get_running_loop().time() + self.timeout_seconds)
             try:
-                return await client.forward(
-                    self.request.method or "", path, headers=headers, data=data, credential=credential
-                )
+                return await client.forward(method, path, headers=headers, data=data, credential=credential)
             finally:
                 self._response_has_begun = True
 

@@ -9,7 +9,8 @@ from contextlib import suppress
 from unicodedata import category, normalize
 from urllib.parse import unquote
 
-from app.bff.errors import BadRequest
+from app.bff.errors import BadRequest, NoSession, NotAllowed
+from app.bff.sessions.session import Session
 from app.bff.settings.api_headers import FIELD_NAME, HOP_BY_HOP
 from app.bff.settings.apis import RemoteApiSettings
 
@@ -70,6 +71,7 @@ _PRINTABLE = re.compile("[ -~]*")  # anything else is no byte of a URL
 _SEGMENT_END = re.compile(r"[;?#\0]")
 # `..;`, `..?`, `..\0` and `.. ` are `..` to some, and a backslash is a slash.
 _DOT_SEGMENT = re.compile(r"(?:^|[/\\])\s*\.\.?\s*(?=[/\\;?#\0]|$)")
+_READING = {"GET", "HEAD", "OPTIONS"}
 # The registered codes without 1005, 1006 and 1015, which are never sent.
 _CLOSE_CODES = {1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014}
 
@@ -81,6 +83,26 @@ def route_for(path: str, apis: Sequence[RemoteApiSettings]) -> RemoteApiSettings
     """
     under = [api for api in apis if path == api.path or path.startswith(f"{api.path}/")]
     return max(under, key=lambda api: len(api.path), default=None)
+
+
+def check_permission(api: RemoteApiSettings, session: Session | None, *, writes: bool) -> None:
+    """Raise NoSession, or NotAllowed unless the claims of the session meet the rules of the API."""
+    for rule in (api.require, api.write if writes else None):
+        if rule is None:
+            continue
+        if session is None:
+            raise NoSession("this API is called for a signed-in user only")
+        if not rule.allows(session.claims):
+            raise NotAllowed(rule=str(rule))
+
+
+def is_write(method: str, headers: Mapping[str, str]) -> bool:
+    """Whether a request may change something: a method that is not safe (RFC 9110 §9.2.1), or a WebSocket.
+
+    What flows in a WebSocket is not looked at, so that it counts as writing. A proxy that asks for permission
+    may have removed `Upgrade`, which is hop-by-hop.
+    """
+    return method not in _READING or "Sec-WebSocket-Key" in headers
 
 
 def apis_below(api: RemoteApiSettings, apis: Sequence[RemoteApiSettings]) -> list[RemoteApiSettings]:

@@ -16,6 +16,7 @@ from app.bff.errors import ApiRefused
 from app.bff.handlers.socket import GOING_AWAY, CloseFrame, SocketHandler
 from app.bff.handlers.web import CLIENT_CLOSED_REQUEST
 from app.bff.proxy.rules import (
+    check_permission,
     forwardable_close_code,
     forwarded_headers,
     handshake_error_status,
@@ -42,6 +43,9 @@ class RemoteSocket(SocketHandler):
         self._connecting: asyncio.Task[ClientWebSocketResponse] | None = None
         self._relaying: asyncio.Task[None] | None = None
         self._api_close_frame: CloseFrame | None = None  # sent to the API
+
+    def check_permission(self) -> None:
+        check_permission(self.api, self.session, writes=True)
 
     async def _converse(self, *args: Any, **kwargs: Any) -> None:
         """Connect to the API first: its refusal becomes that of the browser's handshake."""
