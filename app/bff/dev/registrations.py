@@ -18,7 +18,7 @@ class User:
     roles: tuple[str, ...] = ()  # nested in `realm_access`, as Keycloak has them
 
     def claims(self, scope: str) -> dict[str, object]:
-        """The claims that the scope requests (OpenID Connect Core §5.4); groups and roles come with `profile`."""
+        """The claims that the scope requests (OpenID Connect Core §5.4); groups are part of `profile`."""
         scopes = scope.split()
         claims: dict[str, object] = {"sub": self.sub}
         if "profile" in scopes:

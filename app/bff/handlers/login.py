@@ -19,16 +19,18 @@ from app.bff.errors import (
     AppError,
     BadRequest,
     CsrfRejected,
+    Forbidden,
     GrantRefused,
     InteractionRequired,
     LoginFailed,
     MistimedToken,
+    NotAllowed,
     StoreUnavailable,
     UntrustedToken,
     WrongSid,
 )
-from app.bff.handlers.base import BaseHandler
-from app.bff.handlers.web import READING, exception_from, single_values
+from app.bff.handlers.base import BaseHandler, name_of
+from app.bff.handlers.web import READING, exception_from, is_denied, single_values
 from app.bff.oidc.claims import LEEWAY_SECONDS, check_authentication, wrong_clock
 from app.bff.oidc.dpop import new_key
 from app.bff.oidc.keys import unverified_claims
@@ -76,7 +78,7 @@ class AuthHandler(BaseHandler):
         return self.read_logout_cookie().get("revocations", "").split()
 
     def try_again_url(self, status_code: int, error: BaseException | None) -> str | None:
-        return None if isinstance(error, WrongSid) else self.login_url
+        return None if isinstance(error, WrongSid) or is_denied(error) else self.login_url
 
 
 class LoginStep(AuthHandler):
@@ -135,7 +137,7 @@ class Login(LoginStep):
         self._check_navigation()
         settings, configured = self.services.settings, self.services.settings.login_params
         request_params = login_parameters({**configured, **self.params})
-        await self._check_prompt(request_params.get("prompt"))
+        await self._check_prompt(request_params)
         further = provider_parameters(
             self.params, configured=configured, allowed=settings.login_params_allowed
         )
@@ -165,7 +167,7 @@ class Login(LoginStep):
         """Answer as `get`, and start no attempt: the provider's page has no parameters."""
         self._check_navigation()
         request_params = login_parameters({**self.services.settings.login_params, **self.params})
-        await self._check_prompt(request_params.get("prompt"))
+        await self._check_prompt(request_params)
         self._return_path()
         self.redirect((await self.services.provider.metadata()).authorization_endpoint)
 
@@ -205,9 +207,15 @@ class Login(LoginStep):
         except BadRequest:
             return None
 
-    async def _check_prompt(self, prompt: str | None) -> None:
-        allowed = (await self.services.provider.metadata()).prompts or _PROMPTS
-        if prompt is not None and prompt not in allowed:
+    async def _check_prompt(self, params: dict[str, str]) -> None:
+        """Raise BadRequest for a prompt that the provider does not have.
+
+        Pages of ours offer another account with any provider: `login` stands in for `select_account`.
+        """
+        prompt, allowed = params.get("prompt"), (await self.services.provider.metadata()).prompts or _PROMPTS
+        if prompt == "select_account" and prompt not in allowed and "login" in allowed:
+            params["prompt"] = "login"
+        elif prompt is not None and prompt not in allowed:
             raise BadRequest(f"prompt must be one of {', '.join(sorted(allowed))}")
 
     def _set_attempt_cookie(self, attempt: LoginAttempt) -> None:
@@ -249,6 +257,7 @@ class Callback(LoginStep):
 
     attempt: LoginAttempt | None = None
     retry_in_frames = True
+    _refused: Session | None = None  # what would have been the session of a user who may not sign in
 
     @cached_property
     def params(self) -> dict[str, str]:
@@ -258,6 +267,10 @@ class Callback(LoginStep):
             return params
         unverified = unverified_claims(params.get("response", ""))  # these find the attempt, and no more
         return {**{name: value for name, value in unverified.items() if isinstance(value, str)}, **params}
+
+    @property
+    def account_name(self) -> str | None:
+        return name_of(self._refused) if self._refused else super().account_name
 
     @property
     def current_path(self) -> str:
@@ -377,12 +390,26 @@ class Callback(LoginStep):
                 auth_time_floor=attempt.auth_time_floor,
                 now=self.services.clock(),
             )
+            rule = self.services.settings.require
+            if rule is not None and not rule.allows(session.claims):
+                raise NotAllowed("With this account you cannot use this application.", rule=str(rule))
             await self._store(session, replaced)
-        except (LoginFailed, StoreUnavailable):
+        except Forbidden:
+            await self._refuse(session, replaced)
+            raise
+        except Exception:
             if not replaced:  # otherwise the replaced session may live on the same grant
                 await self.services.revocation.revoke_best_effort(session)
             raise
         log.info("session started", extra={"session": session_log_id(session.ref)})
+
+    async def _refuse(self, session: Session, replaced: set[str]) -> None:
+        """Revoke the tokens of a user who may not sign in, and end what this browser has of that user."""
+        self._refused = session
+        await self.services.revocation.revoke_best_effort(session)
+        for ref in replaced:
+            if _is_same_user(await self.services.sessions.get(ref), session):
+                await self.services.tokens.end(ref, Reason.NOT_ALLOWED)
 
     async def _store(self, session: Session, replaced: set[str]) -> None:
         """Store the session and end those that it replaces; after an error it is not stored."""
@@ -400,7 +427,7 @@ class Callback(LoginStep):
 
     async def _end_replaced(self, ref: str, session: Session) -> None:
         earlier, end = await self.services.sessions.get(ref), self.services.tokens.end
-        if earlier and (earlier.issuer, earlier.subject) == (session.issuer, session.subject):
+        if _is_same_user(earlier, session):
             await end(ref, Reason.RENEWED, revoke=False)
         else:
             await end(ref, Reason.SIGNED_IN_AGAIN)
@@ -439,6 +466,10 @@ async def session_id_of_first(
             break
         await asyncio.sleep(pause)
     raise LoginFailed("This sign-in did not work. Please start another one.")
+
+
+def _is_same_user(earlier: Session | None, session: Session) -> bool:
+    return earlier is not None and (earlier.issuer, earlier.subject) == (session.issuer, session.subject)
 
 
 def _failed(claim: str) -> str:

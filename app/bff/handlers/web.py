@@ -212,7 +212,7 @@ class WebHandler(RequestHandler):
     @property
     def switch_account_url(self) -> str:
         """The path of a login at which the user chooses an account, which then returns to this page."""
-        page = self.return_path or (self.current_path if self.request.method == "GET" else "/")
+        page = self.return_path or (self.current_path if self.request.method in READING else "/")
         return f"{LOGIN_PATH}?{urlencode({'prompt': 'select_account', 'returnUrl': page})}"
 
     @property

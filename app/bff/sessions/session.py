@@ -24,6 +24,7 @@ class Reason(StrEnum):
     SIGNED_IN_AGAIN = "signed_in_again"  # replaced by a login of another user in the same browser
     TOO_MANY = "too_many_sessions"
     PROVIDER = "provider"  # back-channel logout, or the provider rejected the refresh token
+    NOT_ALLOWED = "not_allowed"  # the claims do not meet BFF_REQUIRE any more
     OPERATOR = "operator"
     EXPIRED = "expired"
 
