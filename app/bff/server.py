@@ -226,7 +226,8 @@ async def _warm_up(services: Services) -> None:
         try:
             await services.sessions.open()
             await services.outbox.open()
-            return await services.replay_cache.open()
+            await services.replay_cache.open()
+            return await services.return_paths.open()
         except StoreUnavailable:
             await asyncio.sleep(STORE_RETRY_SECONDS)
 

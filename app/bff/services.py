@@ -20,7 +20,7 @@ from app.bff.oidc.dpop import new_key
 from app.bff.oidc.http import tls
 from app.bff.oidc.metadata import Provider, metadata_url, provider_http
 from app.bff.sessions.events import SessionEvents
-from app.bff.sessions.interfaces import STORE_SECONDS, Outbox, ReplayCache, SessionStore
+from app.bff.sessions.interfaces import STORE_SECONDS, Outbox, ReplayCache, ReturnPaths, SessionStore
 from app.bff.sessions.session import Lifetime, Session, session_ref
 from app.bff.sessions.stores import open_stores
 from app.bff.settings.apis import HttpClientSettings
@@ -125,6 +125,7 @@ class Services:
     sessions: SessionStore
     outbox: Outbox
     replay_cache: ReplayCache
+    return_paths: ReturnPaths
     session_events: SessionEvents
     event_streams: Slots
     sockets: Slots
@@ -210,6 +211,7 @@ def _built(settings: BffSettings, clock: Callable[[], float]) -> Services:
         sessions=stores.sessions,
         outbox=stores.outbox,
         replay_cache=stores.replay_cache,
+        return_paths=stores.return_paths,
         session_events=SessionEvents(stores.ended, stopping),
         event_streams=Slots(total=settings.max_event_streams, each=settings.max_event_streams_per_session),
         sockets=Slots(total=settings.max_sockets, each=settings.max_sockets_per_session),

@@ -6,7 +6,6 @@ from app.bff import (
     BaseHandler,
     authenticated,
     claim_entries,
-    local_path,
     login_url,
     session_entries,
 )
@@ -47,7 +46,7 @@ class SignedOut(BaseHandler):
     keeps_session_alive = False
 
     def get(self) -> None:
-        return_path = local_path(self.params.get("returnUrl"))
+        return_path = self.requested_return_path
         if self.session is not None:
             self.redirect(return_path)
         else:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.bff.web.cookies import MAX_LOGIN_ATTEMPTS, CookiePolicy, read_cookies
+from app.bff.web.cookies import MAX_LOGIN_ATTEMPTS, SESSION_ID_LENGTH, CookiePolicy, read_cookies
 
 NOW = 1_800_000_000.0
 STRICT = CookiePolicy(https=True, samesite="strict")
@@ -82,16 +82,46 @@ def test_a_cookie_without_the_prefix_is_ignored_on_https():
     assert STRICT.login_name_of("state", [PLAIN.login_name("state", NOW)]) is None
 
 
-def test_below_the_limit_no_login_attempt_has_to_go():
-    names = [STRICT.login_name(f"state-{age}", NOW - age) for age in range(MAX_LOGIN_ATTEMPTS - 1)]
+def attempts(number: int, size: int = 500) -> dict[str, str]:
+    """The cookies of so many login attempts, the youngest first."""
+    return {STRICT.login_name(f"state-{age}", NOW - age): size * "x" for age in range(1, number + 1)}
 
-    assert STRICT.oldest_attempts(["theme", STRICT.session_name, *names]) == []
+
+NEW = STRICT.login_name("state", NOW)
+SESSION = {"theme": 9000 * "x", STRICT.session_name: SESSION_ID_LENGTH * "x"}
+
+
+def test_below_the_limit_no_login_attempt_has_to_go():
+    cookies = {**SESSION, **attempts(MAX_LOGIN_ATTEMPTS - 1)}
+
+    assert STRICT.excess_attempts(cookies, NEW, 500 * "x") == []
 
 
 def test_at_the_limit_the_oldest_login_attempts_go():
-    names = [STRICT.login_name(f"state-{age}", NOW - age) for age in range(MAX_LOGIN_ATTEMPTS + 1)]
+    cookies = {**SESSION, **attempts(MAX_LOGIN_ATTEMPTS + 1)}
 
-    assert STRICT.oldest_attempts(["theme", STRICT.session_name, *names]) == [names[-1], names[-2]]
+    assert STRICT.excess_attempts(cookies, NEW, 500 * "x") == list(attempts(MAX_LOGIN_ATTEMPTS + 1))[:3:-1]
+
+
+@pytest.mark.parametrize("name", [NEW, STRICT.logout_name], ids=["attempt", "logout"])
+@pytest.mark.parametrize("size", [0, 1, 500, 1500, 3000])
+@pytest.mark.parametrize("each", [1, 400, 690, 700, 1000, 2000])
+def test_what_is_left_with_the_new_cookie_is_below_4_kb_and_no_attempt_goes_in_vain(
+    name: str, size: int, each: int
+):
+    cookies = {**attempts(9, each), STRICT.logout_name: 300 * "x"}
+    excess = STRICT.excess_attempts(cookies, name, size * "x")
+    left = {**{key: value for key, value in cookies.items() if key not in excess}, name: size * "x"}
+    line = header({**left, STRICT.session_name: SESSION_ID_LENGTH * "x"})
+    fuller = header({**left, excess[0]: each * "x"}) if excess else ""
+
+    assert len(line) < 4096
+    assert excess == sorted(attempts(9, each))[: len(excess)]
+    assert len(fuller) > 3500 or sum(map(STRICT.is_login_name, left)) >= MAX_LOGIN_ATTEMPTS or not excess
+
+
+def header(cookies: dict[str, str]) -> str:
+    return "Cookie: " + "; ".join(f"{name}={value}" for name, value in cookies.items())
 
 
 # The reader
@@ -142,7 +172,7 @@ def test_only_what_we_have_named_is_a_login_attempt(character: str):
     name = STRICT.login_name("state", NOW)
 
     assert STRICT.login_name_of("state", [f"{character}{name}", f"{name}{character}"]) is None
-    assert STRICT.oldest_attempts([f"{name}{character}{number}" for number in range(9)]) == []
+    assert STRICT.excess_attempts({f"{name}{character}{number}": "" for number in range(9)}) == []
 
 
 def reads_cookies(node: ast.AST) -> bool:

@@ -12,7 +12,8 @@ from app.bff.crypto import Vault
 from app.bff.errors import LoginFailed
 from app.bff.oidc.dpop import new_key
 from app.bff.oidc.login_attempt import ATTEMPT_SECONDS, LoginAttempt
-from app.bff.web.return_paths import MAX_LENGTH, local_path
+from app.bff.oidc.step_up import AuthenticationRequirements
+from app.bff.web.return_paths import MAX_IN_COOKIE, part_for_cookie
 
 NOW = 1_800_000_000.0
 ISSUER = "https://provider.example"
@@ -216,18 +217,28 @@ def test_an_attempt_of_an_earlier_release_opens_with_its_parameters(attempt: Log
 @pytest.mark.parametrize("letter", ["x", "é", "€", "😀"])
 @pytest.mark.parametrize("dpop_key", [None, new_key()], ids=["without a key", "with a key"])
 def test_a_sealed_attempt_with_the_longest_return_path_fits_a_cookie(dpop_key, letter):
-    longest = "/" + letter * ((MAX_LENGTH - 1) // len(letter.encode()))
+    longest = "/" + letter * ((MAX_IN_COOKIE - 1) // len(letter.encode()))
     attempt = LoginAttempt.start(
-        return_path=local_path(longest),
+        return_path=part_for_cookie(longest),
         issuer="https://" + "i" * 100,
         replaces="f" * 64,
         now=NOW,
         dpop_key=dpop_key,
     )
 
-    assert (
-        len(attempt.sealed(VAULT, cookie_name=COOKIE)) < 3800
-    )  # browsers keep 4,096 with name and attributes
+    assert attempt.return_path == longest
+    assert len(attempt.sealed(VAULT, cookie_name=COOKIE)) < 1500
+
+
+def test_a_saved_return_path_changes_nothing_for_an_earlier_release(attempt: LoginAttempt):
+    saved = dataclasses.replace(attempt, request_params={"max_age": "60"}, return_path_is_saved=True)
+    sealed = saved.sealed(VAULT, cookie_name=COOKIE)
+    content = VAULT.open_json(sealed, place=COOKIE)
+
+    assert LoginAttempt.opened(sealed, VAULT, cookie_name=COOKIE) == saved
+    known = {"state", "nonce", "verifier", "return_path", "issuer", "created_at", "replaces", "asked"}
+    assert content.keys() <= known
+    assert AuthenticationRequirements.from_params(content["asked"]) == saved.requirements
 
 
 def test_a_repr_shows_no_secret(attempt: LoginAttempt):

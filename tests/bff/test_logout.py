@@ -377,12 +377,23 @@ async def test_without_a_session_the_browser_is_redirected_to_the_return_path(br
 @pytest.mark.parametrize(
     "path", ["//evil.example", "/%5Cevil.example", "https%3A%2F%2Fevil.example", "/%09/evil"]
 )
-async def test_nothing_is_ended_that_would_lead_to(path: str, app: RunningApp, browser: Browser):
-    response = await browser.get(f"{await browser.logout_url()}&returnUrl={path}")
+async def test_a_return_path_that_is_refused_is_the_home_page(
+    path: str, app: RunningApp, browser: Browser, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level("INFO")
+    out = await browser.get(f"{await browser.logout_url()}&returnUrl={path}")
+    back = await browser.http.get(out.headers["Location"])
+    response = await browser.navigate_from_other_site(back.headers["Location"])
 
-    assert response.status_code == 400
-    assert "<code>bad_return_url</code>" in response.text
-    assert await app.session_of(browser)
+    assert response.headers["Location"] == "/"
+    assert await app.session_of(browser) is None
+    assert caplog.text.count("return path refused") == 1
+
+
+async def test_javascript_whose_return_path_is_refused_is_sent_home(browser: Browser):
+    browser.delete_cookie("bff")
+
+    assert (await browser.fetch("/bff/logout?returnUrl=//evil.example", "POST")).json() == {"url": "/"}
 
 
 # Back from the provider

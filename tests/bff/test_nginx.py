@@ -35,6 +35,7 @@ from tests.bff.harness import (
     last_request,
     last_request_headers,
     raw_target,
+    refresh_target,
 )
 from tests.bff.header_tables import NEEDS_A_SETTING, OF_A_TRUSTED_PROXY, PASSES, STAYS_WITH_US
 from tests.bff.nginx import Site, running_site, write_certificate
@@ -188,6 +189,21 @@ async def test_people_sign_in_through_nginx_and_get_a_cookie_for_this_host_alone
     assert "__Host-bff" in browser.cookie_names()
     assert "Alice Adams" in page.text
     assert {"type": "sub", "value": "alice"} in claims
+
+
+async def test_tabs_with_long_urls_that_are_left_at_the_login_block_no_page(site: Site):
+    longest = "/account?x=" + 2726 * "%2F"
+    async with site.browser() as browser:
+        for _ in range(6):
+            to_login = (await browser.get(longest)).headers["Location"]
+            away = (await browser.get(to_login)).headers["Location"]
+        cookies = {name: browser.cookie(name) for name in browser.cookie_names() if "bff" in name}
+        page = await browser.get("/")
+        answer = await browser.get(await browser.choose(away))
+
+    assert len("; ".join(f"{name}={value}" for name, value in cookies.items())) < 4096
+    assert page.status_code == 200
+    assert refresh_target(answer.text) == longest
 
 
 async def test_http_is_only_a_way_to_https(site: Site, browser: Browser):

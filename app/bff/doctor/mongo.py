@@ -25,11 +25,12 @@ from app.bff.sessions.mongo.connection import (
 from app.bff.sessions.mongo.outbox import MongoOutbox
 from app.bff.sessions.mongo.reencrypt import sealed_by
 from app.bff.sessions.mongo.replay import MongoReplayCache
+from app.bff.sessions.mongo.return_paths import MongoReturnPaths
 from app.bff.sessions.mongo.sessions import MongoSessions
 from app.bff.settings.models import BffSettings
 
 SEALED = ("sessions", "revocations")
-EXPIRING = (*SEALED, "logout_tokens")
+EXPIRING = (*SEALED, "logout_tokens", "return_paths")
 _TRIAL = "doctor"  # a collection that the probe writes to and drops
 
 
@@ -140,6 +141,7 @@ async def _create_indexes(client: Any, vault: Vault, clock: Callable[[], float])
     await MongoSessions(client, vault, clock=clock).open()
     await MongoOutbox(client, vault, clock=clock).open()
     await MongoReplayCache(client, clock=clock).open()
+    await MongoReturnPaths(client, vault, clock=clock).open()
 
 
 async def _expiry_indexes(client: Any) -> tuple[tuple[str, float | None], ...]:

@@ -18,6 +18,7 @@ from app.bff.oidc.claims import unmet_requirement
 from app.bff.oidc.step_up import AuthenticationRequirements
 from app.bff.paths import LOGOUT_PATH
 from app.bff.sessions.session import Session, Target
+from app.bff.web.cookies import MAX_LOGIN_ATTEMPTS
 from app.bff.web.cross_origin import arrives_without_strict_cookies, csrf_refusal
 from app.bff.web.json_body import Model, parse_json_body
 
@@ -46,6 +47,7 @@ class BaseHandler(WebHandler):
 
     keeps_session_alive = True
     retry_for_strict_cookies = True
+    keeps_attempts = False  # whether cookies of too many login attempts stay: one may be used here
     retry_in_frames = False  # of those that this site may show
 
     @property
@@ -54,6 +56,8 @@ class BaseHandler(WebHandler):
         return self.settings["state"]
 
     async def prepare(self) -> None:
+        if len(self.request_cookies) > MAX_LOGIN_ATTEMPTS and not self.keeps_attempts:
+            self._delete_excess_attempts()
         session_id = self.request_cookies.get(self.services.cookies.session_name)
         if session_id:
             # A prefetch is no use of the session.
@@ -61,6 +65,12 @@ class BaseHandler(WebHandler):
             self.session = await self.services.load_session(session_id, keep_alive=is_use)
         elif self._may_lack_its_cookie():
             self.navigate_same_site(self.current_path)
+
+    def _delete_excess_attempts(self) -> None:
+        """Of tabs that have all started a login at once, and so did not see each other's cookies."""
+        cookies = self.services.cookies
+        for name in cookies.excess_attempts(self.request_cookies):
+            self.clear_cookie(name, **cookies.login_cookie_attributes)
 
     def _may_lack_its_cookie(self) -> bool:
         return (

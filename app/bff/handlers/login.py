@@ -7,6 +7,7 @@ import logging
 import secrets
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
@@ -30,7 +31,7 @@ from app.bff.errors import (
     WrongSid,
 )
 from app.bff.handlers.base import BaseHandler, name_of
-from app.bff.handlers.web import READING, exception_from, is_denied, single_values
+from app.bff.handlers.web import READING, RETURN_URL, exception_from, is_denied, single_values
 from app.bff.oidc.claims import LEEWAY_SECONDS, check_authentication, wrong_clock
 from app.bff.oidc.dpop import new_key
 from app.bff.oidc.keys import unverified_claims
@@ -40,8 +41,8 @@ from app.bff.paths import CALLBACK_PATH, LOGIN_PATH
 from app.bff.services import Services
 from app.bff.sessions.session import Reason, Session, excess_sessions, session_ref
 from app.bff.telemetry.logs import session_log_id
-from app.bff.web.cross_origin import is_prefetch, is_sent_from_elsewhere, login_refusal
-from app.bff.web.return_paths import local_path, path_on
+from app.bff.web.cross_origin import FRAMES, is_prefetch, is_sent_from_elsewhere, login_refusal
+from app.bff.web.return_paths import part_for_cookie, path_on
 from app.bff.web.user_agents import describe_user_agent
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,13 @@ class AuthHandler(BaseHandler):
         else:
             await super().prepare()
 
+    def set_sealed_cookie(self, name: str, value: str) -> None:
+        """Set the cookie of a login attempt or a logout; those of the oldest attempts make room for it."""
+        cookies = self.services.cookies
+        for excess in cookies.excess_attempts(self.request_cookies, name, value):
+            self.clear_cookie(excess, **cookies.login_cookie_attributes)
+        self.set_cookie(name, value, max_age=ATTEMPT_SECONDS, **cookies.login_cookie_attributes)
+
     def read_logout_cookie(self) -> dict[str, str]:
         """Return what a logout of this browser, from which it has not come back, has saved; see logout.py."""
         name = self.services.cookies.logout_name
@@ -71,6 +79,23 @@ class AuthHandler(BaseHandler):
             return dict(self.services.vault.open_json(self.request_cookies.get(name, ""), place=name))
         except Unsealable:
             return {}
+
+    async def save_return_path(self, path: str, key: str) -> bool:
+        """Store a path that is too long for a cookie; return whether it is stored."""
+        until = self.services.clock() + _CLAIM_SECONDS
+        try:
+            is_saved = await self.services.return_paths.put(key, path, until=until)
+        except StoreUnavailable:
+            is_saved = False
+        if not is_saved:
+            log.warning("return path shortened", extra={"bytes": len(path.encode())})
+        return is_saved
+
+    async def saved_return_path(self, key: str, part: str) -> str:
+        """Return the path that was stored under `key`, or `part` of it if the store does not have it."""
+        with suppress(StoreUnavailable):
+            return await self.services.return_paths.get(key) or part
+        return part
 
     @property
     def waiting_revocations(self) -> list[str]:
@@ -90,6 +115,7 @@ class LoginStep(AuthHandler):
     """
 
     keeps_opener = True
+    keeps_attempts = True
     silent_path: str | None = None  # where a silent login ends; None: with the message
 
     @property
@@ -110,11 +136,15 @@ class LoginStep(AuthHandler):
         self.end_silently(error=_message_code(exception_from(kwargs)))
 
     def end_silently(self, *, error: str | None = None) -> None:
-        """Answer with the message, in Duende.BFF's format, or with a page that navigates to `silent_path`."""
+        """Answer with the message, in Duende.BFF's format, or with a page that navigates to `silent_path`.
+
+        As with Duende, `isLoggedIn` tells whether there is a session now; `error`, that this login failed.
+        """
         if self.silent_path is not None:
             self.navigate_same_site(self.silent_path)
             return
-        message = {"source": "bff-silent-login", "isLoggedIn": error is None}
+        is_logged_in = error is None or self.session is not None
+        message = {"source": "bff-silent-login", "isLoggedIn": is_logged_in}
         self.render_page(
             "bff/silent_login.html",
             message={**message, "error": error} if error else message,
@@ -130,12 +160,13 @@ class Login(LoginStep):
 
     async def prepare(self) -> None:
         silent = self.request.method in READING and self._requests_silent_login()
-        self.set_silent(silent, path=self._requested_return_path())
+        self.set_silent(silent, path=self._silent_end())
         await super().prepare()
 
     async def get(self) -> None:
         self._check_navigation()
         settings, configured = self.services.settings, self.services.settings.login_params
+        self._check_issuer()
         request_params = login_parameters({**configured, **self.params})
         await self._check_prompt(request_params)
         further = provider_parameters(
@@ -144,7 +175,7 @@ class Login(LoginStep):
         if "login_hint" in request_params:  # nothing in the response depends on it
             further["login_hint"] = request_params.pop("login_hint")
         attempt = LoginAttempt.start(
-            return_path=self._return_path(),
+            return_path=part_for_cookie(self.requested_return_path),
             issuer=self.services.provider.issuer,
             replaces=self.session.ref if self.session else None,
             now=self.services.clock(),
@@ -160,6 +191,9 @@ class Login(LoginStep):
             # The browser is back from a logout, though not by the provider's way. This login may share the
             # grant of the earlier one, so that must not be revoked later.
             await self.services.tokens.revoke_after_logout(self.waiting_revocations)
+        if attempt.return_path != self.requested_return_path and not attempt.notifies_opener:
+            is_saved = await self.save_return_path(self.requested_return_path, attempt.state)
+            attempt = replace(attempt, return_path_is_saved=is_saved)
         self._set_attempt_cookie(attempt)
         self.redirect(url)
 
@@ -168,13 +202,13 @@ class Login(LoginStep):
         self._check_navigation()
         request_params = login_parameters({**self.services.settings.login_params, **self.params})
         await self._check_prompt(request_params)
-        self._return_path()
+        self._check_issuer()
         self.redirect((await self.services.provider.metadata()).authorization_endpoint)
 
     def post(self) -> None:
         """Repeat the request as a GET: another site's form is a navigation without the Strict cookie."""
         self._check_navigation()
-        params = single_values(self.request.body_arguments)
+        params = single_values(self.request.body_arguments, optional=(RETURN_URL,))
         self.redirect(f"{LOGIN_PATH}?{urlencode({**self.params, **params})}", status=303)
 
     def check_trusted_origin(self, origin: str) -> bool:
@@ -184,26 +218,31 @@ class Login(LoginStep):
         if refusal := login_refusal(self.request.headers):
             raise CsrfRejected(refusal)
 
-    def _return_path(self) -> str:
-        """Return `returnUrl`, or the path of `target_link_uri`; raises BadRequest if it is none of this site.
+    @cached_property
+    def requested_return_path(self) -> str:
+        """`returnUrl`; of a login that another site initiates, the path of `target_link_uri`."""
+        if "iss" not in self.params:
+            return super().requested_return_path
+        base_url, target = self.services.settings.base_url, self.params.get("target_link_uri")
+        return self.local_path_or_home(lambda: path_on(base_url, target))
 
-        Raises BadRequest also for another issuer than the provider.
-        """
-        issuer, base_url = self.params.get("iss"), self.services.settings.base_url
-        if issuer is None:
-            return local_path(self.params.get("returnUrl"))
-        provider = self.services.provider
-        if issuer != provider.issuer and issuer not in provider.issuers:
+    def _check_issuer(self) -> None:
+        """Raise BadRequest for another issuer than the provider."""
+        issuer, provider = self.params.get("iss"), self.services.provider
+        if issuer not in (None, provider.issuer) and issuer not in provider.issuers:
             raise BadRequest("iss is not the provider of this application")
-        return path_on(base_url, self.params.get("target_link_uri"))
 
     def _requests_silent_login(self) -> bool:
         # Read from the raw query: no page may be shown, even if the other parameters are invalid.
         return set(self.request.query_arguments.get("prompt", [])) == {b"none"}
 
-    def _requested_return_path(self) -> str | None:
+    def _silent_end(self) -> str | None:
+        """Where a silent login ends: in a window at its return path; None: with the message."""
         try:
-            return self._return_path() if {"returnUrl", "iss"} & self.params.keys() else None
+            self._check_issuer()
+            if self.request.headers.get("Sec-Fetch-Dest") in FRAMES:
+                return None
+            return self.requested_return_path if {RETURN_URL, "iss"} & self.params.keys() else None
         except BadRequest:
             return None
 
@@ -219,16 +258,8 @@ class Login(LoginStep):
             raise BadRequest(f"prompt must be one of {', '.join(sorted(allowed))}")
 
     def _set_attempt_cookie(self, attempt: LoginAttempt) -> None:
-        cookies = self.services.cookies
-        for name in cookies.oldest_attempts(self.request_cookies):
-            self.clear_cookie(name, **cookies.login_cookie_attributes)
-        name = cookies.login_name(attempt.state, attempt.created_at)
-        self.set_cookie(
-            name,
-            attempt.sealed(self.services.vault, cookie_name=name),
-            max_age=ATTEMPT_SECONDS,
-            **cookies.login_cookie_attributes,
-        )
+        name = self.services.cookies.login_name(attempt.state, attempt.created_at)
+        self.set_sealed_cookie(name, attempt.sealed(self.services.vault, cookie_name=name))
 
 
 class SilentLogin(Login):
@@ -238,11 +269,17 @@ class SilentLogin(Login):
 
     @cached_property
     def params(self) -> dict[str, str]:
-        params = {name: value for name, value in super().params.items() if name != "returnUrl"}
-        return {**params, "prompt": "none"}
+        return {**super().params, "prompt": "none"}
+
+    @cached_property
+    def requested_return_path(self) -> str:
+        return "/"
 
     def _requests_silent_login(self) -> bool:
         return True
+
+    def _silent_end(self) -> None:
+        return None
 
 
 class Callback(LoginStep):
@@ -272,20 +309,30 @@ class Callback(LoginStep):
     def account_name(self) -> str | None:
         return name_of(self._refused) if self._refused else super().account_name
 
-    @property
+    @cached_property
     def current_path(self) -> str:
         """With the response of the provider, however long the code is."""
         return f"{CALLBACK_PATH}?{self.request.query}"
 
     async def prepare(self) -> None:
-        is_in_frame = self.request.headers.get("Sec-Fetch-Dest") in ("iframe", "frame")
-        self.set_silent(is_in_frame)  # until the attempt is read
+        self.set_silent(self.request.headers.get("Sec-Fetch-Dest") in FRAMES)  # until the attempt is read
         if self.request.method == "POST" and self.services.settings.response_mode != "form_post":
             raise HTTPError(405)
-        reads = self.request.method in (*READING, "POST")
-        self.attempt = attempt = self._read_attempt() if reads else None
-        self.retry_for_strict_cookies = attempt is not None
+        self.retry_for_strict_cookies = self.is_silent
+        try:
+            reads = self.request.method in (*READING, "POST")
+            self.attempt = attempt = self._read_attempt() if reads else None
+        except AppError:
+            if self.is_silent:
+                await super().prepare()  # the message tells whether there is a session
+            if self._finished:
+                return
+            raise
+        self.retry_for_strict_cookies |= attempt is not None
         if attempt is not None:
+            if attempt.return_path_is_saved:
+                path = await self.saved_return_path(attempt.state, attempt.return_path)
+                self.attempt = attempt = replace(attempt, return_path=path)
             silent, self.return_path = attempt.is_silent, attempt.return_path
             self.login_requirements = attempt.requirements
             self.set_silent(silent, path=None if attempt.notifies_opener else attempt.return_path)

@@ -12,32 +12,33 @@ from app.bff.errors import ProviderUnavailable, StoreUnavailable, WrongSid
 from app.bff.handlers.login import AuthHandler
 from app.bff.oidc.claims import string_claim
 from app.bff.oidc.client import LogoutRequest
-from app.bff.oidc.login_attempt import ATTEMPT_SECONDS
 from app.bff.oidc.refusals import refusal_fields
 from app.bff.paths import LOGOUT_PATH
 from app.bff.sessions.interfaces import Pending
 from app.bff.sessions.session import LogoutHint, session_ref
 from app.bff.web.cross_origin import is_navigation, is_navigation_of_own_page, is_sent_from_elsewhere
 from app.bff.web.headers import security_headers
-from app.bff.web.return_paths import local_path
+from app.bff.web.return_paths import part_for_cookie
 
 log = logging.getLogger(__name__)
 
-_MAX_COOKIE_VALUE = 2500  # characters; sealing adds a third, and browsers drop a cookie beyond 4096
 _MAX_REVOCATIONS = 4  # that the cookie names; further ones take place a minute later
 
 
 class LogoutHandler(AuthHandler):
     """Shared by both steps of a logout: a sealed cookie carries state from the first to the second."""
 
-    def set_logout_cookie(self, **saved: str) -> None:
-        name = self.services.cookies.logout_name
-        self.set_cookie(
-            name,
-            self.services.vault.seal_json(saved, place=name),
-            max_age=ATTEMPT_SECONDS,
-            **self.services.cookies.login_cookie_attributes,
-        )
+    async def set_logout_cookie(self, *, return_path: str, state: str, **saved: str) -> None:
+        part, name = part_for_cookie(return_path), self.services.cookies.logout_name
+        if part != return_path and await self.save_return_path(return_path, state):
+            saved["return_path_is_saved"] = "true"
+        content = {"state": state, "return_path": part, **saved}
+        self.set_sealed_cookie(name, self.services.vault.seal_json(content, place=name))
+
+    async def return_path_in(self, saved: dict[str, str]) -> str:
+        """Return the path of a logout that the cookie or, for a long one, the store has saved."""
+        part = saved["return_path"]
+        return await self.saved_return_path(saved["state"], part) if "return_path_is_saved" in saved else part
 
 
 class Logout(LogoutHandler):
@@ -75,7 +76,7 @@ class Logout(LogoutHandler):
         """Return `returnUrl`; raises WrongSid unless the link is one of ours, for this session."""
         if is_sent_from_elsewhere(self.request.headers):
             raise WrongSid("Only our own pages sign you out. Please use the link on them.")
-        return_path, sid = local_path(self.params.get("returnUrl")), self.params.get("sid")
+        return_path, sid = self.requested_return_path, self.params.get("sid")
         if self.session is None:
             return return_path
         if sid is None and not string_claim(self.session.claims, "sid"):
@@ -93,7 +94,7 @@ class Logout(LogoutHandler):
         the logout cookie says.
         """
         self.check_csrf()
-        return_path = local_path(self.params.get("returnUrl"))
+        return_path = self.requested_return_path
         request = await self._end_by_script(return_path)
         self.finish({"url": LOGOUT_PATH if request else return_path})
 
@@ -143,7 +144,7 @@ class Logout(LogoutHandler):
     ) -> LogoutRequest | None:
         """Return the request that ends the provider's session, if it can; the cookie has what comes then.
 
-        Of a logout by script it also has the URL, unless that is too long: then the hint is looked up again.
+        A logout by script goes on in `get`, which looks the hint up again: a URL with it may fill a cookie.
         """
         state = secrets.token_urlsafe(32)
         try:
@@ -153,12 +154,10 @@ class Logout(LogoutHandler):
         if request is None:
             return None
         revocations = " ".join([each.id for each in pending[:_MAX_REVOCATIONS]] or self.waiting_revocations)
-        saved = {"state": state, "return_path": return_path, "revocations": revocations, "ref": ref}
+        saved = {"state": state, "revocations": revocations, "ref": ref}
         if by_script:
-            url = request.url
-            fits = url is not None and len(url + "".join(saved.values())) <= _MAX_COOKIE_VALUE
-            saved["provider_url"] = url if url and fits else request.unhinted_url
-        self.set_logout_cookie(**saved)
+            saved["provider_url"] = ""  # of earlier releases it is the URL
+        await self.set_logout_cookie(return_path=return_path, **saved)
         return request
 
     async def _get_without_session(self, return_path: str) -> None:
@@ -188,7 +187,7 @@ class Logout(LogoutHandler):
             request = await self.services.oidc.logout_request(
                 hint=await self._hint(saved.get("ref", "")), state=saved["state"]
             )
-        self._leave(request, saved["return_path"])
+        self._leave(request, await self.return_path_in(saved))
 
     async def _hint(self, ref: str) -> LogoutHint | None:
         """Return what the session of this browser has left, if it is known; `ref` is of a cookie of ours."""
@@ -229,7 +228,7 @@ class LogoutCallback(LogoutHandler):
 
     async def head(self) -> None:
         """Answer as `get`, and revoke nothing."""
-        self.redirect(self._saved.get("return_path", "/"))
+        self.redirect(await self.return_path_in(self._saved) if self._saved else "/")
 
     async def get(self) -> None:
         saved, cookies = self._saved, self.services.cookies
@@ -240,7 +239,7 @@ class LogoutCallback(LogoutHandler):
         if said := refusal_fields(self.params):
             log.warning("provider refused the logout", extra=said)
         await self.services.tokens.revoke_after_logout(self.waiting_revocations)
-        self.redirect(saved["return_path"])
+        self.redirect(await self.return_path_in(saved))
 
     @property
     def _saved(self) -> dict[str, str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import secrets
 from asyncio import Future
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from types import TracebackType
 from typing import Any, overload
@@ -47,7 +48,9 @@ log = logging.getLogger(__name__)
 
 ExcInfo = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
 READING = ("GET", "HEAD")
+RETURN_URL = "returnUrl"
 _NO_REQUIREMENTS = AuthenticationRequirements()
+_BEYOND_ASCII = re.compile(r"[\x80-\xff]")  # bytes that browsers escape
 _LOGGED_CHARACTERS = 1_000  # of a path, which may have 64 KB: requests must not fill the log
 CLIENT_CLOSED_REQUEST = 499  # in the access log only, as in nginx
 
@@ -80,8 +83,30 @@ class WebHandler(RequestHandler):
 
     @cached_property
     def params(self) -> dict[str, str]:
-        """The query parameters, verbatim: names to values. Raises BadRequest (400) for a repeated one."""
-        return single_values(self.request.query_arguments)
+        """The query parameters, verbatim: names to values. Raises BadRequest (400) for a repeated one.
+
+        A `returnUrl` that is repeated, or no text, is left out.
+        """
+        return single_values(self.request.query_arguments, optional=(RETURN_URL,))
+
+    @cached_property
+    def requested_return_path(self) -> str:
+        """The `returnUrl` of this request, if it is a path of this site, else "/"; a refusal is logged."""
+        if RETURN_URL in self.request.query_arguments and RETURN_URL not in self.params:
+            return self.refuse_return_path("it is there more than once, or no text")
+        return self.local_path_or_home(lambda: local_path(self.params.get(RETURN_URL)))
+
+    def local_path_or_home(self, checked: Callable[[], str]) -> str:
+        """Return what `checked` returns, or "/" with a log line if it raises BadReturnUrl."""
+        try:
+            return checked()
+        except BadReturnUrl as error:
+            return self.refuse_return_path(str(error))
+
+    def refuse_return_path(self, reason: str) -> str:
+        # The value is not logged: a link by a third party can contain any text.
+        log.info("return path refused", extra={"path": self.request.path, "reason": reason})
+        return "/"
 
     @cached_property
     def request_cookies(self) -> Mapping[str, str]:
@@ -240,13 +265,11 @@ class WebHandler(RequestHandler):
         """
         return self.session is not None and Rule.of(rule).allows(self.session.claims)
 
-    @property
+    @cached_property
     def current_path(self) -> str:
-        """Path and query of this request, or "/" if that is not a path a login may return to."""
-        try:
-            return local_path(self.request.uri)
-        except BadReturnUrl:
-            return "/"
+        """Path and query of this request, or "/", with a log line, if a login may not return to it."""
+        target = _BEYOND_ASCII.sub(lambda byte: f"%{ord(byte[0]):02X}", self.request.uri or "")
+        return self.local_path_or_home(lambda: local_path(target))
 
     def page_context(self) -> dict[str, Any]:
         """Return what every template may use; override it to add what your layout shows.
@@ -343,7 +366,7 @@ def login_url(return_path: str | None, requirements: AuthenticationRequirements 
     >>> login_url("/orders?page=2")
     '/bff/login?returnUrl=%2Forders%3Fpage%3D2'
     """
-    return_params = {"returnUrl": return_path} if return_path else {}
+    return_params = {RETURN_URL: return_path} if return_path else {}
     query = urlencode({**return_params, **requirements.params})
     return f"{LOGIN_PATH}?{query}" if query else LOGIN_PATH
 
@@ -357,12 +380,21 @@ def exception_from(kwargs: dict[str, Any]) -> BaseException | None:
     return as_app_error(kwargs.get("exc_info", (None, None, None))[1])
 
 
-def single_values(arguments: Mapping[str, Sequence[bytes]]) -> dict[str, str]:
-    """Return query or form parameters, or raise BadRequest for a repeated one.
+def single_values(
+    arguments: Mapping[str, Sequence[bytes]], *, optional: Collection[str] = ()
+) -> dict[str, str]:
+    """Return query or form parameters, or raise BadRequest for a repeated one; leave out an `optional` one.
 
     Two parsers of one URL may each use another of its values (RFC 6749 §3.1).
     """
-    return {name: _only_value(name, values) for name, values in arguments.items()}
+    values = {}
+    for name, each in arguments.items():
+        try:
+            values[name] = _only_value(name, each)
+        except BadRequest:
+            if name not in optional:
+                raise
+    return values
 
 
 def _only_value(name: str, values: Sequence[bytes]) -> str:

@@ -26,6 +26,8 @@ _MESSAGES = {
 
 # Where the name of a field differs in a sealed attempt; other releases open it during a rolling upgrade.
 _SEALED_NAMES = {"request_params": "asked", "notifies_opener": "reports"}
+# Stands among the request parameters, where earlier releases overlook it.
+_SAVED = "return_path_is_saved"
 _FIELD_NAMES = {sealed: name for name, sealed in _SEALED_NAMES.items()}
 
 
@@ -37,7 +39,8 @@ class LoginAttempt:
     ends: its SameSite=Strict cookie is not sent with the provider's redirect. Tokens are bound to
     `dpop_key`, a private JWK, if there is one. `request_params` are the parameters that the response must
     satisfy. With `notifies_opener` a silent login ends with a message to the page that started it,
-    instead of at `return_path`.
+    instead of at `return_path`. With `return_path_is_saved` that is a part of the path only; all of it is in
+    the store (ReturnPaths).
     """
 
     state: str = field(repr=False)
@@ -50,6 +53,7 @@ class LoginAttempt:
     dpop_key: DpopKey | None = field(default=None, repr=False)
     request_params: dict[str, str] = field(default_factory=dict)
     notifies_opener: bool = False
+    return_path_is_saved: bool = False
 
     @classmethod
     def start(
@@ -113,7 +117,10 @@ class LoginAttempt:
 
     def sealed(self, vault: Vault, *, cookie_name: str) -> str:
         # Empty fields are left out, so that an older release opens this during a rolling upgrade.
-        content = {_SEALED_NAMES.get(name, name): value for name, value in asdict(self).items() if value}
+        fields = asdict(self)
+        if fields.pop(_SAVED):
+            fields["request_params"][_SAVED] = "true"
+        content = {_SEALED_NAMES.get(name, name): value for name, value in fields.items() if value}
         return vault.seal_json(content, place=cookie_name)
 
     @classmethod
@@ -121,7 +128,10 @@ class LoginAttempt:
         """Return the attempt in a cookie, or raise LoginFailed if it cannot be opened."""
         try:
             content = vault.open_json(cookie, place=cookie_name)
-            return cls(**{_FIELD_NAMES.get(name, name): value for name, value in content.items()})
+            fields = {_FIELD_NAMES.get(name, name): value for name, value in content.items()}
+            if fields.get("request_params", {}).pop(_SAVED, None):
+                fields[_SAVED] = True
+            return cls(**fields)
         except (Unsealable, TypeError) as error:  # TypeError: fields of another release
             raise LoginFailed("This browser remembers no such sign-in.") from error
 

@@ -1,4 +1,4 @@
-"""Every protocol that a store must have: sessions and their ends, the outbox, the replay cache."""
+"""Every protocol that a store must have: sessions, their ends, outbox, replay cache, return paths."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from app.bff.sessions.session import LogoutHint, Reason, Session
 STORE_SECONDS = 4  # the longest that any operation of a store is waited for; then StoreUnavailable
 TOMBSTONE_SECONDS = 600
 HEARTBEAT_SECONDS = 1
+MAX_RETURN_PATHS = 10_000  # of at most 8 KB each
 _ID_BYTES = 16
 
 
@@ -219,6 +220,23 @@ class ReplayCache(Protocol):
 
         Of several processes that add it at the same moment one gets True.
         """
+
+
+class ReturnPaths(Protocol):
+    """Stores return paths that are too long for a cookie, while the browser is at the provider.
+
+    Every link can start a login, so there are at most MAX_RETURN_PATHS, of all visitors. Every method may
+    raise StoreUnavailable: then the path may have been stored or not.
+    """
+
+    async def open(self) -> None:
+        """Create the index that the store needs. Idempotent."""
+
+    async def put(self, key: str, path: str, *, until: float) -> bool:
+        """Store a path; it expires at `until`, seconds since the epoch. Return whether there was room."""
+
+    async def get(self, key: str) -> str | None:
+        """Return the path, or None if there is none or it has expired."""
 
 
 @dataclass(frozen=True)

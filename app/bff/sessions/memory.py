@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from app.bff.sessions.interfaces import (
     HEARTBEAT_SECONDS,
+    MAX_RETURN_PATHS,
     TOMBSTONE_SECONDS,
     News,
     Pending,
@@ -239,3 +240,27 @@ class MemoryReplayCache:
         is_new = self._used.get(key, 0) <= now
         self._used = {used: end for used, end in self._used.items() if now < end} | {key: until}
         return is_new
+
+
+class MemoryReturnPaths:
+    """A ReturnPaths in a dictionary."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.time, limit: int = MAX_RETURN_PATHS) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._paths: dict[str, tuple[str, float]] = {}  # the path, and when it expires
+
+    async def open(self) -> None:
+        pass
+
+    async def put(self, key: str, path: str, *, until: float) -> bool:
+        now = self._clock()
+        self._paths = {key: saved for key, saved in self._paths.items() if now < saved[1]}
+        if len(self._paths) >= self._limit:
+            return False
+        self._paths[key] = path, until
+        return True
+
+    async def get(self, key: str) -> str | None:
+        path, until = self._paths.get(key, (None, 0))
+        return path if self._clock() < until else None

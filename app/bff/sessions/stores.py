@@ -7,13 +7,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.bff.crypto import Vault
-from app.bff.sessions.interfaces import Outbox, ReplayCache, SessionEndSource, SessionStore
-from app.bff.sessions.memory import MemoryOutbox, MemoryReplayCache, MemorySessions
+from app.bff.sessions.interfaces import Outbox, ReplayCache, ReturnPaths, SessionEndSource, SessionStore
+from app.bff.sessions.memory import (
+    MemoryOutbox,
+    MemoryReplayCache,
+    MemoryReturnPaths,
+    MemorySessions,
+)
 from app.bff.sessions.mongo.connection import connect
 from app.bff.sessions.mongo.events import MongoSessionEndSource
 from app.bff.sessions.mongo.outages import Outages
 from app.bff.sessions.mongo.outbox import MongoOutbox
 from app.bff.sessions.mongo.replay import MongoReplayCache
+from app.bff.sessions.mongo.return_paths import MongoReturnPaths
 from app.bff.sessions.mongo.sessions import MongoSessions
 from app.bff.settings.models import BffSettings
 
@@ -26,6 +32,7 @@ class Stores:
     ended: SessionEndSource
     outbox: Outbox
     replay_cache: ReplayCache
+    return_paths: ReturnPaths
 
 
 def open_stores(settings: BffSettings, vault: Vault, *, clock: Callable[[], float]) -> Stores:
@@ -33,7 +40,13 @@ def open_stores(settings: BffSettings, vault: Vault, *, clock: Callable[[], floa
     if settings.session_store == "memory:":
         log.warning("sessions are stored in memory: they end with this process")
         sessions = MemorySessions(clock=clock)
-        return Stores(sessions, sessions, MemoryOutbox(clock=clock), MemoryReplayCache(clock=clock))
+        return Stores(
+            sessions,
+            sessions,
+            MemoryOutbox(clock=clock),
+            MemoryReplayCache(clock=clock),
+            MemoryReturnPaths(clock=clock),
+        )
     outages = Outages()
     client = connect(settings.session_store, driver=settings.mongodb_driver, outages=outages)
     return Stores(
@@ -41,4 +54,5 @@ def open_stores(settings: BffSettings, vault: Vault, *, clock: Callable[[], floa
         MongoSessionEndSource(client, clock=clock),
         MongoOutbox(client, vault, clock=clock),
         MongoReplayCache(client, clock=clock),
+        MongoReturnPaths(client, vault, clock=clock),
     )

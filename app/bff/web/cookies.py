@@ -11,6 +11,10 @@ from http.cookies import SimpleCookie
 from typing import Any
 
 MAX_LOGIN_ATTEMPTS = 5
+MAX_COOKIE_BYTES = (
+    4_080  # of all cookies of this site that are ours, as the browser sends them: servers allow 8 KB
+)
+SESSION_ID_LENGTH = 43  # characters: 32 bytes in base64url
 _WHITESPACE = " \t"  # what RFC 6265 §5.2 strips, and no other byte
 _LOGIN_SUFFIX = re.compile("[0-9a-f]{1,16}-[0-9a-f]{16}")
 
@@ -68,9 +72,21 @@ class CookiePolicy:
         digest = _digest(state)
         return next((name for name in self._login_names(names) if name.endswith(f"-{digest}")), None)
 
-    def oldest_attempts(self, names: Iterable[str]) -> list[str]:
-        """Return the cookies of the oldest attempts, to be deleted before another one starts."""
-        return self._login_names(names)[: -(MAX_LOGIN_ATTEMPTS - 1)]
+    def excess_attempts(self, cookies: Mapping[str, str], name: str = "", value: str = "") -> list[str]:
+        """Return the oldest attempts of `cookies`, to be deleted so that the rest with this one is small.
+
+        A session cookie counts in any case: a request that another site has started may lack it.
+        """
+        others = {each: len(value) for each, value in cookies.items() if each != name}
+        attempts = self._login_names(others)
+        fixed = {self.session_name: SESSION_ID_LENGTH, self.logout_name: others.get(self.logout_name, 0)}
+        sizes = fixed | {each: others[each] for each in attempts} | ({name: len(value)} if name else {})
+        allowed = MAX_LOGIN_ATTEMPTS - self.is_login_name(name)
+        excess = []
+        while attempts and (len(attempts) > allowed or _bytes(sizes) > MAX_COOKIE_BYTES):
+            excess.append(attempts.pop(0))
+            del sizes[excess[-1]]
+        return excess
 
     @cached_property
     def session_attributes(self) -> dict[str, Any]:
@@ -104,6 +120,11 @@ class CookiePolicy:
         """Whether it is the name of a login attempt's cookie."""
         prefix, suffix = name[: len(self._login_prefix)], name[len(self._login_prefix) :]
         return prefix == self._login_prefix and _LOGIN_SUFFIX.fullmatch(suffix) is not None
+
+
+def _bytes(sizes: Mapping[str, int]) -> int:
+    """The length of a Cookie header (RFC 6265 §4.2.1) whose values have these lengths."""
+    return sum(len(f"{name}=; ") + size for name, size in sizes.items())
 
 
 def _digest(state: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+FRAMES = ("iframe", "frame")  # of Sec-Fetch-Dest
 CSRF_HEADER, CSRF_VALUE = "X-CSRF", "1"
 
 
@@ -76,8 +77,7 @@ def arrives_without_strict_cookies(
     return (
         method in ("GET", "HEAD")
         and headers.get("Sec-Fetch-Mode") == "navigate"
-        and headers.get("Sec-Fetch-Dest")
-        in (("document", "iframe", "frame") if in_a_frame_too else ("document",))
+        and headers.get("Sec-Fetch-Dest") in (("document", *FRAMES) if in_a_frame_too else ("document",))
         and headers.get("Sec-Fetch-Site") == "cross-site"
     )
 
@@ -89,7 +89,7 @@ def login_refusal(headers: Mapping[str, str]) -> str | None:
     without Fetch Metadata says nothing.
     """
     destination, mode = headers.get("Sec-Fetch-Dest", "document"), headers.get("Sec-Fetch-Mode", "navigate")
-    if mode != "navigate" or destination not in ("document", "iframe", "frame"):
+    if mode != "navigate" or destination not in ("document", *FRAMES):
         return "a login is started by a navigation"
     if destination != "document" and headers.get("Sec-Fetch-Site") != "same-origin":
         return "a login in a frame is started by a page of this origin"

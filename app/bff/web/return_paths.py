@@ -7,7 +7,8 @@ from urllib.parse import unquote
 
 from app.bff.errors import BadReturnUrl
 
-MAX_LENGTH = 1024  # bytes: it is part of a cookie, and proxies limit the size of headers
+MAX_LENGTH = 8192  # bytes
+MAX_IN_COOKIE = 128  # bytes; a longer one is stored, so that all cookies of a browser stay small together
 
 # A browser parses `\` as `/`, and removes tabs and newlines first
 # (https://url.spec.whatwg.org/#url-parsing).
@@ -33,6 +34,16 @@ def local_path(url: str | None) -> str:
     ):
         raise BadReturnUrl("returnUrl must be a path on this site, such as /orders")
     return url
+
+
+def part_for_cookie(path: str) -> str:
+    """Return `path` if it is short enough for a cookie, else what it begins with, without query and fragment.
+
+    >>> part_for_cookie("/orders?" + 100 * "x=y&"), part_for_cookie("/" + 1000 * "x")
+    ('/orders', '/')
+    """
+    without_query = re.split(r"[?#]", path, maxsplit=1)[0]
+    return next((part for part in (path, without_query) if len(part.encode()) <= MAX_IN_COOKIE), "/")
 
 
 def path_on(base_url: str, url: str | None) -> str:
