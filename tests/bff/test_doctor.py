@@ -141,7 +141,7 @@ async def test_nothing_of_the_trial_write_stays_behind(doctor: Doctor, database:
 
     client = connect(database, driver="pymongo")
     names = await client.get_default_database().list_collection_names()
-    assert set(names) == {"sessions", "revocations", "logout_tokens"}
+    assert set(names) == {"sessions", "revocations", "logout_tokens", "return_paths"}
     await disconnect(client)
 
 
