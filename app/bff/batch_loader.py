@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Generic, TypeVar
@@ -16,10 +17,14 @@ _MAX_QUERIES = 4  # at once: a late one, and those that overtake it
 
 @dataclass(eq=False)
 class _Query(Generic[T]):
-    """Who waits for it, by key; `overtaken` once a later query asks for the same."""
+    """Who waits for it, by key; `overtaken` once a later query asks for the same.
+
+    It runs in the context of its first caller: its log lines and its span are of that request.
+    """
 
     waiting: dict[str, list[asyncio.Future[T | None]]] = field(default_factory=dict)
     overtaken: bool = False
+    context: Context | None = None
 
 
 class BatchLoader(Generic[T]):
@@ -45,6 +50,7 @@ class BatchLoader(Generic[T]):
     async def get(self, key: str) -> T | None:
         """Return the value of the key, or None; raises what `look_up` raises."""
         future: asyncio.Future[T | None] = asyncio.get_running_loop().create_future()
+        self._next.context = self._next.context or copy_context()
         self._next.waiting.setdefault(key, []).append(future)
         self._start_next()
         return await future
@@ -54,7 +60,7 @@ class BatchLoader(Generic[T]):
         in_time = any(not query.overtaken for query in self._queries)
         if self._next.waiting and not in_time and len(self._queries) < _MAX_QUERIES:
             query, self._next = self._next, _Query[T]()
-            self._queries[query] = asyncio.create_task(self._work(query))
+            self._queries[query] = asyncio.create_task(self._work(query), context=query.context)
 
     async def _work(self, query: _Query[T]) -> None:
         late = asyncio.get_running_loop().call_later(self._late_seconds, self._overtake, query)
