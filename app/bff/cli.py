@@ -6,11 +6,14 @@ import asyncio
 import gc
 import importlib
 import logging
+import os
 import signal
 import socket
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any
 
 from app.bff.errors import LifespanFailed, SettingsError
 from app.bff.interrupts import INTERRUPTED
@@ -18,6 +21,7 @@ from app.bff.processes import Sockets, bind, supervise
 from app.bff.server import Lifespan, Routes, no_lifespan, serve
 from app.bff.settings.load import load_settings
 from app.bff.settings.models import BffSettings
+from app.bff.settings.tracing import wants_traces
 from app.bff.shutdown import nothing
 from app.bff.telemetry.logs import configure_logging
 from app.bff.telemetry.uncaught import log_uncaught_exceptions
@@ -153,23 +157,43 @@ def run_server(settings: BffSettings, routes: Routes, lifespan: Lifespan) -> int
     try:
         sockets = bind(settings.port, settings.address, settings.processes)
     except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no host name"
-        print(f"Cannot listen on {settings.address}:{settings.port}: {reason}", file=sys.stderr)
-        return 1
+        return _cannot_listen(settings.address, settings.port, error)
     configure_logging(debug=settings.debug)
+    try:
+        telemetry = telemetry_of(settings, len(sockets))
+    except (OSError, UnicodeError) as error:
+        return _cannot_listen(settings.metrics_address, settings.metrics_port, error)
     log_uncaught_exceptions()
 
-    def work(own: Sockets, parent: socket.socket | None) -> int:
+    def work(own: Sockets, parent: socket.socket | None, number: int) -> int:
         collect_garbage_rarely()
         with asyncio.Runner(loop_factory=fastest_loop()) as runner:
             try:
-                runner.run(serve(settings, own, routes, lifespan, parent))
+                runner.run(serve(settings, own, routes, lifespan, parent, telemetry(number)))
             except LifespanFailed as error:
                 print(error, file=sys.stderr)
                 return 1
         return 0
 
     return supervise(sockets, work)
+
+
+def _cannot_listen(address: str, port: int, error: Exception) -> int:
+    reason = error.strerror if isinstance(error, OSError) else "it is no host name"
+    print(f"Cannot listen on {address}:{port}: {reason}", file=sys.stderr)
+    return 1
+
+
+def telemetry_of(settings: BffSettings, processes: int) -> Callable[[int], AbstractAsyncContextManager[Any]]:
+    """Return what the process of a number enters; nothing is loaded for it if it is off.
+
+    Raises OSError if the port of the metrics is taken, UnicodeError if their address is none.
+    """
+    if not settings.metrics_port and not wants_traces(os.environ):
+        return nullcontext
+    from app.bff.monitoring.process import Telemetry
+
+    return Telemetry(settings, processes=processes).of
 
 
 def collect_garbage_rarely() -> None:

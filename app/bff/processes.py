@@ -19,7 +19,7 @@ from app.bff.shutdown import nothing
 log = logging.getLogger(__name__)
 
 Sockets = list[socket.socket]
-Work = Callable[[Sockets, socket.socket | None], int]
+Work = Callable[[Sockets, socket.socket | None, int], int]  # the last is the number of the worker
 
 _STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
 _SIGNALS = _STOP_SIGNALS | {signal.SIGCHLD}
@@ -45,8 +45,8 @@ def supervise(sockets: list[Sockets], work: Work) -> int:
     """Run `work` in one forked worker per entry of `sockets`, and return the exit code of all.
 
     A single entry runs in this process. A worker gets its sockets, and one that closes when this process
-    ends; on it the worker sends a byte when it listens. SIGTERM, SIGINT and SIGHUP are passed on as SIGTERM,
-    SIGQUIT and a further SIGINT as SIGQUIT.
+    ends; on it the worker sends a byte when it listens. The number is that of the entry, also for a
+    replacement. SIGTERM, SIGINT and SIGHUP are passed on as SIGTERM, SIGQUIT and a further SIGINT as SIGQUIT.
 
     Until every worker has listened, the end of one is a failed start: it ends all of them. Later a worker
     that ends is replaced, after a pause that grows while replacements do not last. If none is left that
@@ -54,7 +54,7 @@ def supervise(sockets: list[Sockets], work: Work) -> int:
     manager restarts the application.
     """
     if len(sockets) == 1:
-        return work(sockets[0], None)
+        return work(sockets[0], None, 0)
     return _Supervisor(sockets, work).run()
 
 
@@ -189,7 +189,7 @@ class _Supervisor:
         pid = os.fork()
         if pid == 0:
             self._become_worker(place)
-            raise SystemExit(self._work(place.sockets, lifeline))
+            raise SystemExit(self._work(place.sockets, lifeline, self._places.index(place)))
         lifeline.close()
         place.started(pid, time.monotonic())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)

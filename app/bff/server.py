@@ -7,7 +7,7 @@ import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
 from tornado.httputil import HTTPInputError, HTTPServerRequest
@@ -40,6 +40,7 @@ from app.bff.services import Services, running_services
 from app.bff.settings.models import BffSettings
 from app.bff.shutdown import Shutdown, nothing
 from app.bff.spa.routing import STATIC_PATHS, comes_before_static, single_page_app
+from app.bff.telemetry import observer
 from app.bff.web.user_agents import describe_user_agent
 
 log = logging.getLogger(__name__)
@@ -139,7 +140,9 @@ class BffApplication(Application):
 
 def make_app(services: Services, routes: Routes, state: Any = None) -> BffApplication:
     """Return the application; `state` is what its lifespan has yielded."""
-    return BffApplication(services, routes, state)
+    application = BffApplication(services, routes, state)
+    observer.current.serves(application, services)
+    return application
 
 
 async def serve(
@@ -148,6 +151,7 @@ async def serve(
     routes: Routes,
     lifespan: Lifespan = no_lifespan,
     parent: socket.socket | None = None,
+    telemetry: AbstractAsyncContextManager[Any] | None = None,
 ) -> None:
     """Answer requests on `sockets` until a signal, then drain those in flight and close everything.
 
@@ -158,7 +162,7 @@ async def serve(
     assert task is not None
     shutdown = Shutdown(task.cancel, parent)
     try:
-        async with running_services(settings) as services:
+        async with telemetry or nullcontext(), running_services(settings) as services:
             services.clients.check(typed_clients())
             try:
                 async with _entered(lifespan, services) as state:

@@ -21,12 +21,14 @@ from app.bff.oidc.http import tls
 from app.bff.oidc.metadata import Provider, metadata_url, provider_http
 from app.bff.sessions.events import SessionEvents
 from app.bff.sessions.interfaces import STORE_SECONDS, Outbox, ReplayCache, ReturnPaths, SessionStore
+from app.bff.sessions.observed import observed
 from app.bff.sessions.session import Lifetime, Session, session_ref
 from app.bff.sessions.stores import open_stores
 from app.bff.settings.apis import HttpClientSettings
 from app.bff.settings.models import BffSettings
 from app.bff.settings.spa import DEVELOPMENT_SERVER, development_server
 from app.bff.slots import Slots
+from app.bff.telemetry import observer
 from app.bff.tokens.application import ApplicationTokens
 from app.bff.tokens.revocation import Revocation
 from app.bff.tokens.store_time import session_waited_seconds
@@ -47,6 +49,9 @@ class InFlightRequests:
 
     def __len__(self) -> int:
         return len(self._requests)
+
+    def __iter__(self) -> Iterator[object]:
+        return iter(self._requests)
 
     def __contains__(self, request: object) -> bool:
         return request in self._requests
@@ -182,6 +187,8 @@ def _built(settings: BffSettings, clock: Callable[[], float]) -> Services:
     vault = Vault(settings.key_ring)
     stopping = asyncio.Event()
     stores = open_stores(settings, vault, clock=clock)
+    if observer.current.is_on:
+        stores = replace(stores, sessions=observed(stores.sessions))
     provider = _provider(settings, context, clock)
     oidc = OidcClient(settings, provider, tls=context, clock=clock)
     revocation = Revocation(

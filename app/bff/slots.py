@@ -19,6 +19,10 @@ class Slots:
         self._each = each
         self._taken: Counter[str] = Counter()
 
+    @property
+    def taken(self) -> int:
+        return self._taken.total()
+
     @contextmanager
     def take(self, key: str, *, each: int | None = None) -> Iterator[None]:
         """Hold a slot for as long as the block runs; `each` replaces the limit for this key.

@@ -32,7 +32,7 @@ LAYERS = [
     "web.* spa.document spa.files spa.folder spa.forwarding",
     "sessions.session sessions.interfaces sessions.events oidc.http oidc.cache oidc.keys oidc.metadata"
     " oidc.claims oidc.kept_claims oidc.step_up oidc.logout_token oidc.error_codes oidc.refusals"
-    " oidc.responses oidc.dpop oidc.signed_requests",
+    " oidc.responses oidc.dpop oidc.signed_requests sessions.observed",
     "oidc.client_auth oidc.breaker oidc.endpoints oidc.login_attempt oidc.client"
     " sessions.mongo.* sessions.memory sessions.stores",
     "tokens.*",
@@ -41,6 +41,7 @@ LAYERS = [
     "doctor.* commands.*",
     "handlers.web handlers.base handlers.socket",
     "handlers.* proxy.* spa.*",
+    "monitoring.*",
     "descriptors server shutdown processes cli",
     "dev.*",
     "testing.*",
@@ -48,7 +49,7 @@ LAYERS = [
 
 # Every library beyond the standard one, and the files of the application that may import it.
 LIBRARIES = {
-    "tornado": "handlers.* proxy.* spa.handler spa.routing server processes version",
+    "tornado": "handlers.* proxy.* spa.handler spa.routing monitoring.* server processes version",
     "aiohttp": "clients.* proxy.remote_api proxy.websocket spa.server",
     "multidict": "clients.* proxy.remote_api spa.server",
     "yarl": "clients.*",
@@ -66,6 +67,8 @@ LIBRARIES = {
     "pydantic_settings": "settings.*",
     "dotenv": "settings.*",
     "uvloop": "cli",
+    "prometheus_client": "telemetry.exposition",
+    "opentelemetry": "telemetry.traces",
 }
 
 # Only development and tests need these; they import what they like.

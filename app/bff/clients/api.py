@@ -24,6 +24,8 @@ from app.bff.oidc.dpop import Nonces
 from app.bff.sessions.session import LOGIN, Target
 from app.bff.settings.apis import HttpClientSettings
 from app.bff.settings.proxies import Proxies
+from app.bff.telemetry import observer
+from app.bff.telemetry.observer import Calls
 
 
 class ApiClient:
@@ -80,6 +82,7 @@ class ApiClient:
             nonces=self._pool.nonces,
             private_headers=self._pool.settings.headers,
             shares=shares,
+            calls=self._pool.calls,
             clock=self._clock,
         )
 
@@ -251,6 +254,7 @@ class Pool:
     target: Target  # what its tokens are for
     fixed_headers: frozenset[str]  # lower-case names that a forwarded request must not set
     share_sizes: tuple[int, int]  # connections of a session, or an address; and of a user in all sessions
+    calls: Calls | None = None  # what telemetry is told of, while it is on
     # By the names of those that share. An entry lives as long as a request that uses it.
     _shares: WeakValueDictionary[str, asyncio.Semaphore] = field(default_factory=WeakValueDictionary)
 
@@ -286,6 +290,7 @@ def pool_of(settings: HttpClientSettings, name: str = "") -> Pool:
         _target(settings),
         frozenset(name.lower() for name in settings.headers),
         _share_sizes(settings),
+        observer.current.calls_of(name),
     )
 
 

@@ -17,6 +17,7 @@ from yarl import URL
 from app.bff.errors import TooManyRequests
 from app.bff.oidc.dpop import DpopKey, Nonces, authorization, is_api_nonce_challenge
 from app.bff.settings.proxies import Proxies
+from app.bff.telemetry.observer import Calls
 from app.bff.tokens.policy import is_too_new_to_renew
 
 
@@ -65,12 +66,14 @@ class Bearer:
         nonces: Nonces,
         private_headers: Iterable[str] = (),
         shares: Sequence[asyncio.Semaphore] = (),
+        calls: Calls | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._source = source
         self._origin = origin
         self._nonces = nonces
         self._shares = shares
+        self._calls = calls
         self._clock = clock
         self._private_headers = ("Authorization", "DPoP", *private_headers)
 
@@ -116,6 +119,8 @@ class Bearer:
         The token is added to `headers`, which `send` sends. `replayable` tells whether the request can be
         sent twice. Raises TooManyRequests if a share is in use for longer than `patience_seconds`.
         """
+        if self._calls:
+            send = partial(_observed, self._calls, method, url, headers, send)
         send = partial(self._within_shares, send, patience_seconds)
         credential = credential or await self._source()
         if credential is None:
@@ -160,6 +165,15 @@ class Bearer:
         request.headers.update(self.proof(credential, request.method, request.url, nonce))
         response = await request.send()
         self._nonces.note(str(request.url), response.headers)
+        return response
+
+
+async def _observed(
+    calls: Calls, method: str, url: URL, headers: MutableMapping[str, str], send: Send
+) -> ClientResponse:
+    with calls.begin(method, url.host, url.port, headers) as call:
+        response = await send()
+        call.status = response.status
         return response
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
+from types import TracebackType
 from typing import Any
 from urllib.parse import urlencode
 
@@ -31,6 +32,7 @@ from app.bff.errors import (
     WrongSid,
 )
 from app.bff.handlers.base import BaseHandler, name_of
+from app.bff.handlers.login_outcome import login_outcome
 from app.bff.handlers.web import READING, RETURN_URL, exception_from, is_denied, single_values
 from app.bff.oidc.claims import LEEWAY_SECONDS, check_authentication, wrong_clock
 from app.bff.oidc.dpop import new_key
@@ -40,6 +42,7 @@ from app.bff.oidc.step_up import login_parameters, provider_parameters
 from app.bff.paths import CALLBACK_PATH, LOGIN_PATH
 from app.bff.services import Services
 from app.bff.sessions.session import Reason, Session, excess_sessions, session_ref
+from app.bff.telemetry import observer
 from app.bff.telemetry.logs import session_log_id
 from app.bff.web.cross_origin import FRAMES, is_prefetch, is_sent_from_elsewhere, login_refusal
 from app.bff.web.return_paths import part_for_cookie, path_on
@@ -117,6 +120,7 @@ class LoginStep(AuthHandler):
     keeps_opener = True
     keeps_attempts = True
     silent_path: str | None = None  # where a silent login ends; None: with the message
+    attempt: LoginAttempt | None = None
 
     @property
     def is_silent(self) -> bool:
@@ -134,6 +138,15 @@ class LoginStep(AuthHandler):
             return
         self.set_status(200)
         self.end_silently(error=_message_code(exception_from(kwargs)))
+
+    def log_exception(
+        self,
+        typ: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        super().log_exception(typ, value, tb)
+        observer.current.login_ended(login_outcome(value, begun_here=self.attempt is not None))
 
     def end_silently(self, *, error: str | None = None) -> None:
         """Answer with the message, in Duende.BFF's format, or with a page that navigates to `silent_path`.
@@ -292,7 +305,6 @@ class Callback(LoginStep):
     with `jwt` it is a signed token, which `OidcClient.sign_in` verifies (JARM).
     """
 
-    attempt: LoginAttempt | None = None
     retry_in_frames = True
     _refused: Session | None = None  # what would have been the session of a user who may not sign in
 
@@ -358,6 +370,8 @@ class Callback(LoginStep):
                 raise
         else:
             session_ids = [await session_id_of_first(services, claim, session_ids)]
+        if is_first and observer.current.is_on:
+            observer.current.login_ended("success")
         self.set_cookie(cookies.session_name, session_ids[0], **cookies.session_attributes)
         if self.is_silent:
             self.end_silently()

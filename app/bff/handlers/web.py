@@ -34,7 +34,7 @@ from app.bff.oidc.step_up import AuthenticationRequirements
 from app.bff.paths import LOGIN_PATH
 from app.bff.services import Services
 from app.bff.sessions.session import Session
-from app.bff.telemetry import logs
+from app.bff.telemetry import logs, observer
 from app.bff.telemetry.logs import RequestRecord
 from app.bff.web.cookies import read_cookies, unquoted
 from app.bff.web.cross_origin import is_navigation
@@ -322,6 +322,7 @@ def methods_of(handler: type[RequestHandler]) -> list[str]:
 def log_failure(path: str, error: BaseException | None) -> None:
     path = path[:_LOGGED_CHARACTERS]
     if isinstance(error, AppError) and error.status != 500:
+        observer.current.refused(error.code)
         more = error.call if isinstance(error, ApiError) else {}
         more = {"rule": error.rule} if isinstance(error, NotAllowed) else more
         log.info("request refused", extra={"path": path, "reason": str(error), "code": error.code, **more})
@@ -339,6 +340,8 @@ def log_handler(handler: RequestHandler) -> None:
 
 def log_access(services: Services, request: HTTPServerRequest, status: int, seconds: float) -> None:
     """Log method, path and status, if `log_requests` is set; no query, which may contain a code or sid."""
+    if observer.current.is_on:
+        observer.current.answered(request, status, seconds)
     if not services.settings.log_requests or not log.isEnabledFor(logging.INFO):
         return
     proxies = services.settings.trusted_proxies

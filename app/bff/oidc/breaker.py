@@ -36,6 +36,13 @@ class Breaker:
         self._probing = False
         self._recoveries = 0
 
+    @property
+    def state(self) -> str:
+        """`closed`, `open`, or `half_open`: its pause is over, and the next request is a probe."""
+        if self._open_until is None:
+            return "closed"
+        return "open" if self._clock() < self._open_until else "half_open"
+
     @contextmanager
     def request(self) -> Iterator[None]:
         """Wrap one request. Raises ProviderUnavailable at once, without a request, while it is open."""

@@ -129,6 +129,11 @@ class OidcClient:
         """How far our clock is ahead of the provider's, by its latest response; negative: behind."""
         return self._endpoints.seconds_ahead
 
+    @property
+    def breaker_states(self) -> dict[str, str]:
+        """The state of the circuit breaker for each kind of request."""
+        return self._endpoints.breaker_states
+
     def issued(self, grant: Grant) -> bool:
         """Whether it is of this provider, for this client: tokens of another are never sent.
 

@@ -98,7 +98,7 @@ class EndpointClient:
         self._lanes = {
             kind: _Lane(
                 Breaker(for_anonymous=kind in _FOR_ANONYMOUS, clock=clock),
-                _authenticating_client(settings, assertion, tls),
+                _authenticating_client(settings, assertion, tls, kind),
             )
             for kind in RequestKind
         }
@@ -111,6 +111,11 @@ class EndpointClient:
         headers, sent_at, received_at = self._dated
         date = server_date(headers)
         return None if date is None else round(skew_seconds(date, sent_at=sent_at, received_at=received_at))
+
+    @property
+    def breaker_states(self) -> dict[str, str]:
+        """The state of each kind's circuit breaker; see `Breaker.state`."""
+        return {kind.value: lane.breaker.state for kind, lane in self._lanes.items()}
 
     async def close(self) -> None:
         for lane in self._lanes.values():
@@ -244,13 +249,13 @@ def _client_assertion(settings: BffSettings, clock: Callable[[], float]) -> Priv
 
 
 def _authenticating_client(
-    settings: BffSettings, assertion: PrivateKeyJwt | None, tls: SSLContext
+    settings: BffSettings, assertion: PrivateKeyJwt | None, tls: SSLContext, kind: RequestKind
 ) -> AsyncOAuth2Client:
     http = AsyncOAuth2Client(
         client_id=settings.client_id,
         client_secret=settings.client_secret.get_secret_value(),
         token_endpoint_auth_method=settings.client_auth,
-        transport=ProviderTransport(tls),
+        transport=ProviderTransport(tls, kind.value),
         timeout=time_limits(settings.provider_timeout_seconds),
     )
     http.register_client_auth_method(("client_secret_basic", client_secret_basic))

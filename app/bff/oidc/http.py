@@ -17,6 +17,7 @@ import httpx2
 from app.bff.causes import cause_of
 from app.bff.errors import ProviderUnavailable
 from app.bff.settings.proxies import Proxies
+from app.bff.telemetry import observer
 
 MAX_BODY_BYTES = 1_000_000
 _ZLIB_OR_GZIP = 32 + zlib.MAX_WBITS
@@ -32,17 +33,26 @@ class ProviderTransport(httpx2.AsyncBaseTransport):
 
     A body fails once it exceeds MAX_BODY_BYTES. None is asked to be compressed; one that is, by gzip or
     deflate, is decompressed here, since a kilobyte of it may inflate to a megabyte.
+
+    `kind` is what its requests are for, in metrics and traces.
     """
 
-    def __init__(self, tls: ssl.SSLContext) -> None:
+    def __init__(self, tls: ssl.SSLContext, kind: str = "metadata") -> None:
         self._tls = tls
+        self._calls = observer.current.calls_of("provider", provider_request=kind)
         self._proxies = Proxies.of_environment()
         self._pools: dict[str | None, httpx2.AsyncHTTPTransport] = {}
         self._routes: dict[tuple[str, str], str | None] = {}  # the proxy for each scheme and authority
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         request.headers["Accept-Encoding"] = "identity"
-        response = await self._pool(request).handle_async_request(request)
+        if self._calls is None:
+            response = await self._pool(request).handle_async_request(request)
+        else:
+            url = request.url
+            with self._calls.begin(request.method, url.host, url.port, request.headers) as call:
+                response = await self._pool(request).handle_async_request(request)
+                call.status = response.status_code
         encoding = response.headers.pop("Content-Encoding", "identity").lower()
         if encoding not in ("identity", *_INFLATED):
             await response.aclose()

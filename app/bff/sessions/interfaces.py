@@ -199,6 +199,9 @@ class Outbox(Protocol):
     async def remove(self, pending_id: str) -> None:
         """Remove the entry, for every process at once. No effect if it is gone."""
 
+    async def count(self) -> int:
+        """Return how many there are, roughly: those that have just expired may be among them."""
+
     async def reencrypt(self) -> ReencryptResult:
         """As SessionStore.reencrypt."""
 

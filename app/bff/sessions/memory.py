@@ -214,6 +214,9 @@ class MemoryOutbox:
     async def remove(self, pending_id: str) -> None:
         self._waiting.pop(pending_id, None)
 
+    async def count(self) -> int:
+        return len(self._waiting)
+
     async def reencrypt(self) -> ReencryptResult:
         return ReencryptResult()
 

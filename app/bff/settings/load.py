@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from app.bff.settings.sources import (
     secret_files,
     variable,
 )
+from app.bff.settings.tracing import tracing_mistakes
 
 OF_SCRIPTS = frozenset({"BFF_DEV_PROVIDER"})  # read by scripts/dev.sh, and no setting of the application
 
@@ -50,6 +52,7 @@ def load_settings(model: type[S]) -> S:
         Proxies.of_environment()
     except ValueError as error:
         mistakes.append(str(error))
+    mistakes += tracing_mistakes(os.environ)
     if mistakes:
         raise SettingsError(*mistakes)
     return settings

@@ -29,6 +29,7 @@ from app.bff.settings.apis import (
 from app.bff.settings.csp import csp_additions
 from app.bff.settings.issuers import ANY_TENANT, TENANT, Issuers, tenant_id, with_placeholder
 from app.bff.settings.spa import is_url, spa_location
+from app.bff.settings.tracing import missing_extra
 from app.bff.settings.validators import (
     absolute,
     from_json,
@@ -63,7 +64,7 @@ def _project_name() -> str:
 # Here quotes around the value, or a line break in it, are mistakes; elsewhere they may be right.
 _SINGLE_LINES = frozenset(
     {"app_name", "base_url", "address", "issuer", "client_id", "client_secret", "scope", "session_store"}
-    | {"client_key_file", "forward_auth_secret", "spa"}
+    | {"client_key_file", "forward_auth_secret", "spa", "metrics_address"}
 )
 
 
@@ -134,6 +135,9 @@ class BffSettings(BaseSettings):
     spa: str = ""  # a folder with index.html, or with BFF_DEBUG the URL of a development server
     spa_signed_in: bool = False
     csp: Annotated[dict[str, tuple[str, ...]], NoDecode] = {}  # sources by directive
+    metrics_port: int = Field(default=0, ge=0, le=65535)  # 0: no metrics
+    metrics_address: str = "127.0.0.1"
+    traces_per_second: int = Field(default=10, gt=0)  # begun by a process; OTEL_TRACES_SAMPLER replaces it
 
     issuer: str = ""
     metadata_url: str = ""  # empty: below the issuer
@@ -319,6 +323,13 @@ class BffSettings(BaseSettings):
     @classmethod
     def _comma_separated(cls, value: Any) -> Any:
         return split_commas(value)
+
+    @field_validator("metrics_port")
+    @classmethod
+    def _with_the_library(cls, port: int) -> int:
+        if port and (missing := missing_extra("prometheus_client", "metrics")):
+            raise ValueError(missing)
+        return port
 
     @field_validator("forward_auth_secret")
     @classmethod

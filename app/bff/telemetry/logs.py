@@ -16,6 +16,7 @@ from typing import Any
 from app.bff.telemetry.libraries import without_data
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)  # while traces are on
 
 # Their debug and info lines are many, and nothing but data: URLs, headers, verifiers.
 _QUIET = ("authlib", "httpx2", "httpcore2", "asyncio", "pymongo")
@@ -40,11 +41,13 @@ def configure_logging(*, debug: bool) -> None:
 
 
 def fields(record: logging.LogRecord) -> dict[str, Any]:
-    """Return the record's `extra` fields and the current request id."""
+    """Return the record's `extra` fields, and the ids of the current request and trace."""
     if isinstance(record, RequestRecord):
         extra = record.fields
     else:
         extra = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+    if trace := trace_id.get():
+        extra = {"trace_id": trace, **extra}
     current = request_id.get()
     return {"request_id": current, **extra} if current else extra
 

@@ -32,6 +32,7 @@ from app.bff.oidc.client import OidcClient
 from app.bff.sessions.interfaces import STORE_SECONDS, SessionStore
 from app.bff.sessions.session import Reason, Session, Target, TokenSet
 from app.bff.singleflight import SingleFlight
+from app.bff.telemetry import observer
 from app.bff.telemetry.logs import session_log_id
 from app.bff.tokens.claims import ClaimsRenewal
 from app.bff.tokens.leases import Lease, Leases
@@ -91,8 +92,9 @@ class Refresher:
         """Return the session with tokens that satisfy the request, new if necessary; raises Unauthorized."""
         deadline = asyncio.get_running_loop().time() + self._wait_seconds
         store = StoreTime(self._store_seconds)
-        async with self._locks.setdefault(ref, asyncio.Lock()):
-            return await self._renew(ref, request, deadline, store)
+        with observer.current.refreshing():
+            async with self._locks.setdefault(ref, asyncio.Lock()):
+                return await self._renew(ref, request, deadline, store)
 
     async def _renew(self, ref: str, request: TokenRequest, deadline: float, store: StoreTime) -> Session:
         for pause in self._pauses():
@@ -106,6 +108,7 @@ class Refresher:
             async with store.limit():
                 lease = await self._leases.acquire(ref)
             if lease:
+                observer.current.lease_is_acquired()
                 renewed = await self._renew_leased(lease, request, store)
                 return renewed or await self._renew(ref, request, deadline, store)
             if request.unexpired(session):  # another process refreshes: do not wait for it
@@ -113,6 +116,7 @@ class Refresher:
             if asyncio.get_running_loop().time() > deadline:
                 log.warning("refresh by another process takes too long", extra=_log_fields(session))
                 raise TokenUnavailable("another process is refreshing this session", retry_after_seconds=5)
+            observer.current.lease_is_held()
             await asyncio.sleep(pause)
         raise AssertionError("the iterator of pauses is infinite")
 
@@ -188,7 +192,8 @@ class Refresher:
             subject = session.tokens.access_token
             return await self._client.exchange(subject, target=target, dpop_key=session.dpop_key)
         refresh_token = session.tokens.refresh_token or ""
-        return await self._client.refresh(refresh_token, target=target, dpop_key=session.dpop_key)
+        with observer.current.granting():
+            return await self._client.refresh(refresh_token, target=target, dpop_key=session.dpop_key)
 
     async def _try_save(self, changed: Session, owner: str) -> Session | None:
         """Save under the lease; if that has expired, without: `version` rejects a late write."""

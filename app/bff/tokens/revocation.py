@@ -15,6 +15,7 @@ from app.bff.oidc.client import OidcClient
 from app.bff.sessions.interfaces import Outbox, Pending, SessionStore, new_pending
 from app.bff.sessions.session import Reason, Session
 from app.bff.singleflight import SingleFlight
+from app.bff.telemetry import observer
 from app.bff.telemetry.logs import session_log_id
 
 log = logging.getLogger(__name__)
@@ -160,7 +161,8 @@ class Revocation:
     async def attempt(self, pending: Pending) -> bool:
         """Try once to revoke; return False if it has to be retried, and schedule that."""
         async with self._slots:  # for the store, too: while the breaker is open all fail in no time
-            return await self._attempt(pending)
+            with observer.current.working("revocation"):
+                return await self._attempt(pending)
 
     async def _attempt(self, pending: Pending) -> bool:
         if pending.issuer not in self._client.issuers:

@@ -16,6 +16,7 @@ from app.bff.oidc.client import OidcClient
 from app.bff.sessions.interfaces import Pending, SessionStore
 from app.bff.sessions.session import LOGIN, Reason, Session, Target, TokenSet
 from app.bff.singleflight import SingleFlight
+from app.bff.telemetry import observer
 from app.bff.tokens.claims import ClaimsRenewal
 from app.bff.tokens.policy import TokenRequest
 from app.bff.tokens.refresh import Refresher
@@ -176,7 +177,8 @@ class UserTokens:
         if tokens := request.usable_while_renewing(session):
             return tokens
         try:
-            renewed = await asyncio.shield(flight)
+            with observer.current.waiting_for(flight):
+                renewed = await asyncio.shield(flight)
         except StoreUnavailable as error:
             return request.unexpired_or_raise(session, error)
         tokens = renewed.tokens_for(request.target)

@@ -20,6 +20,8 @@ SHARED = {
     "pytest.ini",
     "requirements/dev.txt",
     "requirements/speed.txt",
+    "requirements/metrics.txt",
+    "requirements/tracing.txt",
     "setup.py",
 }
 SHARED_FOLDERS = ("deploy/", "scripts/")

@@ -16,7 +16,9 @@ from pymongo.errors import InvalidURI, PyMongoError
 from app.bff.errors import SettingsError, StoreUnavailable
 from app.bff.sessions.interfaces import STORE_SECONDS
 from app.bff.sessions.mongo.causes import cause_of_driver_error
+from app.bff.sessions.mongo.observed import ObservedClient
 from app.bff.sessions.mongo.outages import Outages
+from app.bff.telemetry import observer
 
 T = TypeVar("T")
 
@@ -48,7 +50,7 @@ def connect(uri: str, *, driver: str, outages: Outages | None = None) -> Any:
     """
     options = {**_OPTIONS, "event_listeners": [outages] if outages else []}
     try:
-        return _client(uri, driver, options)
+        client = _client(uri, driver, options)
     # None is quoted: it may contain part of the password.
     except (InvalidURI, ValueError):
         message = "BFF_SESSION_STORE: the driver cannot parse it; is the password percent-encoded?"
@@ -56,6 +58,8 @@ def connect(uri: str, *, driver: str, outages: Outages | None = None) -> Any:
     except (PyMongoError, OSError) as error:
         message = "BFF_SESSION_STORE: the driver refuses its options, or cannot read a file that they name"
         raise SettingsError(f"{message} ({type(error).__name__})") from None
+    operations = observer.current.operations
+    return ObservedClient(client, operations) if operations else client
 
 
 def _client(uri: str, driver: str, options: dict[str, Any]) -> Any:

@@ -79,6 +79,10 @@ class MongoOutbox:
         async with translate_driver_errors():
             await self._revocations.delete_one({"_id": pending_id})
 
+    async def count(self) -> int:
+        async with translate_driver_errors():
+            return int(await self._revocations.estimated_document_count())
+
     async def reencrypt(self) -> ReencryptResult:
         return await reencrypt(self._revocations, self._vault, self._reencrypted, now=self._clock())
 

@@ -1,0 +1,307 @@
+"""Telemetry that is switched on: what the engine tells it is counted, traced, or both."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, MutableMapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakKeyDictionary
+
+from tornado.httputil import HTTPServerRequest
+from tornado.web import Application
+
+from app.bff.errors import (
+    ClientRejected,
+    CsrfRejected,
+    GrantRefused,
+    InteractionRequired,
+    ProviderUnavailable,
+)
+from app.bff.handlers.login_outcome import LOGIN_OUTCOMES
+from app.bff.monitoring.routes import note_routes, route_of
+from app.bff.services import Services
+from app.bff.sessions.interfaces import Outbox
+from app.bff.sessions.session import Reason
+from app.bff.telemetry import instruments as metric
+from app.bff.telemetry.instruments import Instrument
+from app.bff.telemetry.metrics import Labels, Metrics
+from app.bff.telemetry.observer import Observer
+from app.bff.web.forwarded import is_trusted
+
+if TYPE_CHECKING:  # the extra `tracing` may not be installed
+    from app.bff.telemetry.traces import Traces
+
+_METHODS = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE", "QUERY"}
+)
+_OTHER_METHOD = "_OTHER"  # whatever a browser has made up
+# The outcome of a request with a refresh token, by the first class that its error has.
+_REFUSED_REFRESHES = {
+    GrantRefused: "invalid_grant",
+    ClientRejected: "client_rejected",
+    InteractionRequired: "interaction_required",
+    ProviderUnavailable: "provider_unavailable",
+}
+_KNOWN_VALUES = {
+    metric.LOGINS: LOGIN_OUTCOMES,
+    metric.SESSIONS_ENDED: [reason.value for reason in Reason if reason is not Reason.EXPIRED],
+    metric.REFRESHES: ["refreshed", *_REFUSED_REFRESHES.values(), "error"],
+    metric.REFUSALS: [CsrfRejected.code],
+}
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_BREAKER_STATES = ("closed", "open", "half_open")
+
+# Since when the refresh of this task waits for the lease.
+_held_since: ContextVar[float | None] = ContextVar("held_since", default=None)
+
+
+def method_of(method: str | None) -> str:
+    return method if method in _METHODS else _OTHER_METHOD
+
+
+class Recording(Observer):
+    """Counts into `metrics`, and traces with `traces`; either may be missing."""
+
+    is_on = True
+
+    def __init__(self, metrics: Metrics | None, traces: Traces | None) -> None:
+        self.metrics = metrics
+        self.traces = traces
+        self.operations = _Operations(metrics, traces)
+        self.outbox: Outbox | None = None  # once there are services
+        self.revocations_pending: int | None = None  # of the store, when it was last counted
+        self._scheme = "http"
+        for counter, values in _KNOWN_VALUES.items():  # a counter that appears with 1 has no rate
+            for value in values:
+                self._count(counter, value, number=0)
+        self._refreshes: WeakKeyDictionary[asyncio.Task[Any], Any] = (
+            WeakKeyDictionary()
+        )  # their span contexts
+
+    # Requests.
+
+    def serves(self, application: Application, services: Services) -> None:
+        self._scheme = "https" if services.settings.https else "http"
+        note_routes(application)
+        find_handler = application.find_handler
+
+        def find(request: HTTPServerRequest, **kwargs: Any) -> Any:
+            delegate = find_handler(request, **kwargs)
+            request.route = route_of(request, delegate)  # type: ignore[attr-defined]
+            if self.traces:
+                self._begin(request, services)
+            return delegate
+
+        application.find_handler = find  # type: ignore[method-assign]
+        self.outbox = services.outbox
+        if self.metrics:
+            self.metrics.watch(lambda: self._gauges(services))
+
+    def _begin(self, request: HTTPServerRequest, services: Services) -> None:
+        """Begin the span of a request, in the context of the connection: tasks of the request inherit it."""
+        assert self.traces
+        method, route = method_of(request.method), request.route  # type: ignore[attr-defined]
+        attributes = {"http.request.method": method, "http.route": route, "url.scheme": self._scheme}
+        trusted = is_trusted(request.remote_ip or "", services.settings.trusted_proxies)
+        request.span = self.traces.begin_request(  # type: ignore[attr-defined]
+            f"{method} {route}".strip(), request.headers if trusted else None, attributes
+        )
+
+    def answered(self, request: HTTPServerRequest, status: int, seconds: float) -> None:
+        error = str(status) if status >= 500 else ""
+        if self.metrics:
+            route = getattr(request, "route", "")
+            labels = (method_of(request.method), route, str(status), self._scheme, error)
+            self.metrics.record(metric.REQUESTS, labels, seconds)
+        if span := getattr(request, "span", None):
+            from app.bff.telemetry.traces import end
+
+            end(span, status=status, error=error)
+
+    def refused(self, code: str) -> None:
+        self._count(metric.REFUSALS, code)
+
+    def login_ended(self, outcome: str) -> None:
+        self._count(metric.LOGINS, outcome)
+
+    # Calls out.
+
+    def calls_of(self, client: str, *, provider_request: str = "") -> _Calls:
+        return _Calls(self.metrics, self.traces, client, provider_request)
+
+    # Sessions and their tokens.
+
+    def session_started(self) -> None:
+        self._count(metric.SESSIONS_STARTED)
+
+    def session_ended(self, reason: str) -> None:
+        self._count(metric.SESSIONS_ENDED, reason)
+
+    @contextmanager
+    def refreshing(self) -> Iterator[None]:
+        _held_since.set(None)
+        with self._working("refresh", apart=True):
+            try:
+                yield
+            finally:
+                self.lease_is_acquired()
+
+    @contextmanager
+    def granting(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            outcome = next(
+                (name for kind, name in _REFUSED_REFRESHES.items() if isinstance(error, kind)), "error"
+            )
+            self._count(metric.REFRESHES, outcome)
+            raise
+        self._count(metric.REFRESHES, "refreshed")
+
+    def lease_is_held(self) -> None:
+        if _held_since.get() is None:
+            _held_since.set(time.perf_counter())
+
+    def lease_is_acquired(self) -> None:
+        since = _held_since.get()
+        if since is not None and self.metrics:
+            self.metrics.record(metric.LEASE_WAITS, (), time.perf_counter() - since)
+        _held_since.set(None)
+
+    @contextmanager
+    def waiting_for(self, refresh: asyncio.Task[Any]) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            if self.metrics:
+                self.metrics.record(metric.REFRESH_WAITS, (), time.perf_counter() - started)
+            if self.traces and refresh in self._refreshes:
+                self.traces.link(self._refreshes[refresh])
+
+    # Work in the background.
+
+    def working(self, name: str) -> AbstractContextManager[None]:
+        return self._working(name)
+
+    @contextmanager
+    def _working(self, name: str, *, apart: bool = False) -> Iterator[None]:
+        if self.traces is None:
+            yield
+            return
+        span, token = self.traces.enter_work(name, apart=apart)
+        task = asyncio.current_task()
+        if apart and task is not None:
+            self._refreshes[task] = span.get_span_context()
+        failed = None
+        try:
+            yield
+        except BaseException as error:
+            failed = type(error).__name__
+            raise
+        finally:
+            self.traces.leave(span, token, failed=failed)
+
+    # Gauges.
+
+    def _gauges(self, services: Services) -> Iterator[tuple[Instrument, Labels, float]]:
+        requests = [each.request for each in services.in_flight_requests if hasattr(each, "request")]
+        for method, number in Counter(method_of(each.method) for each in requests).items():
+            yield metric.ACTIVE_REQUESTS, (method, self._scheme), number
+        for kind, state in services.oidc.breaker_states.items():
+            for each in _BREAKER_STATES:
+                yield metric.BREAKERS, (kind, each), int(each == state)
+        if self.revocations_pending is not None:
+            yield metric.REVOCATIONS_PENDING, (), self.revocations_pending
+        yield metric.EVENT_STREAMS, (), services.event_streams.taken
+        yield metric.SOCKETS, (), services.sockets.taken
+        yield metric.PROCESSES, (), 1
+        with suppress(OSError):  # not Linux
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            yield metric.MEMORY, (), pages * _PAGE_BYTES
+
+    def _count(self, counter: Instrument, *labels: str, number: int = 1) -> None:
+        if self.metrics:
+            self.metrics.add(counter, labels, number)
+
+
+class _Timed:
+    """A call or operation that has begun."""
+
+    __slots__ = ("_began", "_of", "_span", "_started", "status")
+
+    def __init__(self, of: _Calls | _Operations, began: Labels, span: Any) -> None:
+        self._of = of
+        self._began = began
+        self._span = span
+        self._started = time.perf_counter()
+        self.status = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        error = kind.__name__ if kind else str(self.status) if self.status >= 400 else ""
+        if self._of.metrics:
+            self._of.record(
+                self._of.metrics, self._began, self.status, error, time.perf_counter() - self._started
+            )
+        if self._span is not None:
+            from app.bff.telemetry.traces import end
+
+            end(self._span, status=self.status, error=error)
+
+
+class _Calls:
+    """HTTP requests of one client."""
+
+    def __init__(
+        self, metrics: Metrics | None, traces: Traces | None, client: str, provider_request: str
+    ) -> None:
+        self.metrics = metrics
+        self._traces = traces
+        self._client = client
+        self._provider_request = provider_request
+
+    def begin(
+        self, method: str, host: str | None, port: int | None, headers: MutableMapping[str, str]
+    ) -> _Timed:
+        method = method_of(method)
+        span = None
+        if self._traces:
+            attributes: dict[str, str | int] = {"http.request.method": method, "server.address": host or ""}
+            attributes |= {"server.port": port or 0, "bff.client": self._client}
+            if self._provider_request:
+                attributes["bff.provider.request"] = self._provider_request
+            name = f"{method} {self._client}"
+            span = self._traces.begin_call(name, attributes, headers)
+        return _Timed(self, (method, host or "", str(port or "")), span)
+
+    def record(self, metrics: Metrics, began: Labels, status: int, error: str, seconds: float) -> None:
+        labels = (*began, str(status) if status else "", error, self._client, self._provider_request)
+        metrics.record(metric.CALLS, labels, seconds)
+
+
+class _Operations:
+    """Operations on MongoDB."""
+
+    def __init__(self, metrics: Metrics | None, traces: Traces | None) -> None:
+        self.metrics = metrics
+        self._traces = traces
+
+    def begin(self, operation: str, collection: str) -> _Timed:
+        span = None
+        if self._traces:
+            attributes = {"db.system.name": "mongodb", "db.collection.name": collection}
+            attributes["db.operation.name"] = operation
+            span = self._traces.begin_operation(f"{operation} {collection}", attributes)
+        return _Timed(self, ("mongodb", collection, operation), span)
+
+    def record(self, metrics: Metrics, began: Labels, status: int, error: str, seconds: float) -> None:
+        metrics.record(metric.OPERATIONS, (*began, error), seconds)
