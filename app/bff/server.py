@@ -39,7 +39,7 @@ from app.bff.proxy.websocket import RemoteSocket
 from app.bff.services import Services, running_services
 from app.bff.settings.models import BffSettings
 from app.bff.shutdown import Shutdown, nothing
-from app.bff.spa.routing import STATIC_PATHS, comes_before_static, single_page_app
+from app.bff.spa.routing import STATIC_PATHS, comes_before_static, log_problems, single_page_app
 from app.bff.telemetry import observer
 from app.bff.web.user_agents import describe_user_agent
 
@@ -206,6 +206,7 @@ async def _serve(
     in_background = [
         asyncio.create_task(_warm_up(services)),
         asyncio.create_task(services.revocation.run()),
+        asyncio.create_task(asyncio.to_thread(log_problems, settings)),
     ]
     try:
         shutdown.listening()

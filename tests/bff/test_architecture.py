@@ -29,7 +29,7 @@ LAYERS = [
     "errors paths version backoff interrupts causes budget authorization",
     "settings.*",
     "crypto telemetry.* singleflight batch_loader slots",
-    "web.* spa.document spa.files spa.folder spa.forwarding",
+    "web.* spa.document spa.files spa.folder spa.forwarding spa.problems",
     "sessions.session sessions.interfaces sessions.events oidc.http oidc.cache oidc.keys oidc.metadata"
     " oidc.claims oidc.kept_claims oidc.step_up oidc.logout_token oidc.error_codes oidc.refusals"
     " oidc.responses oidc.dpop oidc.signed_requests sessions.observed",

@@ -14,6 +14,7 @@ from app.bff.doctor.machine import check_machine, probe_machine
 from app.bff.doctor.mongo import MongoProbe, check_memory_store, check_mongo, probe_mongo
 from app.bff.doctor.provider import check_announcements, check_provider, probe_provider, urls_to_register
 from app.bff.doctor.report import Finding, as_json, exit_code, report
+from app.bff.doctor.spa import check_spa, probe_spa
 from app.bff.settings.models import BffSettings
 
 _PATIENCE_SECONDS = 4.0  # per request to the provider; at most three in a row
@@ -30,10 +31,11 @@ async def examine(settings: BffSettings, *, clock: Callable[[], float]) -> dict[
     """Run all probes concurrently, then check their results."""
     seconds = min(settings.provider_timeout_seconds, _PATIENCE_SECONDS)
     hurried = settings.model_copy(update={"provider_timeout_seconds": seconds})
-    provider, mongo, problems = await asyncio.gather(
+    provider, mongo, problems, spa = await asyncio.gather(
         probe_provider(hurried, clock=clock),
         _probe_mongo(settings, clock),
         probe_apis(settings.http_clients),
+        asyncio.to_thread(probe_spa, settings),
     )
     chapters = {
         "The provider": check_provider(provider, settings),
@@ -44,6 +46,7 @@ async def examine(settings: BffSettings, *, clock: Callable[[], float]) -> dict[
         "Files with secrets": check_files(probe_files(settings)),
         "This machine": check_machine(probe_machine(settings.processes)),
         "Browsers and proxies": check_deployment(settings),
+        "Single-page app": check_spa(spa, settings),
         "APIs": check_apis(settings.http_clients, problems),
     }
     return {title: findings for title, findings in chapters.items() if findings}

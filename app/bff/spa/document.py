@@ -47,7 +47,6 @@ class Need:
     what: str
     directive: str
     source: str
-    advice: str = ""  # another way than to add the source to BFF_CSP
 
 
 @dataclass
@@ -56,8 +55,9 @@ class Document:
 
     scripts: list[str] = field(default_factory=list)  # hashes, of inline scripts and import maps too
     styles: list[str] = field(default_factory=list)
+    code: str = ""  # of the inline scripts
     base: str | None = None
-    relative: list[str] = field(default_factory=list)  # URLs that a deep link would resolve elsewhere
+    local: list[str] = field(default_factory=list)  # URLs of its scripts and styles on this site
     needs: list[Need] = field(default_factory=list)
 
     def policy(self, login_page: str | None) -> str:
@@ -122,7 +122,9 @@ class _Reader(HTMLParser):
             self._inert = max(0, self._inert - 1)
         if tag in ("script", "style") and self._inline is not None:
             hashes = self.document.scripts if tag == "script" else self.document.styles
-            hashes.append(hash_of("".join(self._inline)))
+            text = "".join(self._inline)
+            hashes.append(hash_of(text))
+            self.document.code += f"{text}\n" if tag == "script" else ""
             self._inline = None
 
     def handle_data(self, data: str) -> None:
@@ -155,10 +157,10 @@ class _Reader(HTMLParser):
         for url, directive in urls:
             if is_foreign(url):
                 self._needs(f"<{tag}> with {url[:200]}", directive, origin_of(url))
-            elif directive in ("script-src", "style-src") and re.match(
-                r"(?![a-z][a-z0-9+.-]*:)[^/\s#?]", url, re.IGNORECASE
+            elif directive in ("script-src", "style-src") and not re.match(
+                r"\s*[a-z][a-z0-9+.-]*:", url, re.I
             ):
-                self.document.relative.append(url)
+                self.document.local.append(url)
 
     def _needs(self, what: str, directive: str, source: str) -> None:
         self.document.needs.append(Need(what, directive, source))

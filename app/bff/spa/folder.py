@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import quote
 
 from app.bff.spa.document import Document, read_document
-from app.bff.spa.files import ENCODINGS, best_encoding
+from app.bff.spa.files import ENCODINGS, best_encoding, relative_path
 from app.bff.web.conditional import Validators
 
 INDEX = "index.html"
+_MOST_FILES, _MOST_BYTES = 10_000, 10_000_000  # that are examined
 _Version = tuple[int, int, int]  # of a file: when it was modified in nanoseconds, its size, its inode
 
 
@@ -81,6 +83,27 @@ class Build:
                 page = Page(body, read_document(body.decode("utf-8", "replace")), file.version)
                 self._pages[name] = page
             return page
+
+    def names(self) -> list[str]:
+        """Return the names of all files that may be sent, at most _MOST_FILES."""
+        found = []
+        for folder, folders, files in os.walk(self.folder):
+            folders[:] = [name for name in folders if relative_path(f"/{name}") or name == ".well-known"]
+            below = os.path.relpath(folder, self.folder)
+            names = (name if below == "." else f"{below}/{name}" for name in files)
+            found += [name for name in names if self.has(relative_path(f"/{quote(name)}") or ".")]
+            if len(found) > _MOST_FILES:
+                break
+        return found[:_MOST_FILES]
+
+    def texts(self, names: Sequence[str]) -> dict[str, str]:
+        """Return the contents of those files that are HTML, CSS or JavaScript; not of huge ones."""
+        texts = {}
+        for name in names:
+            with self.opened(name) as file:
+                if file and name.endswith((".html", ".css", ".js", ".mjs")) and file.size <= _MOST_BYTES:
+                    texts[name] = file.file.read().decode("utf-8", "replace")
+        return texts
 
     def _resolved(self, name: str) -> str | None:
         """Return the path of a file without links, or None if it is not in the folder."""

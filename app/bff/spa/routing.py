@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Protocol
 
 from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
@@ -9,11 +10,16 @@ from tornado.web import Application
 
 from app.bff.handlers.base import NoRoute
 from app.bff.services import Services
+from app.bff.settings.models import BffSettings
 from app.bff.spa.files import relative_path
 from app.bff.spa.folder import Build
 from app.bff.spa.handler import SpaFolder
+from app.bff.spa.problems import problems_of
 from app.bff.spa.server import MAX_BODY_BYTES, ServerRequest, ServerSocket
 
+log = logging.getLogger(__name__)
+
+_MOST_LOGGED = 20
 STATIC_PATHS = ("/static/", "/favicon.ico", "/robots.txt")  # of Tornado's own routes
 
 
@@ -69,3 +75,14 @@ def comes_before_static(app: SinglePageApp, path: str, services: Services) -> bo
     name = relative_path(path)
     is_ours = path.startswith("/static/") and (services.settings.project_folder / (name or "")).is_file()
     return name is not None and not is_ours and app.has(name)
+
+
+def log_problems(settings: BffSettings) -> None:
+    """Log what in the build its policy would block: `doctor` says the same."""
+    if settings.spa_folder is None:
+        return
+    build = Build(settings.spa_folder)
+    names = build.names()
+    for problem in problems_of(build.texts(names), set(names), settings.csp)[:_MOST_LOGGED]:
+        fields = {"file": problem.file, "reason": problem.what, "advice": problem.advice}
+        log.warning("build does not work as it is", extra=fields)
