@@ -6,7 +6,8 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-BESIDE = ("pyproject.toml", "templates", "static")  # app/bff/paths.py finds them in both places
+# app/bff/paths.py finds them in both places.
+BESIDE = ("pyproject.toml", "templates", "static", "frontend/dist")
 
 
 class BuildApplication(build_py):

@@ -1,6 +1,7 @@
 """Finishes a project in its new folder. `cruft update` runs this too: offline, and harmless when repeated."""
 
 import base64
+import html
 import json
 import os
 import re
@@ -15,8 +16,13 @@ from pathlib import Path
 ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
 
 COPIES = [Path(name) for name in ANSWERS["_copy_without_render"] if "*" not in name]
+CACHES = ("__pycache__", "*.egg-info", ".pytest_cache", ".mypy_cache", ".ruff_cache", "node_modules")
 # These test and measure the template; in a project they have nothing to do.
 TEMPLATE_ONLY = [Path("tests/bff"), Path("scripts/bench.sh"), Path("scripts/faults.sh")]
+# What a project with another front end than pages has instead of these, or beside them, lies in overlays/.
+OVERLAYS = Path("overlays")
+PAGES = ("templates/*.html", "static/js", "app/handlers/pages.py", "tests/test_pages.py")
+MOVED = {"static/css": "frontend/src", "static/images": "frontend/public"}
 NO_LINKS = """\
 The template came without its links, and what they stand for cannot be found: {}.
 Get the template again
@@ -45,12 +51,27 @@ def is_link_text(path):
 
 def remove_template_only_files():
     """Remove the caches of a working checkout, and what the template alone needs."""
-    for pattern in ("__pycache__", "*.egg-info", ".pytest_cache", ".mypy_cache", ".ruff_cache"):
+    for pattern in CACHES:
         in_folders = [found for path in COPIES for found in path.rglob(pattern)]
         for found in [*Path().glob(pattern), *in_folders]:
             shutil.rmtree(found, ignore_errors=True)
     for path in TEMPLATE_ONLY:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def choose_frontend():
+    """Put the chosen front end in the place of the pages; they share a stylesheet and images."""
+    if ANSWERS["frontend"] != "pages":
+        for path in [found for pattern in PAGES for found in Path().glob(pattern)]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.copytree(OVERLAYS / ANSWERS["frontend"], ".", dirs_exist_ok=True)
+        for source, target in MOVED.items():
+            shutil.copytree(source, target, dirs_exist_ok=True)
+            shutil.rmtree(source)
+        index = Path("frontend/index.html")
+        text = index.read_text(encoding="utf-8").replace("My BFF", html.escape(ANSWERS["project_name"]))
+        index.write_text(text, encoding="utf-8", newline="\n")
+    shutil.rmtree(OVERLAYS)
 
 
 def refuse_the_name_of_a_requirement():
@@ -105,6 +126,7 @@ def print_next_steps():
 replace_link_texts()
 refuse_the_name_of_a_requirement()
 remove_template_only_files()
+choose_frontend()
 make_scripts_executable()
 make_env()
 make_git_repository()

@@ -56,6 +56,17 @@ if ! (cd .venv/node/node_modules && ls oidc-provider axe-core) >/dev/null 2>&1; 
   npm install --prefix .venv/node --no-package-lock --no-fund --no-audit --silent oidc-provider@9 axe-core@4
 fi
 
+# What a project with the React front end installs: its tests copy it from here.
+frontend=.venv/react/frontend
+if ! cmp -s overlays/react/frontend/package-lock.json $frontend/node_modules/.installed; then
+  echo "Installing what the React front end needs …"
+  mkdir -p $frontend .venv/react/static/bff
+  cp overlays/react/frontend/{package.json,package-lock.json,.npmrc} $frontend/
+  cp overlays/react/static/bff/package.json .venv/react/static/bff/
+  (cd $frontend && npm ci --no-fund --no-audit --silent)
+  cp $frontend/package-lock.json $frontend/node_modules/.installed
+fi
+
 # scripts/setup_browser.sh has tried to install one.
 if ! .venv/bin/python -c 'from app.bff.testing.chromium import has_chromium as it; raise SystemExit(not it())'; then
   echo "The engine's suite needs a Chromium: put one on PATH, or name it in CHROMIUM." >&2

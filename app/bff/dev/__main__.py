@@ -7,19 +7,18 @@ when a file changes, the application restarts alone and sessions stay.
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
-from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import httpx2 as httpx
 
+from app.bff.dev import frontend
 from app.bff.dev.api import DemoApi
+from app.bff.dev.children import child, exit_code, first_of
 from app.bff.dev.environment import (
     base_url_of,
     dev_client,
@@ -35,7 +34,6 @@ from app.bff.dev.profiles import VARIABLE, apply_profile
 from app.bff.dev.provider import USERS, Provider
 from app.bff.paths import PROJECT
 
-DRAIN_SECONDS = 15
 MEMORY = "memory:"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -53,17 +51,24 @@ async def main() -> int:
     if VARIABLE in given and "BFF_ISSUER" in given:
         say(f"{VARIABLE} is for the development provider, which BFF_ISSUER replaces: unset one of the two.")
         return 1
-    first = port_of(given)
-    if taken := taken_ports([first] if "BFF_ISSUER" in given else [first, first + 1, first + 2]):
+    first, has_frontend = port_of(given), frontend.is_there() and "BFF_SPA" not in given
+    ports = [first] if "BFF_ISSUER" in given else [first, first + 1, first + 2]
+    if taken := taken_ports([*ports, first + 3] if has_frontend else ports):
         say(f"Port {taken[0]} is in use. Choose another one: BFF_PORT={first + 100} scripts/dev.sh")
         return 1
+    if has_frontend:
+        frontend.install()
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(session_store(given))
         settings = own_settings(given, store)
         if "BFF_ISSUER" not in given:
             settings |= await stack.enter_async_context(stand_ins(given))
+        if has_frontend:
+            settings |= await stack.enter_async_context(frontend.development_server(first + 3))
         missing = {name: value for name, value in settings.items() if name not in given}
-        welcome = asyncio.create_task(say_when_healthy(health_url_of(given), banner(given, store)))
+        welcome = asyncio.create_task(
+            say_when_healthy(health_url_of(given), banner(given, store, has_frontend))
+        )
         stack.callback(welcome.cancel)
         return await supervise(missing, stop, was_healthy=welcome.done)
 
@@ -115,34 +120,10 @@ def application_module() -> str:
     return sys.argv[1] if len(sys.argv) > 1 else "app"
 
 
-@asynccontextmanager
-async def application(settings: Mapping[str, str]) -> AsyncIterator[Process]:
-    # A session of its own: Ctrl-C reaches this process alone, which stops everything in the right order.
-    app = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", application_module(), env={**os.environ, **settings}, start_new_session=True
-    )
-    try:
-        yield app
-    finally:
-        await end(app)
-
-
-async def end(app: Process) -> None:
-    if app.returncode is not None:
-        return
-    app.terminate()
-    try:
-        async with asyncio.timeout(DRAIN_SECONDS):
-            await app.wait()
-    except TimeoutError:
-        os.killpg(app.pid, signal.SIGKILL)
-        await app.wait()
-
-
 async def supervise(settings: Mapping[str, str], stop: asyncio.Event, was_healthy: Callable[[], bool]) -> int:
     """Run the application until `stop`. After a crash, such as a syntax error, a change starts it again."""
     while True:
-        async with application(settings) as app:
+        async with child(sys.executable, "-m", application_module(), env=settings) as app:
             await first_of(app.wait(), stop.wait())
             if stop.is_set():
                 say("\nStopping …")
@@ -154,13 +135,6 @@ async def supervise(settings: Mapping[str, str], stop: asyncio.Event, was_health
         await first_of(source_changes(), stop.wait())
 
 
-async def first_of(*waits: Coroutine[Any, Any, Any]) -> None:
-    tasks = [asyncio.create_task(wait) for wait in waits]
-    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in tasks:
-        task.cancel()
-
-
 async def source_changes() -> None:
     before = source_times()
     while source_times() == before:  # noqa: ASYNC110  the file system sets no event
@@ -169,11 +143,6 @@ async def source_changes() -> None:
 
 def source_times() -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in (PROJECT / "app").rglob("*.py")}
-
-
-def exit_code(returncode: int) -> int:
-    """Return the code as a shell has it: 128 + signal for a process that a signal ended."""
-    return returncode if returncode >= 0 else 128 - returncode
 
 
 async def say_when_healthy(url: str, text: str) -> None:
@@ -190,7 +159,8 @@ async def answers(client: httpx.AsyncClient, url: str) -> bool:
         return False
 
 
-def banner(given: Mapping[str, str], store: str) -> str:
+def banner(given: Mapping[str, str], store: str, has_frontend: bool) -> str:
+    change = "component shows at once" if has_frontend else "file shows when you reload the page"
     names = " or ".join(user.name for user in USERS.values())
     sign_in = f"at {given['BFF_ISSUER']}" if "BFF_ISSUER" in given else f"as {names}, without a password"
     sign_in += f", at a provider like {given[VARIABLE]}" if VARIABLE in given else ""
@@ -199,7 +169,7 @@ def banner(given: Mapping[str, str], store: str) -> str:
   Sign in   {sign_in}
   Sessions  {describe_store(given, store)}
 
-  A changed file shows when you reload the page. Stop with Ctrl-C
+  A changed {change}. Stop with Ctrl-C
 """
 
 

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 from cookiecutter.main import cookiecutter
 
 ROOT = Path(__file__).resolve().parents[3]
+NODE_MODULES = ROOT / ".venv/react/frontend/node_modules"  # tests/bff/setup.sh installs them
 IDENTITY = ("-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false")
 
 
@@ -81,6 +83,17 @@ def project(template, tmp_path_factory):
     return Path(cookiecutter(str(template), no_input=True, **options))
 
 
+@pytest.fixture(scope="session")
+def react_project(template, tmp_path_factory):
+    """A project with the React front end, and with what that installs. Its build alone may be changed."""
+    folder = tmp_path_factory.mktemp("react")
+    options = {"output_dir": str(folder), "config_file": str(configuration(folder))}
+    project = Path(cookiecutter(str(template), no_input=True, extra_context={"frontend": "react"}, **options))
+    copytree(NODE_MODULES, project / "frontend/node_modules", symlinks=True, copy_function=os.link)
+    (project / "frontend/node_modules/.installed").touch()
+    return project
+
+
 @pytest.fixture
 def generate(template, tmp_path):
     """Make a project from a template, the snapshot if no other is named, and answer with its folder."""
@@ -117,7 +130,8 @@ def files():
 
     def files(folder):
         found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-        return {name: path.read_bytes() for name, path in found.items() if not name.startswith(".git/")}
+        left_out = (".git/", "frontend/node_modules/", "frontend/dist/", "frontend/src/bff/bff.test")
+        return {name: path.read_bytes() for name, path in found.items() if not name.startswith(left_out)}
 
     return files
 
@@ -130,6 +144,7 @@ def owned_by():
         patterns = tomllib.loads((project / "pyproject.toml").read_text())["tool"]["cruft"]["skip"]
         found = {path for pattern in patterns if pattern != ".git" for path in project.glob(pattern)}
         in_folders = {path for folder in found for path in folder.rglob("*")}
-        return {path.relative_to(project).as_posix() for path in found | in_folders if path.is_file()}
+        names = {path.relative_to(project).as_posix() for path in found | in_folders if path.is_file()}
+        return {name for name in names if "node_modules/" not in name and "/dist/" not in name}
 
     return owned_by

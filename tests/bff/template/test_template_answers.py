@@ -66,7 +66,7 @@ def test_half_an_expression_stops_cookiecutter_before_anything_is_made(generate,
 
 
 def test_a_typed_expression_is_refused_because_the_next_update_would_calculate_it(template, tool, tmp_path):
-    result = tool("cookiecutter", template, input="\n\n\n{{ 7*7 }}\n\n\n\n")
+    result = tool("cookiecutter", template, input="\n\n\n{{ 7*7 }}\n\n\n\n\n")
 
     assert result.returncode != 0
     assert "  - author " in result.stderr

@@ -15,6 +15,7 @@ TEMPLATE_ONLY = (
     "{{cookiecutter.project_slug}}/",
     "tests/bff/",
     "bench/",
+    "overlays/",
     "scripts/bench.sh",
     "scripts/faults.sh",
     ".ci/",

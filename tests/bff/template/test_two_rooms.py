@@ -4,8 +4,13 @@ import pytest
 
 from tests.bff.template.rooms import is_engine, is_shared
 
-CODE = (".css", ".html", ".js", ".py")
+CODE = (".css", ".html", ".js", ".py", ".ts", ".tsx")
 LINES = 1000
+
+
+@pytest.fixture(scope="module", params=["project", "react_project"])
+def project(request):
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="module")

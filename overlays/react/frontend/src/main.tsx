@@ -1,0 +1,12 @@
+import { StrictMode } from "react";
+import { createRoot } from "react-dom/client";
+
+import "./app.css";
+import "./root.css";
+import { App } from "./App";
+
+createRoot(document.getElementById("root") ?? document.body).render(
+  <StrictMode>
+    <App />
+  </StrictMode>,
+);
