@@ -9,7 +9,7 @@ package may change with any update. docs/bff/ is the manual.
 - APIs: `TypedClient`, `ApiClient`, `API_ERRORS`
 - Settings: `BffSettings`, `HttpClientSettings`, `RemoteApiSettings`
 - Errors: `AppError` and its subclasses
-- Start: `run`
+- Start: `run`; what you do when users sign in and out: `Hooks`, `HookContext`
 - Functions: `local_path`, `login_url`, `claim_entries`, `session_entries`
 """
 
@@ -41,6 +41,7 @@ from app.bff.errors import (
     UnknownClient,
     UnsupportedMediaType,
 )
+from app.bff.hooks import HookContext, Hooks
 from app.bff.handlers.base import ApiHandler, BaseHandler, authenticated
 from app.bff.handlers.session import claim_entries, session_entries
 from app.bff.handlers.socket import SocketHandler
@@ -65,6 +66,8 @@ __all__ = [
     "BffSettings",
     "Forbidden",
     "ForeignOrigin",
+    "HookContext",
+    "Hooks",
     "HttpClientSettings",
     "InsufficientAuthentication",
     "InvalidBody",

@@ -16,6 +16,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 from app.bff.errors import LifespanFailed, SettingsError
+from app.bff.hooks import Hooks
 from app.bff.interrupts import INTERRUPTED
 from app.bff.processes import Sockets, bind, supervise
 from app.bff.server import Lifespan, Routes, no_lifespan, serve
@@ -49,13 +50,20 @@ _SETTINGS = (
 _SID = "sessions that belong to this session of the provider; --sid=SID if it begins with a dash"
 
 
-def run(settings_class: type[BffSettings], routes: Routes, lifespan: Lifespan = no_lifespan) -> int:
+def run(
+    settings_class: type[BffSettings],
+    routes: Routes,
+    lifespan: Lifespan = no_lifespan,
+    *,
+    hooks: Hooks | None = None,
+) -> int:
     """Serve the application, or run the command that the command line names; return the exit code.
 
     `routes` are Tornado's (`url(…)`, or tuples); the engine's own routes come first. `lifespan` is an
-    asynchronous context manager, entered in each worker process before its first request and left when
-    its last request is answered. What it yields is `self.state` in every handler. What it raises ends the
-    process with one line on stderr (the log has the traceback), as does a task group in it that fails.
+    asynchronous context manager, entered in each worker process before its first request and left when its
+    last request is answered. What it yields is `self.state` in every handler. What it raises ends the process
+    with one line on stderr (the log has the traceback), as does a task group in it that fails. `hooks` are
+    called when users sign in and out.
 
     Exit code 0: stopped by a signal; 1: the port is taken, or the lifespan failed; 2: the settings are wrong,
     with a line for each mistake, also those that the lifespan raises as SettingsError; 130: Ctrl-C before the
@@ -99,7 +107,9 @@ def run(settings_class: type[BffSettings], routes: Routes, lifespan: Lifespan = 
         return 0
     try:
         settings = load_settings(settings_class)
-        return run_command(settings, args) if args.module else run_server(settings, routes, lifespan)
+        if args.module:
+            return run_command(settings, Namespace(**vars(args), lifespan=lifespan, hooks=hooks))
+        return run_server(settings, routes, lifespan, hooks)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
@@ -150,7 +160,7 @@ def run_command(settings: BffSettings, args: Namespace) -> int:
     return int(asyncio.run(importlib.import_module(args.module).run(settings, args)))
 
 
-def run_server(settings: BffSettings, routes: Routes, lifespan: Lifespan) -> int:
+def run_server(settings: BffSettings, routes: Routes, lifespan: Lifespan, hooks: Hooks | None = None) -> int:
     """Serve in `settings.processes` worker processes until a signal; return the exit code."""
     for number in (signal.SIGUSR1, signal.SIGUSR2):  # by default they end a process
         signal.signal(number, nothing)
@@ -169,7 +179,7 @@ def run_server(settings: BffSettings, routes: Routes, lifespan: Lifespan) -> int
         collect_garbage_rarely()
         with asyncio.Runner(loop_factory=fastest_loop()) as runner:
             try:
-                runner.run(serve(settings, own, routes, lifespan, parent, telemetry(number)))
+                runner.run(serve(settings, own, routes, lifespan, parent, telemetry(number), hooks))
             except LifespanFailed as error:
                 print(error, file=sys.stderr)
                 return 1

@@ -28,6 +28,7 @@
     ├── ApiError                 502 the API answered, but not with what the handler needs
     ├── ApiTimeout               504 the API took too long
     ├── Overloaded               503 this process has as much open as it can: try again later
+    ├── SignInUnavailable        503 the application's `on_sign_in` took too long: try again later
     ├── StoreUnavailable         503 the session store did not answer; the session may exist
     ├── ProviderUnavailable      503 the provider did not answer, or not with a valid response: try later
     │   ├── ClientRejected       503 the provider refuses the client: the operator must act
@@ -336,6 +337,15 @@ class Overloaded(AppError):
     """503: this process has as many connections of a kind open as it may have, of all sessions together."""
 
     status, code, title = 503, "overloaded", "There is too much to do right now"
+
+
+class SignInUnavailable(AppError):
+    """503: the application's `on_sign_in` took too long. Nobody is signed in; try again later."""
+
+    status, code, title = 503, "sign_in_unavailable", "Signing in does not work right now"
+
+    def __init__(self, detail: str = "", *, retry_after_seconds: int = 5) -> None:
+        super().__init__(detail, retry_after_seconds=retry_after_seconds)
 
 
 class StoreUnavailable(AppError):

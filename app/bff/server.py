@@ -29,6 +29,7 @@ from app.bff.handlers.session import OneSession, Sessions, User
 from app.bff.handlers.socket import SocketHandler
 from app.bff.handlers.static import Static
 from app.bff.handlers.web import log_handler
+from app.bff.hooks import Hooks
 from app.bff.proxy.forward_auth import ForwardAuth, ForwardAuthGate
 from app.bff.proxy.patience import Patience
 from app.bff.proxy.remote_api import RemoteApi
@@ -140,6 +141,8 @@ class BffApplication(Application):
 
 def make_app(services: Services, routes: Routes, state: Any = None) -> BffApplication:
     """Return the application; `state` is what its lifespan has yielded."""
+    if services.hooks is not None:
+        services.hooks.state = state
     application = BffApplication(services, routes, state)
     observer.current.serves(application, services)
     return application
@@ -152,6 +155,7 @@ async def serve(
     lifespan: Lifespan = no_lifespan,
     parent: socket.socket | None = None,
     telemetry: AbstractAsyncContextManager[Any] | None = None,
+    hooks: Hooks | None = None,
 ) -> None:
     """Answer requests on `sockets` until a signal, then drain those in flight and close everything.
 
@@ -162,7 +166,7 @@ async def serve(
     assert task is not None
     shutdown = Shutdown(task.cancel, parent)
     try:
-        async with telemetry or nullcontext(), running_services(settings) as services:
+        async with telemetry or nullcontext(), running_services(settings, hooks=hooks) as services:
             services.clients.check(typed_clients())
             try:
                 async with _entered(lifespan, services) as state:
@@ -218,6 +222,8 @@ async def _serve(
         server.stop()
         await _drain(services, shutdown)
         await server.close_all_connections()
+        if services.hooks is not None:
+            await services.hooks.drain()  # they use what the lifespan closes
 
 
 async def _warm_up(services: Services) -> None:

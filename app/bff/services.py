@@ -15,6 +15,7 @@ import jinja2
 from app.bff.clients.registry import HttpClientFactory
 from app.bff.crypto import Vault
 from app.bff.errors import StoreUnavailable
+from app.bff.hooks import HookRunner, Hooks
 from app.bff.oidc.client import OidcClient
 from app.bff.oidc.dpop import new_key
 from app.bff.oidc.http import tls
@@ -30,6 +31,7 @@ from app.bff.settings.spa import DEVELOPMENT_SERVER, development_server
 from app.bff.slots import Slots
 from app.bff.telemetry import observer
 from app.bff.tokens.application import ApplicationTokens
+from app.bff.tokens.claims import ClaimsRenewal
 from app.bff.tokens.revocation import Revocation
 from app.bff.tokens.store_time import session_waited_seconds
 from app.bff.tokens.user import UserTokens
@@ -138,6 +140,7 @@ class Services:
     oidc: OidcClient
     tokens: UserTokens
     revocation: Revocation
+    hooks: HookRunner | None
     clients: HttpClientFactory
     pages: jinja2.Environment
     stopping: asyncio.Event
@@ -165,13 +168,13 @@ class Services:
 
 @asynccontextmanager
 async def running_services(
-    settings: BffSettings, *, clock: Callable[[], float] = time.time
+    settings: BffSettings, *, hooks: Hooks | None = None, clock: Callable[[], float] = time.time
 ) -> AsyncIterator[Services]:
     """Build all services inside the running loop, and close them in reverse order.
 
     The start needs neither the provider nor the database: both are connected to when they are there.
     """
-    services = _built(settings, clock)
+    services = _built(settings, hooks, clock)
     async with AsyncExitStack() as closing:
         closing.push_async_callback(services.sessions.close)
         closing.push_async_callback(services.provider.close)
@@ -182,7 +185,7 @@ async def running_services(
         yield services
 
 
-def _built(settings: BffSettings, clock: Callable[[], float]) -> Services:
+def _built(settings: BffSettings, own: Hooks | None, clock: Callable[[], float]) -> Services:
     context = tls()
     vault = Vault(settings.key_ring)
     stopping = asyncio.Event()
@@ -191,17 +194,25 @@ def _built(settings: BffSettings, clock: Callable[[], float]) -> Services:
         stores = replace(stores, sessions=observed(stores.sessions))
     provider = _provider(settings, context, clock)
     oidc = OidcClient(settings, provider, tls=context, clock=clock)
+    hooks = HookRunner(own) if own is not None else None
     revocation = Revocation(
         oidc,
         stores.outbox,
         stores.sessions,
         on_end=settings.revoke_refresh_token_on_logout,
+        hooks=hooks,
         clock=clock,
     )
     margin = settings.refresh_before_expiration_seconds
     lease = _lease_seconds(settings)
     users = UserTokens(
-        stores.sessions, oidc, revocation, margin_seconds=margin, lease_seconds=lease, clock=clock
+        stores.sessions,
+        oidc,
+        revocation,
+        margin_seconds=margin,
+        lease_seconds=lease,
+        claims=ClaimsRenewal(stores.sessions, oidc, hooks=hooks, clock=clock),
+        clock=clock,
     )
     own_key = new_key() if settings.dpop else None
     application = ApplicationTokens(oidc, margin_seconds=margin, dpop_key=own_key, clock=clock)
@@ -226,6 +237,7 @@ def _built(settings: BffSettings, clock: Callable[[], float]) -> Services:
         oidc=oidc,
         tokens=users,
         revocation=revocation,
+        hooks=hooks,
         clients=HttpClientFactory(_http_clients(settings), users, application, clock=clock),
         pages=page_environment(settings.project_folder / "templates", debug=settings.debug),
         stopping=stopping,

@@ -17,6 +17,7 @@ from tornado.netutil import bind_sockets
 
 from app.bff.dev.api import DemoApi, ReceivedRequest
 from app.bff.dev.provider import Client, Provider
+from app.bff.hooks import Hooks
 from app.bff.oidc.client import OidcClient
 from app.bff.server import Routes, make_app
 from app.bff.services import running_services
@@ -57,6 +58,8 @@ async def running_app(
     clock: Clock,
     settings_class: type[BffSettings] = Settings,
     routes: Routes = ROUTES,
+    hooks: Hooks | None = None,
+    state: Any = None,
     **settings: Any,
 ) -> AsyncIterator[RunningApp]:
     """The suite's application; with other routes and settings, another one on the same engine."""
@@ -72,8 +75,9 @@ async def running_app(
         "remote_apis": [{"path": "/api", "client": "apiClient"}],
         **settings,
     }
-    async with running_services(make_settings(settings_class, **chosen), clock=clock) as services:
-        tornado = make_app(services, routes)
+    chosen_settings = make_settings(settings_class, **chosen)
+    async with running_services(chosen_settings, hooks=hooks, clock=clock) as services:
+        tornado = make_app(services, routes, state)
         async with served(tornado, socket):
             yield RunningApp(base_url, routes, services, tornado)
 

@@ -35,7 +35,7 @@ LAYERS = [
     " oidc.responses oidc.dpop oidc.signed_requests sessions.observed",
     "oidc.client_auth oidc.breaker oidc.endpoints oidc.login_attempt oidc.client"
     " sessions.mongo.* sessions.memory sessions.stores",
-    "tokens.*",
+    "hooks tokens.*",
     "clients.*",
     "services",
     "doctor.* commands.*",

@@ -13,7 +13,8 @@ import inspect
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -25,10 +26,20 @@ import pytest
 from jinja2 import ChoiceLoader, DictLoader
 
 import app.bff
+from app.bff import Hooks
 from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Provider
 from app.bff.errors import SettingsError, UsageError
-from tests.bff.harness import Browser, Clock, RunningApp, make_settings, running_app
+from tests.bff.harness import (
+    Browser,
+    Clock,
+    RunningApp,
+    make_settings,
+    new_browser,
+    running_app,
+    sign_in,
+    wait_until,
+)
 from tests.bff.websocket_clients import open_websocket
 
 ROOT = Path(__file__).parents[2]
@@ -259,6 +270,98 @@ async def test_what_the_lifespan_of_run_yields_reaches_its_handler(
         await browser.http.aclose()
 
 
+class Shop:
+    """The state of an application whose hooks are in the docstrings."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, str] = {}
+        self.forgotten: list[str] = []
+
+    async def customer(self, subject: str) -> int | None:
+        return 17 if subject == "alice" else None
+
+    async def forget_baskets(self, subject: str) -> None:
+        self.forgotten.append(subject)
+
+    def rename(self, subject: str, name: str) -> None:
+        self.names[subject] = name
+
+
+@asynccontextmanager
+async def hooked(
+    provider: Provider, api: DemoApi, clock: Clock, hooks: Any
+) -> AsyncIterator[tuple[Shop, Browser]]:
+    shop = Shop()
+    async with (
+        running_app(provider, api, clock=clock, hooks=hooks, state=shop) as app,
+        new_browser(app) as browser,
+    ):
+        yield shop, browser
+
+
+async def test_the_hooks_of_a_shop_know_its_customers(
+    provider: Provider, api: DemoApi, clock: Clock, folder: Path
+):
+    hooks = imported(folder, "Hooks").ShopHooks()
+    async with hooked(provider, api, clock, hooks) as (shop, browser):
+        session = await sign_in(browser.app, browser)
+        await browser.logout()
+        await wait_until(lambda: bool(shop.forgotten))
+        login = await browser.start_login(prompt="login")
+        refused = await browser.get(await browser.choose(login, "bob"))
+
+    assert session.claims["customer_number"] == 17
+    assert shop.forgotten == ["alice"]
+    assert "There is no customer account for you yet." in refused.text
+
+
+@pytest.mark.parametrize(("groups", "roles"), [(["staff"], ["editor"]), ([], [])])
+async def test_a_hook_makes_roles_of_groups(
+    groups: list[str], roles: list[str], provider: Provider, api: DemoApi, clock: Clock, folder: Path
+):
+    provider.overrides["id_token"] = {"groups": groups}
+    hooks = imported(folder, "Hooks.on_sign_in").Roles()
+    async with hooked(provider, api, clock, hooks) as (_, browser):
+        session = await sign_in(browser.app, browser)
+
+    assert session.claims["roles"] == roles
+
+
+async def test_hooks_hear_of_changed_claims_and_of_the_end(
+    provider: Provider, api: DemoApi, clock: Clock, folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    class All(Hooks):
+        on_refresh = imported(folder, "HookContext").NewNames.on_refresh
+        on_sign_out = imported(folder, "Hooks.on_sign_out").Log.on_sign_out
+
+    async with hooked(provider, api, clock, All()) as (shop, browser):
+        await sign_in(browser.app, browser)
+        provider.overrides["id_token"] = {"name": "Alice Baker"}
+        clock.advance(301)
+        await browser.fetch("/api/echo")
+        await browser.logout()
+        assert browser.app.services.hooks
+        await browser.app.services.hooks.drain()
+
+    assert shop.names == {"alice": "Alice Baker"}
+    assert "signed_out" in capsys.readouterr().out
+
+
+async def test_a_hook_renews_what_it_has_made_of_groups(
+    provider: Provider, api: DemoApi, clock: Clock, folder: Path
+):
+    hooks = imported(folder, "Hooks.on_refresh").FreshRoles()
+    async with hooked(provider, api, clock, hooks) as (_, browser):
+        await sign_in(browser.app, browser)
+        provider.overrides["id_token"] = {"groups": ["staff"]}
+        clock.advance(301)
+        await browser.fetch("/api/echo")
+        session = await browser.app.session_of(browser)
+
+    assert session is not None
+    assert session.claims["roles"] == ["editor"]
+
+
 async def test_a_job_gets_the_token_of_a_user_by_the_ref_of_the_session(
     app: RunningApp, browser: Browser, folder: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -318,7 +421,7 @@ async def test_settings_of_another_class_than_the_running_one_are_a_mistake_in_t
 
 def test_every_example_is_run():
     source = Path(__file__).read_text()
-    elsewhere = {name for name in PUBLIC if f'imported(folder, "{name}")' in source}
+    elsewhere = set(re.findall(r'imported\(folder, "([\w.]+)"\)', source))
     run = elsewhere | {row[0] for row in HANDLERS}
 
     assert {example.name for example in EXAMPLES.values() if not example.is_doctest} == run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from app.bff.doctor.report import plain
@@ -24,13 +25,28 @@ async def run(settings: BffSettings, args: Namespace) -> int:
     if settings.session_store == "memory:":
         print(NO_STORE, file=sys.stderr)
         return 2
-    async with running_services(settings) as services:
+    async with running_services(settings, hooks=getattr(args, "hooks", None)) as services:
         try:
-            await (_end if args.action == "end" else _list)(services, args)
+            if args.action == "list":
+                await _list(services, args)
+            else:
+                async with _with_state(services, args):
+                    await _end(services, args)
         except StoreUnavailable as error:
             print(error, file=sys.stderr)
             return 1
     return 0
+
+
+@asynccontextmanager
+async def _with_state(services: Services, args: Namespace) -> AsyncIterator[None]:
+    """Enter the application's lifespan, if it has hooks: `on_sign_out` is called in this process."""
+    if services.hooks is None:
+        yield
+        return
+    async with args.lifespan(services) as services.hooks.state:
+        yield
+        await services.hooks.drain()
 
 
 async def _list(services: Services, args: Namespace) -> None:

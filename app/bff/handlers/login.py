@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -34,6 +34,7 @@ from app.bff.errors import (
 from app.bff.handlers.base import BaseHandler, name_of
 from app.bff.handlers.login_outcome import login_outcome
 from app.bff.handlers.web import READING, RETURN_URL, exception_from, is_denied, single_values
+from app.bff.hooks import HookRunner
 from app.bff.oidc.claims import LEEWAY_SECONDS, check_authentication, wrong_clock
 from app.bff.oidc.dpop import new_key
 from app.bff.oidc.keys import unverified_claims
@@ -41,6 +42,7 @@ from app.bff.oidc.login_attempt import ATTEMPT_SECONDS, LoginAttempt
 from app.bff.oidc.step_up import login_parameters, provider_parameters
 from app.bff.paths import CALLBACK_PATH, LOGIN_PATH
 from app.bff.services import Services
+from app.bff.sessions.interfaces import Pending
 from app.bff.sessions.session import Reason, Session, excess_sessions, session_ref
 from app.bff.telemetry import observer
 from app.bff.telemetry.logs import session_log_id
@@ -52,6 +54,7 @@ log = logging.getLogger(__name__)
 
 REPEAT_SECONDS = 30  # how long a repeated callback gets the answer of the first
 _CLAIM_SECONDS = ATTEMPT_SECONDS + 60  # longer than an attempt lives, by the clock of any process
+_UNDECIDED_SECONDS = 60  # after the time that a hook has: by then its process has died
 _PROMPTS = frozenset({"none", "login", "consent", "select_account"})  # OIDC Core §3.1.2.1
 
 
@@ -307,6 +310,8 @@ class Callback(LoginStep):
 
     retry_in_frames = True
     _refused: Session | None = None  # what would have been the session of a user who may not sign in
+    _claims: Mapping[str, Any] = {}  # all that the provider has sent
+    _queued: Sequence[Pending] = ()  # revocations, while the application decides
 
     @cached_property
     def params(self) -> dict[str, str]:
@@ -420,7 +425,7 @@ class Callback(LoginStep):
         """Return the new session, which is not stored yet, or raise LoginFailed."""
         services = self.services
         try:
-            _, claims, tokens = await services.oidc.sign_in(attempt, self.params)
+            self._claims, claims, tokens = await services.oidc.sign_in(attempt, self.params)
         except (GrantRefused, InteractionRequired, UntrustedToken) as error:
             raise _login_failed(error, services.oidc.seconds_ahead) from error
         sid = claims.get("sid")
@@ -451,8 +456,10 @@ class Callback(LoginStep):
                 auth_time_floor=attempt.auth_time_floor,
                 now=self.services.clock(),
             )
+            if self.services.hooks is not None:
+                session = await self._hooked(self.services.hooks, session, may_revoke=not replaced)
             rule = self.services.settings.require
-            if rule is not None and not rule.allows(session.claims):
+            if rule is not None and not rule.allows({**self._claims, **session.claims}):
                 raise NotAllowed("With this account you cannot use this application.", rule=str(rule))
             await self._store(session, replaced)
         except Forbidden:
@@ -460,14 +467,29 @@ class Callback(LoginStep):
             raise
         except Exception:
             if not replaced:  # otherwise the replaced session may live on the same grant
-                await self.services.revocation.revoke_best_effort(session)
+                await self.services.revocation.revoke_best_effort(session, self._queued)
             raise
         log.info("session started", extra={"session": session_log_id(session.ref)})
+
+    async def _hooked(self, hooks: HookRunner, session: Session, *, may_revoke: bool) -> Session:
+        """Return the session with what the application adds to it; raises what its hook raises.
+
+        Should this process die meanwhile, another one revokes the tokens.
+        """
+        revocation = self.services.revocation
+        if may_revoke:
+            self._queued = await revocation.enqueue(
+                session, due_in_seconds=hooks.timeout_seconds + _UNDECIDED_SECONDS
+            )
+        hooked = await hooks.sign_in(session, self._claims)
+        await revocation.withdraw(self._queued)  # before the session is stored: it must not lose its token
+        self._queued = ()
+        return hooked
 
     async def _refuse(self, session: Session, replaced: set[str]) -> None:
         """Revoke the tokens of a user who may not sign in, and end what this browser has of that user."""
         self._refused = session
-        await self.services.revocation.revoke_best_effort(session)
+        await self.services.revocation.revoke_best_effort(session, self._queued)
         for ref in replaced:
             if _is_same_user(await self.services.sessions.get(ref), session):
                 await self.services.tokens.end(ref, Reason.NOT_ALLOWED)

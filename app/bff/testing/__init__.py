@@ -5,6 +5,7 @@ tests/conftest.py loads it: `pytest_plugins = ["app.bff.testing"]`. pytest.ini n
     bff_settings = app.settings:Settings
     bff_routes = app.main:ROUTES
     bff_lifespan = app.main:lifespan
+    bff_hooks = app.main:HOOKS
 
 Every test gets an application of its own, on a real port, in the event loop of the test: your routes, your
 lifespan and your settings, with sessions in memory (in MongoDB with `--bff-mongodb-driver motor`), the
@@ -22,7 +23,7 @@ development provider and a stand-in for your APIs.
 | `page` | a Playwright page of a real Chromium; the test is skipped where there is none |
 | `settings` | settings that differ from the defaults; override it to choose some |
 | `session_store`, `mongod` | with `--bff-mongodb-driver`: the settings of the store, the MongoDB server |
-| `application` | class of the settings, routes, lifespan (`ApplicationParts`); override it to test others |
+| `application` | settings, routes, lifespan, hooks (`ApplicationParts`); override it to test others |
 
 A page, for a browser that is signed in and for one that is not:
 
@@ -168,6 +169,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("bff_settings", "the class of the application's settings, as module:name")
     parser.addini("bff_routes", "the application's routes, as module:name")
     parser.addini("bff_lifespan", "the application's lifespan, as module:name (optional)")
+    parser.addini("bff_hooks", "the application's hooks, as module:name (optional)")
     parser.addoption(
         "--bff-mongodb-driver",
         choices=["motor", "pymongo"],

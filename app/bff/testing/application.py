@@ -19,6 +19,7 @@ from tornado.web import Application
 
 from app.bff.clients.api import typed_clients
 from app.bff.dev.provider import Client, Provider
+from app.bff.hooks import Hooks
 from app.bff.paths import BACKCHANNEL_PATH, CALLBACK_PATH, LOGOUT_CALLBACK_PATH
 from app.bff.proxy.patience import Patience
 from app.bff.proxy.strict_server import StrictServer
@@ -47,11 +48,12 @@ class Clock:
 
 @dataclass(frozen=True)
 class ApplicationParts:
-    """What `run()` gets: the class of the settings, the routes, the lifespan."""
+    """What `run()` gets: the class of the settings, the routes, the lifespan, the hooks."""
 
     settings_class: type[BffSettings]
     routes: Routes
     lifespan: Lifespan = no_lifespan
+    hooks: Hooks | None = None
 
 
 @dataclass(frozen=True)
@@ -74,15 +76,16 @@ class RunningApp:
 
 
 def application_parts(config: pytest.Config) -> ApplicationParts:
-    """Import what the ini options `bff_settings`, `bff_routes` and `bff_lifespan` name."""
-    names = {option: str(config.getini(option)) for option in ("bff_settings", "bff_routes", "bff_lifespan")}
-    missing = [option for option, name in names.items() if not name and option != "bff_lifespan"]
+    """Import what the ini options `bff_settings`, `bff_routes`, `bff_lifespan` and `bff_hooks` name."""
+    options, optional = ("bff_settings", "bff_routes"), ("bff_lifespan", "bff_hooks")
+    names = {option: str(config.getini(option)) for option in (*options, *optional)}
+    missing = [option for option in options if not names[option]]
     if missing:
         raise pytest.UsageError(
             f"app.bff.testing needs {' and '.join(missing)} in pytest.ini: {missing[0]} = module:name"
         )
-    settings_class, routes, lifespan = (_imported(*item) for item in names.items())
-    return ApplicationParts(settings_class, routes, lifespan or no_lifespan)
+    settings_class, routes, lifespan, hooks = (_imported(*item) for item in names.items())
+    return ApplicationParts(settings_class, routes, lifespan or no_lifespan, hooks)
 
 
 def _imported(option: str, name: str) -> Any:
@@ -135,13 +138,15 @@ async def running_app(
     with closing(listener):
         settings = settings_for(parts.settings_class, api, required_settings(base_url, provider), chosen)
         async with (
-            running_services(settings, clock=clock) as services,
+            running_services(settings, hooks=parts.hooks, clock=clock) as services,
             parts.lifespan(services) as state,
         ):
             tornado = make_app(services, parts.routes, state)
             async with served(tornado, listener):
                 yield RunningApp(base_url, parts.routes, services, tornado)
             services.stopping.set()
+            if services.hooks is not None:
+                await services.hooks.drain()
 
 
 def required_settings(base_url: str, provider: Provider) -> dict[str, Any]:

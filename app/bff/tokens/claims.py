@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from app.bff.errors import ProviderUnavailable, StoreUnavailable, UntrustedToken
+from app.bff.hooks import HookRunner
 from app.bff.oidc.client import OidcClient
 from app.bff.oidc.kept_claims import changed_claims, renewed_claims
 from app.bff.oidc.keys import unverified_claims
@@ -31,11 +32,13 @@ class ClaimsRenewal:
         sessions: SessionStore,
         client: OidcClient,
         *,
+        hooks: HookRunner | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._sessions = sessions
         self._client = client
         self._clock = clock
+        self._hooks = hooks
 
     def of_id_token(self, changed: Session, earlier: Session, id_token: Mapping[str, Any]) -> Session:
         """Return `changed`, which has the new tokens, with the claims of the ID token that came with them."""
@@ -50,6 +53,10 @@ class ClaimsRenewal:
         `earlier` is the session before the refresh, which has been saved. Nothing that fails here undoes it.
         """
         renewed = await self._of_userinfo(saved, tokens)
+        if self._hooks is not None and (changed := changed_claims(earlier.claims, renewed.claims)):
+            hooked = await self._hooks.refreshed(renewed, changed)
+            count = saved.changes + bool(changed_claims(saved.claims, hooked.claims))
+            renewed = replace(hooked, changes=count) if hooked is not renewed else renewed
         if renewed is not saved:
             renewed = await self._saved(renewed, saved)
         return renewed

@@ -264,10 +264,13 @@ class Refresher:
                 return current
             if refusal is Refusal.RETRY:
                 return None
-            if refusal is Refusal.END and await self._sessions.delete(
-                session.ref, reason=Reason.PROVIDER, version=current.version, lease=lease.owner
-            ):
-                break
+            if refusal is Refusal.END:
+                ended = await self._sessions.delete(
+                    session.ref, reason=Reason.PROVIDER, version=current.version, lease=lease.owner
+                )
+                if ended is not None:
+                    self._revocation.ended(ended, Reason.PROVIDER)
+                    break
             if waited_seconds > self._wait_seconds:
                 raise TokenUnavailable("another process is refreshing this session", retry_after_seconds=5)
             waited_seconds += pause

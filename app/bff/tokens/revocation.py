@@ -11,6 +11,7 @@ from functools import partial
 
 from app.bff.backoff import REVOCATION_DRAIN_SECONDS, lease_poll_seconds, revocation_seconds
 from app.bff.errors import GrantRefused, ProviderUnavailable, StoreUnavailable
+from app.bff.hooks import HookRunner
 from app.bff.oidc.client import OidcClient
 from app.bff.sessions.interfaces import Outbox, Pending, SessionStore, new_pending
 from app.bff.sessions.session import Reason, Session
@@ -39,12 +40,14 @@ class Revocation:
         sessions: SessionStore,
         *,
         on_end: bool,
+        hooks: HookRunner | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._client = client
         self._outbox = outbox
         self._sessions = sessions
         self._on_end = on_end
+        self._hooks = hooks
         self._clock = clock
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._endings = SingleFlight[None]()
@@ -140,17 +143,30 @@ class Revocation:
     async def _delete(self, ref: str, reason: Reason) -> Session | None:
         ended = await self._sessions.delete(ref, reason=reason)
         if ended is not None:
-            log.info("session ended", extra={"session": session_log_id(ref), "reason": reason})
+            self.ended(ended, reason)
         return ended
+
+    def ended(self, session: Session, reason: Reason) -> None:
+        """Note that this process has ended a session: each is noted once among all processes."""
+        log.info("session ended", extra={"session": session_log_id(session.ref), "reason": reason})
+        if self._hooks is not None:
+            self._hooks.signed_out(session, reason)
 
     async def drain(self) -> None:
         """Wait until the sessions that were to end have ended."""
         await self._endings.drain()
+        if self._hooks is not None:
+            await self._hooks.drain()
 
     async def revoke_all(self, session: Session) -> None:
         """Enqueue what a session that is over leaves behind, and try once to revoke it."""
         for pending in await self.enqueue_on_end(session):
             await self.attempt(pending)
+
+    async def withdraw(self, queued: Sequence[Pending]) -> None:
+        """Take entries out of the outbox unrevoked; raises StoreUnavailable."""
+        for pending in queued:
+            await self._outbox.remove(pending.id)
 
     async def claim(self, pending_id: str) -> Pending | None:
         """Claim an entry for `attempt` before it is due; None if it is gone, or the store does not answer."""
@@ -198,8 +214,15 @@ class Revocation:
                 log.error("refresh token never revoked", extra={"reason": str(error)})
                 await self._outbox.remove(pending.id)
 
-    async def revoke_best_effort(self, session: Session) -> None:
-        """Try once to revoke without the outbox; a failure is logged and not retried."""
+    async def revoke_best_effort(self, session: Session, queued: Sequence[Pending] = ()) -> None:
+        """Revoke the token of a login that has failed.
+
+        That is tried once, and a failure is logged and not retried, unless it is `queued` in the outbox.
+        """
+        for pending in queued:
+            await self.attempt(pending)
+        if queued:
+            return
         if session.tokens.refresh_token is None:
             return
         try:
