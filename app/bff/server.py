@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from typing import Any
 
 from tornado.httputil import HTTPInputError, HTTPServerRequest
-from tornado.web import Application, url
+from tornado.web import Application, RequestHandler, url
 
 from app.bff import paths
 from app.bff.backoff import STORE_RETRY_SECONDS
@@ -25,10 +25,11 @@ from app.bff.handlers.frontchannel import FrontChannelLogout
 from app.bff.handlers.health import Alive, Ready
 from app.bff.handlers.login import Callback, Login, SilentLogin
 from app.bff.handlers.logout import Logout, LogoutCallback
+from app.bff.handlers.preflight import Preflight
 from app.bff.handlers.session import OneSession, Sessions, User
 from app.bff.handlers.socket import SocketHandler
 from app.bff.handlers.static import Static
-from app.bff.handlers.web import log_handler
+from app.bff.handlers.web import log_handler, methods_of
 from app.bff.hooks import Hooks
 from app.bff.proxy.forward_auth import ForwardAuth, ForwardAuthGate
 from app.bff.proxy.patience import Patience
@@ -38,10 +39,12 @@ from app.bff.proxy.streaming import StreamingDelegate
 from app.bff.proxy.strict_server import StrictServer
 from app.bff.proxy.websocket import RemoteSocket
 from app.bff.services import Services, running_services
+from app.bff.settings.apis import RemoteApiSettings
 from app.bff.settings.models import BffSettings
 from app.bff.shutdown import Shutdown, nothing
 from app.bff.spa.routing import STATIC_PATHS, comes_before_static, log_problems, single_page_app
 from app.bff.telemetry import observer
+from app.bff.web.cors import is_preflight
 from app.bff.web.user_agents import describe_user_agent
 
 log = logging.getLogger(__name__)
@@ -119,7 +122,9 @@ class BffApplication(Application):
         if request.version == "HTTP/1.0" and "Transfer-Encoding" in request.headers:
             raise HTTPInputError("Transfer-Encoding in HTTP/1.0")  # its framing is faulty: RFC 9112 §6.1
         api = route_for(request.path, self._services.settings.remote_apis)
-        if api is None:
+        if request.method == "OPTIONS" and (methods := self._preflight_methods(request, api)):
+            handler: Any = self.get_handler_delegate(request, Preflight, {"methods": methods})
+        elif api is None:
             if request.path == paths.FORWARD_AUTH_PATH and self._forward_auth_gate.admits(request.headers):
                 return ForwardAuth(self._services, request)
             is_file = request.path.startswith(STATIC_PATHS)
@@ -137,6 +142,15 @@ class BffApplication(Application):
             return delegate
         has_body = "Content-Length" in request.headers or "Transfer-Encoding" in request.headers
         return BoundedBody(self, request, handler) if has_body else handler
+
+    def _preflight_methods(self, request: HTTPServerRequest, api: RemoteApiSettings | None) -> list[str]:
+        """Return the methods that pages of allowed origins may use here; none if no such page asks."""
+        if not is_preflight(request.headers, self._services.settings.allowed_origins):
+            return []
+        if api is not None:
+            return sorted(api.methods)
+        handler = getattr(self.default_router.find_handler(request), "handler_class", RequestHandler)
+        return [name for name in methods_of(handler) if name in getattr(handler, "cors_methods", ())]
 
 
 def make_app(services: Services, routes: Routes, state: Any = None) -> BffApplication:

@@ -407,6 +407,24 @@ def test_a_proxy_that_may_fetch_tokens_is_reported_without_its_secret():
     assert secret not in str(finding)
 
 
+@pytest.mark.parametrize(
+    ("base_url", "origins", "warnings"),
+    [
+        ("https://bff.example.com", "https://app.example.com", ["pages of https://app.example.com act"]),
+        ("https://bff.example.com", "https://a.example.com,https://b.example.com", ["pages of https://a"]),
+        ("http://localhost:8888", "http://localhost:5173", ["pages of http://localhost:5173 act"]),
+        ("https://a.co.uk", "https://b.co.uk", ["pages of https://b.co.uk", "https://b.co.uk and https://a"]),
+        ("https://a.github.io", "https://b.github.io", ["pages of", "https://b.github.io and"]),
+        ("https://a.co.uk", "", []),
+    ],
+)
+def test_what_allowed_origins_cost_is_said(base_url: str, origins: str, warnings: list[str]):
+    found = check_deployment(make_settings(base_url=base_url, allowed_origins=origins))[5:]
+
+    assert [finding.level for finding in found] == ["warning"] * len(warnings)
+    assert all(finding.what.startswith(text) for finding, text in zip(found, warnings, strict=True))
+
+
 def test_no_advice_makes_a_proxy_trusted():
     findings = check_deployment(make_settings(base_url="https://a.example"))
 

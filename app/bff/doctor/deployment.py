@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from app.bff.doctor.mongo import MongoProbe, Sealed
 from app.bff.doctor.report import Finding, info, ok, warning, wrong
 from app.bff.settings.models import BffSettings
+from app.bff.settings.origins import common_parent
 from app.bff.settings.validators import is_loopback
 from app.bff.web.cookies import CookiePolicy
 
@@ -19,6 +20,7 @@ def check_deployment(settings: BffSettings) -> list[Finding]:
         _samesite(settings),
         _proxies(settings),
         _forward_auth(settings),
+        *_allowed_origins(settings),
     ]
 
 
@@ -71,6 +73,28 @@ def _forward_auth(settings: BffSettings) -> Finding:
             "/bff/forward-auth is on: it gives access tokens to requests with BFF_FORWARD_AUTH_SECRET"
         )
     return ok("/bff/forward-auth is off")
+
+
+def _allowed_origins(settings: BffSettings) -> list[Finding]:
+    findings = []
+    if settings.allowed_origins:
+        findings.append(
+            warning(
+                f"pages of {', '.join(settings.allowed_origins)} act as the user: BFF_ALLOWED_ORIGINS",
+                "A script that runs there can do what the user can. Pages of BFF_BASE_URL need no CORS.",
+            )
+        )
+    for origin in settings.allowed_origins:
+        parent = common_parent(origin, settings.base_url)
+        if urlsplit(origin).hostname != urlsplit(settings.base_url).hostname and _may_be_public(parent):
+            advice = f"If {parent} is a public suffix (https://publicsuffix.org), browsers send no cookie."
+            findings.append(warning(f"{origin} and {settings.base_url} have only {parent} in common", advice))
+    return findings
+
+
+def _may_be_public(parent: str) -> bool:
+    """Whether it looks like `co.uk` or `github.io`, below which each name is a site of its own."""
+    return parent.count(".") == 1 and (len(parent) <= 6 or parent.endswith((".io", ".app", ".dev", ".net")))
 
 
 def _on_this_machine(settings: BffSettings) -> bool:

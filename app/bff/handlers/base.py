@@ -95,8 +95,8 @@ class BaseHandler(WebHandler):
         self.render_page("bff/moving_on.html", target="/" if starts_logout else path)
 
     def check_csrf(self) -> None:
-        """Raise CsrfRejected (403) unless JavaScript of this origin has sent the request: `X-CSRF: 1`."""
-        refusal = csrf_refusal(self.request.headers)
+        """Raise CsrfRejected (403) unless a script of ours, or of an allowed origin, has sent `X-CSRF: 1`."""
+        refusal = csrf_refusal(self.request.headers, self.services.settings.allowed_origins)
         if refusal:
             raise CsrfRejected(refusal)
 
@@ -265,9 +265,10 @@ _UNMET = {
 class ApiHandler(BaseHandler):
     """A `BaseHandler` for your pages' JavaScript: requires `X-CSRF: 1`, and answers errors as JSON.
 
-    The header cannot be sent from another origin without CORS, which is off: a request without it is
-    refused with 403 `csrf_rejected`. An error is a problem document (RFC 9457) with `code`, `title`,
-    `detail` and, where signing in helps, `login_url`; there are no redirects and no error pages.
+    The header cannot be sent from another origin without CORS, which is off but for BFF_ALLOWED_ORIGINS: a
+    request without it is refused with 403 `csrf_rejected`. An error is a problem document (RFC 9457) with
+    `code`, `title`, `detail` and, where signing in helps, `login_url`; there are no redirects and no error
+    pages.
 
     Example::
 
@@ -279,6 +280,7 @@ class ApiHandler(BaseHandler):
 
     renders_html = False
     retry_for_strict_cookies = False
+    cors_methods = WebHandler.SUPPORTED_METHODS
 
     @property
     def login_url(self) -> str:

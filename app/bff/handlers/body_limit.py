@@ -99,6 +99,7 @@ class BodyTooLarge(WebHandler):
         self.renders_html = getattr(refused, "renders_html", False)
         self._max_bytes = max_bytes
         self.keeps_opener = getattr(refused, "keeps_opener", False)
+        self.cors_methods = getattr(refused, "cors_methods", ())
         self.clear()  # the headers depend on it
 
     def set_default_headers(self) -> None:

@@ -62,6 +62,7 @@ class AuthHandler(BaseHandler):
     """Base of the login and logout handlers. A login that an error page offers returns to `return_path`."""
 
     return_path: str | None = "/"  # the handler's own URL is no place to return to
+    serves_allowed_origins = True
     referrer_policy = "no-referrer"  # these URLs carry codes and sids
 
     async def prepare(self) -> None:
@@ -164,7 +165,7 @@ class LoginStep(AuthHandler):
         self.render_page(
             "bff/silent_login.html",
             message={**message, "error": error} if error else message,
-            origin=self.services.settings.base_url,
+            origins=[self.services.settings.base_url, *self.services.settings.allowed_origins],
         )
 
 
@@ -231,7 +232,7 @@ class Login(LoginStep):
         return True  # a login may start at any site, by a link as well
 
     def _check_navigation(self) -> None:
-        if refusal := login_refusal(self.request.headers):
+        if refusal := login_refusal(self.request.headers, self.services.settings.allowed_origins):
             raise CsrfRejected(refusal)
 
     @cached_property

@@ -7,6 +7,7 @@ import logging
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
+from urllib.parse import urljoin
 
 from app.bff.errors import ProviderUnavailable, StoreUnavailable, WrongSid
 from app.bff.handlers.login import AuthHandler
@@ -56,6 +57,7 @@ class Logout(LogoutHandler):
     """
 
     retry_for_strict_cookies = False
+    cors_methods = ("POST",)
 
     async def get(self) -> None:
         return_path = self._checked_return_path()
@@ -74,7 +76,7 @@ class Logout(LogoutHandler):
 
     def _checked_return_path(self) -> str:
         """Return `returnUrl`; raises WrongSid unless the link is one of ours, for this session."""
-        if is_sent_from_elsewhere(self.request.headers):
+        if is_sent_from_elsewhere(self.request.headers, self.services.settings.allowed_origins):
             raise WrongSid("Only our own pages sign you out. Please use the link on them.")
         return_path, sid = self.requested_return_path, self.params.get("sid")
         if self.session is None:
@@ -90,13 +92,17 @@ class Logout(LogoutHandler):
     async def post(self) -> None:
         """End the session for a page's JavaScript: `{"url": …}` is where it must navigate to.
 
+        For a page of an allowed origin that is an absolute URL.
+
         The request to the provider contains the ID token, which no script may see: `get` makes it, from what
         the logout cookie says.
         """
         self.check_csrf()
         return_path = self.requested_return_path
         request = await self._end_by_script(return_path)
-        self.finish({"url": LOGOUT_PATH if request else return_path})
+        url, base_url = LOGOUT_PATH if request else return_path, self.services.settings.base_url
+        is_ours = self.request.headers.get("Origin") not in self.services.settings.allowed_origins
+        self.finish({"url": url if is_ours else urljoin(base_url, url)})
 
     async def _end_by_script(self, return_path: str) -> LogoutRequest | None:
         """End the session; return the request for the provider, if it has one that must end too."""

@@ -32,12 +32,13 @@ _CLOSE_BY_REASON = {None: GOING_AWAY, Reason.RENEWED: (1001, "a new session has 
 class SocketHandler(BaseHandler, WebSocketHandler):
     """A WebSocket for our own pages: write `open`, `on_message` and `on_close`, as Tornado has them.
 
-    The handshake wants our Origin, and a session unless `wants_session` is False. When that has been
-    ended the socket is closed with 4401. The session is also looked at every `look_again_seconds`,
-    which does not keep it alive. With `require`, a rule over claims, the handshake of a session that does
-    not meet it is answered with 403, and a socket is closed with 4403 when claims no longer do. The
-    handshake is answered with 429 if the session has `max_sockets_per_session` open, and with 503 if the
-    process has `max_sockets`. An override of `prepare`, `get` or `close` must call this one's.
+    The handshake wants our Origin, or one of BFF_ALLOWED_ORIGINS, and a session unless `wants_session` is
+    False. When that has been ended the socket is closed with 4401. The session is also looked at every
+    `look_again_seconds`, which does not keep it alive. With `require`, a rule over claims, the handshake of
+    a session that does not meet it is answered with 403, and a socket is closed with 4403 when claims no
+    longer do. The handshake is answered with 429 if the session has `max_sockets_per_session` open, and
+    with 503 if the process has `max_sockets`. An override of `prepare`, `get` or `close` must call this
+    one's.
 
     Example::
 
@@ -65,7 +66,8 @@ class SocketHandler(BaseHandler, WebSocketHandler):
         cls._rule = None if cls.require is None else Rule.of(cls.require)
 
     async def prepare(self) -> None:
-        refusal = socket_refusal(self.request.headers, self.services.settings.base_url)
+        settings = self.services.settings
+        refusal = socket_refusal(self.request.headers, settings.base_url, settings.allowed_origins)
         if refusal:
             raise CsrfRejected(refusal)
         await super().prepare()

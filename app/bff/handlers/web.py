@@ -37,12 +37,13 @@ from app.bff.sessions.session import Session
 from app.bff.telemetry import logs, observer
 from app.bff.telemetry.logs import RequestRecord
 from app.bff.web.cookies import read_cookies, unquoted
+from app.bff.web.cors import cors_headers
 from app.bff.web.cross_origin import is_navigation
 from app.bff.web.forwarded import anonymous_key, client_address
 from app.bff.web.headers import security_headers
 from app.bff.web.json_body import unreadable_body
 from app.bff.web.problems import CONTENT_TYPE, error_headers, problem
-from app.bff.web.return_paths import local_path
+from app.bff.web.return_paths import local_path, return_url
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,8 @@ class WebHandler(RequestHandler):
     renders_html = True
     max_body_bytes = 65_536  # of a request; beyond it the response is 413, without a call of the handler
     framed_by_same_site = False  # whether a page of this site may show the response in a frame
+    cors_methods: Collection[str] = ()  # those that pages of BFF_ALLOWED_ORIGINS may use
+    serves_allowed_origins = False  # whether these pages may be the `returnUrl`, and show what is framed
     keeps_opener = False  # whether a popup that shows the response stays connected to its opener
     referrer_policy = "same-origin"
     login_requirements = _NO_REQUIREMENTS  # added to this handler's login URL (RFC 9470)
@@ -91,10 +94,11 @@ class WebHandler(RequestHandler):
 
     @cached_property
     def requested_return_path(self) -> str:
-        """The `returnUrl` of this request, if it is a path of this site, else "/"; a refusal is logged."""
+        """The `returnUrl` of this request, if it may be returned to, else "/"; a refusal is logged."""
         if RETURN_URL in self.request.query_arguments and RETURN_URL not in self.params:
             return self.refuse_return_path("it is there more than once, or no text")
-        return self.local_path_or_home(lambda: local_path(self.params.get(RETURN_URL)))
+        origins = self.services.settings.allowed_origins if self.serves_allowed_origins else ()
+        return self.local_path_or_home(lambda: return_url(self.params.get(RETURN_URL), origins))
 
     def local_path_or_home(self, checked: Callable[[], str]) -> str:
         """Return what `checked` returns, or "/" with a log line if it raises BadReturnUrl."""
@@ -132,9 +136,14 @@ class WebHandler(RequestHandler):
             https=self.services.settings.https,
             login_page=self.services.provider.login_page,
             framed_by_same_site=self.framed_by_same_site,
+            framed_by=self.services.settings.allowed_origins if self.serves_allowed_origins else (),
             keeps_opener=self.keeps_opener,
             added=self.services.settings.csp,
         )
+        if self.request.method in self.cors_methods:
+            origins = self.services.settings.allowed_origins
+            headers |= cors_headers(self.request.headers, origins)
+        self.clear_header("X-Frame-Options")  # of an earlier call
         for name, value in headers.items():
             self.set_header(name, value)
         self.set_header("Referrer-Policy", self.referrer_policy)
@@ -146,6 +155,8 @@ class WebHandler(RequestHandler):
 
     def check_trusted_origin(self, origin: str) -> bool:
         """Called by Tornado for a state-changing request that seems to come from another origin."""
+        if self.request.method in self.cors_methods and origin in self.services.settings.allowed_origins:
+            return True
         raise CsrfRejected("the request was sent by another origin")
 
     async def head(self, *args: Any, **kwargs: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 from aiohttp import ClientResponse
 from multidict import CIMultiDict
@@ -19,6 +19,7 @@ from app.bff.proxy.rules import (
     forwarded_headers,
     is_write,
     privately_cached,
+    readable_headers,
     token_challenges,
     upstream_headers,
     upstream_path,
@@ -44,6 +45,10 @@ class RemoteApi(StreamingDelegate):
     _cache_tag = ""  # names the session, where the browser may store responses
     _client: ApiClient
     _deadline: asyncio.Timeout  # for the beginning of the API's response
+
+    @property
+    def exposed_headers(self) -> Iterable[str]:
+        return readable_headers(self.api.response_headers)
 
     async def answer(self) -> None:
         if self.request.method not in self.api.methods:

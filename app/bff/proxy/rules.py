@@ -191,6 +191,12 @@ def downstream_headers(headers: Iterable[tuple[str, str]], *, more: frozenset[st
     return _filtered(headers, _browser_rule(more), _utf8_to_latin1)
 
 
+@functools.lru_cache(maxsize=_CACHED_NAMES)
+def readable_headers(more: frozenset[str]) -> list[str]:
+    """Return the names of the API's headers that scripts of allowed origins may read: those that pass."""
+    return sorted(_DOWNSTREAM | more)
+
+
 def token_challenges(headers: Iterable[tuple[str, str]]) -> Headers:
     """Return the challenges of a 401 that pages may see: Bearer and DPoP (RFC 9470 §3).
 

@@ -29,6 +29,7 @@ from app.bff.services import Services
 from app.bff.sessions.session import Session
 from app.bff.telemetry import logs
 from app.bff.web.cookies import read_cookies
+from app.bff.web.cors import cors_headers
 from app.bff.web.cross_origin import csrf_refusal
 from app.bff.web.headers import security_headers
 from app.bff.web.problems import CONTENT_TYPE, error_headers, problem
@@ -143,7 +144,7 @@ class StreamingDelegate(HTTPMessageDelegate):
 
     async def require_session(self) -> Session | None:
         """Return the session of the browser, or None; raises CsrfRejected."""
-        refusal = csrf_refusal(self.request.headers)
+        refusal = csrf_refusal(self.request.headers, self.services.settings.allowed_origins)
         if refusal:
             raise CsrfRejected(refusal)
         session_id = read_cookies(self.request.headers).get(self.services.cookies.session_name)
@@ -152,6 +153,11 @@ class StreamingDelegate(HTTPMessageDelegate):
     def default_headers(self, status: int) -> dict[str, tuple[str, str]]:
         """Return the headers that every response has, by lower-case name."""
         return _default_headers(self.services.settings.https)
+
+    @property
+    def exposed_headers(self) -> Iterable[str]:
+        """Names of headers that scripts of allowed origins may read, beyond those of every response."""
+        return ()
 
     # Called by Tornado.
 
@@ -201,7 +207,9 @@ class StreamingDelegate(HTTPMessageDelegate):
 
     def start(self, status: int, headers: Iterable[tuple[str, str]], chunk: bytes = b"") -> Awaitable[None]:
         """Send status, headers and the first bytes of the body; a given header replaces the default one."""
-        response_headers = ResponseHeaders([*headers, ("X-Request-Id", self.request_id)])
+        response_headers = ResponseHeaders(
+            [*headers, *self._cors_headers(), ("X-Request-Id", self.request_id)]
+        )
         response_headers.add_missing(self.default_headers(status))
         if status == 204:
             response_headers.remove("Content-Length")
@@ -210,6 +218,11 @@ class StreamingDelegate(HTTPMessageDelegate):
         self._status = status
         line = ResponseStartLine("HTTP/1.1", status, responses.get(status, "Unknown"))
         return self._connection.write_headers(line, response_headers, chunk or None)  # type: ignore[arg-type]
+
+    def _cors_headers(self) -> Iterable[tuple[str, str]]:
+        if not (origins := self.services.settings.allowed_origins):
+            return ()
+        return cors_headers(self.request.headers, origins, exposed=self.exposed_headers).items()
 
     def write(self, chunk: bytes) -> Awaitable[None]:
         return self._connection.write(chunk)

@@ -28,6 +28,7 @@ from app.bff.settings.apis import (
 )
 from app.bff.settings.csp import csp_additions
 from app.bff.settings.issuers import ANY_TENANT, TENANT, Issuers, tenant_id, with_placeholder
+from app.bff.settings.origins import allowed_origin
 from app.bff.settings.spa import is_url, spa_location
 from app.bff.settings.tracing import missing_extra
 from app.bff.settings.validators import (
@@ -131,6 +132,7 @@ class BffSettings(BaseSettings):
     stall_seconds: Seconds = 30
     min_bytes_per_second: int = Field(default=500, ge=0)  # 0: any rate
     forward_auth_secret: SecretStr = SecretStr("")  # empty: no /bff/forward-auth
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()  # of this site, beside the one of base_url
 
     spa: str = ""  # a folder with index.html, or with BFF_DEBUG the URL of a development server
     spa_signed_in: bool = False
@@ -318,6 +320,7 @@ class BffSettings(BaseSettings):
 
     @field_validator(
         *("trusted_audiences", "trusted_proxies", "login_params_allowed", "claims", "user_claims"),
+        "allowed_origins",
         mode="before",
     )
     @classmethod
@@ -330,6 +333,12 @@ class BffSettings(BaseSettings):
         if port and (missing := missing_extra("prometheus_client", "metrics")):
             raise ValueError(missing)
         return port
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _of_the_same_site(cls, origins: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        base_url = info.data.get("base_url")  # not there if it is wrong itself
+        return tuple(allowed_origin(origin, base_url) for origin in origins) if base_url else origins
 
     @field_validator("forward_auth_secret")
     @classmethod

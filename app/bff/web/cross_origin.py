@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from urllib.parse import urlsplit
 
 FRAMES = ("iframe", "frame")  # of Sec-Fetch-Dest
 CSRF_HEADER, CSRF_VALUE = "X-CSRF", "1"
 
 
-def csrf_refusal(headers: Mapping[str, str]) -> str | None:
+def csrf_refusal(headers: Mapping[str, str], allowed_origins: Collection[str] = ()) -> str | None:
     """Return why a request to a data route is refused, or None.
 
-    Another site cannot set the header without a CORS preflight, which is never granted; it is required on
-    every method, GET too (RFC 10017 §6.1.3.3.2). `Sec-Fetch-Site` is checked as defence in depth.
+    Another origin cannot set the header without a CORS preflight, which is granted to `allowed_origins` only;
+    it is required on every method, GET too (RFC 10017 §6.1.3.3.2). `Sec-Fetch-Site` is checked as defence in
+    depth: an allowed origin must be of the same site.
     """
     if headers.get(CSRF_HEADER) != CSRF_VALUE:
         return f"the header {CSRF_HEADER}: {CSRF_VALUE} is missing"
     site = headers.get("Sec-Fetch-Site")
+    if site in (None, "same-site") and headers.get("Origin") in allowed_origins:
+        return None
     if site is not None:
         return None if site in ("same-origin", "none") else "the request was sent by another site"
     origin, host = headers.get("Origin"), headers.get("Host", "")  # a browser without Fetch Metadata, or none
@@ -25,14 +29,16 @@ def csrf_refusal(headers: Mapping[str, str]) -> str | None:
     return None
 
 
-def socket_refusal(headers: Mapping[str, str], base_url: str) -> str | None:
+def socket_refusal(
+    headers: Mapping[str, str], base_url: str, allowed_origins: Collection[str] = ()
+) -> str | None:
     """Return why a WebSocket's handshake is refused, or None.
 
     Every site may open one, with our cookies, and a page can neither add a header nor change its Origin:
-    so the Origin must be present and ours (RFC 6455 §10.2).
+    so the Origin must be present and ours (RFC 6455 §10.2), or an allowed one.
     """
     default_port = ":443" if base_url.startswith("https:") else ":80"  # browsers omit it
-    is_ours = headers.get("Origin") == base_url.removesuffix(default_port)
+    is_ours = headers.get("Origin") in (base_url.removesuffix(default_port), *allowed_origins)
     return None if is_ours else "the handshake was not sent by this origin"
 
 
@@ -82,23 +88,39 @@ def arrives_without_strict_cookies(
     )
 
 
-def login_refusal(headers: Mapping[str, str]) -> str | None:
+def login_refusal(headers: Mapping[str, str], allowed_origins: Collection[str] = ()) -> str | None:
     """Return why a request must not start a login, or None.
 
-    Only a navigation and a frame of our own pages may: the image of another page must not. A browser
-    without Fetch Metadata says nothing.
+    Only a navigation and a frame of our own pages, or of those of an allowed origin, may: the image of
+    another page must not. A browser without Fetch Metadata says nothing.
     """
     destination, mode = headers.get("Sec-Fetch-Dest", "document"), headers.get("Sec-Fetch-Mode", "navigate")
     if mode != "navigate" or destination not in ("document", *FRAMES):
         return "a login is started by a navigation"
-    if destination != "document" and headers.get("Sec-Fetch-Site") != "same-origin":
-        return "a login in a frame is started by a page of this origin"
-    return None
+    if destination == "document" or headers.get("Sec-Fetch-Site") == "same-origin":
+        return None
+    if _navigates_from(allowed_origins, headers):
+        return None
+    return "a login in a frame is started by a page of this origin"
 
 
-def is_sent_from_elsewhere(headers: Mapping[str, str]) -> bool:
-    """Whether the browser says that another origin has started the request, a sibling host included."""
-    return headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none")
+def is_sent_from_elsewhere(headers: Mapping[str, str], allowed_origins: Collection[str] = ()) -> bool:
+    """Whether the browser says that another origin has started the request, a sibling host included.
+
+    One of `allowed_origins` is not elsewhere.
+    """
+    if headers.get("Sec-Fetch-Site", "none") in ("same-origin", "none"):
+        return False
+    return not _navigates_from(allowed_origins, headers)
+
+
+def _navigates_from(origins: Collection[str], headers: Mapping[str, str]) -> bool:
+    """Whether a page of one of these origins of this site has started a navigation, which has no `Origin`.
+
+    Another page can leave out the `Referer`, and cannot write one of another origin.
+    """
+    parts = urlsplit(headers.get("Referer", ""))
+    return headers.get("Sec-Fetch-Site") == "same-site" and f"{parts.scheme}://{parts.netloc}" in origins
 
 
 def is_prefetch(headers: Mapping[str, str]) -> bool:

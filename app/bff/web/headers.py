@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from app.bff.web.csp import widened
@@ -32,6 +32,7 @@ def security_headers(
     https: bool,
     login_page: str | None = None,
     framed_by_same_site: bool = False,
+    framed_by: Collection[str] = (),
     keeps_opener: bool = False,
     posts_to: str | None = None,
     added: Mapping[str, Sequence[str]] | None = None,
@@ -39,9 +40,10 @@ def security_headers(
     """Return the headers for one response; only a script with `nonce` runs on its page.
 
     `frame-src` allows this site and the origin of `login_page`, which a silent login navigates through.
-    With `framed_by_same_site` this site may frame the response. With `keeps_opener` there is no
-    Cross-Origin-Opener-Policy: a popup that shows the response, or is redirected by it, and the page that has
-    opened it stay connected (`window.opener`, `closed`), also by way of the provider.
+    With `framed_by_same_site` this site may frame the response, and so may the origins `framed_by`. With
+    `keeps_opener` there is no Cross-Origin-Opener-Policy: a popup that shows the response, or is redirected
+    by it, and the page that has opened it stay connected (`window.opener`, `closed`), also by way of the
+    provider.
 
     With `posts_to`, a URL, the page has a form for that origin with what no script may read: a window that
     has opened it, or was opened by it, has no access. Chromium applies `form-action` to redirects of the
@@ -53,10 +55,12 @@ def security_headers(
         scripts="'none'" if nonce is None else f"'nonce-{nonce}'",
         forms=f"'self' {_origin(posts_to)} https:" if posts_to else "'self'",
         frames=f"frame-src 'self' {_origin(login_page)}; " if login_page else "",
-        ancestors="'self'" if framed_by_same_site else "'none'",
+        ancestors=" ".join(["'self'", *framed_by]) if framed_by_same_site else "'none'",
     )
     headers = {**_ALWAYS, "Content-Security-Policy": widened(policy, added) if added else policy}
-    if framed_by_same_site:
+    if framed_by_same_site and framed_by:
+        del headers["X-Frame-Options"]  # cannot name an origin
+    elif framed_by_same_site:
         headers["X-Frame-Options"] = "SAMEORIGIN"
     if keeps_opener:
         del headers["Cross-Origin-Opener-Policy"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from urllib.parse import unquote
 
 from app.bff.errors import BadReturnUrl
@@ -44,6 +45,18 @@ def part_for_cookie(path: str) -> str:
     """
     without_query = re.split(r"[?#]", path, maxsplit=1)[0]
     return next((part for part in (path, without_query) if len(part.encode()) <= MAX_IN_COOKIE), "/")
+
+
+def return_url(url: str | None, allowed_origins: Collection[str]) -> str:
+    """Return `url` if it is a path on this site, or a URL of an allowed origin; else raise BadReturnUrl.
+
+    >>> return_url("https://app.example.com/orders", ["https://app.example.com"])
+    'https://app.example.com/orders'
+    """
+    for origin in allowed_origins:
+        if url == origin or (url and url.startswith(f"{origin}/")):
+            return origin + local_path(url.removeprefix(origin))
+    return local_path(url)
 
 
 def path_on(base_url: str, url: str | None) -> str:
