@@ -18,7 +18,12 @@ ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
 COPIES = [Path(name) for name in ANSWERS["_copy_without_render"] if "*" not in name]
 CACHES = ("__pycache__", "*.egg-info", ".pytest_cache", ".mypy_cache", ".ruff_cache", "node_modules")
 # These test and measure the template; in a project they have nothing to do.
-TEMPLATE_ONLY = [Path("tests/bff"), Path("scripts/bench.sh"), Path("scripts/faults.sh")]
+TEMPLATE_ONLY = [
+    Path("tests/bff"),
+    Path("scripts/bench.sh"),
+    Path("scripts/faults.sh"),
+    Path("scripts/soak.sh"),
+]
 # What a project with another front end than pages has instead of these, or beside them, lies in overlays/.
 OVERLAYS = Path("overlays")
 PAGES = ("templates/*.html", "static/js", "app/handlers/pages.py", "tests/test_pages.py")

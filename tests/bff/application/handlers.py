@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from app.bff import (
@@ -56,3 +57,12 @@ class SignedOut(BaseHandler):
         else:
             reason, again = self.params.get("reason"), login_url(return_path)
             self.render_page("signed_out.html", reason=reason, login_url=again)
+
+
+class Tasks(BaseHandler):
+    """How many asyncio tasks this process has: what the soak plots."""
+
+    keeps_session_alive = False
+
+    def get(self) -> None:
+        self.finish(str(len(asyncio.all_tasks())))

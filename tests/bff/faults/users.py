@@ -48,7 +48,7 @@ class Users:
     @asynccontextmanager
     async def calling(self) -> AsyncIterator[None]:
         for number, browser in enumerate(self._browsers):
-            await browser.login(("alice", "bob")[number % 2])
+            await self._sign_in(number, browser)
         tasks = [asyncio.create_task(self._call(number)) for number in range(len(self._browsers))]
         try:
             yield
@@ -79,7 +79,7 @@ class Users:
             seen = await self._one_call(number, browser, turn)
             self.seen.append(seen)
             if seen.lost:
-                await self._sign_in_again(number, browser)
+                await self._sign_in(number, browser)
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _one_call(self, number: int, browser: Browser, turn: int) -> Seen:
@@ -101,7 +101,7 @@ class Users:
         except httpx2.ConnectError:
             return await browser.fetch(f"{second}/api/echo")
 
-    async def _sign_in_again(self, number: int, browser: Browser) -> None:
+    async def _sign_in(self, number: int, browser: Browser) -> None:
         browser.http.cookies.clear()
         while True:
             try:

@@ -18,6 +18,7 @@ TEMPLATE_ONLY = (
     "overlays/",
     "scripts/bench.sh",
     "scripts/faults.sh",
+    "scripts/soak.sh",
     ".ci/",
     "SECURITY.md",
 )
