@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,41 +16,67 @@ from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Provider
 from app.bff.web.headers import security_headers
 from tests.bff.application.handlers import Account, SignedOut
-from tests.bff.harness import Browser, Clock, RunningApp, raw_target, running_app
+from tests.bff.harness import Browser, Clock, raw_target, running_app
+from tests.bff.nginx import running_site
 from tests.bff.spa_table import FETCH, ROWS, Row, copy_of_build
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ROUTES = [url(r"/account", Account), url(r"/signed-out", SignedOut)]
 DECIDED_HERE = ("Cache-Control", "Content-Security-Policy")
-OURS = {
-    name: value
-    for name, value in security_headers(nonce=None, https=False).items()
-    if name not in DECIDED_HERE
-}
 
 
 @dataclass(frozen=True)
 class Served:
     build: Path
     http: httpx2.AsyncClient
-    app: RunningApp
+    always: dict[str, str]  # headers of every answer
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+@asynccontextmanager
+async def parts(folder: Path) -> AsyncIterator[tuple[Clock, Provider, DemoApi, Path]]:
     clock = Clock()
     provider = Provider([], clock=clock)
     api = DemoApi(provider)
     await provider.start()
     await api.start()
-    build = copy_of_build(tmp_path_factory.mktemp("spa"))
-    async with running_app(provider, api, clock=clock, routes=ROUTES, spa=str(build)) as app:
-        browser = Browser(app)
-        async with browser.http as http:
-            yield Served(build, http, app)
+    yield clock, provider, api, copy_of_build(folder)
     await api.stop()
     await provider.stop()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def application(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    async with (
+        parts(tmp_path_factory.mktemp("spa")) as (clock, provider, api, build),
+        running_app(provider, api, clock=clock, routes=ROUTES, spa=str(build)) as app,
+        Browser(app).http as http,
+    ):
+        yield Served(build, http, always(https=False))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def nginx(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    folder = tmp_path_factory.mktemp("nginx")
+    async with (
+        parts(folder) as (clock, provider, api, build),
+        running_site(
+            provider,
+            api,
+            folder,
+            clock=clock,
+            places={"/srv/bff/frontend/dist": str(build)},
+            routes=ROUTES,
+            spa=str(build),
+        ) as site,
+        site.browser() as browser,
+    ):
+        yield Served(build, browser.http, always(https=True))
+
+
+def always(*, https: bool) -> dict[str, str]:
+    headers = security_headers(nonce=None, https=https)
+    return {name: value for name, value in headers.items() if name not in DECIDED_HERE}
 
 
 async def answer(http: httpx2.AsyncClient, row: Row) -> httpx2.Response:
@@ -80,29 +107,36 @@ def _filled(value: str, known: dict[str, str]) -> str:
     return value
 
 
-def problems(response: httpx2.Response, row: Row, build: Path) -> list[str]:
+def problems(response: httpx2.Response, row: Row, served: Served, status: int) -> list[str]:
     """What is wrong with an answer; and what every answer must be."""
-    found = [f"status {response.status_code}"] if response.status_code != row.status else []
-    for name, value in row.gets.items():
-        if response.headers.get(name) != value:
-            found.append(f"{name}: {response.headers.get(name)}")
-    for name, value in OURS.items():
-        if response.headers.get(name) != value:
+    found = [f"status {response.status_code}"] if response.status_code != status else []
+    for name, value in {**row.gets, **served.always}.items():
+        if response.headers.get(name) not in (value, f"{value}, {value}"):  # nginx doubles those of a 416
             found.append(f"{name}: {response.headers.get(name)}")
     if "default-src 'none'" not in response.headers.get("Content-Security-Policy", ""):
         found.append("no Content-Security-Policy")
     raw = response.extensions["raw"]
-    if row.body and row.status == 200 and row.method == "GET" and raw != (build / row.body).read_bytes():
+    if row.body and status == 200 and row.method == "GET" and raw != (served.build / row.body).read_bytes():
         found.append(f"another body: {raw[:60]!r}")
-    if row.status in (304,) or row.method == "HEAD":
+    if status == 304 or row.method == "HEAD":
         found += [f"a body: {raw[:60]!r}"] if raw else []
-    if b"outside" in raw or b"SECRET" in raw or (row.status == 404 and b'id="root"' in raw):
+    if b"outside" in raw or b"SECRET" in raw or (status == 404 and b'id="root"' in raw):
         found.append(f"what must not be sent: {raw[:60]!r}")
     return found
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-async def test_the_application_answers(served: Served, row: Row):
-    response = await answer(served.http, row)
+async def test_the_application_answers(application: Served, row: Row):
+    response = await answer(application.http, row)
 
-    assert problems(response, row, served.build) == []
+    assert problems(response, row, application, row.status) == []
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+async def test_nginx_answers(nginx: Served, row: Row):
+    response = await answer(nginx.http, row)
+
+    if row.nginx:
+        assert response.status_code == row.nginx
+    else:
+        assert problems(response, row, nginx, row.status) == []

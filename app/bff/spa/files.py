@@ -111,7 +111,7 @@ def _is_hexadecimal_hash(token: str, *, alone: bool) -> bool:
 
 
 def _is_base64_hash(token: str, *, is_code: bool) -> bool:
-    if _BASE32.fullmatch(token) and (is_code or re.search("[2-7]", token)):
+    if is_code and _BASE32.fullmatch(token):
         return not token.isdigit()
     return not all(_WORD.fullmatch(part) for part in re.split("[_-]", token))
 
