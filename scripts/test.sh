@@ -11,5 +11,6 @@ bash scripts/setup_browser.sh
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy
+[ ! -e frontend/package.json ] || .venv/bin/python -m app.bff.dev.frontend
 [ $# -gt 0 ] || set -- -n auto --dist loadfile --no-loadscope-reorder
 .venv/bin/python -m pytest "$@"

@@ -26,7 +26,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 ROOT = Path(__file__).parents[2]
 BFF, MANUAL = ROOT / "static/bff/bff.js", ROOT / "docs/bff/front-end.md"
 PAGE = """<!doctype html>
-<script type="module">import * as bff from "/bff.js"; Object.assign(window, {bff});</script>"""
+<script type="module">import * as bff from "/bff.js"; import {session} from "/spa.js";
+Object.assign(window, {bff, session});</script>"""
 PROBLEM = {"Content-Type": "application/problem+json"}
 
 SECOND_PIECE = ""  # what follows is sent when the test says so
@@ -49,7 +50,7 @@ class Server:
         self.second_piece = asyncio.Event()
         self.holds: dict[str, asyncio.Event] = {}
         [self._socket] = bind_sockets(0, "127.0.0.1")
-        routes = [("/page", Shows), ("/bff.js", Script), ("/bff/events", Streams), (".*", Answers)]
+        routes = [("/page", Shows), (r"/(?:bff|spa)\.js", Script), ("/bff/events", Streams), (".*", Answers)]
         handlers = [(path, handler, {"server": self}) for path, handler in routes]
         self._http = HTTPServer(Application(handlers, log_function=lambda handler: None))
         self._http.add_sockets([self._socket])
@@ -85,7 +86,7 @@ class Shows(Part):
 class Script(Part):
     def get(self) -> None:
         self.set_header("Content-Type", "text/javascript")
-        self.finish(BFF.read_bytes())
+        self.finish((BFF.parent / self.request.path[1:]).read_bytes())
 
 
 class Answers(Part):
