@@ -22,7 +22,7 @@ from app.bff.spa.document import hash_of
 from app.bff.spa.forwarding import browser_headers, server_headers
 from app.bff.web.csp import parsed
 from tests.bff.application.handlers import Account
-from tests.bff.harness import FETCH_HEADERS, Browser, Clock, RunningApp, running_app
+from tests.bff.harness import FETCH_HEADERS, NAVIGATION_HEADERS, Browser, Clock, RunningApp, running_app
 from tests.bff.subprocesses import free_ports
 
 INLINE = 'window.preamble = "installed"'
@@ -173,6 +173,15 @@ async def test_a_page_may_run_its_own_inline_scripts_and_what_a_development_serv
     assert policy["style-src"] == ["'self'", "'unsafe-inline'"]
     assert policy["connect-src"] == ["'self'", browser.base_url.replace("http", "ws")]
     assert policy["default-src"] == ["'none'"]
+
+
+async def test_a_page_that_the_browser_has_comes_again_with_the_policy_of_its_scripts(browser: Browser):
+    first = await browser.get("/")
+    conditional = {**NAVIGATION_HEADERS, "If-None-Match": first.headers["ETag"]}
+    again = await browser.http.get("/", headers=conditional)
+
+    assert (again.status_code, again.text) == (200, PAGE)
+    assert again.headers["Content-Security-Policy"] == first.headers["Content-Security-Policy"]
 
 
 async def test_a_response_is_passed_on_as_it_arrives(browser: Browser, server: DevServer):
