@@ -7,11 +7,12 @@ from contextlib import asynccontextmanager
 
 from app.bff import Services, url
 from app.handlers.pages import Account, Home, SessionsPage, SignedOut
-from app.handlers.todos import Todos
+from app.handlers.todos import Everyone, Todos
 
 ROUTES = [
     url(r"/", Home),
     url(r"/todos", Todos),
+    url(r"/todos/everyone", Everyone),
     url(r"/account", Account),
     url(r"/sessions", SessionsPage),
     url(r"/signed-out", SignedOut),

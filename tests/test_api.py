@@ -42,3 +42,15 @@ async def test_an_outage_of_the_provider_ends_no_session(
     del provider.fails["token"]
 
     assert (await alice.get("/todos")).status_code == 200
+
+
+async def test_only_an_admin_sees_and_deletes_the_to_dos_of_all_users(
+    alice: Browser, bob: Browser, api: StandInApi
+) -> None:
+    api.answers("GET", "todos", json={"alice": 3}, client="apiClientForAdmins")
+    api.answers("DELETE", "todos", status=204, client="apiClientForAdmins")
+
+    assert (await alice.get("/todos/everyone")).status_code == 200
+    assert (await alice.fetch("/api/admin/todos", "DELETE")).status_code == 204
+    assert (await bob.get("/todos/everyone")).status_code == 403
+    assert (await bob.fetch("/api/admin/todos", "DELETE")).status_code == 403

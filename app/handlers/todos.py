@@ -1,11 +1,11 @@
-"""A page of the demo: what an API has for the user. Its script calls the same API by itself, at /api."""
+"""Pages of the demo: what an API has for the user. Their scripts call the same API by themselves, at /api."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from app.bff import API_ERRORS, BaseHandler, authenticated
-from app.clients.demo import DemoClient
+from app.clients.demo import DemoAdminClient, DemoClient
 
 
 class Todos(BaseHandler):
@@ -19,3 +19,11 @@ class Todos(BaseHandler):
             return {"todos": await demo.todos(), "echo": await demo.echo()}
         except API_ERRORS:
             return {"todos": None, "echo": None}
+
+
+class Everyone(BaseHandler):
+    """For admins: the development provider says that Alice is one, and Bob is not."""
+
+    @authenticated(require={"groups": "admins"})
+    async def get(self) -> None:
+        self.render_page("everyone.html", totals=await self.create_client(DemoAdminClient).totals())

@@ -71,13 +71,13 @@ class BrowserUser:
         """On the provider's page."""
         await self.clicks(f"Continue as {user}", role="button")
 
-    async def signs_in(self, start: str = "/") -> None:
+    async def signs_in(self, start: str = "/", *, user: str = "Alice Adams") -> None:
         await self.goes_to(start)
         if start == "/":
             await self.clicks("Sign in")
-        await self.chooses()
+        await self.chooses(user)
         await self.is_at(start)
-        await self.sees_name("Alice Adams")
+        await self.sees_name(user)
 
     async def is_at(self, path: str) -> None:
         await expect(self.page).to_have_url(self.site.url + path)

@@ -33,6 +33,7 @@ from app.bff.tokens.user import UserTokens
 from tests.bff.application.main import ROUTES
 from tests.bff.application.settings import Settings
 
+DEMO_API_URL = "http://127.0.0.1:8890/api/"  # of clients in code
 CLIENT_ID, CLIENT_SECRET = "app", "s:e%c+r e&t"
 KEY = os.urandom(32)
 
@@ -71,7 +72,13 @@ async def running_app(
     chosen = {
         "base_url": base_url,
         "issuer": provider.issuer,
-        "http_clients": {"apiClient": {"base_url": api.base_url, "token": "user"}},
+        "http_clients": {
+            "apiClient": {"base_url": api.base_url, "token": "user"},
+            **{
+                name: {"base_url": client.base_url.replace(DEMO_API_URL, api.base_url), "token": client.token}
+                for name, client in settings_class.default_http_clients.items()
+            },
+        },
         "remote_apis": [{"path": "/api", "client": "apiClient"}],
         **settings,
     }

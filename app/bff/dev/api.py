@@ -59,6 +59,13 @@ class Todos:
     def remove(self, sub: str, number: int) -> bool:
         return self._list(sub).pop(number, None) is not None
 
+    def totals(self) -> dict[str, object]:
+        return {sub: len(todos) for sub, todos in self._lists.items()}
+
+    def clear(self) -> None:
+        for todos in self._lists.values():
+            todos.clear()
+
     def _list(self, sub: str) -> dict[int, str]:
         return self._lists.setdefault(sub, dict(enumerate(EXAMPLES, start=1)))
 
@@ -96,6 +103,7 @@ class DemoApi(LocalServer):
             self._route(r"/api/echo(?:/.*)?", "echo", self._echo),
             self._route(r"/api/todos", "todos", self._todo_list, "GET", "POST"),
             self._route(r"/api/todos/([0-9]+)", "todos", self._todo, "DELETE"),
+            self._route(r"/api/admin/todos", "todos", self._all_todos, "GET", "DELETE"),
             self._route(r"/api/redirect", "redirect", self._redirect),
             self._route(r"/api/status/([2-5][0-9][0-9])", "status", self._status),
             self._socket(r"/api/socket(?:/.*)?", "socket"),
@@ -149,6 +157,13 @@ class DemoApi(LocalServer):
         if self._todos.remove(token.sub or token.client_id, int(number)):
             return Answer(204)
         return json_answer({"error": "no such to-do"}, 404)
+
+    def _all_todos(self, request: HTTPServerRequest, token: TokenRecord) -> Answer:
+        """For admins, as the application knows and this API does not."""
+        if request.method == "GET":
+            return json_answer(self._todos.totals())
+        self._todos.clear()
+        return Answer(204)
 
     def _redirect(self, request: HTTPServerRequest, token: TokenRecord) -> Answer:
         return Answer(302, headers={"Location": request.arguments["to"][-1].decode()})

@@ -77,6 +77,12 @@ async def at_her_to_dos(alice: DemoUser) -> None:
     await alice.page.get_by_text("What the API received").click()
 
 
+async def at_the_to_dos_of_all_users(alice: DemoUser) -> None:
+    await alice.signs_in("/todos")
+    await alice.clicks("To-dos of all users")
+    await expect(alice.page.get_by_role("button", name="Delete them all")).to_be_visible()
+
+
 async def without_to_dos(alice: DemoUser) -> None:
     await alice.signs_in("/todos")
     for todo in ("Sign in", "Register a client for your own API"):
@@ -101,6 +107,7 @@ PLACES = [
     at_home_signed_in,
     at_her_account,
     at_her_to_dos,
+    at_the_to_dos_of_all_users,
     without_to_dos,
     at_her_sessions,
     signed_out_elsewhere,

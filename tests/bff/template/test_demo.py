@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-STEP = re.compile(r"(?m)^(\d)\. (.*);$")
+STEP = re.compile(r"(?ms)^(\d)\. (.*?);$")
 
 
 def without_lines(file: Path, words: list[str]) -> None:

@@ -62,6 +62,27 @@ async def test_the_to_do_list_works_while_the_access_token_expires_unnoticed(sit
     assert site.provider.counts["token:refresh_token"] == 1
 
 
+async def test_an_admin_empties_all_lists_and_another_user_is_offered_another_account(
+    chromium: Browser, site: Site, alice: DemoUser
+):
+    async with demo_user(chromium, site) as bob:
+        await bob.signs_in("/todos", user="Bob Brown")
+        await bob.has_todos("Sign in", "Register a client for your own API")
+        await expect(bob.page.get_by_role("link", name="To-dos of all users")).to_have_count(0)
+        await alice.signs_in("/todos")
+        await alice.clicks("To-dos of all users")
+        await alice.clicks("Delete them all", role="button")
+        await expect(alice.page.get_by_role("status")).to_have_text("All to-dos are deleted.")
+        await bob.page.reload()
+        await bob.has_todos()
+
+        await bob.goes_to("/todos/everyone")
+        await expect(bob.page.get_by_role("main")).to_contain_text("You are signed in as Bob Brown")
+        await bob.clicks("Use another account")
+        await bob.chooses("Alice Adams")
+        await bob.sees("To-dos of all users")
+
+
 async def test_no_page_breaks_its_own_security_policy_or_complains_in_the_console(alice: DemoUser):
     await alice.goes_to("/")
     await alice.signs_in()
