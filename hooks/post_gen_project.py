@@ -79,6 +79,14 @@ def choose_frontend():
     shutil.rmtree(OVERLAYS)
 
 
+def name_the_cookie():
+    """nginx recognizes a session by its cookie, whose name is the project's."""
+    conf = Path("deploy/nginx.conf")
+    text = conf.read_text(encoding="utf-8")
+    named = text.replace("default __Host-bff;", f"default __Host-{ANSWERS['project_slug'][:64]};")
+    conf.write_text(named, encoding="utf-8", newline="\n")
+
+
 def refuse_the_name_of_a_requirement():
     """pip cannot install a project that requires another one of the same name."""
     for requirements in Path("requirements").glob("*.txt"):
@@ -132,6 +140,7 @@ replace_link_texts()
 refuse_the_name_of_a_requirement()
 remove_template_only_files()
 choose_frontend()
+name_the_cookie()
 make_scripts_executable()
 make_env()
 make_git_repository()

@@ -224,6 +224,7 @@ def _built(settings: BffSettings, own: Hooks | None, clock: Callable[[], float])
             https=settings.https,
             samesite=settings.cookie_samesite,
             callback_is_posted=settings.response_mode == "form_post",
+            name=settings.cookie_name,
         ),
         lifetime=Lifetime(settings.session_idle_seconds, settings.session_absolute_seconds),
         sessions=stores.sessions,

@@ -206,6 +206,22 @@ async def test_tabs_with_long_urls_that_are_left_at_the_login_block_no_page(site
     assert refresh_target(answer.text) == longest
 
 
+async def test_the_session_has_the_name_that_the_settings_and_nginx_give_it(
+    provider: Provider, api: Api, clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    named = {"__Host-bff": "__Host-a.shop"}
+    async with (
+        running_site(provider, api, tmp_path, clock=clock, places=named, cookie_name="a.shop") as site,
+        site.browser() as browser,
+    ):
+        await browser.login()
+        app_log = AppLog(caplog)
+        for _ in range(3):
+            assert (await browser.fetch("/orders/echo")).status_code == 200
+
+    assert app_log.paths == [QUESTION]  # the decision is cached for the session
+
+
 async def test_http_is_only_a_way_to_https(site: Site, browser: Browser):
     response = await browser.get(f"{site.http_url}/account?x=1")
 

@@ -864,3 +864,26 @@ async def test_machines_read_the_settings_as_json(load: Load, capsys: pytest.Cap
     await settings_command.run(load(PORT="9000"), Namespace(json=True))
 
     assert json.loads(capsys.readouterr().out)["BFF_PORT"] == {"value": 9000, "source": "environment"}
+
+
+# The name of cookies
+
+
+@pytest.mark.parametrize("name", ["bff", "Shop-2", "a.b_c", 64 * "x"])
+def test_a_name_of_cookies_is_used_as_it_is(load: Load, name: str):
+    assert load(COOKIE_NAME=name).cookie_name == name
+
+
+def test_without_one_the_project_names_its_cookies(load: Load):
+    assert load().cookie_name == "bff"
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a b", "a;b", "a=b", "é", 65 * "x", "__Host-bff", "__secure-bff", "a\tb"]
+)
+def test_a_name_of_cookies_is_refused_that_a_browser_or_a_proxy_reads_differently(
+    mistakes: Mistakes, name: str
+):
+    [line] = mistakes(COOKIE_NAME=name)
+
+    assert line.startswith("BFF_COOKIE_NAME: ")

@@ -36,7 +36,8 @@ def _debug(settings: BffSettings) -> Finding:
 
 
 def _cookies(settings: BffSettings) -> Finding:
-    name = CookiePolicy(https=settings.https, samesite=settings.cookie_samesite).session_name
+    policy = CookiePolicy(https=settings.https, samesite=settings.cookie_samesite, name=settings.cookie_name)
+    name = policy.session_name
     if settings.https:
         return ok(f"cookies are Secure and named like {name}")
     if _on_this_machine(settings):

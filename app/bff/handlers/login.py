@@ -33,7 +33,7 @@ from app.bff.errors import (
 )
 from app.bff.handlers.base import BaseHandler, name_of
 from app.bff.handlers.login_outcome import login_outcome
-from app.bff.handlers.web import READING, RETURN_URL, exception_from, is_denied, single_values
+from app.bff.handlers.web import MOVED, READING, RETURN_URL, exception_from, is_denied, single_values
 from app.bff.hooks import HookRunner
 from app.bff.oidc.claims import LEEWAY_SECONDS, check_authentication, wrong_clock
 from app.bff.oidc.dpop import new_key
@@ -182,6 +182,11 @@ class Login(LoginStep):
 
     async def get(self) -> None:
         self._check_navigation()
+        if not self.is_silent and MOVED not in self.params:
+            here = f"{LOGIN_PATH}?{urlencode(self.params)}".removesuffix("?")
+            if (there := self.at_base_url(here)) != here:
+                self.redirect(there)
+                return
         settings, configured = self.services.settings, self.services.settings.login_params
         self._check_issuer()
         request_params = login_parameters({**configured, **self.params})

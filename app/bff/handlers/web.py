@@ -39,8 +39,9 @@ from app.bff.telemetry.logs import RequestRecord
 from app.bff.web.cookies import read_cookies, unquoted
 from app.bff.web.cors import cors_headers
 from app.bff.web.cross_origin import is_navigation
-from app.bff.web.forwarded import anonymous_key, client_address
+from app.bff.web.forwarded import anonymous_key, client_address, is_trusted
 from app.bff.web.headers import security_headers
+from app.bff.web.hosts import opened_elsewhere
 from app.bff.web.json_body import unreadable_body
 from app.bff.web.problems import CONTENT_TYPE, error_headers, problem
 from app.bff.web.return_paths import local_path, return_url
@@ -50,6 +51,7 @@ log = logging.getLogger(__name__)
 ExcInfo = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
 READING = ("GET", "HEAD")
 RETURN_URL = "returnUrl"
+MOVED = "moved"  # a parameter of the login: the browser was sent to the host of BFF_BASE_URL
 _NO_REQUIREMENTS = AuthenticationRequirements()
 _BEYOND_ASCII = re.compile(r"[\x80-\xff]")  # bytes that browsers escape
 _LOGGED_CHARACTERS = 1_000  # of a path, which may have 64 KB: requests must not fill the log
@@ -205,7 +207,7 @@ class WebHandler(RequestHandler):
             self.set_header("Content-Type", CONTENT_TYPE)
             self.finish(json.dumps(document))
         elif isinstance(error, NoSession | InsufficientAuthentication) and self.request.method in READING:
-            self.redirect(self.login_url)
+            self.redirect(self.at_base_url(self.login_url))
         else:
             self.render_page(
                 "bff/error.html",
@@ -239,6 +241,17 @@ class WebHandler(RequestHandler):
         return unreadable_body(error, self.request.body, self.request.headers.get("Content-Type"))
 
     # Pages.
+
+    def at_base_url(self, path: str) -> str:
+        """Return `path`, which starts a login, on the host of BFF_BASE_URL if the browser has opened another.
+
+        The login's own parameter `moved` ends that: a proxy may have replaced the host, for every request.
+        """
+        settings, request = self.services.settings, self.request
+        is_from_proxy = is_trusted(request.remote_ip or "", settings.trusted_proxies)
+        if not opened_elsewhere(request.headers, settings.base_url, is_from_proxy=is_from_proxy):
+            return path
+        return f"{settings.base_url}{path}{'&' if '?' in path else '?'}{MOVED}=true"
 
     @property
     def login_url(self) -> str:

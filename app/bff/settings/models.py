@@ -6,7 +6,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
@@ -51,15 +51,16 @@ SignatureAlgorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"
 ]
 TooMany = Literal["end_oldest", "refuse"]  # when a login exceeds BFF_MAX_SESSIONS_PER_USER
+_COOKIE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")  # in a header, and in the regular expressions of proxies
 _HEADER_SECRET = re.compile(r"[!-~]{32,1024}")
 
 
-def _project_name() -> str:
-    """Return the application's name from pyproject.toml."""
+def _of_project(key: str, default: str) -> str:
+    """Return what `[tool.bff]` of pyproject.toml has."""
     try:
-        return str(tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["bff"]["name"])
+        return str(tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["bff"][key])
     except (OSError, KeyError):
-        return "Tornado BFF"
+        return default
 
 
 # Here quotes around the value, or a line break in it, are mistakes; elsewhere they may be right.
@@ -117,7 +118,7 @@ class BffSettings(BaseSettings):
     page_layout: ClassVar[str] = "bff/layout.html"  # the template that the engine's own pages extend
 
     debug: bool = False
-    app_name: str = Field(default_factory=_project_name)
+    app_name: str = Field(default_factory=partial(_of_project, "name", "Tornado BFF"))
     base_url: str = "http://localhost:8888"
     address: str = "127.0.0.1"
     port: int = Field(default=8888, ge=0, le=65535)
@@ -182,6 +183,7 @@ class BffSettings(BaseSettings):
     revoke_refresh_token_on_logout: bool = True
     clear_storage_on_logout: bool = False
     cookie_samesite: Literal["strict", "lax"] = "strict"
+    cookie_name: str = Field(default_factory=partial(_of_project, "cookie_name", "bff"))
 
     http_clients: Annotated[dict[str, HttpClientSettings], NoDecode] = {}
     remote_apis: Annotated[tuple[RemoteApiSettings, ...], NoDecode] = ()
@@ -339,6 +341,15 @@ class BffSettings(BaseSettings):
     def _of_the_same_site(cls, origins: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         base_url = info.data.get("base_url")  # not there if it is wrong itself
         return tuple(allowed_origin(origin, base_url) for origin in origins) if base_url else origins
+
+    @field_validator("cookie_name")
+    @classmethod
+    def _name_without_prefix(cls, name: str) -> str:
+        if not _COOKIE_NAME.fullmatch(name):
+            raise ValueError("must be up to 64 letters, digits, dots, hyphens and underscores")
+        if name.lower().startswith(("__host-", "__secure-")):  # browsers compare them so
+            raise ValueError("has no prefix: __Host- is put before it on https")
+        return name
 
     @field_validator("forward_auth_secret")
     @classmethod

@@ -20,7 +20,9 @@ _FLOW_PARAMETERS = frozenset(
     | {"code_challenge", "code_challenge_method", "dpop_jkt", "request", "request_uri", "claims"}
     | {"client_secret", "client_assertion", "client_assertion_type", "id_token_hint", "registration"}
 )
-_LOGIN_ROUTE_PARAMETERS = frozenset({"prompt", "login_hint", "hint", "acr_values", "max_age", "returnUrl"})
+_LOGIN_ROUTE_PARAMETERS = frozenset(
+    {"prompt", "login_hint", "hint", "acr_values", "max_age", "returnUrl", "moved"}
+)
 _LOGOUT_PARAMETERS = frozenset({"client_id", "post_logout_redirect_uri", "state", "id_token_hint"})
 LOGOUT_PLACEHOLDERS = frozenset({"post_logout_redirect_uri", "client_id", "state"})
 _PARAMETER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,63}")

@@ -47,21 +47,23 @@ def unquoted(value: str) -> str:
 class CookiePolicy:
     """Names and attributes of the cookies of this site.
 
-    On https every name has the prefix `__Host-`, with which a browser refuses a cookie that is not
-    `Secure`, has a `Domain`, or comes from a sibling site (RFC 10017 §6.1.3.2).
+    All begin with `name`: browsers send cookies to every application of a host, whatever its port. On https
+    they have the prefix `__Host-`: a browser refuses such a cookie if it is not `Secure`, has a `Domain`,
+    or comes from a sibling site (RFC 10017 §6.1.3.2).
     """
 
     https: bool
     samesite: str
     callback_is_posted: bool = False  # BFF_RESPONSE_MODE=form_post
+    name: str = "bff"
 
     @cached_property
     def session_name(self) -> str:
-        return self._prefixed("bff")
+        return self._prefixed(self.name)
 
     @cached_property
     def logout_name(self) -> str:
-        return self._prefixed("bff-logout")
+        return self._prefixed(f"{self.name}-logout")
 
     def login_name(self, state: str, created_at: float) -> str:
         """Return the name for one login attempt: several tabs may sign in concurrently."""
@@ -111,7 +113,7 @@ class CookiePolicy:
 
     @cached_property
     def _login_prefix(self) -> str:
-        return self._prefixed("bff-login-")
+        return self._prefixed(f"{self.name}-login-")
 
     def _login_names(self, names: Iterable[str]) -> list[str]:
         return sorted(name for name in names if self.is_login_name(name))

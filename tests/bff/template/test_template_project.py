@@ -34,7 +34,7 @@ PROJECT_ONLY = {
     "compose.yaml",
     WORKFLOW,
 }
-RENDERED = {".env.example", "LICENSE", "README.md", "pyproject.toml"}
+RENDERED = {".env.example", "LICENSE", "README.md", "pyproject.toml", "deploy/nginx.conf"}
 
 
 def project_facts(pyproject):
@@ -79,8 +79,19 @@ def test_pyproject_differs_from_the_root_in_nothing_but_the_facts_of_the_project
     assert [facts["name"], facts["authors"], facts["bff"]] == [
         "my-bff",
         [{"name": "Zoë"}],
-        {"name": "My BFF"},
+        {"name": "My BFF", "cookie_name": "my-bff"},
     ]
+
+
+@pytest.mark.parametrize("slug", ["my-bff", "shop_2", 70 * "x"])
+def test_the_cookie_has_the_name_of_the_project_in_its_settings_and_in_nginx(generate, template, slug):
+    project = generate(project_slug=slug)
+    facts = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["bff"]
+    roots, own = ((folder / "deploy/nginx.conf").read_text() for folder in (template, project))
+
+    assert facts["cookie_name"] == slug[:64]
+    assert roots.count("__Host-bff;") == 1
+    assert own == roots.replace("__Host-bff;", f"__Host-{slug[:64]};")
 
 
 def test_no_dependency_list_stands_in_pyproject(project):
