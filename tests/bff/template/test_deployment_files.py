@@ -11,7 +11,7 @@ from packaging.version import Version
 from app.bff import BffSettings
 from app.bff.settings.load import known_names
 
-DEPLOYED = ("requirements/bff.txt", "requirements/app.txt", "requirements/speed.txt")
+DEPLOYED = [f"requirements/{name}.txt" for name in ("bff", "app", "speed", "metrics", "tracing")]
 FILES = (
     "Dockerfile",
     "compose.yaml",
