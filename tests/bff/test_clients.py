@@ -183,6 +183,9 @@ async def test_without_a_good_token_nothing_is_sent(
         ("/echo/", "?x=1", "/api/echo/?x=1"),
         ("/echo/", "/", "/api/echo/"),
         ("/echo/", "/a%2Fb", "/api/echo/a%2Fb"),
+        ("/echo/%7Ea%2fb", "/c", "/api/echo/%7Ea%2fb/c"),
+        ("/echo/a//b;c=d", "", "/api/echo/a//b;c=d"),
+        ("/echo/%zz/", "/x", "/api/echo/%zz/x"),
     ],
 )
 async def test_a_base_url_is_used_as_it_is_written_and_joined_with_one_slash(

@@ -435,6 +435,31 @@ def test_a_client_of_the_same_name_takes_its_place(load: Load):
     assert settings.http_clients == {name: HttpClientSettings(base_url="https://elsewhere.example")}
 
 
+class Demo(Settings):
+    default_remote_apis = (RemoteApiSettings(path="/api", client="apiClient"),)
+
+
+@pytest.mark.parametrize(
+    ("given", "apis"),
+    [
+        pytest.param(None, {"/api": "apiClient"}, id="none"),
+        pytest.param([], {"/api": "apiClient"}, id="an empty list"),
+        pytest.param([("/orders", "orders")], {"/orders": "orders", "/api": "apiClient"}, id="another path"),
+        pytest.param([("/api/orders", "orders")], {"/api/orders": "orders", "/api": "apiClient"}, id="below"),
+        pytest.param([("/API", "orders")], {"/API": "orders", "/api": "apiClient"}, id="in capitals"),
+        pytest.param([("/api", "orders")], {"/api": "orders"}, id="the same path"),
+        pytest.param([(" /api ", "orders")], {"/api": "orders"}, id="the same path with spaces"),
+    ],
+)
+def test_remote_apis_are_added_to_those_of_the_code_and_one_of_the_same_path_takes_its_place(
+    given: list[tuple[str, str]] | None, apis: dict[str, str], load: Load
+):
+    listed = None if given is None else json.dumps([{"path": path, "client": name} for path, name in given])
+    load(REMOTE_APIS=listed, HTTP_CLIENTS=client())  # which sets the environment
+
+    assert [(api.path, api.client) for api in load_settings(Demo).remote_apis] == [*apis.items()]
+
+
 @pytest.mark.parametrize("url", ["https://orders.example", "https://orders.example/v1", "https://x/v1/"])
 def test_the_base_url_of_a_client_stays_as_it_is_written(url):
     assert HttpClientSettings(base_url=url).base_url == url
@@ -489,7 +514,7 @@ def test_an_unknown_key_of_a_remote_api_is_reported_with_the_right_ones(mistakes
     assert mistakes(REMOTE_APIS='[{"path": "/api", "client": "apiClient", "verbs": []}]') == [
         "BFF_REMOTE_APIS[0][verbs]: there is no such key; there are: "
         "path, client, methods, timeout_seconds, idle_seconds, max_response_seconds, max_body_bytes, "
-        "response_headers, cache, forwarded, require, write"
+        "response_headers, csrf, cache, forwarded, require, write"
     ]
 
 

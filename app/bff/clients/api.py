@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial, partialmethod
 from typing import Any, ClassVar, TypeVar
+from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
 import aiohttp
-from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError, LineTooLong
+from aiohttp.http_exceptions import BadHttpMessage, ContentEncodingError, HttpProcessingError, LineTooLong
 from multidict import CIMultiDict
 from yarl import URL
 
 from app.bff.causes import cause_of
 from app.bff.clients.bearer import Bearer, Credential, TokenSource, refuse_redirect
 from app.bff.clients.bodies import ErrorStatus, ResponseTooLarge, UnusableBody, response_class
+from app.bff.clients.connections import Connector, InvalidBody
 from app.bff.errors import ApiError, ApiTimeout, ApiUnreachable, ForeignOrigin
 from app.bff.oidc.dpop import Nonces
 from app.bff.sessions.session import LOGIN, Target
@@ -234,7 +235,8 @@ def typed_clients() -> list[type[TypedClient]]:
 _PATIENCE_SECONDS = 1  # of a forwarded request beyond its share: a page may send many at once
 # A connection that is not open by then never will be, and a time-out of its own says what took so long.
 _LONGEST_CONNECT_SECONDS, _CONNECT_SHARE = 10, 0.8
-_LONGEST_HEADER_BYTES = 65_536  # of an API's response; aiohttp's default of 8,190 is less than APIs send
+# Of an API's response; aiohttp's defaults of 8,190 bytes and 128 headers are less than APIs send.
+_LONGEST_HEADER_BYTES, _MOST_HEADERS = 65_536, 256
 _LOGGED_CHARACTERS = 1_000  # of a path
 _NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")  # aiohttp's default headers
 # What a call of an API raises, besides an AppError: it failed, took too long, or was answered badly.
@@ -264,21 +266,12 @@ class Pool:
         return [self._shares.setdefault(name, asyncio.Semaphore(size)) for name, size in sizes]
 
 
-class _Resolver(aiohttp.DefaultResolver):  # type: ignore[misc, valid-type]
-    async def resolve(self, host: str, *args: Any, **options: Any) -> Any:
-        """Raise OSError also for a name that cannot be one, to which an API may redirect."""
-        try:
-            return await super().resolve(host, *args, **options)
-        except UnicodeError as error:
-            raise socket.gaierror(socket.EAI_NONAME, "not a host name") from error
-
-
 def pool_of(settings: HttpClientSettings, name: str = "") -> Pool:
-    connector = aiohttp.TCPConnector(limit=settings.max_connections, resolver=_Resolver())
+    connector = Connector(limit=settings.max_connections)
     raw_http = {"connector_owner": False, "auto_decompress": False, "skip_auto_headers": _NOT_ADDED}
     return Pool(
         settings,
-        URL(settings.base_url),
+        _as_written(settings.base_url),
         _session(
             settings,
             timeout_seconds=settings.timeout_seconds,
@@ -292,6 +285,11 @@ def pool_of(settings: HttpClientSettings, name: str = "") -> Pool:
         _share_sizes(settings),
         observer.current.calls_of(name),
     )
+
+
+def _as_written(url: str) -> URL:
+    """Return a URL whose path is not normalised, as yarl does with `%7E` and `%2f`."""
+    return URL(str(URL(url).origin()) + urlsplit(url).path, encoded=True)
 
 
 def _share_sizes(settings: HttpClientSettings) -> tuple[int, int]:
@@ -311,6 +309,7 @@ def _session(
         proxy=Proxies.of_environment().of(settings.base_url),
         max_line_size=_LONGEST_HEADER_BYTES,
         max_field_size=_LONGEST_HEADER_BYTES,
+        max_headers=_MOST_HEADERS,
         **options,
     )
 
@@ -338,6 +337,8 @@ def as_app_error(error: BaseException | None) -> BaseException | None:
         return ApiUnreachable(f"the API could not be reached: the proxy answered {error.status}")
     if answered := _what_the_api_answered(error):
         return ApiError(answered, call=_call_of(error))
+    if isinstance(error, aiohttp.ClientResponseError | InvalidBody):
+        return ApiUnreachable("the API's response is not valid HTTP")
     who = "proxy" if isinstance(error, aiohttp.ClientProxyConnectionError) else "API"
     return ApiUnreachable(": ".join(filter(None, [f"the {who} could not be reached", cause_of(error)])))
 
@@ -347,6 +348,8 @@ def _what_the_api_answered(error: BaseException) -> str | None:
     within = [error, error.__cause__, error.__cause__ and error.__cause__.__cause__]
     if any(isinstance(each, LineTooLong) for each in within):
         return f"the API sent a header of more than {_LONGEST_HEADER_BYTES} bytes"
+    if any(isinstance(each, BadHttpMessage) and "Too many headers" in each.message for each in within):
+        return f"the API sent more than {_MOST_HEADERS} headers"
     if any(isinstance(each, ContentEncodingError) for each in within):
         return "the API sent a body that is not encoded as it says"
     if isinstance(error, aiohttp.ContentTypeError):

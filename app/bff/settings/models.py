@@ -370,7 +370,10 @@ class BffSettings(BaseSettings):
         given = from_json(value)
         if not isinstance(given, list | tuple):
             return given
-        paths = {api.get("path") if isinstance(api, dict) else getattr(api, "path", None) for api in given}
+        paths = {
+            str(api.get("path") if isinstance(api, dict) else getattr(api, "path", "")).strip()
+            for api in given
+        }
         # Those given come first: an error names the index that an entry has in the variable.
         return [*given, *(api for api in cls.default_remote_apis if api.path not in paths)]
 
