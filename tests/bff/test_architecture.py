@@ -254,6 +254,7 @@ def test_a_remote_api_is_set_up_with():
         "max_response_seconds",
         "max_body_bytes",
         "response_headers",
+        "csrf",
         "cache",
         "forwarded",
         "require",

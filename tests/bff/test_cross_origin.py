@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.bff.web.cross_origin import (
+    api_refusal,
     arrives_without_strict_cookies,
     csrf_refusal,
     is_navigation,
@@ -51,6 +52,68 @@ def test_what_our_own_pages_send_is_accepted(added):
 )
 def test_a_request_is_refused_when_it_was_sent(headers):
     assert csrf_refusal(headers)
+
+
+# Remote APIs
+
+
+BY_OUR_PAGE = {"Host": "app.example", "Sec-Fetch-Site": "same-origin"}
+READS = ["audio", "document", "empty", "image", "track", "video"]
+RUNS = [
+    *("script", "style", "font", "worker", "sharedworker", "serviceworker", "audioworklet", "paintworklet"),
+    *(
+        "xslt",
+        "json",
+        "manifest",
+        "iframe",
+        "frame",
+        "fencedframe",
+        "embed",
+        "object",
+        "report",
+        "nonsense",
+        "",
+    ),
+]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("added", [{}, *({"Sec-Fetch-Dest": each} for each in READS)], ids=["unsaid", *READS])
+def test_what_our_page_shows_or_saves_needs_no_header_where_the_settings_say_so(method, added):
+    assert api_refusal(method, BY_OUR_PAGE | added, csrf="same-origin") is None
+    assert api_refusal(method, BY_OUR_PAGE | added | {"X-CSRF": "1"}, csrf="same-origin") is None
+    assert api_refusal(method, BY_OUR_PAGE | added | {"X-CSRF": "1"}, csrf="header") is None
+    assert api_refusal(method, BY_OUR_PAGE | added, csrf="header")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "get", "QUERY"])
+def test_every_other_method_needs_the_header(method):
+    assert api_refusal(method, BY_OUR_PAGE, csrf="same-origin")
+    assert api_refusal(method, BY_OUR_PAGE | {"X-CSRF": "1"}, csrf="same-origin") is None
+
+
+@pytest.mark.parametrize("destination", RUNS)
+def test_no_code_and_no_frame_comes_from_an_api(destination):
+    assert api_refusal("GET", BY_OUR_PAGE | {"Sec-Fetch-Dest": destination}, csrf="same-origin")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({}, id="a browser without Fetch Metadata"),
+        pytest.param({"Origin": "https://app.example"}, id="one that says its origin"),
+        pytest.param({"Sec-Fetch-Site": "none"}, id="a person who types"),
+        pytest.param({"Sec-Fetch-Site": "same-site"}, id="a sibling host"),
+        pytest.param({"Sec-Fetch-Site": "cross-site"}, id="another site"),
+        pytest.param({"Sec-Fetch-Site": "same-origin, cross-site"}, id="two answers"),
+        pytest.param({"Sec-Fetch-Site": "Same-Origin"}, id="something new"),
+        pytest.param({"Sec-Fetch-Site": "cross-site", "X-CSRF": "1"}, id="another site with the header"),
+        pytest.param(BY_OUR_PAGE | {"Sec-Purpose": "prefetch"}, id="a prefetch"),
+        pytest.param(BY_OUR_PAGE | {"Sec-Purpose": "prefetch;prerender"}, id="a prerender"),
+    ],
+)
+def test_a_read_is_refused_to(headers):
+    assert api_refusal("GET", {"Host": "app.example"} | headers, csrf="same-origin")
 
 
 @pytest.mark.parametrize(

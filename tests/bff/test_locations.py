@@ -8,8 +8,7 @@ import pytest
 
 from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Failure, Provider
-from app.bff.proxy.locations import Forwarded, mapped, mapped_headers
-from app.bff.proxy.rules import forwarded_headers
+from app.bff.proxy.locations import Forwarded, forwarded_headers, mapped, mapped_headers
 from app.bff.settings.apis import RemoteApiSettings
 from tests.bff.harness import Browser, Clock, last_request_headers, new_browser, running_app
 

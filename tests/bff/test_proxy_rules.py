@@ -13,6 +13,7 @@ from app.bff.proxy.rules import (
     handshake_error_status,
     offered_subprotocols,
     opens_websocket,
+    percent_encoded,
     privately_cached,
     route_for,
     upstream_headers,
@@ -74,6 +75,27 @@ def test_the_route_is_the_longest_that_the_path_lies_under(path, api):
 )
 def test_what_follows_the_prefix_is_forwarded_as_it_was_sent(target, forwarded):
     assert upstream_path(target, API, [API, ORDERS]) == forwarded
+
+
+@pytest.mark.parametrize(
+    ("sent", "encoded"),
+    [
+        pytest.param("/api/stra\xc3\x9fe?x=\xc3\x9f", "/api/stra%C3%9Fe?x=%C3%9F", id="UTF-8"),
+        pytest.param("/api/stra\xdfe?x=\xdf", "/api/stra%DFe?x=%DF", id="Latin-1"),
+        pytest.param("/api/%c3%9F%zz?a b\x7f", "/api/%c3%9F%zz?a b\x7f", id="ASCII as it is"),
+        pytest.param("/api/\xc3\x9f%2f\\", "/api/%C3%9F%2f\\", id="the rest as it is"),
+    ],
+)
+def test_bytes_beyond_ascii_are_encoded(sent, encoded):
+    assert percent_encoded(sent) == encoded
+
+
+@pytest.mark.parametrize(
+    "dots", ["\xc0\xae\xc0\xae", "\xef\xbc\x8e\xef\xbc\x8e", "\xe2\x80\xa5", "..\xc2\xa0"]
+)
+def test_bytes_beyond_ascii_that_a_server_reads_as_dots_are_refused(dots):
+    with pytest.raises(BadRequest):
+        upstream_path(percent_encoded(f"/api/{dots}/secrets"), API, [API, ORDERS])
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 from collections.abc import AsyncIterator
+from urllib.parse import quote
 
 import pytest
 
@@ -23,6 +24,7 @@ from tests.bff.harness import (
     running_app,
     wait_until,
 )
+from tests.bff.streaming_api import request, wire_of
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
@@ -195,6 +197,19 @@ async def test_what_cannot_climb_arrives_byte_for_byte(path: str, api: DemoApi, 
 
     assert response.status_code == 200
     assert last_request(api).path == f"/api/echo{path}"
+
+
+@pytest.mark.parametrize("target", ["/api/echo/stra\xc3\x9fe?x=\xc3\x9f", "/api/echo/stra\xdfe?x=\xdf"])
+async def test_a_target_beyond_ascii_arrives_percent_encoded(
+    target: str, app: RunningApp, api: DemoApi, browser: Browser
+):
+    async with wire_of(app) as wire:
+        await wire.send(request("GET", target, f"Cookie: bff={browser.cookie('bff')}"))
+        assert (await wire.answer())[0] == 200
+
+    assert f"{last_request(api).path}?{last_request(api).query}" == quote(
+        target, safe="/?=", encoding="latin-1"
+    )
 
 
 @pytest.mark.parametrize("path", ["/http://evil.example/", "/@evil.example/", "/:80/x", "/evil.example"])

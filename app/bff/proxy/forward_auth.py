@@ -7,11 +7,14 @@ import logging
 from collections.abc import Callable, Mapping
 
 from app.bff.clients.bearer import Credential
-from app.bff.errors import Forbidden, MethodNotAllowed
+from app.bff.errors import CsrfRejected, Forbidden, MethodNotAllowed
 from app.bff.proxy.rules import apis_below, check_permission, is_write, route_for, upstream_path
 from app.bff.proxy.streaming import StreamingDelegate
 from app.bff.settings.apis import RemoteApiSettings
+from app.bff.web.cookies import read_cookies
+from app.bff.web.cross_origin import api_refusal, lacks_header
 from app.bff.web.forwarded import forwarded_request
+from app.bff.web.headers import as_a_file
 
 log = logging.getLogger(__name__)
 
@@ -69,15 +72,19 @@ class ForwardAuth(StreamingDelegate):
         if method not in api.methods:
             raise MethodNotAllowed(allowed=api.methods)
         path = upstream_path(target, api, settings.remote_apis)
-        session = await self.require_session()
+        if refusal := api_refusal(method, self.request.headers, api.csrf, settings.allowed_origins):
+            raise CsrfRejected(refusal)
+        session_id = read_cookies(self.request.headers).get(self.services.cookies.session_name)
+        session = await self.services.load_session(session_id)
         check_permission(api, session, writes=is_write(method, self.request.headers))
         client = self.services.clients.create(api.client, session)
         credential = await client.credential()
-        if credential is None:
-            self.send(204)
-            return
-        proof = client.proof(credential, method, path)
-        self.send(204, [*proof.items(), ("X-Accel-Expires", str(self._cache_seconds(credential, api)))])
+        # The proxy gives the response what these say, as `proxy.rules` does here.
+        headers = as_a_file([], 200) if lacks_header(self.request.headers) else []
+        if credential is not None:
+            headers += client.proof(credential, method, path).items()
+            headers.append(("X-Accel-Expires", str(self._cache_seconds(credential, api))))
+        self.send(204, headers)
 
     def default_headers(self, status: int) -> dict[str, tuple[str, str]]:
         """A 204 reaches no browser: it needs no security headers."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import quote, unquote, urlsplit
@@ -27,6 +27,13 @@ class Forwarded(NamedTuple):
     base_url: str
     api: RemoteApiSettings
     apis: Sequence[RemoteApiSettings]
+
+
+def forwarded_headers(base_url: str, path: str, *, fixed: Collection[str] = ()) -> Headers:
+    """Return the headers that tell an API under which URL its remote API is seen; see `upstream_headers`."""
+    scheme, _, host = base_url.partition("://")
+    told = [("X-Forwarded-Proto", scheme), ("X-Forwarded-Host", host), ("X-Forwarded-Prefix", path)]
+    return [(name, value) for name, value in told if name.lower() not in fixed]
 
 
 def mapped_headers(headers: Headers, request: Forwarded) -> Headers:

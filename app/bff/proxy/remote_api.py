@@ -9,15 +9,15 @@ from aiohttp import ClientResponse
 from multidict import CIMultiDict
 
 from app.bff.clients.api import ApiClient
-from app.bff.errors import ApiUnreachable, MethodNotAllowed
+from app.bff.errors import ApiUnreachable, CsrfRejected, MethodNotAllowed
 from app.bff.handlers.web import anonymous_key_of
-from app.bff.proxy.locations import NAMES, Forwarded, mapped_headers
+from app.bff.proxy.locations import NAMES, Forwarded, forwarded_headers, mapped_headers
 from app.bff.proxy.request_body import RequestBody, declared_length
 from app.bff.proxy.rules import (
     check_permission,
     downstream_headers,
-    forwarded_headers,
     is_write,
+    percent_encoded,
     privately_cached,
     readable_headers,
     token_challenges,
@@ -27,6 +27,9 @@ from app.bff.proxy.rules import (
 )
 from app.bff.proxy.streaming import StreamingDelegate
 from app.bff.settings.apis import RemoteApiSettings
+from app.bff.web.cookies import read_cookies
+from app.bff.web.cross_origin import api_refusal, lacks_header
+from app.bff.web.headers import as_a_file
 
 _BUFFERED_BYTES = 65_536  # a body up to here is sent again if the API refuses the token
 
@@ -56,15 +59,21 @@ class RemoteApi(StreamingDelegate):
         async with await self._request_api() as response:
             if response.status == 101:
                 raise ApiUnreachable("the API speaks another protocol")
+            coding = response.headers.get("Transfer-Encoding", "chunked").lower()
+            if response.status < 200 or coding not in ("chunked", "identity"):
+                raise ApiUnreachable("the API's response is not valid HTTP")
+            chunk = response.content.read_nowait()
             headers = downstream_headers(response.headers.items(), more=self.api.response_headers)
             if response.status == 401:
                 headers += token_challenges(response.headers.items())
             if not response.headers.keys().isdisjoint(NAMES):
                 base_url, apis = str(self._client.url_for("")), self.services.settings.remote_apis
                 headers = mapped_headers(headers, Forwarded(str(response.url), base_url, self.api, apis))
+            if self.api.csrf == "same-origin" and lacks_header(self.request.headers):
+                headers = as_a_file(headers, response.status)
             if self.api.cache == "private":
                 headers = privately_cached(headers, response.headers.items(), self._cache_tag)
-            sent = self.start(response.status, headers, response.content.read_nowait())
+            sent = self.start(response.status, headers, chunk)
             if response.content.at_eof():
                 return
             pauses = None if response.content_type == "text/event-stream" else self.api.idle_seconds
@@ -78,19 +87,23 @@ class RemoteApi(StreamingDelegate):
     async def _request_api(self) -> ClientResponse:
         """Return the API's response when it begins; raises TimeoutError if the deadline passes first."""
         self._deadline = asyncio.timeout(None)
-        session, api, method = await self.require_session(), self.api, self.request.method or ""
+        api, method, settings = self.api, self.request.method or "", self.services.settings
+        if refusal := api_refusal(method, self.request.headers, api.csrf, settings.allowed_origins):
+            raise CsrfRejected(refusal)
+        session_id = read_cookies(self.request.headers).get(self.services.cookies.session_name)
+        session = await self.services.load_session(session_id)
         if api.require or api.write:
             check_permission(api, session, writes=is_write(method, self.request.headers))
         key = None if session else anonymous_key_of(self.services, self.request)
         self._client = client = self.services.clients.create(api.client, session, anonymous_key=key)
-        path = upstream_path(self.request.uri or "", api, self.services.settings.remote_apis)
+        target = percent_encoded(self.request.uri or "")
+        path = upstream_path(target, api, settings.remote_apis)
         passed = upstream_headers(self.request.headers.get_all(), fixed=client.fixed_headers)
         if api.cache == "private":
             self._cache_tag = session.public_id if session else "none"
             passed = without_tag(passed, self._cache_tag)
         if api.forwarded:
-            base_url = self.services.settings.base_url
-            passed += forwarded_headers(base_url, api.path, fixed=client.fixed_headers)
+            passed += forwarded_headers(settings.base_url, api.path, fixed=client.fixed_headers)
         headers = CIMultiDict(passed)
         credential = await client.credential()  # a refresh is not counted as the API's time
         data = await self._request_data(self.body) if self.body else None

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from unicodedata import category, normalize
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from app.bff.errors import BadRequest, NoSession, NotAllowed
 from app.bff.sessions.session import Session
@@ -67,6 +67,7 @@ _CACHED_NAMES = 1024  # of header names, a few dozen in practice
 _DECODINGS = 3
 # Overlong UTF-8, and IIS's `%uXXXX`, at whichever level of decoding: no correct client sends them.
 _LENIENT_ESCAPE = re.compile("%(?:u[0-9a-f]{4}|c[01]%|e0%[89]|f0%8|f8%8|fc%8)", re.IGNORECASE)
+_ASCII = "".join(map(chr, range(128)))
 _PRINTABLE = re.compile("[ -~]*")  # anything else is no byte of a URL
 _SEGMENT_END = re.compile(r"[;?#\0]")
 # `..;`, `..?`, `..\0` and `.. ` are `..` to some, and a backslash is a slash.
@@ -131,6 +132,11 @@ def upstream_path(target: str, api: RemoteApiSettings, apis: Sequence[RemoteApiS
     return path + question_mark + query
 
 
+def percent_encoded(target: str) -> str:
+    """Return a request target with the bytes beyond ASCII, which no browser sends as they are, encoded."""
+    return target if target.isascii() else quote(target, safe=_ASCII, encoding="latin-1")
+
+
 def _may_traverse(path: str) -> bool:
     if _SAFE_PATH.fullmatch(path):
         return False
@@ -177,13 +183,6 @@ def upstream_headers(headers: Iterable[tuple[str, str]], *, fixed: Collection[st
     """
     passed = _filtered(headers, _is_for_api, _latin1_to_utf8)
     return [(name, value) for name, value in passed if name.lower() not in fixed] if fixed else passed
-
-
-def forwarded_headers(base_url: str, path: str, *, fixed: Collection[str] = ()) -> Headers:
-    """Return the headers that tell an API under which URL its remote API is seen; see `upstream_headers`."""
-    scheme, _, host = base_url.partition("://")
-    told = [("X-Forwarded-Proto", scheme), ("X-Forwarded-Host", host), ("X-Forwarded-Prefix", path)]
-    return [(name, value) for name, value in told if name.lower() not in fixed]
 
 
 def downstream_headers(headers: Iterable[tuple[str, str]], *, more: frozenset[str] = frozenset()) -> Headers:

@@ -20,17 +20,14 @@ from tornado.httputil import (
 from tornado.iostream import StreamClosedError
 
 from app.bff.clients.registry import as_app_error
-from app.bff.errors import AppError, CsrfRejected, TooLarge
+from app.bff.errors import AppError, TooLarge
 from app.bff.handlers.web import CLIENT_CLOSED_REQUEST, log_access, log_failure
 from app.bff.paths import LOGIN_PATH
 from app.bff.proxy.patience import Patience
 from app.bff.proxy.request_body import RequestBody, declared_length
 from app.bff.services import Services
-from app.bff.sessions.session import Session
 from app.bff.telemetry import logs
-from app.bff.web.cookies import read_cookies
 from app.bff.web.cors import cors_headers
-from app.bff.web.cross_origin import csrf_refusal
 from app.bff.web.headers import security_headers
 from app.bff.web.problems import CONTENT_TYPE, error_headers, problem
 
@@ -93,7 +90,7 @@ class ReadDelay:
 
 
 class StreamingDelegate(HTTPMessageDelegate):
-    """Answers one request for data: requires `X-CSRF: 1`, streams in both directions, never renders HTML.
+    """Answers one request for data: streams in both directions, never renders HTML.
 
     A subclass implements `answer`, which runs in a task of its own: Tornado reads the request meanwhile,
     and a closed connection cancels the task. The request and the response advance independently:
@@ -141,14 +138,6 @@ class StreamingDelegate(HTTPMessageDelegate):
 
     async def answer(self) -> None:
         raise NotImplementedError
-
-    async def require_session(self) -> Session | None:
-        """Return the session of the browser, or None; raises CsrfRejected."""
-        refusal = csrf_refusal(self.request.headers, self.services.settings.allowed_origins)
-        if refusal:
-            raise CsrfRejected(refusal)
-        session_id = read_cookies(self.request.headers).get(self.services.cookies.session_name)
-        return await self.services.load_session(session_id)
 
     def default_headers(self, status: int) -> dict[str, tuple[str, str]]:
         """Return the headers that every response has, by lower-case name."""

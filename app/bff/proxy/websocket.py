@@ -15,12 +15,13 @@ from tornado.websocket import WebSocketClosedError
 from app.bff.errors import ApiRefused
 from app.bff.handlers.socket import GOING_AWAY, CloseFrame, SocketHandler
 from app.bff.handlers.web import CLIENT_CLOSED_REQUEST
+from app.bff.proxy.locations import forwarded_headers
 from app.bff.proxy.rules import (
     check_permission,
     forwardable_close_code,
-    forwarded_headers,
     handshake_error_status,
     offered_subprotocols,
+    percent_encoded,
     upstream_headers,
     upstream_path,
 )
@@ -71,7 +72,9 @@ class RemoteSocket(SocketHandler):
             raise ApiRefused(detail, status=handshake_error_status(refusal.status)) from None
 
     async def _open_api_socket(self, stack: AsyncExitStack) -> ClientWebSocketResponse:
-        path = upstream_path(self.request.uri or "", self.api, self.services.settings.remote_apis)
+        path = upstream_path(
+            percent_encoded(self.request.uri or ""), self.api, self.services.settings.remote_apis
+        )
         client = self.create_client(self.api.client)
         fixed = client.fixed_headers
         headers = upstream_headers(self.request.headers.get_all(), fixed=fixed)

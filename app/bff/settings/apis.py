@@ -102,6 +102,8 @@ class RemoteApiSettings(BaseModel):
     time), `max_response_seconds` how long the rest of the response may take: beyond them the response is cut
     off. `max_body_bytes` limits a request body (413). `response_headers` are names of headers of the API that
     pass to the browser beyond those of `proxy.rules`, such as `X-Total`.
+    `csrf` is how a request proves that a page of this origin has sent it: by the header `X-CSRF: 1`, or with
+    `same-origin` a GET or HEAD by `Sec-Fetch-Site` too, as images, downloads and EventSource need it.
     `cache` is whether the browser may store a response: `no-store`, or `private` as the API allows it, for
     the same session only and never without asking again. `forwarded` tells the API where it is seen from:
     `X-Forwarded-Proto`, `X-Forwarded-Host` and `X-Forwarded-Prefix`, of `BFF_BASE_URL` and `path`.
@@ -126,6 +128,7 @@ class RemoteApiSettings(BaseModel):
     max_response_seconds: Seconds = 43_200
     max_body_bytes: int = Field(default=10_000_000, gt=0)
     response_headers: frozenset[str] = frozenset()
+    csrf: Literal["header", "same-origin"] = "header"
     cache: Literal["no-store", "private"] = "no-store"
     forwarded: bool = False
     require: RuleSetting = None

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 FRAMES = ("iframe", "frame")  # of Sec-Fetch-Dest
 CSRF_HEADER, CSRF_VALUE = "X-CSRF", "1"
+# What a page may show or save without a script; code, styles and frames are not among them.
+_READ_BY_PAGES = {"audio", "document", "empty", "image", "track", "video"}
 
 
 def csrf_refusal(headers: Mapping[str, str], allowed_origins: Collection[str] = ()) -> str | None:
@@ -16,7 +18,7 @@ def csrf_refusal(headers: Mapping[str, str], allowed_origins: Collection[str] = 
     it is required on every method, GET too (RFC 10017 §6.1.3.3.2). `Sec-Fetch-Site` is checked as defence in
     depth: an allowed origin must be of the same site.
     """
-    if headers.get(CSRF_HEADER) != CSRF_VALUE:
+    if lacks_header(headers):
         return f"the header {CSRF_HEADER}: {CSRF_VALUE} is missing"
     site = headers.get("Sec-Fetch-Site")
     if site in (None, "same-site") and headers.get("Origin") in allowed_origins:
@@ -27,6 +29,28 @@ def csrf_refusal(headers: Mapping[str, str], allowed_origins: Collection[str] = 
     if origin is not None and origin.partition("://")[2].lower() != host.lower():
         return "the request was sent by another origin"
     return None
+
+
+def api_refusal(
+    method: str, headers: Mapping[str, str], csrf: str, allowed_origins: Collection[str] = ()
+) -> str | None:
+    """Return why a request to a remote API is refused, or None; `csrf` is the key of its settings.
+
+    With `same-origin`, a GET or HEAD needs no `X-CSRF` if the browser says that a page of this origin has
+    sent it, and for what: an image, a file to save, an EventSource. A script cannot set `Sec-Fetch-…`
+    headers, and a redirect by way of another site changes them.
+    """
+    reads = method in ("GET", "HEAD") and headers.get("Sec-Fetch-Site") == "same-origin"
+    if csrf != "same-origin" or not reads or not lacks_header(headers):
+        return csrf_refusal(headers, allowed_origins)
+    if headers.get("Sec-Fetch-Dest", "empty") not in _READ_BY_PAGES:
+        return "no script, style, frame or worker comes from an API"
+    return "it is fetched before it is needed" if is_prefetch(headers) else None
+
+
+def lacks_header(headers: Mapping[str, str]) -> bool:
+    """Whether a request has no `X-CSRF: 1`: a navigation may have sent it, which shows the response."""
+    return headers.get(CSRF_HEADER) != CSRF_VALUE
 
 
 def socket_refusal(

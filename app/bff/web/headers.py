@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ _POLICY = (
 SECURITY_HEADERS = frozenset(
     name.lower() for name in (*_ALWAYS, "Content-Security-Policy", "Strict-Transport-Security")
 ) - {"cache-control"}
+_DISPOSITION_TYPE = re.compile(r"^[^;]*")
 _TWO_YEARS = 2 * 365 * 24 * 3600  # in seconds
 
 
@@ -70,6 +72,19 @@ def security_headers(
     if https:
         headers["Strict-Transport-Security"] = f"max-age={_TWO_YEARS}"
     return headers
+
+
+def as_a_file(headers: list[tuple[str, str]], status: int) -> list[tuple[str, str]]:
+    """Return an API's headers so that a navigation saves the response instead of showing a page of ours.
+
+    An error, which it shows, runs no script and sends no form: it has no origin (`sandbox`).
+    """
+    policy = security_headers(nonce=None, https=True)["Content-Security-Policy"]
+    kept = [(name, value) for name, value in headers if name.lower() != "content-disposition"]
+    if 200 <= status < 300:
+        given = next((value for name, value in headers if name.lower() == "content-disposition"), "")
+        kept.append(("Content-Disposition", _DISPOSITION_TYPE.sub("attachment", given, count=1)))
+    return [*kept, ("Content-Security-Policy", f"{policy}; sandbox")]
 
 
 def _origin(url: str) -> str:
