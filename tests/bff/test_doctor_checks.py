@@ -513,3 +513,30 @@ def test_the_env_file_and_the_clients_key_are_looked_at(tmp_path: Path, monkeypa
     assert probe_files(make_settings()) == {Path(".env"): 0o644}
     (tmp_path / ".env").unlink()
     assert probe_files(make_settings()) == {}
+
+
+@pytest.mark.parametrize(
+    ("address", "level"),
+    [
+        ("127.0.0.1", "ok"),
+        ("::1", "ok"),
+        ("localhost", "ok"),
+        ("10.1.2.3", "ok"),
+        ("0.0.0.0", "warning"),  # noqa: S104 (a setting)
+        ("::", "warning"),
+        ("8.8.8.8", "wrong"),
+        ("2606:4700::1111", "wrong"),
+        ("metrics.internal", "info"),
+    ],
+)
+def test_a_port_for_metrics_that_is_open_to_others_is_found(address: str, level: str):
+    settings = make_settings(metrics_port=9464, metrics_address=address)
+
+    [finding] = [each for each in check_deployment(settings) if "/metrics" in each.what]
+
+    assert finding.level == level
+    assert address in finding.what
+
+
+def test_metrics_that_are_off_are_no_finding():
+    assert not [each for each in check_deployment(make_settings()) if "metrics" in each.what]

@@ -19,13 +19,20 @@ from urllib.parse import quote_plus, urlsplit
 
 import httpx2
 import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from app.bff.dev.api import DemoApi
 from app.bff.dev.mongod import Mongod
 from app.bff.dev.provider import Failure, Provider
 from app.bff.handlers.base import BaseHandler, authenticated
+from app.bff.monitoring.recording import Recording
 from app.bff.sessions.session import session_ref
+from app.bff.telemetry.exposition import exposed
+from app.bff.telemetry.instruments import LOGINS
 from app.bff.telemetry.logs import configure_logging
+from app.bff.telemetry.metrics import Metrics, merged
+from app.bff.telemetry.observer import installed
+from app.bff.telemetry.traces import Traces
 from tests.bff.harness import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -52,6 +59,7 @@ STANDING = {
     KEY.hex(),
     repr(KEY),
 }
+PERSONAL = {"alice", "Alice Adams", "bob"}  # in no metric and no span
 # What the protocol itself puts into a URL of the provider, and so into a Location header.
 ALLOWED_AT_THE_PROVIDER = {
     *("response_type", "client_id", "redirect_uri", "scope", "state", "nonce", "prompt"),
@@ -69,6 +77,11 @@ class Witness:
     secrets: set[str] = field(default_factory=lambda: set(STANDING))
     sids: set[str] = field(default_factory=set)  # in our own links, and nowhere else
     answers: list[httpx2.Response] = field(default_factory=list)
+    metrics: Metrics = field(default_factory=Metrics)
+    spans: InMemorySpanExporter = field(default_factory=InMemorySpanExporter)
+
+    def __post_init__(self) -> None:
+        self.traces = Traces("secrets", exporter=self.spans)
 
     def watch(self, browser: Browser) -> None:
         browser.http.event_hooks["response"] = [self._see]
@@ -104,7 +117,15 @@ class Witness:
                 assert query_params(answer.headers["Location"]).keys() <= ALLOWED_AT_THE_PROVIDER
                 headers = [line for line in headers if not line.startswith("location")]
             found.append(self._found("\n".join([*headers, answer.text, unescape(answer.text)]), self.secrets))
+        found.append(self._found(self.telemetry, self.secrets | self.sids | PERSONAL))
         return set().union(*found)
+
+    @property
+    def telemetry(self) -> str:
+        """All metrics and spans, as they are sent."""
+        self.traces.provider.force_flush()
+        scrape, _ = exposed(merged([self.metrics.snapshot()]))
+        return scrape.decode() + "".join(span.to_json() for span in self.spans.get_finished_spans())
 
     def _found(self, text: str, secrets: set[str]) -> set[str]:
         return {secret for secret in secrets if secret in text} | set(LOOKS_SECRET.findall(text))
@@ -140,16 +161,25 @@ def logs() -> Iterator[io.StringIO]:
 
 
 @pytest.fixture
-async def witness(provider: Provider, browser: Browser, logs: io.StringIO) -> Witness:
+async def witness(provider: Provider, logs: io.StringIO) -> AsyncIterator[Witness]:
+    """Metrics and traces are on: it reads them as well."""
     witness = Witness(provider, logs)
-    witness.watch(browser)
-    return witness
+    with installed(Recording(witness.metrics, witness.traces)):
+        yield witness
+    witness.traces.close(within_seconds=5)
+
+
+@pytest.fixture
+async def app(witness: Witness, provider: Provider, api: DemoApi, clock: Clock) -> AsyncIterator[RunningApp]:
+    async with running_app(provider, api, clock=clock) as app:
+        yield app
 
 
 @pytest.fixture
 async def world(
     witness: Witness, app: RunningApp, browser: Browser, provider: Provider, api: DemoApi, clock: Clock
 ) -> AsyncIterator[World]:
+    witness.watch(browser)
     app.tornado.add_handlers(r".*", [(r"/breaks/(.*)", Breaks)])
     return World(app, browser, provider, api, clock)
 
@@ -418,6 +448,8 @@ async def test_nothing_leaks_from(flow: Flow, world: World, witness: Witness):
 
     assert len(witness.secrets - STANDING) >= 4  # state, nonce, the attempt's cookie and its hash
     assert "request answered" in witness.logs.getvalue()
+    assert "http_server_request_duration_seconds_count" in witness.telemetry
+    assert '"kind": "SpanKind.SERVER"' in witness.telemetry
     assert not witness.leaks()
 
 
@@ -455,6 +487,21 @@ async def test_the_witness_would_notice(place: str, level: int, world: World, wi
         log.log(level, "a traceback", exc_info=RuntimeError(session_id))
 
     assert witness.leaks() == {session_id}
+
+
+@pytest.mark.parametrize("place", ["metric", "span"])
+@pytest.mark.parametrize("leak", ["session id", "user"])
+async def test_the_witness_would_notice_a_leak_in_telemetry(
+    place: str, leak: str, world: World, witness: Witness
+):
+    await world.browser.login()
+    value = str(world.browser.cookie("bff")) if leak == "session id" else "alice"
+    if place == "metric":
+        witness.metrics.add(LOGINS, (value,))
+    else:
+        witness.traces.enter_work(value)[0].end()
+
+    assert witness.leaks() == {value}
 
 
 async def test_the_witness_would_notice_a_leak_in_an_answer(world: World, witness: Witness):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from app.bff.doctor.mongo import MongoProbe, Sealed
@@ -19,6 +20,7 @@ def check_deployment(settings: BffSettings) -> list[Finding]:
         _cookies(settings),
         _samesite(settings),
         _proxies(settings),
+        *_metrics(settings),
         _forward_auth(settings),
         *_allowed_origins(settings),
     ]
@@ -96,6 +98,30 @@ def _allowed_origins(settings: BffSettings) -> list[Finding]:
 def _may_be_public(parent: str) -> bool:
     """Whether it looks like `co.uk` or `github.io`, below which each name is a site of its own."""
     return parent.count(".") == 1 and (len(parent) <= 6 or parent.endswith((".io", ".app", ".dev", ".net")))
+
+
+def _metrics(settings: BffSettings) -> Iterator[Finding]:
+    """Anyone who reaches the port can read what the application does, and how often."""
+    if not settings.metrics_port:
+        return
+    where = f"/metrics listens at {settings.metrics_address}, port {settings.metrics_port}"
+    try:
+        address = ip_address(settings.metrics_address)
+    except ValueError:
+        on_this_machine = is_loopback(settings.metrics_address)
+        yield ok(where) if on_this_machine else info(f"{where}: it must not be reached by browsers")
+        return
+    if address.is_unspecified:
+        yield warning(
+            f"{where}: at every address of this machine, without authentication",
+            "Set BFF_METRICS_ADDRESS to the one that Prometheus uses, or close the port to all others.",
+        )
+    elif address.is_global:
+        yield wrong(
+            f"{where}: a public address, without authentication", "Set BFF_METRICS_ADDRESS to a private one."
+        )
+    else:
+        yield ok(where)
 
 
 def _on_this_machine(settings: BffSettings) -> bool:
