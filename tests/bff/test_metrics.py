@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -20,10 +22,12 @@ from app.bff.errors import (
     StoreUnavailable,
     UntrustedToken,
 )
+from app.bff.handlers.base import NoRoute
 from app.bff.handlers.login_outcome import login_outcome
 from app.bff.monitoring.recording import Recording
-from app.bff.monitoring.routes import route_pattern
+from app.bff.monitoring.routes import route_of, route_pattern
 from app.bff.sessions.session import Reason
+from app.bff.spa.handler import SpaFolder
 from app.bff.telemetry.instruments import (
     INSTRUMENTS,
     LOGINS,
@@ -303,6 +307,13 @@ def test_the_outcome_of_a_login_is_one_of_few_words(error: Exception, begun_here
 )
 def test_a_route_is_named_by_its_pattern(regex: str, pattern: str):
     assert route_pattern(regex) == pattern
+
+
+def test_pages_of_a_single_page_app_are_one_route():
+    request: Any = SimpleNamespace(path="/orders/17")
+
+    assert route_of(request, SimpleNamespace(handler_class=SpaFolder)) == "/*"
+    assert route_of(request, SimpleNamespace(handler_class=NoRoute)) == ""
 
 
 def test_labels_beyond_a_limit_are_counted_together():

@@ -95,6 +95,21 @@ async def fetched(app: AppProcess, browser: Browser, times: int) -> None:
             assert (await http.get(f"{app.url}/api/echo", headers={"Cookie": cookie})).status_code == 200
 
 
+APPLICATION_WITH_A_SPAN = """
+from opentelemetry import trace
+from app.bff import BaseHandler, run, url
+from tests.bff.application.main import ROUTES
+from tests.bff.application.settings import Settings
+
+class OwnSpan(BaseHandler):
+    def get(self):
+        with trace.get_tracer("own").start_as_current_span("own work"):
+            self.finish("done")
+
+raise SystemExit(run(Settings, [url("/own-span", OwnSpan), *ROUTES]))
+"""
+
+
 async def test_two_workers_are_one_target_and_their_spans_reach_a_collector(
     mongod: Mongod, provider: Provider, api: DemoApi, tmp_path: Path
 ):
@@ -113,8 +128,10 @@ async def test_two_workers_are_one_target_and_their_spans_reach_a_collector(
         )
         base_url = settings["BFF_BASE_URL"]
         provider.clients[CLIENT_ID] = Client(CLIENT_ID, CLIENT_SECRET, (f"{base_url}/bff/callback",), ())
-        async with running_process(APPLICATION, tmp_path, **settings) as app:
+        (tmp_path / "own.py").write_text(APPLICATION_WITH_A_SPAN)
+        async with running_process("own", tmp_path, **settings) as app:
             await app.answers("/readyz")
+            await app.answers("/own-span", text="done")
             browser = app.browser()
             await browser.login()
             await fetched(app, browser, 30)
@@ -139,6 +156,8 @@ async def test_two_workers_are_one_target_and_their_spans_reach_a_collector(
     [request] = [span for span in collector.named("GET /api/*") if span.span_id == call.parent_span_id]
     assert call.trace_id.hex() in traceparent
     assert "find sessions" in collector.children(request)
+    [own] = collector.named("own work")
+    assert own.parent_span_id in [span.span_id for span in collector.named("GET /own-span")]
 
 
 async def one_worker_is_replaced(app: AppProcess, metrics_port: int) -> None:

@@ -6,21 +6,22 @@ import asyncio
 import io
 import json
 import logging
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 from opentelemetry.trace import SpanKind
 
 from app.bff.dev.api import DemoApi
 from app.bff.dev.mongod import Mongod
 from app.bff.dev.provider import Provider
+from app.bff.handlers.base import BaseHandler
 from app.bff.monitoring.recording import Recording
-from app.bff.telemetry.logs import JsonFormatter
+from app.bff.telemetry.logs import JsonFormatter, trace_id
 from app.bff.telemetry.observer import installed
 from app.bff.telemetry.traces import RateLimited, Traces
 from tests.bff.event_streams import listening
@@ -281,6 +282,43 @@ async def test_a_request_that_is_not_recorded_sends_its_trace_on_all_the_same(
     spans.traces.close(within_seconds=5)
 
 
+async def test_beyond_the_limit_of_a_second_a_request_is_not_recorded_and_its_trace_is_sent_on_and_logged(
+    provider: Provider, api: DemoApi, clock: Clock
+):
+    limit = RateLimited(1)
+    assert limit.grant()
+    spans = Spans(sampler=ParentBased(limit), limit=limit)
+    async with traced_app(spans, provider, api, clock) as app, new_browser(app) as browser:
+        with logged() as lines:
+            while not (api.last_request and last_request_headers(api)["traceparent"].endswith("-00")):
+                await browser.login()
+                await browser.fetch("/api/echo")
+                await idle(app)
+
+    version, of_request, _, _ = last_request_headers(api)["traceparent"].split("-")
+    assert (version, len(of_request)) == ("00", 32)
+    assert of_request not in {f"{span.context.trace_id:032x}" for span in spans.all if span.context}
+    assert of_request in {line["trace_id"] for line in lines() if line["message"] == "request answered"}
+    spans.traces.close(within_seconds=5)
+
+
+async def test_a_span_of_the_application_is_below_that_of_the_request(
+    app: RunningApp, browser: Browser, spans: Spans
+):
+    class OwnSpan(BaseHandler):
+        def get(self) -> None:
+            with spans.traces.provider.get_tracer("own").start_as_current_span("own work"):
+                self.finish("done")
+
+    app.tornado.add_handlers(r".*", [("/own-span", OwnSpan)])
+    await browser.get("/own-span")
+    await idle(app)
+
+    own = spans.named("own work")
+    assert own.parent
+    assert own.parent in [span.context for span in spans.all if span.kind is SpanKind.SERVER]
+
+
 async def test_while_tracing_is_off_a_header_of_the_browser_is_passed_on_as_any_other(
     provider: Provider, api: DemoApi, clock: Clock
 ):
@@ -297,23 +335,40 @@ def test_no_more_traces_are_begun_in_a_second_than_are_allowed():
     assert [limited.should_sample().decision.is_sampled() for _ in range(5)] == [True] * 3 + [False] * 2
 
 
-async def test_log_lines_carry_the_id_of_the_trace(app: RunningApp, browser: Browser, spans: Spans):
-    lines = io.StringIO()
-    handler = logging.StreamHandler(lines)
+@contextmanager
+def logged() -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """The lines that the engine logs meanwhile."""
+    text = io.StringIO()
+    handler, log = logging.StreamHandler(text), logging.getLogger("app.bff")
     handler.setFormatter(JsonFormatter())
-    log = logging.getLogger("app.bff")
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     try:
-        await browser.get("/nowhere")
-        await browser.fetch("/api/echo")
-        await idle(app)
+        yield lambda: [json.loads(line) for line in text.getvalue().splitlines()]
     finally:
         log.removeHandler(handler)
         log.setLevel(logging.NOTSET)
 
-    logged = [json.loads(line) for line in lines.getvalue().splitlines()]
-    answered = {line["path"]: line["trace_id"] for line in logged if line["message"] == "request answered"}
+
+async def test_log_lines_carry_the_id_of_the_trace(app: RunningApp, browser: Browser, spans: Spans):
+    with logged() as lines:
+        await browser.get("/nowhere")
+        await browser.fetch("/api/echo")
+        await idle(app)
+
+    answered = {line["path"]: line["trace_id"] for line in lines() if line["message"] == "request answered"}
     traced = {span.name: f"{span.context.trace_id:032x}" for span in spans.all if span.context}
     assert answered == {"/nowhere": traced["GET"], "/api/echo": traced["GET /api/*"]}
-    assert all(line.get("trace_id") for line in logged if line["message"] == "request refused")
+    assert all(line.get("trace_id") for line in lines() if line["message"] == "request refused")
+
+
+async def test_work_in_the_background_leaves_no_id_of_a_trace_behind(
+    app: RunningApp, browser: Browser, clock: Clock
+):
+    await browser.login()
+    await browser.logout()
+    clock.advance(61)
+
+    await app.services.revocation.drain_due()
+
+    assert trace_id.get() is None

@@ -45,9 +45,10 @@ class Telemetry:
         async with AsyncExitStack() as running:
             traces = None
             if self._traces:
-                from app.bff.telemetry.traces import Traces, sampler_of
+                from app.bff.telemetry.traces import traces_of
 
-                traces = Traces(self._settings.app_name, sampler=sampler_of(self._settings))
+                traces = traces_of(self._settings)
+                traces.be_global()
                 running.push_async_callback(asyncio.to_thread, traces.close, within_seconds=_CLOSE_SECONDS)
             recording = Recording(metrics, traces)
             running.enter_context(observer.installed(recording))

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, MutableMapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary
@@ -106,11 +107,13 @@ class Recording(Observer):
     def _begin(self, request: HTTPServerRequest, services: Services) -> None:
         """Begin the span of a request, in the context of the connection: tasks of the request inherit it."""
         assert self.traces
+        settings = services.settings
         method, route = method_of(request.method), request.route  # type: ignore[attr-defined]
-        attributes = {"http.request.method": method, "http.route": route, "url.scheme": self._scheme}
-        trusted = is_trusted(request.remote_ip or "", services.settings.trusted_proxies)
+        trusts = settings.trusted_proxies and is_trusted(request.remote_ip or "", settings.trusted_proxies)
         request.span = self.traces.begin_request(  # type: ignore[attr-defined]
-            f"{method} {route}".strip(), request.headers if trusted else None, attributes
+            f"{method} {route}".strip(),
+            request.headers if trusts else None,
+            {"http.request.method": method, "http.route": route, "url.scheme": self._scheme},
         )
 
     def answered(self, request: HTTPServerRequest, status: int, seconds: float) -> None:
@@ -275,17 +278,31 @@ class _Calls:
         method = method_of(method)
         span = None
         if self._traces:
-            attributes: dict[str, str | int] = {"http.request.method": method, "server.address": host or ""}
-            attributes |= {"server.port": port or 0, "bff.client": self._client}
-            if self._provider_request:
-                attributes["bff.provider.request"] = self._provider_request
-            name = f"{method} {self._client}"
-            span = self._traces.begin_call(name, attributes, headers)
+            attributes = partial(self._attributes, method, host or "", port or 0)
+            span = self._traces.begin_call(f"{method} {self._client}", attributes, headers)
         return _Timed(self, (method, host or "", str(port or "")), span)
+
+    def _attributes(self, method: str, host: str, port: int) -> dict[str, str | int]:
+        kind = {"bff.provider.request": self._provider_request} if self._provider_request else {}
+        return {
+            "http.request.method": method,
+            "server.address": host,
+            "server.port": port,
+            "bff.client": self._client,
+            **kind,
+        }
 
     def record(self, metrics: Metrics, began: Labels, status: int, error: str, seconds: float) -> None:
         labels = (*began, str(status) if status else "", error, self._client, self._provider_request)
         metrics.record(metric.CALLS, labels, seconds)
+
+
+def _operation_attributes(operation: str, collection: str) -> dict[str, str | int]:
+    return {
+        "db.system.name": "mongodb",
+        "db.collection.name": collection,
+        "db.operation.name": operation,
+    }
 
 
 class _Operations:
@@ -298,8 +315,7 @@ class _Operations:
     def begin(self, operation: str, collection: str) -> _Timed:
         span = None
         if self._traces:
-            attributes = {"db.system.name": "mongodb", "db.collection.name": collection}
-            attributes["db.operation.name"] = operation
+            attributes = partial(_operation_attributes, operation, collection)
             span = self._traces.begin_operation(f"{operation} {collection}", attributes)
         return _Timed(self, ("mongodb", collection, operation), span)
 

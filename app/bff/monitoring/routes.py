@@ -12,6 +12,7 @@ from tornado.web import Application
 
 from app.bff.paths import FORWARD_AUTH_PATH
 from app.bff.proxy.forward_auth import ForwardAuth
+from app.bff.spa.handler import SpaFolder
 
 _GROUP = re.compile(r"\((?:[^()\\]|\\.)*\)")
 
@@ -59,6 +60,8 @@ def route_of(request: HTTPServerRequest, delegate: Any) -> str:
     api = getattr(delegate, "api", None) or getattr(delegate, "handler_kwargs", {}).get("api")
     if api is not None:
         return f"{api.path}/*"
+    if getattr(delegate, "handler_class", None) is SpaFolder:
+        return "/*"
     if isinstance(delegate, ForwardAuth):
         return FORWARD_AUTH_PATH
     return getattr(request, "route", "")

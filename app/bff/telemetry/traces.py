@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from random import getrandbits
 from typing import Any
 from uuid import uuid4
 
@@ -20,7 +21,7 @@ from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, OTELR
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, SamplingResult
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation import set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -38,15 +39,24 @@ Attributes = Mapping[str, str | int]
 
 
 class Traces:
-    """The tracer of this process. `exporter` is by default what the standard OTEL_… variables describe."""
+    """The tracer of this process. `exporter` is by default what the standard OTEL_… variables describe.
+
+    `limit` is part of the `sampler`; without a sampler OTEL_TRACES_SAMPLER decides.
+    """
 
     def __init__(
-        self, service: str, *, sampler: Sampler | None = None, exporter: SpanExporter | None = None
+        self,
+        service: str,
+        *,
+        sampler: Sampler | None = None,
+        limit: RateLimited | None = None,
+        exporter: SpanExporter | None = None,
     ) -> None:
         ours = Resource({SERVICE_NAME: service, SERVICE_INSTANCE_ID: str(uuid4())})
         self.provider = TracerProvider(
             sampler, ours.merge(OTELResourceDetector().detect()), shutdown_on_exit=False
         )
+        self._limit = limit
         self._processor = BatchSpanProcessor(exporter or OTLPSpanExporter())
         self.provider.add_span_processor(self._processor)
         self._tracer = self.provider.get_tracer("app.bff")
@@ -57,38 +67,44 @@ class Traces:
 
         `sent` are its headers, if they come from a trusted proxy: then its trace goes on.
         """
-        parent = self._propagator.extract(sent, _NO_CONTEXT) if sent else _NO_CONTEXT
-        span = self._tracer.start_span(name, parent, SpanKind.SERVER)
+        parent = sent is not None and TRACEPARENT in sent
+        if self._limit and not parent and not self._limit.grant():
+            _enter(unrecorded := _Unrecorded())
+            return unrecorded
+        context = self._propagator.extract(sent, _NO_CONTEXT) if sent and parent else _NO_CONTEXT
+        span = self._tracer.start_span(name, context, SpanKind.SERVER)
         span.set_attributes(attributes)
         _enter(span)
         return span
 
     def begin_call(
-        self, name: str, attributes: Attributes, headers: MutableMapping[str, str] | None = None
+        self,
+        name: str,
+        attributes: Callable[[], Attributes],
+        headers: MutableMapping[str, str] | None = None,
     ) -> Span | None:
         """Begin the span of a call out, if the current trace is recorded; `headers` get the context.
 
         A call in no trace, of a job in the background, begins one.
         """
         current = trace.get_current_span()
-        context = current.get_span_context()
-        if context.is_valid and not current.is_recording():  # or it has ended
+        if isinstance(current, _Unrecorded) or _is_over(current):
             if headers is not None:
-                _inject(context, headers)
+                _inject(current, headers)
             return None
-        span = self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes)
+        span = self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes())
         if headers is not None:
-            _inject(span.get_span_context(), headers)
+            _inject(span, headers)
         return span
 
-    def begin_operation(self, name: str, attributes: Attributes) -> Span | None:
+    def begin_operation(self, name: str, attributes: Callable[[], Attributes]) -> Span | None:
         """Begin the span of a database operation, if the current trace is recorded.
 
         Outside of one there is none: the store is polled every second.
         """
         if not trace.get_current_span().is_recording():
             return None
-        return self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes)
+        return self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes())
 
     def enter_work(self, name: str, *, apart: bool = False) -> tuple[Span, Any]:
         """Begin the span of work that no request waits for alone; return it and what `leave` needs.
@@ -101,10 +117,16 @@ class Traces:
         span = self._tracer.start_span(name, parent, SpanKind.INTERNAL, links=links)
         return span, _enter(span)
 
-    def leave(self, span: Span, token: Any, *, failed: str | None = None) -> None:
+    def leave(self, span: Span, tokens: Any, *, failed: str | None = None) -> None:
         """End work; `failed` is the name of its error."""
-        detach(token)
+        context, trace_id = tokens
+        detach(context)
+        logs.trace_id.reset(trace_id)
         end(span, error=failed or "")
+
+    def be_global(self) -> None:
+        """Let spans that the application makes by OpenTelemetry's API be sent, too."""
+        trace.set_tracer_provider(self.provider)
 
     def link(self, context: SpanContext) -> None:
         """Link the current span to another one."""
@@ -122,20 +144,41 @@ class RateLimited(Sampler):
 
     def __init__(self, per_second: int) -> None:
         self._budget = Budget(per_second, seconds=1 / per_second, clock=time.monotonic)
+        self._is_granted = False
+
+    def grant(self) -> bool:
+        """Return whether the trace that begins next is recorded: if not, the SDK need not be asked."""
+        self._is_granted = self._budget.take()
+        return self._is_granted
 
     def should_sample(self, *args: Any, **kwargs: Any) -> SamplingResult:
-        return SamplingResult(Decision.RECORD_AND_SAMPLE if self._budget.take() else Decision.DROP)
+        granted, self._is_granted = self._is_granted or self._budget.take(), False
+        return SamplingResult(Decision.RECORD_AND_SAMPLE if granted else Decision.DROP)
 
     def get_description(self) -> str:
         return "RateLimited"
 
 
-def sampler_of(settings: BffSettings) -> Sampler | None:
-    """Return None if OTEL_TRACES_SAMPLER names one, else our own.
+def traces_of(settings: BffSettings) -> Traces:
+    """Return the tracer of this process.
 
-    It follows the decision of a trusted proxy, and limits the traces that begin here.
+    Unless OTEL_TRACES_SAMPLER names a sampler, the decision of a trusted proxy is followed, and of the traces
+    that begin here some are recorded each second.
     """
-    return None if SAMPLER in os.environ else ParentBased(RateLimited(settings.traces_per_second))
+    if SAMPLER in os.environ:
+        return Traces(settings.app_name)
+    limit = RateLimited(settings.traces_per_second)
+    return Traces(settings.app_name, sampler=ParentBased(limit), limit=limit)
+
+
+class _Unrecorded(NonRecordingSpan):
+    """The span of a request that is not recorded: it costs its ids, and is sent on."""
+
+    def __init__(self) -> None:
+        trace_id, span_id = getrandbits(128), getrandbits(64)
+        super().__init__(SpanContext(trace_id, span_id, is_remote=False))
+        self.trace_id = f"{trace_id:032x}"
+        self.header = f"00-{self.trace_id}-{span_id:016x}-00"
 
 
 def end(span: Span, *, status: int = 0, error: str = "") -> None:
@@ -149,17 +192,26 @@ def end(span: Span, *, status: int = 0, error: str = "") -> None:
     span.end()
 
 
-def _enter(span: Span) -> Any:
-    context = span.get_span_context()
-    logs.trace_id.set(f"{context.trace_id:032x}")
-    return attach(set_span_in_context(span, _NO_CONTEXT))
+def _is_over(span: Span) -> bool:
+    """Whether the span is of a trace, and does not record: or not any more."""
+    return not span.is_recording() and span.get_span_context().is_valid
 
 
-def _inject(context: SpanContext, headers: MutableMapping[str, str]) -> None:
+def _enter(span: Span) -> tuple[Any, Any]:
+    """Make the span the current one; return what `Traces.leave` needs to make it the earlier one again."""
+    known = span.trace_id if isinstance(span, _Unrecorded) else f"{span.get_span_context().trace_id:032x}"
+    return attach(set_span_in_context(span, _NO_CONTEXT)), logs.trace_id.set(known)
+
+
+def _inject(span: Span, headers: MutableMapping[str, str]) -> None:
     """Set `traceparent`, and remove what a browser has sent of that kind."""
     for name in _OF_OTHERS:
         if name in headers:
             del headers[name]
+    if isinstance(span, _Unrecorded):
+        headers[TRACEPARENT] = span.header
+        return
+    context = span.get_span_context()
     headers[TRACEPARENT] = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
     if context.trace_state:
         headers["tracestate"] = context.trace_state.to_header()
