@@ -191,7 +191,13 @@ async def test_a_refresh_is_one_span_that_every_request_which_waited_for_it_is_l
     clock.advance(301)
     spans.clear()
 
-    await asyncio.gather(*(browser.fetch("/api/echo") for _ in range(3)))
+    provider.holds["token"] = asyncio.Event()
+    fetching = asyncio.gather(*(browser.fetch("/api/echo") for _ in range(3)))
+    await wait_until(lambda: len(app.services.in_flight_requests) == 3)
+    for _ in range(50):  # until each of them waits
+        await asyncio.sleep(0)
+    provider.holds["token"].set()
+    await fetching
     await idle(app)
 
     refresh = spans.named("refresh")
