@@ -20,6 +20,11 @@ LOGOUT_CALLBACK_PATH = "/bff/logout/callback"
 USER_PATH = "/bff/user"
 SESSIONS_PATH = "/bff/sessions"
 EVENTS_PATH = "/bff/events"
+# Called by front ends, also in capitals or with a slash at the end, as ASP.NET routes; not the routes of the
+# provider and of proxies, which know exact URLs.
+IN_ANY_SPELLING = frozenset(
+    {LOGIN_PATH, SILENT_LOGIN_PATH, LOGOUT_PATH, USER_PATH, SESSIONS_PATH, EVENTS_PATH}
+)
 FORWARD_AUTH_PATH = "/bff/forward-auth"
 BACKCHANNEL_PATH = "/bff/backchannel"
 FRONTCHANNEL_PATH = "/bff/frontchannel"

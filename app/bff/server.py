@@ -122,6 +122,8 @@ class BffApplication(Application):
         if request.version == "HTTP/1.0" and "Transfer-Encoding" in request.headers:
             raise HTTPInputError("Transfer-Encoding in HTTP/1.0")  # its framing is faulty: RFC 9112 §6.1
         api = route_for(request.path, self._services.settings.remote_apis)
+        if api is None and (path := request.path.lower().removesuffix("/")) in paths.IN_ANY_SPELLING:
+            request.path = path
         if request.method == "OPTIONS" and (methods := self._preflight_methods(request, api)):
             handler: Any = self.get_handler_delegate(request, Preflight, {"methods": methods})
         elif api is None:

@@ -904,6 +904,31 @@ async def test_a_token_goes_to_an_api_with_a_certificate(
 # What is secret
 
 
+async def test_pages_of_allowed_origins_read_what_nginx_carries_and_no_others_do(
+    provider: Provider, api: Api, clock: Clock, tmp_path: Path
+):
+    allowed, other = "https://localhost:5173", "https://localhost:5174"
+    sent = {**FETCH_HEADERS, "X-CSRF": "1", "Sec-Fetch-Site": "same-site"}
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-csrf"}
+    places = {'# "https://app.example.com"': f'"{allowed}"'}
+    async with (
+        running_site(provider, api, tmp_path, clock=clock, places=places, allowed_origins=allowed) as site,
+        site.browser() as browser,
+    ):
+        await browser.login("alice")
+        read = [
+            await browser.http.request(method, "/orders/echo", headers={**sent, **more, "Origin": origin})
+            for origin in (allowed, other)
+            for method, more in (("OPTIONS", asked), ("GET", {}), ("GET", {"X-CSRF": "0"}))
+        ]
+
+    assert [answer.status_code for answer in read] == [204, 200, 403, 405, 403, 403]
+    assert [answer.headers.get_list("Access-Control-Allow-Origin") for answer in read] == [[allowed]] * 3 + [
+        []
+    ] * 3
+    assert [answer.headers.get("Access-Control-Allow-Credentials") for answer in read[:3]] == ["true"] * 3
+
+
 async def test_a_token_is_in_memory_and_nowhere_else(site: Site, browser: Browser):
     await browser.fetch("/orders/echo")
     await browser.fetch("/orders/echo", "DELETE")

@@ -33,7 +33,15 @@ from app.bff.errors import (
 )
 from app.bff.handlers.base import BaseHandler, name_of
 from app.bff.handlers.login_outcome import login_outcome
-from app.bff.handlers.web import MOVED, READING, RETURN_URL, exception_from, is_denied, single_values
+from app.bff.handlers.web import (
+    MOVED,
+    READING,
+    RETURN_URL,
+    exception_from,
+    in_own_case,
+    is_denied,
+    single_values,
+)
 from app.bff.hooks import HookRunner
 from app.bff.oidc.claims import LEEWAY_SECONDS, check_authentication, wrong_clock
 from app.bff.oidc.dpop import new_key
@@ -55,6 +63,11 @@ log = logging.getLogger(__name__)
 REPEAT_SECONDS = 30  # how long a repeated callback gets the answer of the first
 _CLAIM_SECONDS = ATTEMPT_SECONDS + 60  # longer than an attempt lives, by the clock of any process
 _UNDECIDED_SECONDS = 60  # after the time that a hook has: by then its process has died
+# By the user, or by the provider because it may not show what it would have to (OIDC Core §3.1.2.6).
+_DECLINED = frozenset(
+    {"access_denied", "login_required", "consent_required", "interaction_required"}
+    | {"account_selection_required"}
+)
 _PROMPTS = frozenset({"none", "login", "consent", "select_account"})  # OIDC Core §3.1.2.1
 
 
@@ -175,6 +188,8 @@ class Login(LoginStep):
     Another site may initiate it (OIDC Core §4): `iss`, `login_hint` and `target_link_uri`, by GET or POST.
     """
 
+    own_params = (RETURN_URL, "prompt", "login_hint", "hint", "acr_values", "max_age")
+
     async def prepare(self) -> None:
         silent = self.request.method in READING and self._requests_silent_login()
         self.set_silent(silent, path=self._silent_end())
@@ -228,10 +243,19 @@ class Login(LoginStep):
         self.redirect((await self.services.provider.metadata()).authorization_endpoint)
 
     def post(self) -> None:
-        """Repeat the request as a GET: another site's form is a navigation without the Strict cookie."""
+        """Repeat the request as a GET: another site's form is a navigation without the Strict cookie.
+
+        Not by a redirect if the form is on a page of ours: browsers apply its `form-action` to where that
+        leads in the end, which is the provider.
+        """
         self._check_navigation()
-        params = single_values(self.request.body_arguments, optional=(RETURN_URL,))
-        self.redirect(f"{LOGIN_PATH}?{urlencode({**self.params, **params})}", status=303)
+        sent = in_own_case(self.request.body_arguments, self.own_params)
+        params = {**self.params, **single_values(sent, optional=(RETURN_URL,))}
+        url = f"{LOGIN_PATH}?{urlencode(params)}"
+        if is_sent_from_elsewhere(self.request.headers):
+            self.redirect(url, status=303)
+        else:
+            self.navigate_same_site(url)
 
     def check_trusted_origin(self, origin: str) -> bool:
         return True  # a login may start at any site, by a link as well
@@ -388,6 +412,20 @@ class Callback(LoginStep):
             self.end_silently()
         else:
             self.navigate_same_site(attempt.return_path)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """A login with a `prompt` that is declined ends at its return path, as with Duende.BFF.
+
+        One without ends with an error page: the page at the return path may have started it by itself, and
+        would start another.
+        """
+        error, attempt = exception_from(kwargs), self.attempt
+        is_declined = isinstance(error, LoginFailed) and error.reason in _DECLINED
+        if attempt is None or self.is_silent or not is_declined or "prompt" not in attempt.request_params:
+            super().write_error(status_code, **kwargs)
+            return
+        self.set_status(200)
+        self.navigate_same_site(attempt.return_path)
 
     async def head(self) -> None:
         """Answer as `get` where there is no attempt, and complete none."""

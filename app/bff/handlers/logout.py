@@ -11,6 +11,7 @@ from urllib.parse import urljoin
 
 from app.bff.errors import ProviderUnavailable, StoreUnavailable, WrongSid
 from app.bff.handlers.login import AuthHandler
+from app.bff.handlers.web import RETURN_URL
 from app.bff.oidc.claims import string_claim
 from app.bff.oidc.client import LogoutRequest
 from app.bff.oidc.refusals import refusal_fields
@@ -58,6 +59,7 @@ class Logout(LogoutHandler):
 
     retry_for_strict_cookies = False
     cors_methods = ("POST",)
+    own_params = (RETURN_URL, "sid")
 
     async def get(self) -> None:
         return_path = self._checked_return_path()

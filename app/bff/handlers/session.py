@@ -24,6 +24,8 @@ _TOKEN_CLAIMS = {"iss", "aud", "azp", "exp", "iat", "nbf", "jti", "nonce", "at_h
 class User(ApiHandler):
     """The claims of the signed-in user, in Duende.BFF's format; with `typed=true` they keep their types."""
 
+    own_params = ("slide", "typed")
+
     @property
     def keeps_session_alive(self) -> bool:  # type: ignore[override]
         return self.params.get("slide", "").lower() != "false"

@@ -7,7 +7,7 @@ import logging
 import re
 import secrets
 from asyncio import Future
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from types import TracebackType
 from typing import Any, overload
@@ -66,6 +66,7 @@ class WebHandler(RequestHandler):
     framed_by_same_site = False  # whether a page of this site may show the response in a frame
     cors_methods: Collection[str] = ()  # those that pages of BFF_ALLOWED_ORIGINS may use
     serves_allowed_origins = False  # whether these pages may be the `returnUrl`, and show what is framed
+    own_params: Collection[str] = ()  # of the query: read in any case, as ASP.NET reads them
     keeps_opener = False  # whether a popup that shows the response stays connected to its opener
     referrer_policy = "same-origin"
     login_requirements = _NO_REQUIREMENTS  # added to this handler's login URL (RFC 9470)
@@ -74,6 +75,8 @@ class WebHandler(RequestHandler):
 
     def __init__(self, application: Application, request: HTTPServerRequest, **kwargs: Any) -> None:
         self.services: Services = application.settings["services"]
+        if self.own_params:
+            request.query_arguments = in_own_case(request.query_arguments, self.own_params)
         super().__init__(application, request, **kwargs)  # calls set_default_headers
         self.services.in_flight_requests.begin(self)
         logs.request_id.set(self.request_id)
@@ -422,6 +425,14 @@ def single_values(
             if name not in optional:
                 raise
     return values
+
+
+def in_own_case(arguments: Mapping[str, list[bytes]], names: Iterable[str]) -> dict[str, list[bytes]]:
+    """Return parameters with `names` as they are written there, however the request has written them."""
+    spelled, found = {name.lower(): name for name in names}, dict[str, list[bytes]]()
+    for name, values in arguments.items():
+        found.setdefault(spelled.get(name.lower(), name), []).extend(values)
+    return found
 
 
 def _only_value(name: str, values: Sequence[bytes]) -> str:

@@ -142,6 +142,6 @@ class RemoteApiSettings(BaseModel):
     @field_validator("path")
     @classmethod
     def _not_one_of_ours(cls, path: str) -> str:
-        if path.split("/")[1] in _OURS:
+        if path.split("/")[1].lower() in _OURS:
             raise ValueError(f"must not begin with /{path.split('/')[1]}, which the engine uses")
         return path
