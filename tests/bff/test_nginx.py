@@ -328,6 +328,7 @@ ANSWERED = {
         "ETag": '"1"',
         "Retry-After": "1",
         "Location": "/elsewhere",
+        "Content-Location": "/elsewhere",
         "Vary": "Accept",
     },
 }
