@@ -142,3 +142,11 @@ def test_its_own_linter_types_tests_and_build_accept_the_front_end(react_project
     assert result.returncode == 0, result.stdout + result.stderr
     assert "2 passed" in re.sub(r"\x1b\[\d+m", "", result.stdout)  # files of tests
     assert (react_project / "frontend/dist/index.html").is_file()
+
+
+def test_its_own_python_is_linted_typed_and_tested(react_project: Path):
+    cache = ("--cache-dir", str(ROOT / ".mypy_cache/react"))
+    for arguments in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy", *cache], ["pytest", "-q"]):
+        command = [sys.executable, "-m", *arguments]
+        result = subprocess.run(command, cwd=react_project, check=False, capture_output=True, text=True)
+        assert result.returncode == 0, result.stdout + result.stderr
