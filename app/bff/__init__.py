@@ -5,7 +5,7 @@ package may change with any update. docs/bff/ is the manual.
 
 - Handlers: `BaseHandler` for pages, `ApiHandler` for JavaScript, `SocketHandler` for WebSockets,
   `authenticated`, `url`
-- What they have: `Session`, `Services`
+- What they have: `Session`, `SessionData`, `Services`
 - APIs: `TypedClient`, `ApiClient`, `API_ERRORS`
 - Settings: `BffSettings`, `HttpClientSettings`, `RemoteApiSettings`
 - Errors: `AppError` and its subclasses
@@ -37,6 +37,7 @@ from app.bff.errors import (
     SettingsError,
     StoreUnavailable,
     TokenUnavailable,
+    TooLarge,
     Unauthorized,
     UnknownClient,
     UnsupportedMediaType,
@@ -47,6 +48,7 @@ from app.bff.handlers.session import claim_entries, session_entries
 from app.bff.handlers.socket import SocketHandler
 from app.bff.handlers.web import login_url
 from app.bff.services import Services
+from app.bff.sessions.data import SessionData
 from app.bff.sessions.session import Session
 from app.bff.settings.apis import HttpClientSettings, RemoteApiSettings
 from app.bff.settings.models import BffSettings
@@ -77,11 +79,13 @@ __all__ = [
     "RemoteApiSettings",
     "Services",
     "Session",
+    "SessionData",
     "SessionEnded",
     "SettingsError",
     "SocketHandler",
     "StoreUnavailable",
     "TokenUnavailable",
+    "TooLarge",
     "TypedClient",
     "Unauthorized",
     "UnknownClient",

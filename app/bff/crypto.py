@@ -19,6 +19,7 @@ from app.bff.settings.validators import KEY_BYTES
 
 _KEY_ID_BYTES = 4
 _NONCE_BYTES = 12
+SEAL_BYTES = _KEY_ID_BYTES + _NONCE_BYTES + 16  # that sealing adds: with the tag of GCM
 
 
 class Unsealable(Exception):
@@ -53,6 +54,10 @@ class Vault:
     def key_ids(self) -> list[bytes]:
         """The ids of the keys, in the order of the ring. Sealed bytes begin with the id of their key."""
         return [key.id for key in self._ring]
+
+    def is_newest(self, sealed: bytes) -> bool:
+        """Whether the first key has sealed these bytes."""
+        return sealed[:_KEY_ID_BYTES] == self._ring[0].id
 
     def seal(self, data: bytes, *, place: str) -> bytes:
         key = self._ring[0]

@@ -20,6 +20,7 @@ from app.bff.oidc.client import OidcClient
 from app.bff.oidc.dpop import new_key
 from app.bff.oidc.http import tls
 from app.bff.oidc.metadata import Provider, metadata_url, provider_http
+from app.bff.sessions.data import SessionData
 from app.bff.sessions.events import SessionEvents
 from app.bff.sessions.interfaces import STORE_SECONDS, Outbox, ReplayCache, ReturnPaths, SessionStore
 from app.bff.sessions.observed import observed
@@ -145,6 +146,10 @@ class Services:
     pages: jinja2.Environment
     stopping: asyncio.Event
     in_flight_requests: InFlightRequests = field(default_factory=InFlightRequests)
+
+    def session_data(self, ref: str) -> SessionData:
+        """Return the application's own data in a session, by the session's `ref`."""
+        return SessionData(self.sessions, ref, self.clock)
 
     async def load_session(self, session_id: str | None, *, keep_alive: bool = True) -> Session | None:
         """Return the session that a cookie opens, or None; `keep_alive` restarts its idle time."""

@@ -30,16 +30,16 @@ LAYERS = [
     "settings.*",
     "crypto telemetry.* singleflight batch_loader slots",
     "web.* spa.document spa.files spa.folder spa.forwarding spa.problems",
-    "sessions.session sessions.interfaces sessions.events oidc.http oidc.cache oidc.keys oidc.metadata"
-    " oidc.claims oidc.kept_claims oidc.step_up oidc.logout_token oidc.error_codes oidc.refusals"
-    " oidc.responses oidc.dpop oidc.signed_requests sessions.observed",
+    "sessions.session sessions.interfaces sessions.data sessions.events oidc.http oidc.cache oidc.keys"
+    " oidc.metadata oidc.claims oidc.kept_claims oidc.step_up oidc.logout_token oidc.error_codes"
+    " oidc.refusals oidc.responses oidc.dpop oidc.signed_requests sessions.observed",
     "oidc.client_auth oidc.breaker oidc.endpoints oidc.login_attempt oidc.client"
     " sessions.mongo.* sessions.memory sessions.stores",
     "hooks tokens.*",
     "clients.*",
     "services",
     "doctor.* commands.*",
-    "handlers.web handlers.base handlers.socket",
+    "handlers.flash handlers.web handlers.base handlers.socket",
     "handlers.* proxy.* spa.*",
     "monitoring.*",
     "descriptors server shutdown processes cli",

@@ -17,6 +17,7 @@ from app.bff.handlers.web import WebHandler, anonymous_key_of, login_url
 from app.bff.oidc.claims import unmet_requirement
 from app.bff.oidc.step_up import AuthenticationRequirements
 from app.bff.paths import LOGOUT_PATH
+from app.bff.sessions.data import SessionData
 from app.bff.sessions.session import Session, Target
 from app.bff.web.cookies import MAX_LOGIN_ATTEMPTS
 from app.bff.web.cross_origin import arrives_without_strict_cookies, csrf_refusal
@@ -49,6 +50,11 @@ class BaseHandler(WebHandler):
     retry_for_strict_cookies = True
     keeps_attempts = False  # whether cookies of too many login attempts stay: one may be used here
     retry_in_frames = False  # of those that this site may show
+
+    @property
+    def session_data(self) -> SessionData:
+        """JSON values of yours in the session; raises NoSession (401) without one."""
+        return self.services.session_data(self.require_session().ref)
 
     @property
     def state(self) -> Any:

@@ -30,10 +30,10 @@ from app.bff.errors import (
     NotAllowed,
     Unauthorized,
 )
+from app.bff.handlers.flash import FlashMessages
 from app.bff.oidc.step_up import AuthenticationRequirements
 from app.bff.paths import LOGIN_PATH
 from app.bff.services import Services
-from app.bff.sessions.session import Session
 from app.bff.telemetry import logs, observer
 from app.bff.telemetry.logs import RequestRecord
 from app.bff.web.cookies import read_cookies, unquoted
@@ -58,7 +58,7 @@ _LOGGED_CHARACTERS = 1_000  # of a path, which may have 64 KB: requests must not
 CLIENT_CLOSED_REQUEST = 499  # in the access log only, as in nginx
 
 
-class WebHandler(RequestHandler):
+class WebHandler(FlashMessages):
     """Services, security headers, error responses and pages, for handlers without a session."""
 
     renders_html = True
@@ -70,7 +70,6 @@ class WebHandler(RequestHandler):
     keeps_opener = False  # whether a popup that shows the response stays connected to its opener
     referrer_policy = "same-origin"
     login_requirements = _NO_REQUIREMENTS  # added to this handler's login URL (RFC 9470)
-    session: Session | None = None  # BaseHandler loads it
     return_path: str | None = None  # where that login returns to; None: to the URL of this request
 
     def __init__(self, application: Application, request: HTTPServerRequest, **kwargs: Any) -> None:
@@ -181,6 +180,8 @@ class WebHandler(RequestHandler):
         return flushed
 
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> Future[None]:
+        if self.before_finish:
+            return self.finish_later(chunk)
         if self.services.stopping.is_set():
             self.set_header("Connection", "close")  # the next request reaches another process
         try:
@@ -324,6 +325,7 @@ class WebHandler(RequestHandler):
             "static_url": self.static_url,
             "current_path": self.request.path,
             "may": self.may,
+            "flashes": self.flashes,
         }
 
     def render_page(self, template: str, **context: Any) -> None:

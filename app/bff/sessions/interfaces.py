@@ -12,6 +12,7 @@ from app.bff.sessions.session import LogoutHint, Reason, Session
 STORE_SECONDS = 4  # the longest that any operation of a store is waited for; then StoreUnavailable
 TOMBSTONE_SECONDS = 600
 HEARTBEAT_SECONDS = 1
+MAX_DATA_BYTES, MAX_DATA_FIELDS = 16_384, 1_000  # of the data of a session; names count
 MAX_RETURN_PATHS = 10_000  # of at most 8 KB each
 _ID_BYTES = 16
 
@@ -77,6 +78,22 @@ class SessionStore(Protocol):
         A tombstone with `reason` takes its place: see SessionEndSource. With `version` or `lease`, its
         owner's name, nothing is removed, and None returned, if the session has another one.
         """
+
+    async def data(self, ref: str, field: str) -> bytes | None:
+        """Return the value of a field of the live session's data: `data.…` or `flash.…`; None if it has none.
+
+        The messages below `flash` are also in `Session.flashes`.
+        """
+
+    async def set_data(self, ref: str, field: str, value: bytes) -> bool:
+        """Store the value of one field; return False, and store nothing, if the session is gone.
+
+        Raises TooLarge if the data would exceed MAX_DATA_BYTES or MAX_DATA_FIELDS. No other field changes,
+        and neither does the session's `version`.
+        """
+
+    async def remove_data(self, ref: str, fields: Collection[str]) -> None:
+        """Remove fields. No effect where they, or the session, are gone."""
 
     async def logout_hint(self, ref: str) -> LogoutHint | None:
         """Return what a session left that ended, or expired, less than TOMBSTONE_SECONDS ago, or None.

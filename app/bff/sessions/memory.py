@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
+from app.bff.errors import TooLarge
+from app.bff.sessions.data import FLASH
 from app.bff.sessions.interfaces import (
     HEARTBEAT_SECONDS,
+    MAX_DATA_BYTES,
+    MAX_DATA_FIELDS,
     MAX_RETURN_PATHS,
     TOMBSTONE_SECONDS,
     News,
@@ -27,6 +32,7 @@ class MemorySessions:
         self._leases: dict[str, tuple[str, float]] = {}  # owner, and when it expires
         # Tombstones: reason, when it is purged, and the hint.
         self._ended: dict[str, tuple[Reason, float, LogoutHint | None]] = {}
+        self._data: dict[str, dict[str, bytes]] = {}  # of each session, by field
         self._watchers: set[asyncio.Queue[Mapping[str, News]]] = set()
 
     async def open(self) -> None:
@@ -44,7 +50,34 @@ class MemorySessions:
 
     async def get(self, ref: str) -> Session | None:
         session = self._sessions.get(ref)
-        return session if session and self._clock() < session.expires_at else None
+        if session is None or self._clock() >= session.expires_at:
+            return None
+        return replace(session, flashes=self._flashes(ref)) if ref in self._data else session
+
+    def _flashes(self, ref: str) -> tuple[tuple[str, str], ...]:
+        fields = sorted(self._data[ref].items())
+        return tuple(
+            (field.partition(".")[2], json.loads(value))
+            for field, value in fields
+            if field.startswith(f"{FLASH}.")
+        )
+
+    async def data(self, ref: str, field: str) -> bytes | None:
+        return self._data.get(ref, {}).get(field) if await self.get(ref) else None
+
+    async def set_data(self, ref: str, field: str, value: bytes) -> bool:
+        if await self.get(ref) is None:
+            return False
+        data = {**self._data.get(ref, {}), field: value}
+        size = sum(len(name.partition(".")[2].encode()) + len(each) for name, each in data.items())
+        if size > MAX_DATA_BYTES or len(data) > MAX_DATA_FIELDS:
+            raise TooLarge(f"the data of a session have at most {MAX_DATA_BYTES:,} bytes")
+        self._data[ref] = data
+        return True
+
+    async def remove_data(self, ref: str, fields: Collection[str]) -> None:
+        for field in fields:
+            self._data.get(ref, {}).pop(field, None)
 
     async def lease(self, ref: str, *, owner: str, seconds: float) -> Session | None:
         session = await self.get(ref)
@@ -159,6 +192,7 @@ class MemorySessions:
 
     def _remove(self, ref: str) -> None:
         self._sessions.pop(ref, None)
+        self._data.pop(ref, None)
         self._leases.pop(ref, None)
 
     def _purge(self) -> None:

@@ -134,7 +134,7 @@ class Session:
     if the provider sends none. `tokens` are those for LOGIN, `others` are access tokens for other
     targets; all are bound to `dpop_key`, a private JWK, if there is one. `device` describes the browser.
     `version` counts writes of tokens (fencing). `lease_taken_over` is set by SessionStore.lease alone, and
-    not stored.
+    not stored. `flashes` are messages for the next page, with their ids, which are stored beside the session.
 
     A handler has it as `self.session`. `claims` are those of the ID token and of userinfo, as of
     `claims_renewed_at`, and those that the application has `added` (their names) in `on_sign_in` or
@@ -167,6 +167,7 @@ class Session:
     claims_renewed_at: float = 0
     added: tuple[str, ...] = ()
     changes: int = 0
+    flashes: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)
     lease_taken_over: bool = field(default=False, compare=False, repr=False)
 
     @property

@@ -24,15 +24,26 @@ def sealed_by(key_id: bytes) -> dict[str, Any]:
 
 
 async def reencrypt(
-    records: Any, vault: Vault, reencrypted: Callable[[Record], Record], *, now: float
+    records: Any,
+    vault: Vault,
+    reencrypted: Callable[[Record], Record],
+    *,
+    now: float,
+    folders: Sequence[str] = (),
 ) -> ReencryptResult:
     """Make one pass over the live records that another key than the first has encrypted.
 
-    `reencrypted` returns the fields that replace those of a record, or raises Unsealable. They are
-    written only if the sealed bytes have not changed (optimistic locking): a concurrent write is newer.
+    `folders` are fields whose members are sealed, too; records that have one are all read, since no query
+    finds members by their bytes. `reencrypted` returns the fields that replace those of a record, none if
+    there is nothing to do, or raises Unsealable. They are written only if the sealed bytes have not
+    changed (optimistic locking): a concurrent write is newer.
     """
-    older = {"$type": "binData", "$not": sealed_by(vault.key_ids[0])}
-    found = records.find({"sealed": older, "expires_at": {"$gt": date(now)}}, {"sealed": 1})
+    older = {"sealed": {"$type": "binData", "$not": sealed_by(vault.key_ids[0])}}
+    of_folders = [{folder: {"$exists": True}} for folder in folders]
+    found = records.find(
+        {"$or": [older, *of_folders], "expires_at": {"$gt": date(now)}},
+        {"sealed": 1, **dict.fromkeys(folders, 1)},
+    )
     total = ReencryptResult()
     while batch := await _next(found):
         total += await _write_batch(records, batch, reencrypted)
@@ -47,17 +58,26 @@ async def _next(found: Any) -> list[Record]:
 async def _write_batch(
     records: Any, batch: Sequence[Record], reencrypted: Callable[[Record], Record]
 ) -> ReencryptResult:
-    writes = [write for record in batch if (write := _write(record, reencrypted))]
+    writes, undecryptable = [], 0
+    for record in batch:
+        try:
+            if changes := reencrypted(record):
+                writes.append(UpdateOne(_unchanged(record, changes), {"$set": changes}))
+        except Unsealable:
+            undecryptable += 1
     if not writes:
-        return ReencryptResult(undecryptable=len(batch))
+        return ReencryptResult(undecryptable=undecryptable)
     async with translate_driver_errors():
         # `version` stays, so that a refresh in flight can still be saved.
         written = (await records.bulk_write(writes, ordered=False)).matched_count
-    return ReencryptResult(written, len(writes) - written, len(batch) - len(writes))
+    return ReencryptResult(written, len(writes) - written, undecryptable)
 
 
-def _write(record: Record, reencrypted: Callable[[Record], Record]) -> UpdateOne | None:
-    try:
-        return UpdateOne({"_id": record["_id"], "sealed": record["sealed"]}, {"$set": reencrypted(record)})
-    except Unsealable:
-        return None
+def _unchanged(record: Record, changes: Record) -> Record:
+    """The condition that what was read of these fields is still there."""
+    condition = {"_id": record["_id"]}
+    for field in changes:
+        folder, _, name = field.partition(".")
+        if folder in record:
+            condition[field] = record[folder][name] if name else record[folder]
+    return condition

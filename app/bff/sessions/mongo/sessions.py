@@ -6,7 +6,7 @@ import functools
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from datetime import datetime
@@ -21,6 +21,7 @@ from app.bff.crypto import Unsealable, Vault
 from app.bff.errors import StoreUnavailable
 from app.bff.sessions.interfaces import TOMBSTONE_SECONDS, ReencryptResult
 from app.bff.sessions.mongo.connection import collection, date, disconnect, translate_driver_errors
+from app.bff.sessions.mongo.data import FOLDERS, RecordData
 from app.bff.sessions.mongo.events import tombstone
 from app.bff.sessions.mongo.outages import Outages
 from app.bff.sessions.mongo.reencrypt import reencrypt
@@ -29,7 +30,7 @@ from app.bff.telemetry.logs import session_log_id
 
 log = logging.getLogger(__name__)
 
-_SESSION_FIELDS = ("sealed", "version", "renewed_at", "expires_at", "changes")  # of a record
+_SESSION_FIELDS = ("sealed", "version", "renewed_at", "expires_at", "changes", "flash")  # of a record
 _ADDED = (
     "bff:added"  # among the stored claims: an earlier release that saves the session loses it nowhere else
 )
@@ -40,10 +41,10 @@ class MongoSessions:
     """A SessionStore in the collection `sessions`.
 
     A record has `_id`, the session's ref; `sealed`, the session as encrypted JSON; `user` and `sid`, keyed
-    hashes to search by; `version`; the dates `created_at`, `renewed_at` and `expires_at`; `changes`, of
-    the claims, if there are any; during a refresh `lease`, with `owner` and the date `until`. A tombstone has
-    `ended`, the reason, `forget_at`, and `hint`, a sealed LogoutHint. The record of a session that has
-    expired is its own tombstone.
+    hashes to search by; `version`; the dates `created_at`, `renewed_at` and `expires_at`; `changes`, of the
+    claims, if there are any; `data` and `flash`, whose members are sealed; during a refresh `lease`, with
+    `owner` and the date `until`. A tombstone has `ended`, the reason, `forget_at`, and `hint`, a sealed
+    LogoutHint. The record of a session that has expired is its own tombstone.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class MongoSessions:
         self._clock = clock
         self._sessions = collection(client, "sessions")
         self._reads = BatchLoader(self._look_up)
+        self._data = RecordData(self._sessions, vault, self._outages)
         # Decryption is memoised by ciphertext; the record itself is always read. Up to 256 decrypted
         # sessions stay in memory, also after logout.
         self._decrypt = functools.lru_cache(maxsize=_DECRYPTED_CACHE_SIZE)(self._decrypted)
@@ -181,6 +183,15 @@ class MongoSessions:
             record = await self._sessions.find_one_and_replace(expected, replacement)
         return self._decrypted_or_none(record)
 
+    async def data(self, ref: str, field: str) -> bytes | None:
+        return await self._data.get(self._live_by_id(ref), field)
+
+    async def set_data(self, ref: str, field: str, value: bytes) -> bool:
+        return await self._data.set(self._live_by_id(ref), field, value)
+
+    async def remove_data(self, ref: str, fields: Collection[str]) -> None:
+        await self._data.remove(self._live_by_id(ref), fields)
+
     async def logout_hint(self, ref: str) -> LogoutHint | None:
         async with translate_driver_errors(self._outages):
             record = await self._sessions.find_one({"_id": ref})
@@ -230,7 +241,9 @@ class MongoSessions:
                 yield session
 
     async def reencrypt(self) -> ReencryptResult:
-        return await reencrypt(self._sessions, self._vault, self._reencrypted, now=self._clock())
+        return await reencrypt(
+            self._sessions, self._vault, self._reencrypted, now=self._clock(), folders=FOLDERS
+        )
 
     def _live_by_id(self, ref: str) -> dict[str, Any]:
         return {"_id": ref, **self._live()}
@@ -247,9 +260,12 @@ class MongoSessions:
         }
 
     def _reencrypted(self, record: dict[str, Any]) -> dict[str, Any]:
-        """The same content, including fields that only a newer release knows."""
+        """The same content, including fields that only a newer release knows; and data that it has."""
+        data = self._data.reencrypted(record)
+        if self._vault.is_newest(bytes(record["sealed"])):
+            return data
         content = self._vault.open(bytes(record["sealed"]), place=_place(record["_id"]))
-        return self._sealed(from_bytes(content), content)
+        return {**self._sealed(from_bytes(content), content), **data}
 
     def _decrypted_or_none(self, record: dict[str, Any] | None) -> Session | None:
         if record is None:
@@ -266,7 +282,13 @@ class MongoSessions:
 
     def _session_in(self, record: dict[str, Any]) -> Session:
         of_record = (record["version"], record["renewed_at"], record["expires_at"], record.get("changes", 0))
-        return self._decrypt(record["_id"], bytes(record["sealed"]), *of_record)
+        session = self._decrypt(record["_id"], bytes(record["sealed"]), *of_record)
+        return replace(session, flashes=self._flashes(record)) if record.get("flash") else session
+
+    def _flashes(self, record: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+        found = sorted(record["flash"].items())
+        opened = [(name, self._data.opened(record["_id"], f"flash.{name}", sealed)) for name, sealed in found]
+        return tuple((name, json.loads(content)) for name, content in opened if content is not None)
 
     def _decrypted(
         self, ref: str, sealed: bytes, version: int, renewed_at: datetime, expires_at: datetime, changes: int
@@ -290,7 +312,7 @@ def ahead_seconds(store_time: float, *, sent_at: float, received_at: float) -> f
 
 def to_bytes(session: Session) -> bytes:
     content = asdict(session)
-    del content["lease_taken_over"]
+    del content["lease_taken_over"], content["flashes"]
     if added := content.pop("added"):
         content["claims"] = {**content["claims"], _ADDED: added}
     return json.dumps(content).encode()
