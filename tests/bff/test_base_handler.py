@@ -391,6 +391,7 @@ async def test_a_handler_without_authenticated_serves_anonymous_requests(browser
         ("ApiUnreachable", 502, "api_unreachable", None),
         ("ApiError", 502, "api_error", None),
         ("ApiTimeout", 504, "api_timeout", None),
+        ("SignInUnavailable", 503, "sign_in_unavailable", "5"),
         ("StoreUnavailable", 503, "store_unavailable", "5"),
         ("ProviderUnavailable", 503, "provider_unavailable", "5"),
         ("ClientRejected", 503, "provider_unavailable", "5"),
