@@ -21,6 +21,7 @@ from tests.bff.harness import Browser
 ENGINE_FILES = sorted([*PROJECT.glob("templates/bff/*"), *PROJECT.glob("static/bff/*")])
 OF_A_PROJECT = ("base.html", "app.css", "js/", "css/", "images/", "/signed-out", "/account")
 CONTEXT = {
+    "flashes": list,
     "app_name": "Shop",
     "layout": "bff/layout.html",
     "user": None,
