@@ -77,6 +77,7 @@ async def running_app(
             **{
                 name: {"base_url": client.base_url.replace(DEMO_API_URL, api.base_url), "token": client.token}
                 for name, client in settings_class.default_http_clients.items()
+                if client.base_url.startswith(DEMO_API_URL)
             },
         },
         "remote_apis": [{"path": "/api", "client": "apiClient"}],
