@@ -95,6 +95,11 @@ class Condition:
     def _numbers(self) -> frozenset[float]:
         return frozenset(value for value in self.values if not isinstance(value, bool | str))
 
+    @property
+    def names(self) -> set[str]:
+        """The claims in which the value may be: of a name with dots, all that it may begin with."""
+        return {name for name, _ in self._path}
+
     def __str__(self) -> str:
         values = (value if isinstance(value, str) else json.dumps(value) for value in self.values)
         return f"{self.claim} is {' or '.join(values)}"
@@ -148,6 +153,11 @@ class Rule:
         if not isinstance(allowed, bool):
             raise UsageError(f"the rule {self} returned {type(allowed).__name__}, and not True or False")
         return allowed
+
+    @property
+    def names(self) -> set[str]:
+        """The claims that it looks at, as far as it says so: a function does not."""
+        return {name for condition in self.conditions for name in condition.names}
 
     def __str__(self) -> str:
         """Return the rule in words, for a log."""

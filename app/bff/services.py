@@ -217,6 +217,7 @@ def _built(settings: BffSettings, own: Hooks | None, clock: Callable[[], float])
         margin_seconds=margin,
         lease_seconds=lease,
         claims=ClaimsRenewal(stores.sessions, oidc, hooks=hooks, clock=clock),
+        require=settings.require,
         clock=clock,
     )
     own_key = new_key() if settings.dpop else None

@@ -201,6 +201,7 @@ HANDLERS: list[tuple[str, str, str, dict[str, Any], int, Any]] = [
     ("TypedClient", "Titles", "GET", {}, 200, "Sign in"),
     ("authenticated", "Payments", "POST", {}, 401, "insufficient_user_authentication"),
     ("authenticated", "Refunds", "GET", {}, 403, '"code": "forbidden"'),
+    ("BaseHandler.renew_claims", "Grant", "POST", {}, 200, '"granted": true'),
     ("BaseHandler.may", "Order", "GET", {}, 200, '"can_refund": true'),
     ("BaseHandler.flash", "Save", "POST", {}, 302, ""),
     ("SessionData", "Basket", "POST", {}, 200, '["tulips"]'),

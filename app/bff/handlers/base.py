@@ -12,7 +12,13 @@ from tornado.web import HTTPError
 
 from app.bff.authorization import Rule, RuleSource
 from app.bff.clients.registry import ApiClient, Typed
-from app.bff.errors import CsrfRejected, InsufficientAuthentication, NoSession, NotAllowed
+from app.bff.errors import (
+    CsrfRejected,
+    InsufficientAuthentication,
+    NoSession,
+    NotAllowed,
+    ReauthenticationRequired,
+)
 from app.bff.handlers.web import WebHandler, anonymous_key_of, login_url
 from app.bff.oidc.claims import unmet_requirement
 from app.bff.oidc.step_up import AuthenticationRequirements
@@ -179,6 +185,31 @@ class BaseHandler(WebHandler):
         tokens = await self.services.tokens.tokens(session, target=target, rejected=rejected, holder=self)
         return tokens.access_token
 
+    async def renew_claims(self, max_age_seconds: int) -> None:
+        """Refresh the session, unless its claims were renewed in the last `max_age_seconds`.
+
+        Raises as `get_user_access_token`; ReauthenticationRequired also if a refresh renews no claims, which
+        is not tried again in that time. `@authenticated(fresh_claims=60)` does this for a whole method.
+
+        Example::
+
+            class Grant(ApiHandler):
+                @authenticated
+                async def post(self) -> None:
+                    await self.renew_claims(10)
+                    self.finish_json({"granted": self.may({"groups": "admins"})})
+        """
+        if self._have_old_claims(session := self.require_session(), max_age_seconds):
+            received_at, now = session.tokens.received_at, self.services.clock()
+            was_in_vain = session.claims_renewed_at < received_at and now - received_at <= max_age_seconds
+            if not was_in_vain:
+                await self.get_user_access_token(force_renewal=True)
+            if self._have_old_claims(self.require_session(), max_age_seconds):
+                raise ReauthenticationRequired("For this you have to sign in again.")
+
+    def _have_old_claims(self, session: Session, max_age_seconds: int) -> bool:
+        return self.services.clock() - session.claims_renewed_at > max_age_seconds
+
     async def get_client_access_token(self, name: str) -> str:
         """Return this application's own access token (RFC 6749 §4.4) for the named client.
 
@@ -325,13 +356,18 @@ Guarded = Callable[..., Awaitable[None]]
 def authenticated(method: Method, /) -> Guarded: ...
 @overload
 def authenticated(
-    *, require: RuleSource | None = None, acr: str | Sequence[str] = (), max_age: int | None = None
+    *,
+    require: RuleSource | None = None,
+    fresh_claims: int | None = None,
+    acr: str | Sequence[str] = (),
+    max_age: int | None = None,
 ) -> Callable[[Method], Guarded]: ...
 def authenticated(
     method: Method | None = None,
     /,
     *,
     require: RuleSource | None = None,
+    fresh_claims: int | None = None,
     acr: str | Sequence[str] = (),
     max_age: int | None = None,
 ) -> Guarded | Callable[[Method], Guarded]:
@@ -340,11 +376,17 @@ def authenticated(
     With `require` the claims of the session must meet a rule (see `BaseHandler.may`), else the answer is 403
     `forbidden`: a problem document, or a page that offers to sign in with another account.
 
+    With `fresh_claims` the session is refreshed first if its claims are older than so many seconds, so that
+    a role that was taken away at the provider counts within that time. If they cannot be renewed, because
+    there is no refresh token, or a refresh brings neither an ID token nor userinfo
+    (BFF_USERINFO_ON_REFRESH), the answer is 401 `reauthentication_required`; while the provider does not
+    answer, `provider_unavailable`.
+
     With `acr` the session must have been opened by a login of one of these authentication contexts, with
     `max_age` at most so many seconds ago (and 60 s of clock skew), else InsufficientAuthentication
     (RFC 9470) is raised. Both are 401 for `fetch()`; a navigation goes to the login, with these
-    parameters, and comes back. Raises ValueError, at import, for a rule that is none, and for an `acr` or
-    `max_age` that cannot be requested.
+    parameters, and comes back. Raises ValueError, at import, for a rule that is none, and for an `acr`,
+    `max_age` or `fresh_claims` that cannot be requested.
 
     Example::
 
@@ -360,10 +402,14 @@ def authenticated(
     """
     requirements = AuthenticationRequirements((acr,) if isinstance(acr, str) else tuple(acr), max_age)
     rule = None if require is None else Rule.of(require)
+    if fresh_claims is not None and fresh_claims < 1:
+        raise ValueError("fresh_claims must be a whole number of seconds, 1 or more")
 
     def guarded(method: Method) -> Guarded:
         @functools.wraps(method)
         async def wrapper(self: BaseHandler, *args: Any, **kwargs: Any) -> None:
+            if fresh_claims is not None:
+                await self.renew_claims(fresh_claims)
             self.require_authentication(requirements, rule)
             result = method(self, *args, **kwargs)
             if result is not None:

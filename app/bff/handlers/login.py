@@ -503,7 +503,7 @@ class Callback(LoginStep):
             if self.services.hooks is not None:
                 session = await self._hooked(self.services.hooks, session, may_revoke=not replaced)
             rule = self.services.settings.require
-            if rule is not None and not rule.allows({**self._claims, **session.claims}):
+            if rule is not None and not rule.allows(session.claims):
                 raise NotAllowed("With this account you cannot use this application.", rule=str(rule))
             await self._store(session, replaced)
         except Forbidden:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from functools import partial
 from typing import Any, ClassVar
 
 from tornado.websocket import WebSocketHandler
@@ -126,16 +127,33 @@ class SocketHandler(BaseHandler, WebSocketHandler):
 
     async def _wait_for_close(self) -> CloseFrame:
         ref = self.session.ref if self.session else None
-        with self.services.session_events.watch(ref) as signal:
+        news = asyncio.Event()
+        with self.services.session_events.watch(ref, partial(self._on_change, news)) as signal:
+            signal.add_done_callback(lambda _: news.set())
             while not signal.done():
-                await asyncio.wait({signal}, timeout=self.look_again_seconds)
-                if not signal.done() and await self.session_is_over():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self.look_again_seconds):
+                        await news.wait()
+                news.clear()
+                if signal.done():
+                    break
+                if await self.session_is_over():
                     return await self._close_of_ended_session(ref, signal)
-                try:
-                    self.check_permission()
-                except Forbidden:
+                if not self._is_allowed():
                     return NOT_ALLOWED
             return _CLOSE_BY_REASON.get(signal.result(), SESSION_OVER)
+
+    def _on_change(self, news: asyncio.Event, changes: int) -> None:
+        """Look at the session at once if its claims have changed since it was read."""
+        if self.session is not None and changes != self.session.changes:
+            news.set()
+
+    def _is_allowed(self) -> bool:
+        try:
+            self.check_permission()
+        except Forbidden:
+            return False
+        return True
 
     async def _close_of_ended_session(self, ref: str | None, signal: EndSignal) -> CloseFrame:
         """The poll noticed the end before the event did: look its reason up."""

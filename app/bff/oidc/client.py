@@ -114,6 +114,7 @@ class OidcClient:
         self._provider = provider
         self._clock = clock
         self.asks_userinfo_on_refresh = settings.userinfo_on_refresh
+        self._kept_claims = settings.kept_claims
         self._endpoints = EndpointClient(settings, tls=tls, provider=provider, clock=clock)
         file = settings.client_key_file if settings.signed_requests else None
         self._request_key = key_from(file) if file else None
@@ -260,7 +261,7 @@ class OidcClient:
             userinfo = await self._userinfo(endpoint, token, attempt.dpop_key, id_token.claims) or {}
         # Those of the ID token come first: should the claims exceed their limit, they stay.
         claims = self.cleaned({**id_token.claims, **userinfo, **id_token.claims})
-        return claims, kept_claims(claims, self._settings.claims), tokens
+        return claims, kept_claims(claims, self._kept_claims), tokens
 
     async def userinfo(self, session: Session, tokens: TokenSet) -> Mapping[str, Any] | None:
         """Return the claims of userinfo after a refresh; None if there are none that can be used.
@@ -290,7 +291,7 @@ class OidcClient:
 
     def kept(self, claims: Mapping[str, Any]) -> dict[str, Any]:
         """Return those that a session keeps."""
-        return kept_claims(claims, self._settings.claims)
+        return kept_claims(claims, self._kept_claims)
 
     def cleaned(self, claims: Mapping[str, Any]) -> dict[str, Any]:
         """Return the claims that can be kept; log what cannot, and once what the provider has left out."""

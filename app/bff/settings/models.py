@@ -426,6 +426,13 @@ class BffSettings(BaseSettings):
         return self.base_url.startswith("https:")
 
     @property
+    def kept_claims(self) -> frozenset[str]:
+        """BFF_CLAIMS, and what rules in settings name: else a refresh could not judge them. Empty: all."""
+        rules = [self.require, *(rule for api in self.remote_apis for rule in (api.require, api.write))]
+        of_rules = {name for rule in rules if rule is not None for name in rule.names}
+        return frozenset({*self.claims, *of_rules} if self.claims else ())
+
+    @property
     def login_scope(self) -> str:
         """BFF_SCOPE and the scopes of named clients that carry the user's token."""
         scopes = [self.scope, *(client.scope or "" for client in self._user_clients)]

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 from weakref import WeakValueDictionary
 
+from app.bff.authorization import Rule
 from app.bff.backoff import (
     LEASE_WAIT_SECONDS,
     REVOCATION_AFTER_LOGOUT_SECONDS,
@@ -70,6 +71,7 @@ class Refresher:
         *,
         lease_seconds: float,
         claims: ClaimsRenewal | None = None,
+        require: Rule | None = None,
         wait_seconds: float = LEASE_WAIT_SECONDS,
         store_seconds: float = STORE_SECONDS,
         pauses: Callable[[], Iterator[float]] = lease_poll_seconds,
@@ -83,6 +85,7 @@ class Refresher:
         self._pauses = pauses
         self._clock = clock
         self._claims = claims or ClaimsRenewal(sessions, client, clock=clock)
+        self._require = require
         self._leases = Leases(sessions, seconds=lease_seconds, pauses=pauses)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._unsaved: dict[str, Session] = {}
@@ -180,7 +183,7 @@ class Refresher:
             if saved:
                 held.pop_all()  # saving has released it; unsaved, it must keep the others from refreshing
                 if saved is not changed:
-                    saved = await self._claims.finish(saved, session, newer)
+                    saved = await self._finish(saved, session, newer)
                 alive_or_raise(newer, now=self._clock())
                 return saved
             async with store.limit(at_least=UNSAVED_WAIT_SECONDS):
@@ -218,8 +221,27 @@ class Refresher:
                 log.info("session ended before it was saved", extra={"session": session_log_id(changed.ref)})
             del self._unsaved[changed.ref]
             if saved:
-                await self._claims.finish(saved, earlier, changed.tokens)
+                with contextlib.suppress(SessionEnded):
+                    await self._finish(saved, earlier, changed.tokens)
             return
+
+    async def _finish(self, saved: Session, earlier: Session, tokens: TokenSet) -> Session:
+        """Renew the claims; raises SessionEnded if with these the session may not go on."""
+        session = await self._claims.finish(saved, earlier, tokens)
+        if self._require is None or self._is_met(self._require, session):
+            return session
+        log.warning("claims do not meet BFF_REQUIRE, session ended", extra=_log_fields(session))
+        for pending in await self._revocation.end([session], Reason.NOT_ALLOWED):
+            await self._revocation.attempt(pending)
+        raise SessionEnded("with this account you cannot use this application any more")
+
+    def _is_met(self, rule: Rule, session: Session) -> bool:
+        """A function that fails allows nothing: it may miss the very claim that was taken away."""
+        try:
+            return rule.allows(session.claims)
+        except Exception as error:
+            log.error("rule failed", extra={**_log_fields(session), "rule": str(rule)}, exc_info=error)
+            return False
 
     async def _with_checked_id_token(
         self, session: Session, newer: TokenSet

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
+from app.bff.authorization import Rule
 from app.bff.backoff import REVOCATION_AFTER_LOGOUT_SECONDS
 from app.bff.errors import NoSession, StoreUnavailable
 from app.bff.oidc.client import OidcClient
@@ -56,6 +57,7 @@ class UserTokens:
         margin_seconds: float,
         lease_seconds: float,
         claims: ClaimsRenewal | None = None,
+        require: Rule | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._sessions = sessions
@@ -63,7 +65,13 @@ class UserTokens:
         self._clock = clock
         self._revocation = revocation
         self._refresher = Refresher(
-            sessions, client, revocation, lease_seconds=lease_seconds, claims=claims, clock=clock
+            sessions,
+            client,
+            revocation,
+            lease_seconds=lease_seconds,
+            claims=claims,
+            require=require,
+            clock=clock,
         )
         self._flights = SingleFlight[Session]()
         self._revocations = SingleFlight[bool]()  # by the id of a Pending
