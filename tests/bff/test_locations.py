@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from urllib.parse import urljoin, urlsplit
+import json
+import subprocess
+from urllib.parse import quote, urljoin, urlsplit
 
 import pytest
 
@@ -11,6 +13,7 @@ from app.bff.dev.provider import Failure, Provider
 from app.bff.proxy.locations import Forwarded, forwarded_headers, mapped, mapped_headers
 from app.bff.settings.apis import RemoteApiSettings
 from tests.bff.harness import Browser, Clock, last_request_headers, new_browser, running_app
+from tests.bff.subprocesses import ROOT
 
 API = RemoteApiSettings(path="/api", client="private")
 ADMIN = RemoteApiSettings(path="/api/admin", client="private")
@@ -98,32 +101,24 @@ def test_what_leads_elsewhere_stays_as_it_is(reference: str):
     assert seen_at(reference) == reference
 
 
-@pytest.mark.parametrize(
-    ("base", "url", "reference", "path"),
-    [
-        pytest.param("http://private", "/7", "http://private/x", "/api/x", id="no path"),
-        pytest.param("http://private", "/7", "http://private", "/api/", id="no path, nor there"),
-        pytest.param("http://private/", "7", "/x", "/api/x", id="the root"),
-        pytest.param("http://private/", "7", "http://private:80/x", "/api/x", id="the default port said"),
-        pytest.param(
-            "https://private:443/", "7", "https://private/x", "/api/x", id="the default port not said"
-        ),
-        pytest.param(
-            "https://private/", "7", "//private:443/x", "/api/x", id="the default port of the scheme"
-        ),
-        pytest.param("http://[::1]:80/", "7", "http://[::1]/x", "/api/x", id="an IPv6 address"),
-        pytest.param("http://private/todos", "", "/todos", "/api", id="a base URL without a slash"),
-        pytest.param("http://private/todos", "", "/todos/5", "/api/5", id="below one without a slash"),
-        pytest.param("http://private/todos", "", "?page=2", "/api?page=2", id="its next page"),
-        pytest.param("http://private/todos", "", "/todos5", "/todos5", id="what begins with it"),
-        pytest.param(
-            "http://private/caf%C3%A9", "/", "/caf\xc3\xa9/x", "/api/x", id="a base URL that is encoded"
-        ),
-        pytest.param(
-            "http://private/caf%c3%a9", "/", "/caf%C3%A9/x", "/api/x", id="encoded in other letters"
-        ),
-    ],
-)
+BASES = {
+    "no path": ("http://private", "/7", "http://private/x", "/api/x"),
+    "no path, nor there": ("http://private", "/7", "http://private", "/api/"),
+    "the root": ("http://private/", "7", "/x", "/api/x"),
+    "the default port said": ("http://private/", "7", "http://private:80/x", "/api/x"),
+    "the default port not said": ("https://private:443/", "7", "https://private/x", "/api/x"),
+    "the default port of the scheme": ("https://private/", "7", "//private:443/x", "/api/x"),
+    "an IPv6 address": ("http://[::1]:80/", "7", "http://[::1]/x", "/api/x"),
+    "a base URL without a slash": ("http://private/todos", "", "/todos", "/api"),
+    "below one without a slash": ("http://private/todos", "", "/todos/5", "/api/5"),
+    "its next page": ("http://private/todos", "", "?page=2", "/api?page=2"),
+    "what begins with it": ("http://private/todos", "", "/todos5", "/todos5"),
+    "a base URL that is encoded": ("http://private/caf%C3%A9", "/", "/caf\xc3\xa9/x", "/api/x"),
+    "encoded in other letters": ("http://private/caf%c3%a9", "/", "/caf%C3%A9/x", "/api/x"),
+}
+
+
+@pytest.mark.parametrize(("base", "url", "reference", "path"), BASES.values(), ids=BASES)
 def test_a_base_url_is_compared_as_urls_are(base: str, url: str, reference: str, path: str):
     assert seen_at(reference, base=base, url=url) == path
 
@@ -131,18 +126,18 @@ def test_a_base_url_is_compared_as_urls_are(base: str, url: str, reference: str,
 TOLD = API.model_copy(update={"forwarded": True})
 
 
-@pytest.mark.parametrize(
-    ("reference", "path"),
-    [
-        ("/api/x", "/api/x"),
-        ("/api", "/api"),
-        ("/apis", "/api/apis"),
-        ("/x", "/api/x"),
-        ("https://bff.example.com/api/x", "https://bff.example.com/api/x"),
-        ("http://private:8080/x", "/api/x"),
-        ("http://private:8080/api/x", "/api/api/x"),
-    ],
-)
+MEANT = [
+    ("/api/x", "/api/x"),
+    ("/api", "/api"),
+    ("/apis", "/api/apis"),
+    ("/x", "/api/x"),
+    ("https://bff.example.com/api/x", "https://bff.example.com/api/x"),
+    ("http://private:8080/x", "/api/x"),
+    ("http://private:8080/api/x", "/api/api/x"),
+]
+
+
+@pytest.mark.parametrize(("reference", "path"), MEANT)
 def test_an_api_that_is_told_where_it_is_seen_from_may_name_our_path(reference: str, path: str):
     assert seen_at(reference, base="http://private:8080/", api=TOLD) == path
 
@@ -168,6 +163,32 @@ def test_the_headers_with_urls_are_mapped_and_no_others():
         ("Link", "</v1/y"),
         ("ETag", "/v1/x"),
     ]
+
+
+# nginx maps them by the same rules, in JavaScript.
+
+
+def nginx_says(cases: list[tuple[str, str, str, str, bool]]) -> list[str]:
+    module = f"data:text/javascript,{quote((ROOT / 'deploy/bff-headers.js').read_text())}"
+    code = f"const {{mapped}} = (await import({json.dumps(module)})).default;"
+    code += "console.log(JSON.stringify(JSON.parse(process.argv[1]).map(each => mapped(...each))))"
+    node = ["node", "--input-type=module", "-e", code, json.dumps(cases)]
+    return list(json.loads(subprocess.run(node, capture_output=True, text=True, check=True).stdout))
+
+
+def test_nginx_maps_the_same_references_in_the_same_way():
+    all_below = [(BASE + "orders/7?x=1", BASE, *case) for case in BELOW.values()]
+    all_below += [(base + url, base, reference, path) for base, url, reference, path in BASES.values()]
+    all_below = [case for case in all_below if case[2].isascii()]  # it leaves other bytes as they are
+    cases = [(reference, url, base, "/api", False) for url, base, reference, _ in all_below]
+    elsewhere = [each for each in ELSEWHERE.values() if "admin" not in each.lower()]  # nginx knows no others
+    told = [
+        (reference, "http://private:8080/7", "http://private:8080/", "/api", True) for reference, _ in MEANT
+    ]
+
+    assert nginx_says(cases) == [path.replace("%20", " ") for *_, path in all_below]
+    assert nginx_says([(each, BASE + "orders/7", BASE, "/api", False) for each in elsewhere]) == elsewhere
+    assert nginx_says(told) == [path for _, path in MEANT]
 
 
 # On the wire

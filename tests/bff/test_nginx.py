@@ -335,9 +335,93 @@ ANSWERED = {
 
 
 def test_nginx_lets_the_same_response_headers_pass_as_we_do():
-    listed = re.findall(r"'([a-z-]+)',", (ROOT / "deploy/bff-headers.js").read_text())
+    listed = re.findall(r"'([a-z-]+)',", (ROOT / "deploy/bff-headers.js").read_text().partition("]")[0])
 
     assert sorted(listed) == sorted(remote._DOWNSTREAM)
+
+
+LEADS = [
+    ("/api/todos/1?x", "{path}/todos/1?x"),
+    ("{api}todos/1", "{path}/todos/1"),
+    ("7", "{path}/echo/7"),
+    ("/elsewhere", "/elsewhere"),
+    ("https://elsewhere.example/api/x", "https://elsewhere.example/api/x"),
+]
+
+
+async def test_where_an_api_leads_is_mapped_by_nginx_as_by_us(browser: Browser, api: Api):
+    for reference, mapped in LEADS:
+        reference = reference.format(api=api.base_url)
+        link = f'<{reference}>; rel="next"; title="<7>", </api/x>; rel=up'
+        api.fails["echo"] = Failure(
+            302, b"{}", {"Location": reference, "Content-Location": reference, "Link": link}
+        )
+        for path in ("/orders", "/slow"):
+            response = await browser.fetch(f"{path}/echo/")
+            leads = mapped.format(path=path)
+
+            assert (response.headers["Location"], response.headers["Content-Location"]) == (leads, leads)
+            assert response.headers["Link"] == f'<{leads}>; rel="next"; title="<7>", <{path}/x>; rel=up'
+
+
+async def test_nginx_tells_an_api_where_it_is_seen_from_if_its_location_says_so(
+    provider: Provider, api: Api, clock: Clock, tmp_path: Path
+):
+    places = {'set $bff_forwarded "";': "set $bff_forwarded 1;"}
+    async with (
+        running_site(provider, api, tmp_path, clock=clock, places=places) as site,
+        site.browser() as browser,
+    ):
+        await browser.login()
+        await browser.fetch("/orders/todos", headers={"X-Forwarded-Host": "evil.example"})
+        told = {k: v for k, v in last_request_headers(api).items() if k.startswith("x-forwarded-")}
+        api.fails["echo"] = Failure(302, b"{}", {"Location": "/orders/x"})
+        response = await browser.fetch("/orders/echo")
+
+    assert told == {
+        "x-forwarded-host": "localhost",
+        "x-forwarded-proto": "https",
+        "x-forwarded-prefix": "/orders",
+    }
+    assert response.headers["Location"] == "/orders/x"
+
+
+OWN_READ = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+
+
+async def test_nginx_lets_own_reads_pass_as_we_do_and_has_them_saved(
+    provider: Provider, api: Api, clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    apis = [{"path": path, "client": "apiClient", "csrf": "same-origin"} for path in ("/orders", "/slow")]
+    api.fails["echo"] = Failure(
+        200, b"<p>", {"Content-Type": "text/html", "Content-Disposition": "inline; filename=a"}
+    )
+    async with (
+        running_site(provider, api, tmp_path, clock=clock, remote_apis=apis) as site,
+        site.browser() as browser,
+    ):
+        await browser.login()
+        log = AppLog(caplog)
+        seen: dict[str, list[Any]] = {}
+        for path in ("/orders/echo", "/slow/echo"):
+            for changed in (
+                {},
+                {},
+                {"Sec-Fetch-Dest": "script"},
+                {"Sec-Fetch-Site": "none"},
+                {"X-CSRF": "1"},
+            ):
+                response = await browser.http.get(path, headers=OWN_READ | changed)
+                policies = ";".join(response.headers.get_list("Content-Security-Policy"))
+                disposition = response.headers.get("Content-Disposition")
+                seen.setdefault(path, []).append((response.status_code, disposition, "sandbox" in policies))
+        carried_by_us = log.paths.count("/orders/echo")
+
+    saved = (200, "attachment; filename=a", True)
+    refused = (403, None, False)
+    assert seen["/orders/echo"] == [saved, saved, refused, refused, (200, "inline; filename=a", False)]
+    assert seen["/slow/echo"] == seen["/orders/echo"]
+    assert carried_by_us == 2  # the refusals
 
 
 CHALLENGES = {
