@@ -37,8 +37,8 @@ _HASH = re.compile(r"'sha(?:256|384|512)-[A-Za-z0-9+/_-]+={0,2}'")
 _NONCE = re.compile(r"'nonce-[A-Za-z0-9+/_-]+={0,2}'")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:")
 _LABELS = r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*"
-_HOST = re.compile(
-    rf"(?:(?P<scheme>https?|wss?)://)?(?P<host>\*|(?:\*\.)?{_LABELS}|\[[0-9a-f:.]+\])(?::(?:[0-9]+|\*))?(?:/[!-~]*)?"
+HOST_SOURCE = re.compile(
+    rf"(?:(?P<scheme>https?|wss?)://)?(?P<host>\*|(?:\*\.)?{_LABELS}|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]+|\*))?(?P<path>/[!-~]*)?"
 )
 _TOKEN = re.compile(r"[!-~]+")
 
@@ -83,7 +83,9 @@ def is_source(source: str) -> bool:
     if source.startswith("'"):
         known = source[1:-1] in _KEYWORDS and source.endswith("'")
         return known or bool(_HASH.fullmatch(source) or _NONCE.fullmatch(source))
-    return bool(_SCHEME.fullmatch(source) or (_HOST.fullmatch(source) and source not in _KEYWORDS | {"none"}))
+    return bool(
+        _SCHEME.fullmatch(source) or (HOST_SOURCE.fullmatch(source) and source not in _KEYWORDS | {"none"})
+    )
 
 
 def _why_no_source(source: str) -> str:
@@ -101,7 +103,7 @@ def _lets_scripts_in(directive: str, source: str) -> bool:
         return source[1:-1] not in _HARMLESS_KEYWORDS and not _HASH.fullmatch(source)
     if _SCHEME.fullmatch(source):
         return not (directive == "worker-src" and source == "blob:")  # only a script makes such a URL
-    found = _HOST.fullmatch(source)
+    found = HOST_SOURCE.fullmatch(source)
     assert found  # see `is_source`
     host = found["host"]
     in_the_clear = found["scheme"] in ("http", "ws") and not is_loopback(

@@ -42,11 +42,15 @@ _LOADED_BY = {
 
 @dataclass(frozen=True)
 class Need:
-    """What a build needs beyond its policy: `source` in `directive`; `what` says where it comes from."""
+    """What a build needs beyond its policy: `source` in `directive`; `what` says where it comes from.
+
+    `url` is what is loaded, if it is something foreign: a policy may allow a part of its origin.
+    """
 
     what: str
     directive: str
     source: str
+    url: str = ""
 
 
 @dataclass
@@ -91,8 +95,14 @@ def is_foreign(url: str) -> bool:
 
 
 def origin_of(url: str) -> str:
-    parts = urlsplit(re.sub(r"[\s\\]", "", url) if "\\" not in url else url.replace("\\", "/").strip())
-    return f"{parts.scheme or 'https'}://{parts.netloc}"
+    parts = urlsplit(absolute_url(url))
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def absolute_url(url: str) -> str:
+    """Return a foreign URL with a scheme, as a browser reads it on a page of an https site."""
+    parts = urlsplit(re.sub(r"[\t\n\r]", "", url.strip()).replace("\\", "/"))
+    return parts._replace(scheme=parts.scheme or "https").geturl()
 
 
 class _Reader(HTMLParser):
@@ -156,14 +166,14 @@ class _Reader(HTMLParser):
             urls += [(each[0], "img-src") for each in candidates if each]
         for url, directive in urls:
             if is_foreign(url):
-                self._needs(f"<{tag}> with {url[:200]}", directive, origin_of(url))
+                self._needs(f"<{tag}> with {url[:200]}", directive, origin_of(url), url)
             elif directive in ("script-src", "style-src") and not re.match(
                 r"\s*[a-z][a-z0-9+.-]*:", url, re.I
             ):
                 self.document.local.append(url)
 
-    def _needs(self, what: str, directive: str, source: str) -> None:
-        self.document.needs.append(Need(what, directive, source))
+    def _needs(self, what: str, directive: str, source: str, url: str = "") -> None:
+        self.document.needs.append(Need(what, directive, source, absolute_url(url) if url else ""))
 
 
 def _runs(kind: str) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
 from app.bff.settings.csp import UNSAFE, csp_additions
-from app.bff.spa.document import Document, Need, is_foreign, origin_of, read_document
+from app.bff.spa.document import Document, Need, absolute_url, is_foreign, origin_of, read_document
 from app.bff.web.csp import Sources, is_allowed, parsed, widened
 
 _DEEP = "https://app.invalid/a/deep/link"  # where a navigation may have begun
@@ -86,7 +86,11 @@ def _needs_of_styles(text: str) -> Iterator[Need]:
         "font-src": _CSS_URL.findall(faces),
         "img-src": _CSS_URL.findall(others),
     }.items():
-        yield from (Need(url[:200], directive, origin_of(url)) for url in urls if is_foreign(url))
+        yield from (_foreign(url, directive) for url in urls if is_foreign(url))
+
+
+def _foreign(url: str, directive: str) -> Need:
+    return Need(url[:200], directive, origin_of(url), absolute_url(url))
 
 
 def _is_met(need: Need, policy: Sources) -> bool:
@@ -94,7 +98,7 @@ def _is_met(need: Need, policy: Sources) -> bool:
         if is_allowed(policy, need.directive, "'unsafe-inline'"):
             return True
         return all(is_allowed(policy, need.directive, source) for source in _sources(need))
-    return is_allowed(policy, need.directive, need.source)
+    return is_allowed(policy, need.directive, need.url or need.source)
 
 
 def _sources(need: Need) -> list[str]:

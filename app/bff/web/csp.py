@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
+
+from app.bff.settings.csp import HOST_SOURCE
 
 Sources = Mapping[str, Sequence[str]]  # by directive
 
@@ -58,18 +61,24 @@ def _consistent(sources: list[str]) -> list[str]:
 
 
 def is_allowed(directives: Sources, name: str, source: str) -> bool:
-    """Whether the policy allows `source`: a keyword, a hash, or the URL or scheme of something foreign."""
-    allowed = {each.lower() if each[:1] != "'" else each for each in effective(directives, name)}
+    """Whether the policy allows `source`: a keyword, a hash, a scheme such as `data:`, or an http(s) URL."""
+    allowed = effective(directives, name)
     if source.startswith("'"):
         return source in allowed or (source.startswith("'sha") and UNSAFE_INLINE in allowed)
-    scheme, _, rest = source.partition("://")
-    host = rest.partition("/")[0].lower()
-    spellings = {source.lower(), f"{scheme}:", "*", host, f"{scheme}://{host}", f"{scheme}://{host}/"}
-    below = any(source.lower().startswith(each) for each in allowed if "://" in each and each.endswith("/"))
-    parents = {f"{start}*.{parent}" for parent in _parents(host) for start in ("", f"{scheme}://")}
-    return bool(allowed & (spellings | parents)) or below
+    if "://" not in source:
+        return source in allowed
+    return any(_matches(each, source) for each in allowed)
 
 
-def _parents(host: str) -> list[str]:
-    labels = host.split(".")
-    return [".".join(labels[number:]) for number in range(1, len(labels))]
+def _matches(allowed: str, url: str) -> bool:
+    """Whether a source expression matches a URL of another origin (CSP Level 3 §6.7.2.8)."""
+    parts = urlsplit(url)
+    if allowed in ("*", f"{parts.scheme}:"):
+        return True
+    source = HOST_SOURCE.fullmatch(allowed.lower())
+    if source is None or source["scheme"] not in (None, parts.scheme):
+        return False
+    host, path = source["host"], allowed[source.start("path") :] if source["path"] else ""
+    is_host = parts.hostname == host or (host[:2] == "*." and (parts.hostname or "").endswith(host[1:]))
+    is_path = parts.path.startswith(path) if path[-1:] in ("", "/") else parts.path == path
+    return is_host and is_path and source["port"] in ("*", str(parts.port) if parts.port else None)
