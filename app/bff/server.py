@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any
+from urllib.parse import urlsplit
 
 from tornado.httputil import HTTPInputError, HTTPServerRequest
 from tornado.web import Application, RequestHandler, url
@@ -22,7 +23,7 @@ from app.bff.handlers.backchannel import BackChannelLogout
 from app.bff.handlers.body_limit import BoundedBody
 from app.bff.handlers.events import Events
 from app.bff.handlers.frontchannel import FrontChannelLogout
-from app.bff.handlers.health import Alive, Ready
+from app.bff.handlers.health import Alive, Ready, WholeServer
 from app.bff.handlers.login import Callback, Login, SilentLogin
 from app.bff.handlers.logout import Logout, LogoutCallback
 from app.bff.handlers.preflight import Preflight
@@ -45,6 +46,7 @@ from app.bff.shutdown import Shutdown, nothing
 from app.bff.spa.routing import STATIC_PATHS, comes_before_static, log_problems, single_page_app
 from app.bff.telemetry import observer
 from app.bff.web.cors import is_preflight
+from app.bff.web.targets import is_absolute_form, origin_form
 from app.bff.web.user_agents import describe_user_agent
 
 log = logging.getLogger(__name__)
@@ -121,6 +123,10 @@ class BffApplication(Application):
         request.connection.stream.active_at = time.monotonic()  # type: ignore[union-attr]
         if request.version == "HTTP/1.0" and "Transfer-Encoding" in request.headers:
             raise HTTPInputError("Transfer-Encoding in HTTP/1.0")  # its framing is faulty: RFC 9112 §6.1
+        if not request.path.startswith("/") and request.method != "CONNECT":  # which no route has
+            self._read_target(request)
+            if request.path == "*":
+                return self.get_handler_delegate(request, WholeServer)
         api = route_for(request.path, self._services.settings.remote_apis)
         if api is None and (path := request.path.lower().removesuffix("/")) in paths.IN_ANY_SPELLING:
             request.path = path
@@ -144,6 +150,21 @@ class BffApplication(Application):
             return delegate
         has_body = "Content-Length" in request.headers or "Transfer-Encoding" in request.headers
         return BoundedBody(self, request, handler) if has_body else handler
+
+    def _read_target(self, request: HTTPServerRequest) -> None:
+        """Give a request in absolute-form (RFC 9112 §3.2.2) its path; raise HTTPInputError for no target.
+
+        Its host replaces the `Host` header. One for another server stays as it is: no route has it.
+        """
+        target, base_host = request.uri or "", urlsplit(self._services.settings.base_url).netloc
+        for host in (request.host, base_host):
+            if (origin := origin_form(target, host)) is not None:
+                request.headers["Host"] = request.host = host
+                request.uri = origin
+                request.path, _, request.query = origin.partition("?")
+                return
+        if not is_absolute_form(target) and (request.method, target) != ("OPTIONS", "*"):
+            raise HTTPInputError("the request target has no path")
 
     def _preflight_methods(self, request: HTTPServerRequest, api: RemoteApiSettings | None) -> list[str]:
         """Return the methods that pages of allowed origins may use here; none if no such page asks."""

@@ -74,6 +74,11 @@ async def token_of(browser: Browser) -> str:
 # Yes
 
 
+async def test_a_target_in_absolute_form_is_the_same_one(app: RunningApp, browser: Browser):
+    assert (await decision(browser, f"{app.base_url}/api/echo?x=1")).status_code == 204
+    assert (await decision(browser, f"{app.base_url}/api/../echo")).status_code == 400
+
+
 async def test_it_may_with_the_users_token(browser: Browser):
     response = await decision(browser)
 

@@ -23,6 +23,13 @@ class Alive(WebHandler):
         self.finish({"status": "ok"})
 
 
+class WholeServer(WebHandler):
+    """`OPTIONS *`: a ping (RFC 9110 §9.3.7), since nothing can be said of all resources."""
+
+    def options(self) -> None:
+        self.set_status(204)
+
+
 class Ready(WebHandler):
     """Readiness: session store and provider have just answered; warns if our clock is wrong."""
 
