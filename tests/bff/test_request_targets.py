@@ -61,7 +61,7 @@ async def test_a_call_in_absolute_form_reaches_the_api_as_any_other(
     status, _ = await sent(app, f"GET {absolute(app, '/api/echo?x=1')}", cookie, CALL)
 
     assert (refused, climbing, status) == (403, 400, 200)
-    assert (last_request(api).path, last_request(api).query) == ("/echo", "x=1")
+    assert (last_request(api).path, last_request(api).query) == ("/api/echo", "x=1")
 
 
 async def test_the_host_of_an_absolute_form_counts_and_not_the_header(app: RunningApp, browser: Browser):
