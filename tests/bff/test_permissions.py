@@ -201,6 +201,26 @@ async def test_who_may_is_the_same_everywhere(browsers: Browsers):
     assert answers == {place: expected for place, _, expected in MATRIX}
 
 
+async def test_a_single_page_app_may_be_for_some_alone(
+    provider: Provider, api: DemoApi, clock: Clock, tmp_path: Path
+):
+    provider.users = PEOPLE
+    (tmp_path / "index.html").write_text("<!doctype html><title>App</title>")
+    settings = {"spa": str(tmp_path), "spa_signed_in": '{"groups": "admins"}'}
+    async with (
+        running_app(provider, api, clock=clock, routes=[], **settings) as app,
+        new_browser(app) as alice,
+        new_browser(app) as bob,
+        new_browser(app) as signed_out,
+    ):
+        await alice.login("alice")
+        await bob.login("bob")
+        pages = [await browser.get("/items/5") for browser in (alice, bob, signed_out)]
+
+    assert [page.status_code for page in pages] == [200, 403, 302]
+    assert "prompt=select_account&amp;returnUrl=%2Fitems%2F5" in pages[1].text
+
+
 async def test_what_is_not_allowed_never_reaches_the_api(browsers: Browsers, api: DemoApi):
     for method in ("GET", "POST", "DELETE"):
         await browsers["carol"].fetch("/api/echo", method)

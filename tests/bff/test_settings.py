@@ -562,6 +562,30 @@ def test_rules_over_claims_are_read_with_the_types_that_they_have_in_json(load: 
     assert (str(api.require), str(api.write)) == ("level is 3", "groups is *")
 
 
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [("true", "True"), ("FALSE", "False"), ("1", "True"), ('{"groups": "staff"}', "groups is staff")],
+)
+def test_the_app_is_for_all_for_those_who_are_signed_in_or_for_some(load: Load, value: str, read: str):
+    assert str(load(SPA_SIGNED_IN=value).spa_signed_in) == read
+
+
+@pytest.mark.parametrize(
+    ("value", "mistake"),
+    [
+        ("maybe", "must be true, false, or a rule over claims"),
+        ("", "must be true, false, or a rule over claims"),
+        ("[]", "must be true, false, or a rule over claims"),
+        ("{", "is not JSON: "),
+        ("{}", "the rule is empty: "),
+    ],
+)
+def test_anything_else_is_a_mistake(mistakes: Mistakes, value: str, mistake: str):
+    [line] = mistakes(SPA_SIGNED_IN=value)
+
+    assert line.startswith(f"BFF_SPA_SIGNED_IN: {mistake}")
+
+
 def test_without_rules_there_are_none(load: Load):
     settings = load(REMOTE_APIS='[{"path": "/a", "client": "apiClient"}]')
 

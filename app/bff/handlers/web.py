@@ -52,7 +52,7 @@ ExcInfo = tuple[type[BaseException] | None, BaseException | None, TracebackType 
 READING = ("GET", "HEAD")
 RETURN_URL = "returnUrl"
 MOVED = "moved"  # a parameter of the login: the browser was sent to the host of BFF_BASE_URL
-_NO_REQUIREMENTS = AuthenticationRequirements()
+NO_REQUIREMENTS = AuthenticationRequirements()
 _BEYOND_ASCII = re.compile(r"[\x80-\xff]")  # bytes that browsers escape
 _LOGGED_CHARACTERS = 1_000  # of a path, which may have 64 KB: requests must not fill the log
 CLIENT_CLOSED_REQUEST = 499  # in the access log only, as in nginx
@@ -69,7 +69,7 @@ class WebHandler(FlashMessages):
     own_params: Collection[str] = ()  # of the query: read in any case, as ASP.NET reads them
     keeps_opener = False  # whether a popup that shows the response stays connected to its opener
     referrer_policy = "same-origin"
-    login_requirements = _NO_REQUIREMENTS  # added to this handler's login URL (RFC 9470)
+    login_requirements = NO_REQUIREMENTS  # added to this handler's login URL (RFC 9470)
     return_path: str | None = None  # where that login returns to; None: to the URL of this request
 
     def __init__(self, application: Application, request: HTTPServerRequest, **kwargs: Any) -> None:
@@ -390,7 +390,7 @@ def anonymous_key_of(services: Services, request: HTTPServerRequest) -> str:
     return anonymous_key(request.remote_ip or "", request.headers, services.settings.trusted_proxies)
 
 
-def login_url(return_path: str | None, requirements: AuthenticationRequirements = _NO_REQUIREMENTS) -> str:
+def login_url(return_path: str | None, requirements: AuthenticationRequirements = NO_REQUIREMENTS) -> str:
     """Return the path that starts a login, which then leads to `return_path` (None: to "/").
 
     `requirements` are those of a handler, `self.login_requirements` (RFC 9470 §4).

@@ -5,18 +5,27 @@ from __future__ import annotations
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    PlainValidator,
+    field_validator,
+)
 from pydantic_core.core_schema import ValidationInfo
 
 from app.bff.authorization import Rule
 from app.bff.settings.api_headers import extra_header
-from app.bff.settings.validators import absolute, header_fields, resource_uri, rule
+from app.bff.settings.validators import absolute, header_fields, resource_uri, rule, rule_or_bool
 
 LONGEST_SECONDS = 10 * 365 * 86_400
 # Longer times overflow dates and timers.
 Seconds = Annotated[float, Field(gt=0, le=LONGEST_SECONDS, allow_inf_nan=False)]
 WholeSeconds = Annotated[int, Field(gt=0, le=LONGEST_SECONDS)]
 RuleSetting = Annotated[InstanceOf[Rule] | None, BeforeValidator(rule)]
+RuleOrBool = Annotated[InstanceOf[Rule] | bool, PlainValidator(rule_or_bool)]
 _OURS = ("bff", "static", "healthz", "readyz")
 
 

@@ -16,12 +16,14 @@ from pydantic import Field, SecretBytes, SecretStr, field_validator
 from pydantic_core.core_schema import ValidationInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.bff.authorization import Rule
 from app.bff.errors import UsageError
 from app.bff.paths import PROJECT
 from app.bff.settings.apis import (
     LONGEST_SECONDS,
     HttpClientSettings,
     RemoteApiSettings,
+    RuleOrBool,
     RuleSetting,
     Seconds,
     WholeSeconds,
@@ -136,7 +138,7 @@ class BffSettings(BaseSettings):
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()  # of this site, beside the one of base_url
 
     spa: str = ""  # a folder with index.html, or with BFF_DEBUG the URL of a development server
-    spa_signed_in: bool = False
+    spa_signed_in: Annotated[RuleOrBool, NoDecode] = False
     csp: Annotated[dict[str, tuple[str, ...]], NoDecode] = {}  # sources by directive
     metrics_port: int = Field(default=0, ge=0, le=65535)  # 0: no metrics
     metrics_address: str = "127.0.0.1"
@@ -428,8 +430,9 @@ class BffSettings(BaseSettings):
     @property
     def kept_claims(self) -> frozenset[str]:
         """BFF_CLAIMS, and what rules in settings name: else a refresh could not judge them. Empty: all."""
-        rules = [self.require, *(rule for api in self.remote_apis for rule in (api.require, api.write))]
-        of_rules = {name for rule in rules if rule is not None for name in rule.names}
+        of_apis = (rule for api in self.remote_apis for rule in (api.require, api.write))
+        rules = [self.require, self.spa_signed_in, *of_apis]
+        of_rules = {name for rule in rules if isinstance(rule, Rule) for name in rule.names}
         return frozenset({*self.claims, *of_rules} if self.claims else ())
 
     @property

@@ -30,6 +30,9 @@ _QUOTED = re.compile(r"""(["'`]).*\1""", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
+_BOOLEANS = {"true": True, "1": True, "yes": True, "on": True} | {
+    "false": False, "0": False, "no": False, "off": False,
+}  # fmt: skip
 _LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*\.?")  # RFC 1123 §2.1, and `_`
 _URL = re.compile(r"[!-~]+")  # RFC 3986 §2
@@ -56,6 +59,18 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def rule(value: Any) -> Rule | None:
     return None if value is None else Rule.of(value)
+
+
+def rule_or_bool(value: Any) -> Rule | bool:
+    """Return true, false, or the rule of a JSON object."""
+    text = value.strip().lower() if isinstance(value, str) else ""
+    if text.startswith("{"):
+        return Rule.of(from_json(value))
+    if text in _BOOLEANS:
+        return _BOOLEANS[text]
+    if isinstance(value, str):
+        raise ValueError("must be true, false, or a rule over claims")
+    return value if isinstance(value, bool) else Rule.of(value)
 
 
 def well_formed(value: Any) -> Any:

@@ -8,7 +8,9 @@ from typing import Any, BinaryIO
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError
 
+from app.bff.authorization import Rule
 from app.bff.handlers.base import BaseHandler
+from app.bff.handlers.web import NO_REQUIREMENTS
 from app.bff.spa.document import Document
 from app.bff.spa.files import NO_CACHE, cache_control, content_type, names_a_file, relative_path
 from app.bff.spa.folder import INDEX, Build, Page
@@ -23,7 +25,8 @@ _NO_DOCUMENT = Document()
 class SpaFolder(BaseHandler):
     """Files of the build, and index.html for navigations. They are public; no session is read for them.
 
-    With BFF_SPA_SIGNED_IN a navigation without a session goes to the login first.
+    With BFF_SPA_SIGNED_IN a navigation without a session goes to the login first; with a rule in it, the app
+    is for sessions that meet it.
     """
 
     _unsatisfied: int | None = None  # the size of a file that has no byte of the requested range
@@ -49,8 +52,9 @@ class SpaFolder(BaseHandler):
             and is_page_navigation(self.request.headers)
         ):
             await super().prepare()
+            rule = self.services.settings.spa_signed_in
             if not self._finished:
-                self.require_session()
+                self.require_authentication(NO_REQUIREMENTS, rule if isinstance(rule, Rule) else None)
 
     def check_trusted_origin(self, origin: str) -> bool:
         return True  # a 404 or 405 changes no state
