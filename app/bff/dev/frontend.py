@@ -55,6 +55,7 @@ def install(folder: Path = FOLDER) -> None:
     print("Installing what frontend/ needs; the first time this takes half a minute …", flush=True)
     command = "ci" if (folder / "package-lock.json").is_file() else "install"
     npm(folder, command, "--no-audit", "--no-fund", "--loglevel=error")
+    stamp.parent.mkdir(exist_ok=True)  # without dependencies npm makes none
     stamp.touch()
 
 

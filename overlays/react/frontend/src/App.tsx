@@ -89,7 +89,7 @@ function Who() {
     <div className="who">
       <span className="name">{user.name ?? user.sub}</span>
       <button type="button" className="button quiet" onClick={() => run(leave)}>Sign out</button>
-      <span role="status">{status}</span>
+      {status && <span role="alert">{status}</span>}
     </div>
   );
 }
