@@ -16,7 +16,7 @@ ROUTES = [
     b"/bff/user", b"/bff/sessions", b"/bff/sessions/@public@", b"/bff/events", b"/bff/backchannel",
     b"/bff/frontchannel", b"/static/%00",
     b"/bff/forward-auth", b"/healthz", b"/readyz", b"/notes", b"/chat", b"/api/echo", b"/api/todos",
-    b"/api/status/503", b"/api/socket", b"/api/admin/echo", b"/private/echo",
+    b"/api/status/503", b"/api/socket", b"/api/admin/echo", b"/private/echo", b"/tasks",
 ]  # fmt: skip
 SOCKETS = [b"GET /chat HTTP/1.1", b"GET /chat HTTP/1.1", b"GET /api/socket HTTP/1.1", b"POST /chat HTTP/1.1"]
 METHODS = [b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"]

@@ -113,7 +113,8 @@ class WebHandler(FlashMessages):
 
     def refuse_return_path(self, reason: str) -> str:
         # The value is not logged: a link by a third party can contain any text.
-        log.info("return path refused", extra={"path": self.request.path, "reason": reason})
+        path = self.request.path[:_LOGGED_CHARACTERS]
+        log.info("return path refused", extra={"path": path, "reason": reason})
         return "/"
 
     @cached_property
