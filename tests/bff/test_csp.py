@@ -68,6 +68,7 @@ def test_nothing_that_would_let_scripts_in_is_added_unless_its_name_says_so(dire
         ("base-uri", "*"),
         ("base-uri", "https:"),
         ("worker-src", "data:"),
+        ("child-src", "*"),
     ],
 )
 def test_nor_where_documents_and_workers_come_from(directive: str, source: str):

@@ -57,7 +57,9 @@ def test_exactly_the_inline_scripts_may_run(html: str, texts: list[str]):
 
 
 def test_exactly_the_inline_styles_count():
-    assert styles("<style>a{}</style><style media=print>\nb{}</style>") == [hash_of("a{}"), hash_of("\nb{}")]
+    html = "<style>a{}</style><style media=print>\nb{}</style><noscript><style>c{}</style></noscript>"
+
+    assert styles(html) == [hash_of("a{}"), hash_of("\nb{}"), hash_of("c{}")]
 
 
 def test_a_hash_is_written_as_browsers_compute_it():

@@ -17,17 +17,10 @@ _SOURCES = frozenset({
 _TOKENS = frozenset({"report-to", "report-uri", "require-trusted-types-for", "trusted-types"})
 _WITHOUT_VALUE = frozenset({"upgrade-insecure-requests"})
 # What these name can run scripts here, or decide where scripts come from.
-_RUN_SCRIPTS = frozenset(
-    {
-        "base-uri",
-        "default-src",
-        "object-src",
-        "script-src",
-        "script-src-attr",
-        "script-src-elem",
-        "worker-src",
-    }
-)
+_RUN_SCRIPTS = frozenset({
+    "base-uri", "child-src", "default-src", "object-src", "script-src", "script-src-attr", "script-src-elem",
+    "worker-src",
+})  # fmt: skip
 _KEYWORDS = frozenset({
     "self", "unsafe-inline", "unsafe-eval", "unsafe-hashes", "wasm-unsafe-eval", "strict-dynamic",
     "report-sample", "inline-speculation-rules",
@@ -102,7 +95,9 @@ def _lets_scripts_in(directive: str, source: str) -> bool:
     if source.startswith("'"):
         return source[1:-1] not in _HARMLESS_KEYWORDS and not _HASH.fullmatch(source)
     if _SCHEME.fullmatch(source):
-        return not (directive == "worker-src" and source == "blob:")  # only a script makes such a URL
+        return not (
+            directive in ("child-src", "worker-src") and source == "blob:"
+        )  # only a script makes such a URL
     found = HOST_SOURCE.fullmatch(source)
     assert found  # see `is_source`
     host = found["host"]

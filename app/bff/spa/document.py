@@ -116,9 +116,11 @@ class _Reader(HTMLParser):
         given = {name: value or "" for name, value in reversed(attrs)}  # of a repeated one the first counts
         if tag == "noscript":
             self._inert += 1
+        if tag == "style":  # in <noscript> it is for browsers whose scripts are off
+            self._inline = []
         if self._inert:
             return
-        if tag == "style" or (tag == "script" and "src" not in given and _runs(given.get("type", ""))):
+        if tag == "script" and "src" not in given and _runs(given.get("type", "")):
             self._inline = []
         if tag == "base" and self.document.base is None and "href" in given:
             self.document.base = given["href"]
