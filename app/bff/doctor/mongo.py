@@ -98,7 +98,12 @@ async def _probe(client: Any, vault: Vault, hosts: str, clock: Callable[[], floa
     server, problem = await _attempt(_server(client))
     if server is None:
         return MongoProbe(hosts, problem)
-    (_, index_problem), (_, write_problem), (sealed, sealed_problem), (ahead, _) = await asyncio.gather(
+    (
+        (odd, index_problem),
+        (_, write_problem),
+        (sealed, sealed_problem),
+        (ahead, _),
+    ) = await asyncio.gather(
         _attempt(_create_indexes(client, vault, clock)),
         _attempt(_write(client)),
         _attempt(_count_sealed(client, vault, clock)),
@@ -108,7 +113,7 @@ async def _probe(client: Any, vault: Vault, hosts: str, clock: Callable[[], floa
     return MongoProbe(
         hosts,
         server=server,
-        index_problem=index_problem or reading_problem,
+        index_problem=index_problem or "; ".join(odd or ()) or reading_problem,
         expire_after_seconds=expire_after_seconds or (),
         write_problem=write_problem,
         ahead_seconds=ahead,
@@ -136,12 +141,15 @@ async def _server(client: Any) -> Server:
     )
 
 
-async def _create_indexes(client: Any, vault: Vault, clock: Callable[[], float]) -> None:
-    """Create the indexes as a start does; existing ones stay unchanged."""
-    await MongoSessions(client, vault, clock=clock).open()
-    await MongoOutbox(client, vault, clock=clock).open()
-    await MongoReplayCache(client, clock=clock).open()
-    await MongoReturnPaths(client, vault, clock=clock).open()
+async def _create_indexes(client: Any, vault: Vault, clock: Callable[[], float]) -> list[str]:
+    """Create the indexes as a start does, and return what is wrong; existing ones stay unchanged."""
+    found = {
+        "sessions": await MongoSessions(client, vault, clock=clock).prepare(),
+        "revocations": await MongoOutbox(client, vault, clock=clock).prepare(),
+        "logout_tokens": await MongoReplayCache(client, clock=clock).prepare(),
+        "return_paths": await MongoReturnPaths(client, vault, clock=clock).prepare(),
+    }
+    return [f"{name}: {problem}" for name, problems in found.items() for problem in problems]
 
 
 async def _expiry_indexes(client: Any) -> tuple[tuple[str, float | None], ...]:
@@ -168,7 +176,10 @@ async def _write(client: Any) -> None:
 async def _count_sealed(client: Any, vault: Vault, clock: Callable[[], float]) -> tuple[Sealed, ...]:
     counted = []
     for name in SEALED:
-        records, living = collection(client, name), {"expires_at": {"$gt": date(clock())}}
+        records, living = (
+            collection(client, name),
+            {"expires_at": {"$gt": date(clock())}, "sealed": {"$type": "binData"}},
+        )
         sealed_with = [{"sealed": sealed_by(key_id)} for key_id in vault.key_ids]
         by_key = [await records.count_documents({**living, **condition}) for condition in sealed_with]
         by_none = await records.count_documents({**living, "$nor": sealed_with})
@@ -242,7 +253,8 @@ def _indexes(probe: MongoProbe) -> list[Finding]:
     return [
         wrong(
             f"the indexes cannot be created: {probe.index_problem}",
-            "Grant the database user readWrite; drop an existing index that has other options.",
+            "Grant the database user readWrite; drop what is in the collections and not ours, or name another"
+            " database in BFF_SESSION_STORE.",
         )
     ]
 

@@ -15,7 +15,7 @@ from pymongo.errors import InvalidURI, PyMongoError
 
 from app.bff.errors import SettingsError, StoreUnavailable
 from app.bff.sessions.interfaces import STORE_SECONDS
-from app.bff.sessions.mongo.causes import cause_of_driver_error
+from app.bff.sessions.mongo.causes import cause_of_driver_error, is_outage
 from app.bff.sessions.mongo.observed import ObservedClient
 from app.bff.sessions.mongo.outages import Outages
 from app.bff.telemetry import observer
@@ -95,6 +95,8 @@ def date(seconds: float) -> datetime:
 async def translate_driver_errors(outages: Outages | None = None) -> AsyncIterator[None]:
     """Raise StoreUnavailable for any error of the driver, and after TIMEOUT_SECONDS; `outages` notes it.
 
+    What the database refuses is no outage: it will refuse it again, and the log says what it is.
+
     The driver's own time-out does not include the wait for one of Motor's few threads, all of which are
     busy while the database does not answer.
     """
@@ -103,6 +105,11 @@ async def translate_driver_errors(outages: Outages | None = None) -> AsyncIterat
             yield
     except (PyMongoError, TimeoutError) as error:
         fields = {"error": type(error).__name__, "reason": cause_of_driver_error(error)}
+        if not is_outage(error):
+            log.error("session store refused an operation", extra=fields)
+            if outages:
+                outages.answered()
+            raise StoreUnavailable("the session store refused the operation") from error
         log.warning("session store did not answer", extra=fields)
         if outages:
             outages.failed()

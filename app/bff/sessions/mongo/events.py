@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, suppress
+from datetime import datetime
 from typing import Any
 
 from bson.binary import Binary
@@ -13,8 +15,11 @@ from pymongo.errors import OperationFailure
 
 from app.bff.errors import StoreUnavailable
 from app.bff.sessions.interfaces import HEARTBEAT_SECONDS, TOMBSTONE_SECONDS, News
+from app.bff.sessions.mongo.causes import cause_of_driver_error, is_outage
 from app.bff.sessions.mongo.connection import collection, date, translate_driver_errors, uncancelled
 from app.bff.sessions.session import Reason, known_reason
+
+log = logging.getLogger(__name__)
 
 _STANDALONE = 40573  # "The $changeStream stage is only supported on replica sets"
 
@@ -37,7 +42,8 @@ def news_in(record: Mapping[str, Any] | None, *, now: float) -> News:
     """Return why a session is over, by its record or tombstone; while it is live its `changes`."""
     if record is not None and "ended" in record:
         return known_reason(record["ended"])
-    if record is not None and now < record["expires_at"].timestamp():
+    expires_at = record.get("expires_at") if record is not None else None
+    if record is not None and isinstance(expires_at, datetime) and now < expires_at.timestamp():
         return int(record.get("changes", 0))
     return Reason.EXPIRED
 
@@ -48,6 +54,7 @@ class MongoSessionEndSource:
     def __init__(self, client: Any, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._sessions = collection(client, "sessions")
+        self._is_told = False  # that there is no change stream
 
     async def reasons(self, refs: Collection[str]) -> Mapping[str, News]:
         records = await uncancelled(self._found(refs))
@@ -81,11 +88,16 @@ class MongoSessionEndSource:
                 closing.push_async_callback(_close, stream)
                 return await stream.__aenter__()  # where Motor opens it
             except OperationFailure as error:
-                if error.code == _STANDALONE:
-                    return None
-                raise
+                if is_outage(error):
+                    raise
+                if error.code != _STANDALONE and not self._is_told:
+                    self._is_told = True
+                    log.warning("no change stream", extra={"reason": cause_of_driver_error(error)})
+                return None
 
     def _news_in(self, change: Mapping[str, Any]) -> Mapping[str, News]:
+        if not isinstance(change["documentKey"]["_id"], str):
+            return {}  # a document of another application
         if change["operationType"] == "update":
             return {change["documentKey"]["_id"]: change["updateDescription"]["updatedFields"]["changes"]}
         news = news_in(change.get("fullDocument"), now=self._clock())

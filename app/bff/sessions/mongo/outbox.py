@@ -15,10 +15,13 @@ from pymongo import ReturnDocument
 from app.bff.crypto import Unsealable, Vault
 from app.bff.sessions.interfaces import Pending, ReencryptResult
 from app.bff.sessions.mongo.connection import collection, date, translate_driver_errors
+from app.bff.sessions.mongo.indexes import Index, prepare, report
 from app.bff.sessions.mongo.reencrypt import reencrypt
 from app.bff.sessions.session import known_reason
 
 log = logging.getLogger(__name__)
+
+_INDEXES = (Index("expires_at", expire_after_seconds=0), Index("due_at"))
 
 
 class MongoOutbox:
@@ -31,9 +34,12 @@ class MongoOutbox:
 
     async def open(self) -> None:
         """Create the indexes. The TTL index only purges; `claim` checks `expires_at` itself."""
+        report("revocations", await self.prepare())
+
+    async def prepare(self) -> list[str]:
+        """Create what can be created, and return what is wrong with the collection."""
         async with translate_driver_errors():
-            await self._revocations.create_index("expires_at", expireAfterSeconds=0)
-            await self._revocations.create_index("due_at")
+            return await prepare(self._revocations, _INDEXES)
 
     async def put(self, entries: Sequence[Pending], *, due_at: float) -> None:
         records = [
@@ -64,7 +70,7 @@ class MongoOutbox:
     ) -> dict[str, Any] | None:
         async with translate_driver_errors():
             record: dict[str, Any] | None = await self._revocations.find_one_and_update(
-                {**wanted, "expires_at": {"$gt": now}},
+                {**wanted, "expires_at": {"$gt": now}, "sealed": {"$type": "binData"}},
                 {"$set": {"due_at": until}, "$inc": {"tries": 1}},
                 sort=[("due_at", 1)],
                 return_document=ReturnDocument.AFTER,

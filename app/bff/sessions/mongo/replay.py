@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from app.bff.sessions.mongo.connection import collection, date, translate_driver_errors
+from app.bff.sessions.mongo.indexes import Index, prepare, report
 
 
 class MongoReplayCache:
@@ -18,8 +19,12 @@ class MongoReplayCache:
 
     async def open(self) -> None:
         """Create the index. It only purges; `has` checks `expires_at` itself."""
+        report("logout_tokens", await self.prepare())
+
+    async def prepare(self) -> list[str]:
+        """Create what can be created, and return what is wrong with the collection."""
         async with translate_driver_errors():
-            await self._used.create_index("expires_at", expireAfterSeconds=0)
+            return await prepare(self._used, [Index("expires_at", expire_after_seconds=0)])
 
     async def has(self, key: str) -> bool:
         async with translate_driver_errors():

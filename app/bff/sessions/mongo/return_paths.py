@@ -12,6 +12,7 @@ from bson.binary import Binary
 from app.bff.crypto import Unsealable, Vault
 from app.bff.sessions.interfaces import MAX_RETURN_PATHS
 from app.bff.sessions.mongo.connection import collection, date, translate_driver_errors
+from app.bff.sessions.mongo.indexes import Index, prepare, report
 
 
 class MongoReturnPaths:
@@ -32,8 +33,12 @@ class MongoReturnPaths:
 
     async def open(self) -> None:
         """Create the index. It only purges; `get` checks `expires_at` itself."""
+        report("return_paths", await self.prepare())
+
+    async def prepare(self) -> list[str]:
+        """Create what can be created, and return what is wrong with the collection."""
         async with translate_driver_errors():
-            await self._paths.create_index("expires_at", expireAfterSeconds=0)
+            return await prepare(self._paths, [Index("expires_at", expire_after_seconds=0)])
 
     async def put(self, key: str, path: str, *, until: float) -> bool:
         id_ = _id(key)

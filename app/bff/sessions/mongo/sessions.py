@@ -18,11 +18,11 @@ from pymongo.errors import OperationFailure
 
 from app.bff.batch_loader import BatchLoader
 from app.bff.crypto import Unsealable, Vault
-from app.bff.errors import StoreUnavailable
 from app.bff.sessions.interfaces import TOMBSTONE_SECONDS, ReencryptResult
 from app.bff.sessions.mongo.connection import collection, date, disconnect, translate_driver_errors
 from app.bff.sessions.mongo.data import FOLDERS, RecordData
 from app.bff.sessions.mongo.events import tombstone
+from app.bff.sessions.mongo.indexes import Index, created, prepare, report
 from app.bff.sessions.mongo.outages import Outages
 from app.bff.sessions.mongo.reencrypt import reencrypt
 from app.bff.sessions.session import LOGIN, LogoutHint, Reason, Session, Target, TokenSet
@@ -35,6 +35,16 @@ _ADDED = (
     "bff:added"  # among the stored claims: an earlier release that saves the session loses it nowhere else
 )
 _DECRYPTED_CACHE_SIZE = 256  # sessions, the most recently used
+
+
+_OURS = {"_id": {"$type": "string"}, "sealed": {"$type": "binData"}, "version": {"$type": "number"}}
+_LEAVES_A_HINT = {"$or": [{"hint": {"$type": "binData"}}, {"sealed": {"$type": "binData"}}]}
+_INDEXES = (Index("forget_at", expire_after_seconds=0), Index("user"), Index("sid"))
+# The record of an expired session is its own tombstone for a while. Earlier releases have an index, of
+# another key, that purges at once: one that starts later creates it again, without a conflict, and no hint
+# is left of an expired session. It stays where the later one cannot be created: else nothing purges.
+_PURGES_LATE = Index("expires_at", -1, TOMBSTONE_SECONDS)
+_PURGES_AT_ONCE = Index("expires_at", expire_after_seconds=0)
 
 
 class MongoSessions:
@@ -68,28 +78,17 @@ class MongoSessions:
 
     async def open(self) -> None:
         """Create the indexes. TTL indexes only purge; every read checks `expires_at` itself."""
+        report("sessions", await self.prepare())
+
+    async def prepare(self) -> list[str]:
+        """Create what can be created, and return what is wrong with the collection."""
         async with translate_driver_errors(self._outages):
-            await self._sessions.create_index("forget_at", expireAfterSeconds=0)
-            await self._sessions.create_index("user")
-            await self._sessions.create_index("sid")
-        await self._purge_after_tombstone_seconds()
-
-    async def _purge_after_tombstone_seconds(self) -> None:
-        """Replace the TTL index of earlier releases, which purges at once, by one of another key.
-
-        An earlier release that starts later creates its own again, without a conflict: then no hint is left
-        of an expired session, as before. The same holds where this fails: in a collection of millions of
-        sessions the index takes too long, and a user may lack the right to drop one.
-        """
-        ascending, descending = [("expires_at", 1)], [("expires_at", -1)]
-        try:
-            async with translate_driver_errors():
-                await self._sessions.create_index(descending, expireAfterSeconds=TOMBSTONE_SECONDS)
-                with suppress(OperationFailure):  # it is not there
-                    await self._sessions.drop_index(ascending)
-        except StoreUnavailable:
-            async with translate_driver_errors(self._outages):
-                await self._sessions.create_index(ascending, expireAfterSeconds=0)
+            problems = await prepare(self._sessions, [*_INDEXES, _PURGES_LATE])
+            if any(problem.startswith(f"no index on {_PURGES_LATE.field}:") for problem in problems):
+                return [*problems, *filter(None, [await created(self._sessions, _PURGES_AT_ONCE)])]
+            with suppress(OperationFailure):  # it is not there, or the user may not
+                await self._sessions.drop_index(_PURGES_AT_ONCE.key)
+        return problems
 
     async def close(self) -> None:
         await disconnect(self._client)
@@ -194,7 +193,7 @@ class MongoSessions:
 
     async def logout_hint(self, ref: str) -> LogoutHint | None:
         async with translate_driver_errors(self._outages):
-            record = await self._sessions.find_one({"_id": ref})
+            record = await self._sessions.find_one({"_id": ref, **_LEAVES_A_HINT})
         if record is None:
             return None
         if "hint" in record:
@@ -231,7 +230,7 @@ class MongoSessions:
         return [session for record in records if (session := self._decrypted_or_none(record))]
 
     async def every(self) -> AsyncIterator[Session]:
-        records = self._sessions.find(self._live())
+        records = self._sessions.find({**self._live(), **_OURS})
         while True:
             async with translate_driver_errors(self._outages):
                 record = await anext(records, None)
@@ -281,8 +280,12 @@ class MongoSessions:
             return None
 
     def _session_in(self, record: dict[str, Any]) -> Session:
-        of_record = (record["version"], record["renewed_at"], record["expires_at"], record.get("changes", 0))
-        session = self._decrypt(record["_id"], bytes(record["sealed"]), *of_record)
+        try:
+            of_record = (record["version"], record["renewed_at"], record["expires_at"])
+            sealed, changes = bytes(record["sealed"]), record.get("changes", 0)
+            session = self._decrypt(record["_id"], sealed, *of_record, changes)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise Unsealable("the record has another shape") from error
         return replace(session, flashes=self._flashes(record)) if record.get("flash") else session
 
     def _flashes(self, record: dict[str, Any]) -> tuple[tuple[str, str], ...]:
