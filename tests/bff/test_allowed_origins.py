@@ -185,12 +185,17 @@ class Notes(ApiHandler):
         self.set_status(204)
 
 
+class Private(Notes):
+    cors_methods = ("GET",)
+
+
 class Form(BaseHandler):
     def post(self) -> None:
+        self.check_csrf()
         self.set_status(204)
 
 
-ROUTES = [*PAGES, url("/chat", Chat), url("/notes", Notes), url("/form", Form)]
+ROUTES = [*PAGES, url("/chat", Chat), url("/notes", Notes), url("/private", Private), url("/form", Form)]
 
 
 @pytest.fixture
@@ -268,6 +273,17 @@ async def test_no_page_is_shared(path: str, browser: Browser):
             response = await browser.http.request(method, path, headers=SENT)
             assert ALLOW_ORIGIN not in response.headers, method
     assert (await browser.http.post("/form", headers=SENT)).status_code == 403
+
+
+async def test_a_handler_may_share_less(browser: Browser):
+    read, changed = [
+        await browser.http.request(method, "/private", headers=SENT) for method in ("GET", "PUT")
+    ]
+    asked = await browser.http.options("/private", headers=PREFLIGHT)
+
+    assert (read.status_code, allows(read)) == (200, True)
+    assert (changed.status_code, allows(changed)) == (403, False)
+    assert asked.headers["Access-Control-Allow-Methods"] == "GET"
 
 
 async def test_it_is_off_by_default(provider: Provider, api: DemoApi, clock: Clock):

@@ -188,6 +188,7 @@ def test_a_script_that_waits_for_an_answer_does_not_navigate(headers):
 
 def test_a_link_on_another_site_arrives_without_strict_cookies():
     assert arrives_without_strict_cookies("GET", LINK_ELSEWHERE)
+    assert arrives_without_strict_cookies("HEAD", LINK_ELSEWHERE)
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,9 @@ class BaseHandler(WebHandler):
 
     def check_csrf(self) -> None:
         """Raise CsrfRejected (403) unless a script of ours, or of an allowed origin, has sent `X-CSRF: 1`."""
-        refusal = csrf_refusal(self.request.headers, self.services.settings.allowed_origins)
+        is_shared = self.request.method in self.cors_methods
+        origins = self.services.settings.allowed_origins if is_shared else ()
+        refusal = csrf_refusal(self.request.headers, origins)
         if refusal:
             raise CsrfRejected(refusal)
 
