@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +22,12 @@ from tests.bff.subprocesses import free_ports
 
 DRIVERS = {"b": "motor", "c": "pymongo"}
 BODIES = {SMALL: 160, "10 KB": 10_000, "1 MB": 1_000_000}
+RULED = {
+    "path": "/api",
+    "client": "apiClient",
+    "require": {"groups": ["staff", "admins"], "email": "*@example.com"},
+    "write": {"groups": "admins"},
+}
 LARGER = [body for body in BODIES if body != SMALL]
 
 
@@ -93,12 +100,14 @@ def forwarders(ground: Ground) -> Iterator[list[Group]]:
         start = running.enter_context
         python = [_forwarder("a", start(control(ground.folder, measured, upstream=ground.upstream.url)))]
         python += [_forwarder(name, start(ground.ours(driver=driver))) for name, driver in DRIVERS.items()]
+        ruled = start(ground.ours(driver="pymongo", BFF_REMOTE_APIS=json.dumps([RULED])))
         logging = start(ground.ours(driver="pymongo", BFF_LOG_REQUESTS="true"))
         asked = start(ground.ours(driver="pymongo", BFF_FORWARD_AUTH_SECRET=SECRET))
         asking = start(ground.proxy(others, asking_conf, bff=asked.port, keeps=False))
         keeping = start(ground.proxy(measured, asking_conf, bff=asked.port, keeps=True))
         small = [
             *python,
+            _forwarder("c rule", ruled),
             _forwarder("c logs", logging),
             _forwarder("d uncached", asking, asked),
             _forwarder("d cached", keeping, keeping, asked),

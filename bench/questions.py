@@ -21,6 +21,7 @@ CONTENDERS = {
     "a": "Tornado and aiohttp, no session, no checks",
     "b": "this application, Motor",
     "c": "this application, PyMongo",
+    "c rule": "the same, with a rule over two claims",
     "c logs": "the same, with a line in the log for each request",
     "d uncached": "nginx, asks this application each time",
     "d cached": "nginx, keeps the answer for 5 s",
@@ -37,6 +38,7 @@ CONTENDERS = {
 RATIOS = [
     Ratio(SMALL_IN_TURNS, "b", "a", wanted=0.8),
     Ratio(SMALL_IN_TURNS, "c", "a", wanted=1.0),
+    Ratio(SMALL_IN_TURNS, "c rule", "c", wanted=0.99),
     Ratio(SMALL_IN_TURNS, "d uncached", "c", wanted=1.8),
     Ratio(SMALL, "d cached", "e", wanted=0.7),
     Ratio(SESSIONS_IN_TURNS, "b large", "b small", wanted=0.9),
@@ -45,7 +47,7 @@ RATIOS = [
 ]
 
 IN_TURNS = {
-    SMALL_IN_TURNS: ["a", "b", "c", "d uncached"],
+    SMALL_IN_TURNS: ["a", "b", "c", "c rule", "d uncached"],
     SESSIONS_IN_TURNS: ["b small", "b large"],
 }
 

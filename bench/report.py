@@ -25,8 +25,9 @@ from bench.questions import CONTENDERS, GROUPS, RATIOS
 _HOW = """\
 One command, one run: `scripts/bench.sh`. Everybody forwards `GET` of the same JSON from the same nginx, and
 is asked with the 15 headers that Chromium sends for a `fetch()`. (a) passes these on, and the answer's, like
-any proxy; it opens no cookie and checks nothing. Nobody logs requests, but for (c logs). The sessions are
-sealed, lie in a real mongod and take turns: 64 of them, unless a line says otherwise. wrk keeps 32
+any proxy; it opens no cookie and checks nothing. Nobody logs requests, but for (c logs); (c rule) asks a rule
+over claims. The sessions are sealed, lie in a real mongod and take turns: 64 of them, unless a line says
+otherwise. wrk keeps 32
 connections busy; {rounds} rounds of {seconds} s for each contender, each round in another order. Lines show
 medians; a ratio is taken in each round by itself, and then the median. On a machine that is not ours alone
 one second differs from the next by more than the contenders do; so those that are close are also asked all

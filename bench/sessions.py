@@ -44,7 +44,12 @@ def a_session(number: int, *, now: float) -> Session:
         issuer="http://127.0.0.1:9",
         subject="alice",
         sid="s1",
-        claims={"sub": "alice", "name": "Alice Adams", "email": "alice@example.com"},
+        claims={
+            "sub": "alice",
+            "name": "Alice Adams",
+            "email": "alice@example.com",
+            "groups": ["users", "staff"],
+        },
         tokens=TokenSet(
             access_token="a" * _TOKEN_LENGTH,
             received_at=now,

@@ -85,6 +85,7 @@ export type EndReason =
   | "signed_in_again"
   | "too_many_sessions"
   | "provider"
+  | "not_allowed"
   | "operator"
   | "expired"
   | (string & {});

@@ -165,6 +165,7 @@ KEY = {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
 TODO = {"json": {"title": "x"}}
 MATRIX = [  # what alice, bob, carol and a browser without a session get
     ("a page", page("/admin"), [200, 403, 403, 302]),
+    ("a page: HEAD", data("HEAD", "/admin"), [200, 403, 403, 401]),
     ("a form", data("POST", "/admin"), [200, 403, 403, 401]),
     ("data", data("GET", "/data"), [200, 403, 403, 401]),
     ("data that needs another login, too", data("GET", "/strong"), [401, 403, 403, 401]),

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from app.bff.oidc.dpop import new_key
+from app.bff.paths import PROJECT
 from app.bff.sessions.mongo.sessions import from_bytes, to_bytes
-from app.bff.sessions.session import LOGIN, Lifetime, Session, Target, TokenSet, session_ref
+from app.bff.sessions.session import LOGIN, Lifetime, Reason, Session, Target, TokenSet, session_ref
 
 NOW = 1_800_000_000.0
 HOUR = 3600
@@ -40,6 +41,12 @@ def a_session() -> Session:
 
 def test_the_ref_is_the_sha_256_of_the_session_id():
     assert session_ref("the-cookie") == hashlib.sha256(b"the-cookie").hexdigest()
+
+
+@pytest.mark.parametrize("file", ["static/bff/bff.d.ts", "docs/bff/sessions.md", "templates/signed_out.html"])
+@pytest.mark.parametrize("reason", sorted(set(Reason) - {Reason.RENEWED}))
+def test_a_reason_that_pages_may_hear_is_told_wherever_reasons_are(file: str, reason: Reason):
+    assert str(reason) in (PROJECT / file).read_text().replace("`", '"')
 
 
 def test_an_access_token_is_alive_until_it_expires():

@@ -9,6 +9,7 @@ const WHY: Record<string, string> = {
   signed_in_again: "Another user signed in in this browser.",
   too_many_sessions: "You signed in elsewhere, and the number of places at a time is limited.",
   provider: "Your sign-in service has ended your session.",
+  not_allowed: "Your account may not use this application any more.",
   operator: "An administrator has ended your session.",
   expired: "You were away for a while, or signed in for as long as is allowed.",
 };
