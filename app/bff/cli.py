@@ -24,9 +24,11 @@ from app.bff.settings.load import load_settings
 from app.bff.settings.models import BffSettings
 from app.bff.settings.tracing import wants_traces
 from app.bff.shutdown import nothing
-from app.bff.telemetry.logs import configure_logging
+from app.bff.telemetry.logs import configure_logging, log_audit_only, operator_name
 from app.bff.telemetry.uncaught import log_uncaught_exceptions
 from app.bff.version import describe_versions
+
+log = logging.getLogger(__name__)
 
 _SERVE = "Without a command: serve requests until SIGTERM or Ctrl-C."
 _EXIT_CODES = "Settings come from the environment and from .env; exit code 2: the settings are wrong."
@@ -46,6 +48,10 @@ _ROTATE_KEYS = (
 _SETTINGS = (
     "Print every setting, its value as JSON and where it comes from (environment, .env, a file, the default),"
     " separated by tabs. Secrets are hidden."
+)
+_AUDIT_ID = (
+    "Print the field `user` of log lines about a user: a keyed hash. One line for each key of"
+    " BFF_ENCRYPTION_KEYS; the lines of now have the first one."
 )
 _SID = "sessions that belong to this session of the provider; --sid=SID if it begins with a dash"
 
@@ -144,6 +150,11 @@ def command_line() -> ArgumentParser:
         "rotate-keys", help="re-encrypt the session store with the first key", description=_ROTATE_KEYS
     )
     rotate_keys.set_defaults(module="app.bff.commands.rotate_keys")
+
+    audit_id = commands.add_parser("audit-id", help="what log lines call a user", description=_AUDIT_ID)
+    audit_id.set_defaults(module="app.bff.commands.audit_id")
+    audit_id.add_argument("--user", metavar="SUB", required=True, help="the `sub` of the user")
+    audit_id.add_argument("--issuer", metavar="URL", help="of the tenant, if there are several")
     return parser
 
 
@@ -155,9 +166,15 @@ def _add_selection(parser: ArgumentParser, *, required: bool) -> None:
 
 
 def run_command(settings: BffSettings, args: Namespace) -> int:
-    """Import and run a command. It prints its own output, so logging is silenced."""
-    logging.basicConfig(handlers=[logging.NullHandler()])
-    return int(asyncio.run(importlib.import_module(args.module).run(settings, args)))
+    """Import and run a command. It prints its own output, so only the log lines of an audit are written."""
+    log_audit_only()
+    code = int(asyncio.run(importlib.import_module(args.module).run(settings, args)))
+    folder, _, name = args.module.rpartition(".")
+    if folder.endswith("commands"):  # the doctor changes and shows nothing of users
+        command = " ".join([name.replace("_", "-"), *([args.action] if "action" in args else [])])
+        fields = {"command": command, "exit_code": code, "operator": operator_name()}
+        log.info("operator command", extra={"audit": "operator_command", **fields})
+    return code
 
 
 def run_server(settings: BffSettings, routes: Routes, lifespan: Lifespan, hooks: Hooks | None = None) -> int:

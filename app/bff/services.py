@@ -31,6 +31,7 @@ from app.bff.settings.models import BffSettings
 from app.bff.settings.spa import DEVELOPMENT_SERVER, development_server
 from app.bff.slots import Slots
 from app.bff.telemetry import observer
+from app.bff.telemetry.logs import Audit
 from app.bff.tokens.application import ApplicationTokens
 from app.bff.tokens.claims import ClaimsRenewal
 from app.bff.tokens.revocation import Revocation
@@ -142,6 +143,7 @@ class Services:
     tokens: UserTokens
     revocation: Revocation
     hooks: HookRunner | None
+    audit: Audit
     clients: HttpClientFactory
     pages: jinja2.Environment
     stopping: asyncio.Event
@@ -200,12 +202,14 @@ def _built(settings: BffSettings, own: Hooks | None, clock: Callable[[], float])
     provider = _provider(settings, context, clock)
     oidc = OidcClient(settings, provider, tls=context, clock=clock)
     hooks = HookRunner(own) if own is not None else None
+    audit = Audit(vault)
     revocation = Revocation(
         oidc,
         stores.outbox,
         stores.sessions,
         on_end=settings.revoke_refresh_token_on_logout,
         hooks=hooks,
+        audit=audit,
         clock=clock,
     )
     margin = settings.refresh_before_expiration_seconds
@@ -245,6 +249,7 @@ def _built(settings: BffSettings, own: Hooks | None, clock: Callable[[], float])
         tokens=users,
         revocation=revocation,
         hooks=hooks,
+        audit=audit,
         clients=HttpClientFactory(_http_clients(settings), users, application, clock=clock),
         pages=page_environment(settings.project_folder / "templates", debug=settings.debug),
         stopping=stopping,

@@ -22,7 +22,7 @@ async def test_help_names_the_commands_and_needs_no_settings(tmp_path: Path):
     async with running_process(APPLICATION, tmp_path, "--help") as app:
         assert await app.exits() == 0
 
-    assert "python -m app [-h] COMMAND" in app.stdout
+    assert "python -m app [-h] [--version] COMMAND" in app.stdout
     assert "doctor" in app.stdout
 
 

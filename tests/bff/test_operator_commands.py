@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import secrets
@@ -313,18 +314,28 @@ def of_the_same(app: RunningApp, provider: Provider) -> dict[str, Any]:
 async def test_the_commands_work_next_to_a_running_application(
     app: RunningApp, people: list[Browser], provider: Provider, tmp_path: Path
 ):
-    said = []
+    said, logged = [], []
     for arguments in (["sessions", "list"], ["sessions", "end", "--user", "bob"], ["rotate-keys"]):
         async with running_process(
             APPLICATION, tmp_path, *arguments, **of_the_same(app, provider)
         ) as command:
-            assert (await command.exits(), command.stderr) == (0, "")
+            assert await command.exits() == 0
             said.append(command.stdout.splitlines())
+            lines = [json.loads(line) for line in command.stderr.splitlines()]
+            logged.append([(line["audit"], line["message"]) for line in lines])
+            assert lines[-1]["command"] == " ".join(arguments[:2])
+            assert (lines[-1]["exit_code"], bool(lines[-1]["operator"])) == (0, True)
 
     assert len(said[0]) == 3
     assert [lines[0] for lines in said[1:]] == [
         "Ended 1 session.",
         "Re-encrypted 2 sessions, 0 revocations; 0 could not be decrypted.",
+    ]
+    command = ("operator_command", "operator command")
+    assert logged == [
+        [command],
+        [("sign_out", "session ended"), command],
+        [("key_rotation", "keys rotated"), command],
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from argparse import Namespace
 from collections.abc import Awaitable, Callable
@@ -11,6 +12,8 @@ from app.bff.errors import StoreUnavailable
 from app.bff.services import running_services
 from app.bff.sessions.interfaces import ReencryptResult
 from app.bff.settings.models import BffSettings
+
+log = logging.getLogger(__name__)
 
 MAX_PASSES = 10
 
@@ -38,6 +41,8 @@ async def run(settings: BffSettings, args: Namespace) -> int:
             print(f"{error}: nothing is lost; run this again.", file=sys.stderr)
             return 1
     print(summary(sessions, revocations))
+    counts = {"sessions": sessions.done, "revocations": revocations.done}
+    log.info("keys rotated", extra={"audit": "key_rotation", **counts})
     return int(remaining(sessions + revocations))
 
 

@@ -53,7 +53,6 @@ from app.bff.services import Services
 from app.bff.sessions.interfaces import Pending
 from app.bff.sessions.session import Reason, Session, excess_sessions, session_ref
 from app.bff.telemetry import observer
-from app.bff.telemetry.logs import session_log_id
 from app.bff.web.cross_origin import FRAMES, is_prefetch, is_sent_from_elsewhere, login_refusal
 from app.bff.web.return_paths import part_for_cookie, path_on
 from app.bff.web.user_agents import describe_user_agent
@@ -353,6 +352,10 @@ class Callback(LoginStep):
         return {**{name: value for name, value in unverified.items() if isinstance(value, str)}, **params}
 
     @property
+    def refused_session(self) -> Session | None:
+        return self._refused or self.session
+
+    @property
     def account_name(self) -> str | None:
         return name_of(self._refused) if self._refused else super().account_name
 
@@ -505,7 +508,15 @@ class Callback(LoginStep):
             rule = self.services.settings.require
             if rule is not None and not rule.allows(session.claims):
                 raise NotAllowed("With this account you cannot use this application.", rule=str(rule))
-            await self._store(session, replaced)
+            try:
+                await self.services.sessions.create(session)
+                if replaced or self.services.settings.max_sessions_per_user:
+                    await self._make_room(session, replaced)
+            except StoreUnavailable:
+                # Its id was never sent to a browser, so no reason is shown: it counts as one that ran out.
+                with suppress(StoreUnavailable):
+                    await self.services.sessions.delete(session.ref, reason=Reason.EXPIRED)
+                raise
         except Forbidden:
             await self._refuse(session, replaced)
             raise
@@ -513,7 +524,9 @@ class Callback(LoginStep):
             if not replaced:  # otherwise the replaced session may live on the same grant
                 await self.services.revocation.revoke_best_effort(session, self._queued)
             raise
-        log.info("session started", extra={"session": session_log_id(session.ref)})
+        steps_up = replaced and (self.login_requirements.acr or self.login_requirements.max_age is not None)
+        audited = self.services.audit.fields("step_up" if steps_up else "sign_in", session)
+        log.info("session started", extra=audited)
 
     async def _hooked(self, hooks: HookRunner, session: Session, *, may_revoke: bool) -> Session:
         """Return the session with what the application adds to it; raises what its hook raises.
@@ -538,19 +551,12 @@ class Callback(LoginStep):
             if _is_same_user(await self.services.sessions.get(ref), session):
                 await self.services.tokens.end(ref, Reason.NOT_ALLOWED)
 
-    async def _store(self, session: Session, replaced: set[str]) -> None:
-        """Store the session and end those that it replaces; after an error it is not stored."""
-        try:
-            await self.services.sessions.create(session)
-            if self.services.settings.max_sessions_per_user:
-                await self._enforce_session_limit(session, replaced)
-            for ref in replaced:
-                await self._end_replaced(ref, session)
-        except StoreUnavailable:
-            # Its id was never sent to a browser, so no reason is shown: it counts as one that ran out.
-            with suppress(StoreUnavailable):
-                await self.services.sessions.delete(session.ref, reason=Reason.EXPIRED)
-            raise
+    async def _make_room(self, session: Session, replaced: set[str]) -> None:
+        """End the sessions that the new one replaces, and those that exceed the limit."""
+        if self.services.settings.max_sessions_per_user:
+            await self._enforce_session_limit(session, replaced)
+        for ref in replaced:
+            await self._end_replaced(ref, session)
 
     async def _end_replaced(self, ref: str, session: Session) -> None:
         earlier, end = await self.services.sessions.get(ref), self.services.tokens.end

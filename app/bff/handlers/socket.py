@@ -122,7 +122,7 @@ class SocketHandler(BaseHandler, WebSocketHandler):
         self.close(*close_frame)
 
     def _failed(self, error: Exception) -> CloseFrame:
-        log_failure(self.request.path, error)
+        log_failure(self.request.path, error, self.services)
         return FAILED
 
     async def _wait_for_close(self) -> CloseFrame:

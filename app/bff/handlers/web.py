@@ -34,6 +34,7 @@ from app.bff.handlers.flash import FlashMessages
 from app.bff.oidc.step_up import AuthenticationRequirements
 from app.bff.paths import LOGIN_PATH
 from app.bff.services import Services
+from app.bff.sessions.session import Session
 from app.bff.telemetry import logs, observer
 from app.bff.telemetry.logs import RequestRecord
 from app.bff.web.cookies import read_cookies, unquoted
@@ -239,7 +240,13 @@ class WebHandler(FlashMessages):
         tb: TracebackType | None,
     ) -> None:
         """Tornado's method would log the whole URL, with an authorization code in it."""
-        log_failure(self.request.path, self._unreadable_body((typ, value, tb)) or as_app_error(value))
+        error = self._unreadable_body((typ, value, tb)) or as_app_error(value)
+        log_failure(self.request.path, error, self.services, self.refused_session)
+
+    @property
+    def refused_session(self) -> Session | None:
+        """The session of a request that is refused, for the audit log."""
+        return self.session
 
     def _unreadable_body(self, exc_info: ExcInfo | None) -> BadRequest | None:
         error = exc_info[1] if exc_info else None
@@ -349,12 +356,17 @@ def methods_of(handler: type[RequestHandler]) -> list[str]:
     return implemented
 
 
-def log_failure(path: str, error: BaseException | None) -> None:
+def log_failure(
+    path: str, error: BaseException | None, services: Services, session: Session | None = None
+) -> None:
+    """Log why a request fails; of a user who may not do something also who that is (see `Audit`)."""
     path = path[:_LOGGED_CHARACTERS]
     if isinstance(error, AppError) and error.status != 500:
         observer.current.refused(error.code)
         more = error.call if isinstance(error, ApiError) else {}
         more = {"rule": error.rule} if isinstance(error, NotAllowed) else more
+        if session and isinstance(error, Forbidden) and not isinstance(error, CsrfRejected):
+            more = {**more, **services.audit.fields("refusal", session)}
         log.info("request refused", extra={"path": path, "reason": str(error), "code": error.code, **more})
     elif isinstance(error, HTTPError):
         log.info("request refused", extra={"path": path, "status": error.status_code})

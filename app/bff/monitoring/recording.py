@@ -53,6 +53,7 @@ _KNOWN_VALUES = {
     metric.LOGINS: LOGIN_OUTCOMES,
     metric.SESSIONS_ENDED: [reason.value for reason in Reason if reason is not Reason.EXPIRED],
     metric.REFRESHES: ["refreshed", *_REFUSED_REFRESHES.values(), "error"],
+    metric.AUDIT_EVENTS: ["sign_in", "step_up", "sign_out", "refusal"],
     metric.REFUSALS: [CsrfRejected.code],
 }
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -139,6 +140,9 @@ class Recording(Observer):
         return _Calls(self.metrics, self.traces, client, provider_request)
 
     # Sessions and their tokens.
+
+    def audited(self, event: str) -> None:
+        self._count(metric.AUDIT_EVENTS, event)
 
     def session_started(self) -> None:
         self._count(metric.SESSIONS_STARTED)

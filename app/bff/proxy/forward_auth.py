@@ -75,7 +75,7 @@ class ForwardAuth(StreamingDelegate):
         if refusal := api_refusal(method, self.request.headers, api.csrf, settings.allowed_origins):
             raise CsrfRejected(refusal)
         session_id = read_cookies(self.request.headers).get(self.services.cookies.session_name)
-        session = await self.services.load_session(session_id)
+        self.session = session = await self.services.load_session(session_id)
         check_permission(api, session, writes=is_write(method, self.request.headers))
         client = self.services.clients.create(api.client, session)
         credential = await client.credential()

@@ -91,7 +91,7 @@ class RemoteApi(StreamingDelegate):
         if refusal := api_refusal(method, self.request.headers, api.csrf, settings.allowed_origins):
             raise CsrfRejected(refusal)
         session_id = read_cookies(self.request.headers).get(self.services.cookies.session_name)
-        session = await self.services.load_session(session_id)
+        self.session = session = await self.services.load_session(session_id)
         if api.require or api.write:
             check_permission(api, session, writes=is_write(method, self.request.headers))
         key = None if session else anonymous_key_of(self.services, self.request)

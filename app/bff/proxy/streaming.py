@@ -26,6 +26,7 @@ from app.bff.paths import LOGIN_PATH
 from app.bff.proxy.patience import Patience
 from app.bff.proxy.request_body import RequestBody, declared_length
 from app.bff.services import Services
+from app.bff.sessions.session import Session
 from app.bff.telemetry import logs
 from app.bff.web.cors import cors_headers
 from app.bff.web.headers import security_headers
@@ -113,6 +114,7 @@ class StreamingDelegate(HTTPMessageDelegate):
     """
 
     pause_seconds: float = 0.05
+    session: Session | None = None  # of the request, once it is loaded
 
     def __init__(
         self,
@@ -266,7 +268,7 @@ class StreamingDelegate(HTTPMessageDelegate):
             self._finish_when_read = not self._is_left
 
     async def _fail(self, error: BaseException) -> None:
-        log_failure(self.request.path, error)
+        log_failure(self.request.path, error, self.services, self.session)
         if self._status:  # too late for a problem document
             self._connection.close()  # type: ignore[attr-defined]
             return

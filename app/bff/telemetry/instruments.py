@@ -99,6 +99,9 @@ REVOCATIONS_PENDING = Instrument(
 REFUSALS = Instrument(
     "bff.requests.refused", "counter", "Requests that were refused, by error code", ("bff.error.code",)
 )
+AUDIT_EVENTS = Instrument(
+    "bff.audit.events", "counter", "Lines of the audit log, by event", ("bff.audit.event",)
+)
 EVENT_STREAMS = Instrument("bff.event_streams.open", "gauge", "Open event streams")
 SOCKETS = Instrument("bff.sockets.open", "gauge", "Open WebSockets of browsers")
 PROCESSES = Instrument("bff.processes", "gauge", "Processes that serve requests")

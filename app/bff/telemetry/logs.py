@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import getpass
 import json
 import logging
+import os
 import sys
 import time
 from contextlib import suppress
 from contextvars import ContextVar
 from select import PIPE_BUF
-from typing import Any
+from typing import Any, Protocol
 
+from app.bff.crypto import Vault
+from app.bff.telemetry import observer
 from app.bff.telemetry.libraries import without_data
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -20,6 +24,7 @@ trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)  # while
 
 # Their debug and info lines are many, and nothing but data: URLs, headers, verifiers.
 _QUIET = ("authlib", "httpx2", "httpcore2", "asyncio", "pymongo")
+USER_LETTERS = 16  # of the keyed hash of a user: the beginning of `user` of a stored session
 _to_json = json.JSONEncoder(default=str).encode
 _THREAD_DEFAULTS = dict.fromkeys(("thread", "threadName", "process", "processName"))
 _RECORD_DEFAULTS = vars(
@@ -38,6 +43,22 @@ def configure_logging(*, debug: bool) -> None:
     logging.logThreads = logging.logMultiprocessing = logging.logProcesses = False
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def log_audit_only() -> None:
+    """Log to standard error, as JSON lines, what an audit reads (see `Audit`), and nothing else."""
+    handler = TerseStreamHandler()
+    handler.setFormatter(JsonFormatter())
+    handler.addFilter(lambda record: hasattr(record, "audit"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+
+
+def operator_name() -> str:
+    """Return who runs a command: the account of the operating system, before `sudo`."""
+    try:
+        return os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):  # a container has no name for its user
+        return str(os.getuid())
 
 
 def fields(record: logging.LogRecord) -> dict[str, Any]:
@@ -147,6 +168,43 @@ class TextFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:
         extra = " ".join(f"{key}={value}" for key, value in fields(record).items() if key != "request_id")
         return f"{super().formatMessage(record)} {extra}".rstrip()
+
+
+class Audited(Protocol):
+    """A session, as far as the audit log is concerned."""
+
+    @property
+    def ref(self) -> str: ...
+    @property
+    def issuer(self) -> str: ...
+    @property
+    def subject(self) -> str: ...
+
+
+class Audit:
+    """Makes the fields of log lines that an audit reads, and counts them: each event is one line.
+
+    `audit` is the event, `user` a keyed hash by which lines of one user can be joined: who that is can be
+    told only with BFF_ENCRYPTION_KEYS, by `python -m app audit-id`.
+    """
+
+    def __init__(self, vault: Vault | None = None) -> None:
+        self._vault = vault
+
+    def fields(self, event: str, session: Audited) -> dict[str, str]:
+        """Return the fields of a line about a session, and count the event."""
+        if observer.current.is_on:
+            observer.current.audited(event)
+        fields = {"audit": event, "session": session_log_id(session.ref)}
+        if self._vault is None:
+            return fields
+        tag = self._vault.tag(f"{session.issuer} {session.subject}")
+        return {**fields, "user": tag[:USER_LETTERS]}
+
+
+def user_log_ids(vault: Vault, issuer: str, subject: str) -> list[str]:
+    """Return what log lines call a user, under each key of the ring."""
+    return [tag[:USER_LETTERS] for tag in vault.tags(f"{issuer} {subject}")]
 
 
 def session_log_id(ref: str) -> str:

@@ -83,6 +83,9 @@ class Observer:
         """Wrap work in the background."""
         return NOTHING
 
+    def audited(self, event: str) -> None:
+        """An event of the audit log; not called while `is_on` is False."""
+
     def session_started(self) -> None: ...
 
     def session_ended(self, reason: str) -> None: ...

@@ -17,7 +17,7 @@ from app.bff.sessions.interfaces import Outbox, Pending, SessionStore, new_pendi
 from app.bff.sessions.session import Reason, Session
 from app.bff.singleflight import SingleFlight
 from app.bff.telemetry import observer
-from app.bff.telemetry.logs import session_log_id
+from app.bff.telemetry.logs import Audit
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ class Revocation:
         *,
         on_end: bool,
         hooks: HookRunner | None = None,
+        audit: Audit | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._client = client
@@ -48,6 +49,7 @@ class Revocation:
         self._sessions = sessions
         self._on_end = on_end
         self._hooks = hooks
+        self._audit = audit or Audit()
         self._clock = clock
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._endings = SingleFlight[None]()
@@ -148,7 +150,7 @@ class Revocation:
 
     def ended(self, session: Session, reason: Reason) -> None:
         """Note that this process has ended a session: each is noted once among all processes."""
-        log.info("session ended", extra={"session": session_log_id(session.ref), "reason": reason})
+        log.info("session ended", extra={"reason": reason, **self._audit.fields("sign_out", session)})
         if self._hooks is not None:
             self._hooks.signed_out(session, reason)
 
