@@ -29,7 +29,7 @@ function requested(request) {
 function file(request) {
     const path = requested(request);
     const reads = request.method === 'GET' || request.method === 'HEAD';
-    return reads && !path.startsWith('/bff/') && FILE.test(path) ? path : NOTHING;
+    return reads && FILE.test(path) ? path : NOTHING;
 }
 
 function first_choice(request) {

@@ -18,6 +18,7 @@ from app.bff.spa.routing import log_problems
 from app.bff.web.csp import parsed
 from tests.bff.harness import make_settings
 from tests.bff.spa_table import copy_of_build
+from tests.bff.subprocesses import app_settings, running_process
 
 EMPTY = "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"
 FILES = {"main.js", "assets/app.js", "style.css"}
@@ -176,6 +177,15 @@ def test_the_log_says_at_the_start_what_will_not_work(tmp_path: Path, caplog: py
     assert (record.levelno, record.getMessage()) == (logging.WARNING, "build does not work as it is")
     assert vars(record)["file"] == "index.html"
     assert "BFF_CSP" in vars(record)["advice"]
+
+
+async def test_so_does_that_of_the_process(tmp_path: Path):
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build/index.html").write_text("<body onload=go()>")
+    settings = app_settings(BFF_SPA="build")
+
+    async with running_process("tests.bff.application", tmp_path, **settings) as app:
+        await app.says("build does not work as it is")
 
 
 def test_doctor_says_it_too(tmp_path: Path):

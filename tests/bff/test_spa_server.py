@@ -48,6 +48,9 @@ class Page(RequestHandler):
     def get(self) -> None:
         self.finish(PAGE)
 
+    def head(self) -> None:
+        self.set_header("Content-Length", str(len(PAGE)))
+
 
 class Slow(RequestHandler):
     def initialize(self, go_on: asyncio.Event) -> None:
@@ -182,6 +185,12 @@ async def test_a_page_that_the_browser_has_comes_again_with_the_policy_of_its_sc
 
     assert (again.status_code, again.text) == (200, PAGE)
     assert again.headers["Content-Security-Policy"] == first.headers["Content-Security-Policy"]
+
+
+async def test_a_head_of_a_page_is_the_servers(browser: Browser):
+    response = await browser.http.head("/", headers=FETCH_HEADERS)
+
+    assert (response.status_code, response.headers["Content-Length"]) == (200, str(len(PAGE)))
 
 
 async def test_a_response_is_passed_on_as_it_arrives(browser: Browser, server: DevServer):

@@ -20,6 +20,7 @@ from app.bff.web.cross_origin import CSRF_HEADER, is_page_navigation, socket_ref
 
 MAX_BODY_BYTES = 10_000_000
 _NO_DOCUMENT = Document()
+_CONDITIONS = ("If-None-Match", "If-Modified-Since")
 
 
 class ServerRequest(StreamingDelegate):
@@ -39,7 +40,8 @@ class ServerRequest(StreamingDelegate):
             raise
         async with answered as response:
             headers = browser_headers(response.headers.items(), server=self._server)
-            if response.content_type == "text/html" and "Content-Encoding" not in response.headers:
+            is_whole = self.request.method != "HEAD" and "Content-Encoding" not in response.headers
+            if is_whole and response.content_type == "text/html":
                 return self._send_page(response.status, headers, await response.read())
             sent = self.start(response.status, [*headers, self._policy(_NO_DOCUMENT)])
             while not response.content.at_eof():
@@ -60,10 +62,7 @@ class ServerRequest(StreamingDelegate):
         )
         if is_page_navigation(self.request.headers):
             headers["Accept-Encoding"] = "identity"  # its inline scripts are hashed here
-            for name in (
-                "If-None-Match",
-                "If-Modified-Since",
-            ):  # a 304 would bring a policy without the hashes
+            for name in _CONDITIONS:  # a 304 would bring a policy without the hashes
                 headers.popall(name, None)
         data = await self.body.read() if self.body else None
         client: ApiClient = self.services.clients.create(DEVELOPMENT_SERVER, None)
