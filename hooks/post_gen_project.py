@@ -73,6 +73,7 @@ def choose_frontend():
         for source, target in MOVED.items():
             shutil.copytree(source, target, dirs_exist_ok=True)
             shutil.rmtree(source)
+        shutil.copy("static/favicon.ico", "frontend/public")  # of the development server
         index = Path("frontend/index.html")
         text = index.read_text(encoding="utf-8").replace("My BFF", html.escape(ANSWERS["project_name"]))
         index.write_text(text, encoding="utf-8", newline="\n")

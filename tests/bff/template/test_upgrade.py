@@ -20,10 +20,11 @@ ROOT = Path(__file__).parents[3]
 # The first revision whose projects can be updated: from here on `skip` in pyproject.toml names
 # the owner's room, and the public names of `app.bff` are those that an owner's files use.
 OLDEST = "0cd6f61"
+OVERLAY = Path("overlays/react")
 COMMENTS = {
     ".py": "\n\n# {}",
     ".txt": "# {}",
-    **dict.fromkeys([".js", ".ts"], "// {}"),
+    **dict.fromkeys([".js", ".ts", ".tsx"], "// {}"),
     ".css": "/* {} */",
     ".html": "{{# {} #}}",
     ".md": "{}",
@@ -76,8 +77,17 @@ def history(tmp_path_factory, template, git):
 
 def in_a_room(path: Path) -> bool:
     """Whether it is a file that is the engine's or the owner's in a project, and takes a comment."""
-    name, [folder, *_] = path.as_posix(), path.parts
-    in_project = folder in ("app", "templates", "static", "docs", "requirements", "tests")
+    path = path.relative_to(OVERLAY) if path.is_relative_to(OVERLAY) else path
+    name = path.as_posix()
+    in_project = name.partition("/")[0] in (
+        "app",
+        "templates",
+        "static",
+        "frontend",
+        "docs",
+        "requirements",
+        "tests",
+    )
     only_here = name.startswith("tests/bff/") or is_shared(name)
     return in_project and not only_here and path.suffix in COMMENTS
 
@@ -148,6 +158,32 @@ def test_an_update_renews_the_engine_alone_and_the_owner_s_tests_stay_green(
     assert {name for name in today if is_engine(name) and Path(name).suffix in COMMENTS} <= set(changed)
     assert [name for name in changed if not is_engine(name)] == [".cruft.json"]
     assert [line for line in work if line.encode() not in b"".join(after.values())] == []
+
+
+def test_an_update_renews_the_engine_in_a_react_front_end_and_nothing_else_there(
+    history, tool, commit, tmp_path, update, files, owned_by
+):
+    answers = '{"frontend": "react"}'
+    created = tool("cruft", "create", "--no-input", "--extra-context", answers, "--checkout=today", history)
+    assert created.returncode == 0, created.stderr
+    project = tmp_path / "my-bff"
+    commit(project)
+    owner.edit(project / "frontend/src/App.tsx", lambda text: text.replace("To-dos", "Orders"))
+    owner.edit(project / "frontend/package.json", lambda text: text.replace("19.3.1", "19.9.9"))
+    (project / "frontend/src/orders").mkdir()
+    (project / "frontend/src/orders/Orders.tsx").write_text("export const Orders = () => null;\n")
+    commit(project)
+    before, owned = files(project), owned_by(project)
+
+    found, changed = update(project, "every-file")
+
+    after = files(project)
+    assert found == []
+    assert {name: after[name] for name in owned} == {name: before[name] for name in owned}
+    assert [name for name in changed if not is_engine(name)] == [".cruft.json"]
+    renewed = {name for name in after if name.startswith("frontend/src/bff/")}
+    assert renewed
+    assert renewed <= set(changed)
 
 
 def test_a_change_of_the_owner_s_in_a_file_of_the_engine_is_a_conflict(
