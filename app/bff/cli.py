@@ -53,6 +53,7 @@ _AUDIT_ID = (
     "Print the field `user` of log lines about a user: a keyed hash. One line for each key of"
     " BFF_ENCRYPTION_KEYS; the lines of now have the first one."
 )
+_AUDITED = ("sessions", "rotate-keys", "audit-id")  # the other commands change and show nothing of users
 _SID = "sessions that belong to this session of the provider; --sid=SID if it begins with a dash"
 
 
@@ -169,9 +170,9 @@ def run_command(settings: BffSettings, args: Namespace) -> int:
     """Import and run a command. It prints its own output, so only the log lines of an audit are written."""
     log_audit_only()
     code = int(asyncio.run(importlib.import_module(args.module).run(settings, args)))
-    folder, _, name = args.module.rpartition(".")
-    if folder.endswith("commands"):  # the doctor changes and shows nothing of users
-        command = " ".join([name.replace("_", "-"), *([args.action] if "action" in args else [])])
+    name = args.module.rpartition(".")[2].replace("_", "-")
+    if name in _AUDITED:
+        command = " ".join([name, *([args.action] if "action" in args else [])])
         fields = {"command": command, "exit_code": code, "operator": operator_name()}
         log.info("operator command", extra={"audit": "operator_command", **fields})
     return code

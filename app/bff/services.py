@@ -90,8 +90,8 @@ class Services:
     """What lives as long as the process: `self.services` in a handler, the argument of your `lifespan`.
 
     An application uses `settings` (`Settings.of(services)` has the type of its own class), `clock()`
-    (seconds since the epoch), `clients.create(client, session)` and `tokens.for_session(ref)`; the rest is
-    the engine's.
+    (seconds since the epoch), `clients.create(client, session)`, `tokens.for_session(ref)` and
+    `session_data(ref)`; the rest is the engine's.
 
     A job that calls an API for a user keeps the `ref` of the session: it opens nothing in a browser, and
     `tokens.for_session` returns the access token for it, refreshed if need be, until the session ends:

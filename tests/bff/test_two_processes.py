@@ -12,6 +12,7 @@ from app.bff.dev.api import DemoApi
 from app.bff.dev.mongod import Mongod
 from app.bff.dev.provider import Failure, Provider
 from app.bff.sessions.session import Session
+from tests.bff.event_streams import listening
 from tests.bff.harness import (
     Clock,
     RunningApp,
@@ -67,6 +68,22 @@ async def test_requests_to_both_processes_all_succeed(
         statuses = {response.status_code for response in await asyncio.gather(*calls)}
 
     assert (statuses, refreshes(provider)) == ({200}, 1)
+
+
+async def test_a_page_at_one_process_hears_of_claims_that_a_refresh_of_the_other_has_changed(
+    nodes: list[RunningApp], provider: Provider, clock: Clock
+):
+    async with new_browser(nodes[1]) as browser, new_browser(nodes[0]) as same_person:
+        await sign_in(nodes[1], browser)
+        same_person.http.cookies = browser.http.cookies
+        async with listening(same_person) as stream:
+            provider.overrides["id_token"] = {"groups": []}
+            clock.advance(LIFETIME)
+            await browser.fetch("/api/echo")
+
+            assert await stream.next() == ("session_changed", {})
+        user = (await same_person.fetch("/bff/user?slide=false")).json()
+    assert not [entry for entry in user if entry["type"] == "groups"]
 
 
 # A process that holds the lease
