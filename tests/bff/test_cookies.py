@@ -26,6 +26,13 @@ def test_on_http_no_name_has_it_because_browsers_would_refuse_the_cookie():
     assert not any(name.startswith("__") for name in names_of(PLAIN))
 
 
+def test_every_name_begins_with_that_of_the_application():
+    shop = CookiePolicy(https=True, samesite="strict", name="shop")
+
+    assert all(name.startswith("__Host-shop") for name in names_of(shop))
+    assert STRICT.login_name_of("state", [shop.login_name("state", NOW)]) is None
+
+
 def test_all_names_differ():
     assert len(set(names_of(STRICT))) == 3
 
