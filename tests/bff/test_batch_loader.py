@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import ContextVar
 
 import pytest
 
@@ -189,3 +190,28 @@ async def test_an_error_without_a_waiting_caller_is_not_reported_as_never_retrie
     assert await first == "A"
     await wait_until(lambda: ["burning"] in library.queries)
     assert await batches.get("b") == "B"
+
+
+async def test_a_query_runs_in_the_context_of_one_of_its_own_callers():
+    caller, queried_by = ContextVar[str]("caller"), []
+    closed = asyncio.Event()
+
+    async def look_up(keys: Sequence[str]) -> dict[str, str]:
+        queried_by.append((sorted(keys), caller.get()))
+        await closed.wait()
+        return {}
+
+    batches = BatchLoader(look_up)
+
+    async def request(name: str) -> None:
+        caller.set(name)
+        await batches.get(name)
+
+    first = asyncio.create_task(request("a"))
+    await wait_until(lambda: bool(queried_by))
+    second = asyncio.create_task(request("b"))
+    await asyncio.sleep(0)
+    closed.set()
+    await asyncio.gather(first, second)
+
+    assert queried_by == [(["a"], "a"), (["b"], "b")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
@@ -38,6 +39,7 @@ from app.bff.telemetry.instruments import (
 )
 from app.bff.telemetry.metrics import MAX_LABELS, OVERFLOW, Metrics, Snapshot, merged
 from app.bff.telemetry.observer import installed
+from app.bff.telemetry.shared import SharedSnapshots
 from tests.bff.event_streams import listening
 from tests.bff.harness import (
     Browser,
@@ -349,6 +351,36 @@ def test_a_process_counts_on_from_where_the_one_before_it_has_ended():
 
     assert after.snapshot().counts[LOGINS.name] == {("success",): 2}
     assert after.snapshot().counts[STARTS.name] == {(): 2}
+
+
+def test_processes_see_each_others_counts_and_of_one_that_has_ended_no_gauges():
+    shared, own, other = SharedSnapshots(2), Metrics(), Metrics()
+    for metrics in (own, other):
+        metrics.add(LOGINS, ("success",))
+        metrics.watch(lambda: [(SOCKETS, (), 5)])
+    child = os.fork()
+    if child == 0:
+        shared.write(1, other.snapshot())
+        os._exit(0)
+    os.waitpid(child, 0)
+    shared.write(0, own.snapshot())
+
+    whole = merged(shared.all())
+
+    assert whole.counts[LOGINS.name] == {("success",): 2}
+    assert whole.gauges[SOCKETS.name] == {(): 5}
+    assert shared.earlier(1).counts[LOGINS.name] == {("success",): 1}
+    assert shared.earlier(1).gauges == {}
+
+
+def test_of_two_snapshots_the_latest_is_read_and_before_the_first_there_is_none():
+    shared, metrics = SharedSnapshots(1), Metrics()
+    assert shared.all() == []
+    for number in range(1, 4):
+        metrics.add(LOGINS, ("success",))
+        shared.write(0, metrics.snapshot())
+
+        assert shared.all()[0].counts[LOGINS.name] == {("success",): number}
 
 
 def test_every_metric_is_exposed_and_says_what_it_is():
