@@ -22,7 +22,7 @@ from app.bff.processes import Sockets, bind, supervise
 from app.bff.server import Lifespan, Routes, no_lifespan, serve
 from app.bff.settings.load import load_settings
 from app.bff.settings.models import BffSettings
-from app.bff.settings.tracing import wants_traces
+from app.bff.settings.otlp import wants_pushed_metrics, wants_traces
 from app.bff.shutdown import nothing
 from app.bff.telemetry.logs import configure_logging, log_audit_only, operator_name
 from app.bff.telemetry.uncaught import log_uncaught_exceptions
@@ -217,7 +217,7 @@ def telemetry_of(settings: BffSettings, processes: int) -> Callable[[int], Abstr
 
     Raises OSError if the port of the metrics is taken, UnicodeError if their address is none.
     """
-    if not settings.metrics_port and not wants_traces(os.environ):
+    if not (settings.metrics_port or wants_traces(os.environ) or wants_pushed_metrics(os.environ)):
         return nullcontext
     from app.bff.monitoring.process import Telemetry
 

@@ -68,7 +68,7 @@ LIBRARIES = {
     "dotenv": "settings.*",
     "uvloop": "cli",
     "prometheus_client": "telemetry.exposition",
-    "opentelemetry": "telemetry.traces",
+    "opentelemetry": "telemetry.traces telemetry.resource telemetry.pushing",
 }
 
 # Only development and tests need these; they import what they like.

@@ -32,6 +32,7 @@ from app.bff.telemetry.instruments import LOGINS
 from app.bff.telemetry.logs import configure_logging
 from app.bff.telemetry.metrics import Metrics, merged
 from app.bff.telemetry.observer import installed
+from app.bff.telemetry.resource import resource_of
 from app.bff.telemetry.traces import Traces
 from tests.bff.harness import (
     CLIENT_ID,
@@ -81,7 +82,7 @@ class Witness:
     spans: InMemorySpanExporter = field(default_factory=InMemorySpanExporter)
 
     def __post_init__(self) -> None:
-        self.traces = Traces("secrets", exporter=self.spans)
+        self.traces = Traces(resource_of("secrets", "1"), exporter=self.spans)
 
     def watch(self, browser: Browser) -> None:
         browser.http.event_hooks["response"] = [self._see]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx2
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
@@ -38,25 +41,41 @@ class Collector:
     def __init__(self) -> None:
         self.spans: list[Span] = []
         self.service_names: set[str] = set()
+        self.metrics: dict[tuple[str, str], Metric] = {}  # the latest, by instance and name
 
-    def receive(self, body: bytes) -> None:
+    def receive_traces(self, body: bytes) -> None:
         for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-            names = {each.key: each.value.string_value for each in resource.resource.attributes}
-            self.service_names.add(names["service.name"])
+            self.service_names.add(_attributes(resource.resource.attributes)["service.name"])
             self.spans += [span for scope in resource.scope_spans for span in scope.spans]
+
+    def receive_metrics(self, body: bytes) -> None:
+        for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+            instance = _attributes(resource.resource.attributes)["service.instance.id"]
+            for scope in resource.scope_metrics:
+                self.metrics |= {(instance, metric.name): metric for metric in scope.metrics}
+
+    def number(self, name: str, **labels: str) -> int:
+        """What the histograms of this name have counted, in all instances."""
+        return sum(
+            point.count
+            for (_, found), metric in self.metrics.items()
+            for point in metric.histogram.data_points
+            if found == name and labels.items() <= _attributes(point.attributes).items()
+        )
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:
         collector = self
 
-        class Traces(RequestHandler):
-            def post(self) -> None:
-                collector.receive(self.request.body)
+        class Take(RequestHandler):
+            def post(self, signal: str) -> None:
+                take = {"traces": collector.receive_traces, "metrics": collector.receive_metrics}
+                take[signal](self.request.body)
                 self.set_header("Content-Type", "application/x-protobuf")
                 self.finish(b"")
 
         [socket] = bind_sockets(0, "127.0.0.1")
-        server = HTTPServer(Application([("/v1/traces", Traces)], log_function=lambda handler: None))
+        server = HTTPServer(Application([("/v1/(traces|metrics)", Take)], log_function=lambda handler: None))
         server.add_sockets([socket])
         yield f"http://127.0.0.1:{socket.getsockname()[1]}"
         server.stop()
@@ -71,6 +90,10 @@ class Collector:
             for span in self.spans
             if span.trace_id == parent.trace_id and span.parent_span_id == parent.span_id
         }
+
+
+def _attributes(attributes: Iterable[KeyValue]) -> dict[str, str]:
+    return {each.key: each.value.string_value or str(each.value.int_value) for each in attributes}
 
 
 async def scraped(port: int) -> Scrape:
@@ -125,6 +148,8 @@ async def test_two_workers_are_one_target_and_their_spans_reach_a_collector(
             OTEL_EXPORTER_OTLP_ENDPOINT=endpoint,
             OTEL_SERVICE_NAME="two-workers",
             OTEL_BSP_SCHEDULE_DELAY=100,
+            OTEL_METRICS_EXPORTER="otlp",
+            OTEL_METRIC_EXPORT_INTERVAL=200,
         )
         base_url = settings["BFF_BASE_URL"]
         provider.clients[CLIENT_ID] = Client(CLIENT_ID, CLIENT_SECRET, (f"{base_url}/bff/callback",), ())
@@ -149,6 +174,9 @@ async def test_two_workers_are_one_target_and_their_spans_reach_a_collector(
             assert await app.stops() == 0
 
     assert collector.service_names == {"two-workers"}
+    assert len({instance for instance, _ in collector.metrics}) == 2  # the third is in a place of theirs
+    proxied = {"http.route": "/api/*", "http.response.status_code": "200"}
+    assert collector.number("http.server.request.duration", **proxied) == 30
     [callback] = collector.named("GET /bff/callback")
     assert {"POST provider", "insert sessions", "findAndModify logout_tokens"} <= collector.children(callback)
     traceparent = last_request_headers(api)["traceparent"]

@@ -23,6 +23,7 @@ from app.bff.handlers.base import BaseHandler
 from app.bff.monitoring.recording import Recording
 from app.bff.telemetry.logs import JsonFormatter, trace_id
 from app.bff.telemetry.observer import installed
+from app.bff.telemetry.resource import resource_of
 from app.bff.telemetry.traces import RateLimited, Traces
 from tests.bff.event_streams import listening
 from tests.bff.harness import (
@@ -45,7 +46,7 @@ class Spans:
 
     def __init__(self, **options: Any) -> None:
         self._exporter = InMemorySpanExporter()
-        self.traces = Traces("test", exporter=self._exporter, **options)
+        self.traces = Traces(resource_of("test", "1"), exporter=self._exporter, **options)
 
     @property
     def all(self) -> list[ReadableSpan]:

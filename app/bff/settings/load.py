@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from app.bff.errors import SettingsError
 from app.bff.settings.apis import HttpClientSettings, RemoteApiSettings
 from app.bff.settings.models import ENV_PREFIX, BffSettings
+from app.bff.settings.otlp import otlp_mistakes
 from app.bff.settings.proxies import Proxies
 from app.bff.settings.sources import (
     FILE_SUFFIX,
@@ -21,7 +22,6 @@ from app.bff.settings.sources import (
     secret_files,
     variable,
 )
-from app.bff.settings.tracing import tracing_mistakes
 
 OF_SCRIPTS = frozenset({"BFF_DEV_PROVIDER"})  # read by scripts/dev.sh, and no setting of the application
 
@@ -52,7 +52,7 @@ def load_settings(model: type[S]) -> S:
         Proxies.of_environment()
     except ValueError as error:
         mistakes.append(str(error))
-    mistakes += tracing_mistakes(os.environ)
+    mistakes += otlp_mistakes(os.environ)
     if mistakes:
         raise SettingsError(*mistakes)
     return settings

@@ -31,8 +31,8 @@ from app.bff.settings.apis import (
 from app.bff.settings.csp import csp_additions
 from app.bff.settings.issuers import ANY_TENANT, TENANT, Issuers, tenant_id, with_placeholder
 from app.bff.settings.origins import allowed_origin
+from app.bff.settings.otlp import missing_extra
 from app.bff.settings.spa import is_url, spa_location
-from app.bff.settings.tracing import missing_extra
 from app.bff.settings.validators import (
     absolute,
     from_json,

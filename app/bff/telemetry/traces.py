@@ -12,12 +12,11 @@ import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from random import getrandbits
 from typing import Any
-from uuid import uuid4
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, OTELResourceDetector, Resource
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, SamplingResult
@@ -46,16 +45,13 @@ class Traces:
 
     def __init__(
         self,
-        service: str,
+        resource: Resource,
         *,
         sampler: Sampler | None = None,
         limit: RateLimited | None = None,
         exporter: SpanExporter | None = None,
     ) -> None:
-        ours = Resource({SERVICE_NAME: service, SERVICE_INSTANCE_ID: str(uuid4())})
-        self.provider = TracerProvider(
-            sampler, ours.merge(OTELResourceDetector().detect()), shutdown_on_exit=False
-        )
+        self.provider = TracerProvider(sampler, resource, shutdown_on_exit=False)
         self._limit = limit
         self._processor = BatchSpanProcessor(exporter or OTLPSpanExporter())
         self.provider.add_span_processor(self._processor)
@@ -159,16 +155,16 @@ class RateLimited(Sampler):
         return "RateLimited"
 
 
-def traces_of(settings: BffSettings) -> Traces:
+def traces_of(settings: BffSettings, resource: Resource) -> Traces:
     """Return the tracer of this process.
 
     Unless OTEL_TRACES_SAMPLER names a sampler, the decision of a trusted proxy is followed, and of the traces
     that begin here some are recorded each second.
     """
     if SAMPLER in os.environ:
-        return Traces(settings.app_name)
+        return Traces(resource)
     limit = RateLimited(settings.traces_per_second)
-    return Traces(settings.app_name, sampler=ParentBased(limit), limit=limit)
+    return Traces(resource, sampler=ParentBased(limit), limit=limit)
 
 
 class _Unrecorded(NonRecordingSpan):
