@@ -6,12 +6,11 @@ import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from tornado.httputil import HTTPServerRequest
@@ -25,6 +24,7 @@ from app.bff.errors import (
     ProviderUnavailable,
 )
 from app.bff.handlers.login_outcome import LOGIN_OUTCOMES
+from app.bff.monitoring.calls import Calls, Operations, method_of
 from app.bff.monitoring.routes import note_routes, route_of
 from app.bff.services import Services
 from app.bff.sessions.interfaces import Outbox
@@ -38,10 +38,6 @@ from app.bff.web.forwarded import is_trusted
 if TYPE_CHECKING:  # the extra `tracing` may not be installed
     from app.bff.telemetry.traces import Traces
 
-_METHODS = frozenset(
-    {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE", "QUERY"}
-)
-_OTHER_METHOD = "_OTHER"  # whatever a browser has made up
 # The outcome of a request with a refresh token, by the first class that its error has.
 _REFUSED_REFRESHES = {
     GrantRefused: "invalid_grant",
@@ -63,10 +59,6 @@ _BREAKER_STATES = ("closed", "open", "half_open")
 _held_since: ContextVar[float | None] = ContextVar("held_since", default=None)
 
 
-def method_of(method: str | None) -> str:
-    return method if method in _METHODS else _OTHER_METHOD
-
-
 class Recording(Observer):
     """Counts into `metrics`, and traces with `traces`; either may be missing."""
 
@@ -75,16 +67,15 @@ class Recording(Observer):
     def __init__(self, metrics: Metrics | None, traces: Traces | None) -> None:
         self.metrics = metrics
         self.traces = traces
-        self.operations = _Operations(metrics, traces)
+        self.operations = Operations(metrics, traces)
         self.outbox: Outbox | None = None  # once there are services
         self.revocations_pending: int | None = None  # of the store, when it was last counted
         self._scheme = "http"
         for counter, values in _KNOWN_VALUES.items():  # a counter that appears with 1 has no rate
             for value in values:
                 self._count(counter, value, number=0)
-        self._refreshes: WeakKeyDictionary[asyncio.Task[Any], Any] = (
-            WeakKeyDictionary()
-        )  # their span contexts
+        # The span context of each refresh that runs.
+        self._refreshes: WeakKeyDictionary[asyncio.Task[Any], Any] = WeakKeyDictionary()
 
     # Requests.
 
@@ -123,10 +114,8 @@ class Recording(Observer):
             route = getattr(request, "route", "")
             labels = (method_of(request.method), route, str(status), self._scheme, error)
             self.metrics.record(metric.REQUESTS, labels, seconds)
-        if span := getattr(request, "span", None):
-            from app.bff.telemetry.traces import end
-
-            end(span, status=status, error=error)
+        if self.traces and (span := getattr(request, "span", None)):
+            self.traces.end(span, status=status, error=error)
 
     def refused(self, code: str) -> None:
         self._count(metric.REFUSALS, code)
@@ -136,8 +125,8 @@ class Recording(Observer):
 
     # Calls out.
 
-    def calls_of(self, client: str, *, provider_request: str = "") -> _Calls:
-        return _Calls(self.metrics, self.traces, client, provider_request)
+    def calls_of(self, client: str, *, provider_request: str = "") -> Calls:
+        return Calls(self.metrics, self.traces, client, provider_request)
 
     # Sessions and their tokens.
 
@@ -164,10 +153,8 @@ class Recording(Observer):
         try:
             yield
         except BaseException as error:
-            outcome = next(
-                (name for kind, name in _REFUSED_REFRESHES.items() if isinstance(error, kind)), "error"
-            )
-            self._count(metric.REFRESHES, outcome)
+            outcomes = (name for kind, name in _REFUSED_REFRESHES.items() if isinstance(error, kind))
+            self._count(metric.REFRESHES, next(outcomes, "error"))
             raise
         self._count(metric.REFRESHES, "refreshed")
 
@@ -236,92 +223,3 @@ class Recording(Observer):
     def _count(self, counter: Instrument, *labels: str, number: int = 1) -> None:
         if self.metrics:
             self.metrics.add(counter, labels, number)
-
-
-class _Timed:
-    """A call or operation that has begun."""
-
-    __slots__ = ("_began", "_of", "_span", "_started", "status")
-
-    def __init__(self, of: _Calls | _Operations, began: Labels, span: Any) -> None:
-        self._of = of
-        self._began = began
-        self._span = span
-        self._started = time.perf_counter()
-        self.status = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
-        error = kind.__name__ if kind else str(self.status) if self.status >= 400 else ""
-        if self._of.metrics:
-            self._of.record(
-                self._of.metrics, self._began, self.status, error, time.perf_counter() - self._started
-            )
-        if self._span is not None:
-            from app.bff.telemetry.traces import end
-
-            end(self._span, status=self.status, error=error)
-
-
-class _Calls:
-    """HTTP requests of one client."""
-
-    def __init__(
-        self, metrics: Metrics | None, traces: Traces | None, client: str, provider_request: str
-    ) -> None:
-        self.metrics = metrics
-        self._traces = traces
-        self._client = client
-        self._provider_request = provider_request
-
-    def begin(
-        self, method: str, host: str | None, port: int | None, headers: MutableMapping[str, str]
-    ) -> _Timed:
-        method = method_of(method)
-        span = None
-        if self._traces:
-            attributes = partial(self._attributes, method, host or "", port or 0)
-            span = self._traces.begin_call(f"{method} {self._client}", attributes, headers)
-        return _Timed(self, (method, host or "", str(port or "")), span)
-
-    def _attributes(self, method: str, host: str, port: int) -> dict[str, str | int]:
-        kind = {"bff.provider.request": self._provider_request} if self._provider_request else {}
-        return {
-            "http.request.method": method,
-            "server.address": host,
-            "server.port": port,
-            "bff.client": self._client,
-            **kind,
-        }
-
-    def record(self, metrics: Metrics, began: Labels, status: int, error: str, seconds: float) -> None:
-        labels = (*began, str(status) if status else "", error, self._client, self._provider_request)
-        metrics.record(metric.CALLS, labels, seconds)
-
-
-def _operation_attributes(operation: str, collection: str) -> dict[str, str | int]:
-    return {
-        "db.system.name": "mongodb",
-        "db.collection.name": collection,
-        "db.operation.name": operation,
-    }
-
-
-class _Operations:
-    """Operations on MongoDB."""
-
-    def __init__(self, metrics: Metrics | None, traces: Traces | None) -> None:
-        self.metrics = metrics
-        self._traces = traces
-
-    def begin(self, operation: str, collection: str) -> _Timed:
-        span = None
-        if self._traces:
-            attributes = partial(_operation_attributes, operation, collection)
-            span = self._traces.begin_operation(f"{operation} {collection}", attributes)
-        return _Timed(self, ("mongodb", collection, operation), span)
-
-    def record(self, metrics: Metrics, began: Labels, status: int, error: str, seconds: float) -> None:
-        metrics.record(metric.OPERATIONS, (*began, error), seconds)

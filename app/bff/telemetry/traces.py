@@ -118,7 +118,17 @@ class Traces:
         context, trace_id = tokens
         detach(context)
         logs.trace_id.reset(trace_id)
-        end(span, error=failed or "")
+        self.end(span, error=failed or "")
+
+    def end(self, span: Span, *, status: int = 0, error: str = "") -> None:
+        """End a span with the status of the response, if there is one, and the type of its error."""
+        if span.is_recording():
+            if status:
+                span.set_attribute("http.response.status_code", status)
+            if error:
+                span.set_attribute("error.type", error)
+                span.set_status(_FAILED)
+        span.end()
 
     def be_global(self) -> None:
         """Let spans that the application makes by OpenTelemetry's API be sent, too."""
@@ -175,17 +185,6 @@ class _Unrecorded(NonRecordingSpan):
         super().__init__(SpanContext(trace_id, span_id, is_remote=False))
         self.trace_id = f"{trace_id:032x}"
         self.header = f"00-{self.trace_id}-{span_id:016x}-00"
-
-
-def end(span: Span, *, status: int = 0, error: str = "") -> None:
-    """End a span with the status of the response, if there is one, and the type of its error."""
-    if span.is_recording():
-        if status:
-            span.set_attribute("http.response.status_code", status)
-        if error:
-            span.set_attribute("error.type", error)
-            span.set_status(_FAILED)
-    span.end()
 
 
 def _is_over(span: Span) -> bool:
