@@ -47,6 +47,16 @@ class Telemetry:
         if settings.metrics_port:
             self._listeners = bind_sockets(settings.metrics_port, settings.metrics_address)
         self._shared = SharedSnapshots(processes) if settings.metrics_port or self._pushes else None
+        self._load()
+
+    def _load(self) -> None:
+        """Import what is needed, before the fork: processes share it, and the garbage collector skips it."""
+        if self._listeners:
+            import app.bff.monitoring.endpoint
+        if self._pushes:
+            import app.bff.telemetry.pushing
+        if self._traces:
+            import app.bff.telemetry.traces  # noqa: F401
 
     @asynccontextmanager
     async def of(self, number: int) -> AsyncIterator[Recording]:

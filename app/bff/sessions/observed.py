@@ -19,7 +19,10 @@ class _Observed:
         self._sessions = sessions
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._sessions, name)
+        """Called once for each name: what it returns is an attribute from then on."""
+        found = getattr(self._sessions, name)
+        setattr(self, name, found)
+        return found
 
     async def create(self, session: Session) -> None:
         await self._sessions.create(session)
