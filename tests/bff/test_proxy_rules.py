@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from yarl import URL
 
 from app.bff.errors import BadRequest
+from app.bff.proxy import rules
 from app.bff.proxy.rules import (
     downstream_headers,
     forwardable_close_code,
@@ -463,3 +464,9 @@ def test_the_etag_of_one_session_is_unknown_to_another(etag):
     assert (
         without_tag([("If-None-Match", sent)], "b") == [("If-None-Match", sent)] != [("If-None-Match", etag)]
     )
+
+
+@pytest.mark.parametrize("path", ["/api/todos/17", "/api/a.b/c~d_e-f.json", "/api/Admin./x", "/api/users/"])
+def test_a_path_without_escapes_is_read_by_all_servers_as_it_is(path: str):
+    assert rules._SAFE_PATH.fullmatch(path.removeprefix("/"))  # then its readings are not looked for
+    assert set(rules._readings(path)) == {path}

@@ -164,7 +164,9 @@ def _is_invisible(char: str) -> bool:
 def _may_be_routed_to(apis: Iterable[RemoteApiSettings], path: str) -> bool:
     """Whether a server may read the path as one under one of `apis`."""
     names = tuple(f"{api.path.lower()}/" for api in apis)
-    return any(_leniently(reading).startswith(names) for reading in _readings(path))
+    is_read_as_it_is = _SAFE_PATH.fullmatch(path.removeprefix("/"))  # all readings take 0.3 ms
+    readings = [path] if is_read_as_it_is else _readings(path)
+    return any(_leniently(reading).startswith(names) for reading in readings)
 
 
 def _leniently(reading: str) -> str:
