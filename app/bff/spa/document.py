@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import re
 from collections.abc import Sequence
@@ -69,11 +70,16 @@ class Document:
 
         A frame may show this site and the origin of `login_page`, which a silent login navigates through.
         """
-        parts = urlsplit(login_page or "")
-        frames = f" {parts.scheme}://{parts.netloc}" if login_page else ""
-        policy = _POLICY.format(base="'none'" if self.base is None else "'self'", frames=frames)
-        hashes = {"script-src": self.scripts, "style-src": self.styles}
-        return widened(policy, {name: sources for name, sources in hashes.items() if sources})
+        return _policy(tuple(self.scripts), tuple(self.styles), self.base is not None, login_page)
+
+
+@functools.lru_cache(maxsize=256)
+def _policy(scripts: tuple[str, ...], styles: tuple[str, ...], has_base: bool, login_page: str | None) -> str:
+    parts = urlsplit(login_page or "")
+    frames = f" {parts.scheme}://{parts.netloc}" if login_page else ""
+    policy = _POLICY.format(base="'self'" if has_base else "'none'", frames=frames)
+    hashes = {"script-src": scripts, "style-src": styles}
+    return widened(policy, {name: sources for name, sources in hashes.items() if sources})
 
 
 def read_document(html: str) -> Document:

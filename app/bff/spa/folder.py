@@ -54,8 +54,9 @@ class Build:
 
     def has(self, name: str) -> bool:
         """Whether there is a file of that name; `name` is a path that `relative_path` returned."""
-        path = self._resolved(name)
-        return path is not None and os.path.isfile(path)
+        if not os.path.isfile(os.path.join(self.folder, name)):  # cheaper than to resolve links
+            return False
+        return self._resolved(name) is not None
 
     @contextmanager
     def opened(self, name: str, accept_encoding: str = "") -> Iterator[OpenFile | None]:
@@ -64,7 +65,8 @@ class Build:
             encoding for encoding, suffix in ENCODINGS.items() if accept_encoding and self.has(name + suffix)
         }
         encoding = best_encoding(accept_encoding, beside)
-        file = self._open(name + ENCODINGS.get(encoding, ""), encoding) if self.has(name) else None
+        is_there = not encoding or self.has(name)
+        file = self._open(name + ENCODINGS.get(encoding, ""), encoding) if is_there else None
         try:
             yield file
         finally:

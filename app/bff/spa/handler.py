@@ -99,7 +99,8 @@ class SpaFolder(BaseHandler):
             return await self._send(beside.file, beside.size, validators)
 
     def _policy(self, document: Document) -> str:
-        return widened(document.policy(self.services.provider.login_page), self.services.settings.csp)
+        policy, added = document.policy(self.services.provider.login_page), self.services.settings.csp
+        return widened(policy, added) if added else policy
 
     def _describe(self, document: Document, cache: str, encoding: str) -> None:
         self.set_header("Content-Security-Policy", self._policy(document))
