@@ -415,6 +415,8 @@ def test_a_proxy_that_may_fetch_tokens_is_reported_without_its_secret():
         ("http://localhost:8888", "http://localhost:5173", ["pages of http://localhost:5173 act"]),
         ("https://a.co.uk", "https://b.co.uk", ["pages of https://b.co.uk", "https://b.co.uk and https://a"]),
         ("https://a.github.io", "https://b.github.io", ["pages of", "https://b.github.io and"]),
+        ("https://a.example.dev", "https://b.example.dev", ["pages of"]),
+        ("https://a.abc.de", "https://b.abc.de", ["pages of"]),
         ("https://a.co.uk", "", []),
     ],
 )

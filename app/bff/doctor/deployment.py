@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -12,6 +13,12 @@ from app.bff.settings.models import BffSettings
 from app.bff.settings.origins import common_parent
 from app.bff.settings.validators import is_loopback
 from app.bff.web.cookies import CookiePolicy
+
+_COUNTRY_SUFFIX = re.compile(r"(?:ac|co|com|edu|go|gov|ne|net|or|org)\.[a-z]{2}")
+_PLATFORMS = frozenset(
+    {"github.io", "gitlab.io", "vercel.app", "netlify.app", "pages.dev", "workers.dev", "web.app", "fly.dev"}
+    | {"herokuapp.com", "onrender.com", "azurewebsites.net", "cloudfront.net", "firebaseapp.com"}
+)
 
 
 def check_deployment(settings: BffSettings) -> list[Finding]:
@@ -97,7 +104,7 @@ def _allowed_origins(settings: BffSettings) -> list[Finding]:
 
 def _may_be_public(parent: str) -> bool:
     """Whether it looks like `co.uk` or `github.io`, below which each name is a site of its own."""
-    return parent.count(".") == 1 and (len(parent) <= 6 or parent.endswith((".io", ".app", ".dev", ".net")))
+    return _COUNTRY_SUFFIX.fullmatch(parent) is not None or parent in _PLATFORMS
 
 
 def _metrics(settings: BffSettings) -> Iterator[Finding]:
