@@ -65,7 +65,7 @@ async def nginx(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serve
             api,
             folder,
             clock=clock,
-            places={"/srv/bff/frontend/dist": str(build)},
+            places={"/srv/bff/build": str(build)},
             routes=ROUTES,
             spa=str(build),
         ) as site,
