@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ class User(BrowserUser):
         await self.is_called("Alice Adams")
 
     async def asks(self, expression: str) -> Any:
-        return await self.page.evaluate(expression)
+        async with asyncio.timeout(30):  # a message that does not come
+            return await self.page.evaluate(expression)
 
 
 @pytest_asyncio.fixture(loop_scope="module")

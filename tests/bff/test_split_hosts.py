@@ -139,7 +139,8 @@ async def test_a_front_end_on_a_sibling_host_does_all_that_one_on_ours_does(spli
     assert (await page.evaluate("call('/api/echo', {method: 'POST', body: '{}'})"))[0] == 200
     assert (await page.evaluate("call('/bff/sessions')"))[0] == 200
     assert await page.evaluate("socket('/api/socket')") != "refused"
-    origin, message = await page.evaluate("silent()")
+    async with asyncio.timeout(30):  # a message that does not come
+        origin, message = await page.evaluate("silent()")
     assert (origin, message["source"]) == (split.bff, "bff-silent-login")
     assert (
         message["error"] == "login_required"
