@@ -169,6 +169,8 @@ class HookRunner:
             await asyncio.wait({task}, timeout=self._hooks.timeout_seconds)
             if not task.done():
                 raise TimeoutError
+            if task.cancelled():  # by something in it: the request or refresh that waits for it goes on
+                raise UsageError("a hook was cancelled from inside")
             return task.result()
         finally:
             task.cancel()

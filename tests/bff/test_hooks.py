@@ -93,6 +93,12 @@ async def never(context: HookContext) -> None:
     await asyncio.Event().wait()
 
 
+async def cancelled(context: HookContext) -> None:
+    job = asyncio.create_task(never(context))
+    asyncio.get_running_loop().call_soon(job.cancel)
+    await job
+
+
 # Signing in
 
 
@@ -117,6 +123,7 @@ async def test_a_sign_in_gives_the_hook_claims_tokens_and_state_and_adds_what_it
         pytest.param(TimeoutError(), 503, "sign_in_unavailable", True, id="a time-out in it"),
         pytest.param(LookupError("rt-secret"), 500, "internal_error", True, id="fails"),
         pytest.param(AppError("x"), 500, "internal_error", True, id="fails with an error of ours"),
+        pytest.param(cancelled, 500, "internal_error", True, id="waits for what was cancelled"),
         pytest.param({"sub": "root"}, 500, "internal_error", True, id="adds what is said of the login"),
         pytest.param({"x": object()}, 500, "internal_error", True, id="adds what is no JSON"),
         pytest.param({"bff:x": 1}, 500, "internal_error", True, id="adds what is named as ours"),
@@ -240,7 +247,9 @@ async def test_on_refresh_adds_replaces_and_takes_away(start: Start, provider: P
 
 
 @pytest.mark.parametrize(
-    "works", [LookupError(), Forbidden(), {"sub": "root"}, never], ids=["fails", "refuses", "wrong", "slow"]
+    "works",
+    [LookupError(), Forbidden(), {"sub": "root"}, never, cancelled],
+    ids=["fails", "refuses", "wrong", "slow", "cancelled"],
 )
 async def test_a_refresh_stands_if_on_refresh(
     works: Any, start: Start, provider: Provider, clock: Clock, caplog: pytest.LogCaptureFixture

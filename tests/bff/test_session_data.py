@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import os
 import secrets
@@ -335,6 +336,13 @@ class Save(BaseHandler):
         self.redirect("/")
 
 
+class SayWhatWasSent(ApiHandler):
+    @authenticated
+    async def post(self) -> None:
+        self.flash(json.loads(self.request.body))
+        self.finish_json(True)
+
+
 class SaveTwice(ApiHandler):
     @authenticated
     async def post(self) -> None:
@@ -361,6 +369,7 @@ class Step(ApiHandler):
 
 
 ROUTES = [("/save", Save), ("/twice", SaveTwice), ("/fail", SaveAndFail), ("/step", Step)]
+ROUTES += [("/say", SayWhatWasSent)]
 
 
 @pytest.fixture
@@ -417,6 +426,15 @@ async def test_a_message_that_does_not_fit_is_logged_and_the_response_is_sent(
     assert response.status_code == 302
     assert any(record.message == "flash message not stored or removed" for record in caplog.records)
     assert await messages(browser) == []
+
+
+async def test_what_cannot_be_stored_as_it_is_is_answered_all_the_same(
+    site: RunningApp, browser: Browser, session: Session
+):
+    odd, none = [await browser.fetch("/say", "POST", content=body) for body in (rb'"A \ud800."', b"17")]
+
+    assert (odd.status_code, none.status_code) == (200, 500)
+    assert await messages(browser) == ["A ?."]
 
 
 async def test_without_a_session_there_is_neither_data_nor_message(site: RunningApp, browser: Browser):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 from urllib.parse import quote
 
@@ -82,10 +82,15 @@ class SessionData:
         """
         await self._sessions.remove_data(self._ref, [_field(key)])
 
-    async def add_flash(self, message: str) -> None:
-        """Store a message for the next page that the browser gets."""
+    def add_flash(self, message: str) -> Coroutine[Any, Any, None]:
+        """Return the write of a message for the next page that the browser gets.
+
+        What is no text raises at once: nothing would be left to answer when the write runs. A lone surrogate,
+        which JSON of a browser may have brought, becomes a question mark.
+        """
         in_order = f"{round(self._clock() * 1000):012x}{next(_number):08x}"
-        await self._write(f"{FLASH}.{in_order}{secrets.token_hex(4)}", message)
+        text = message.encode(errors="replace").decode()
+        return self._write(f"{FLASH}.{in_order}{secrets.token_hex(4)}", text)
 
     async def remove_flashes(self, ids: Collection[str]) -> None:
         """Remove messages that were shown, by their ids in `Session.flashes`."""
