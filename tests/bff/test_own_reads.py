@@ -11,7 +11,15 @@ import pytest
 from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Failure, Provider
 from app.bff.web.headers import as_a_file, security_headers
-from tests.bff.harness import Browser, Clock, RunningApp, last_request_headers, new_browser, running_app
+from tests.bff.harness import (
+    Browser,
+    Clock,
+    RunningApp,
+    last_request_headers,
+    new_browser,
+    refresh_target,
+    running_app,
+)
 
 SECRET = "0123456789abcdef0123456789abcdef"
 APIS = [
@@ -128,6 +136,20 @@ async def test_what_comes_without_the_header_is_a_file(
         assert each.headers.get("Content-Disposition") == ("attachment" if is_file else None)
         assert ("sandbox" in each.headers.get("Content-Security-Policy", "")) == is_file
     assert len(response.headers.get_list("Content-Security-Policy")) == 1
+
+
+@pytest.mark.parametrize(
+    ("return_url", "target"),
+    [
+        *(("/api/echo?page=2", "/"), ("/api", "/"), ("/api#top", "/"), ("/strict/echo", "/")),
+        *(("/apis", "/apis"), ("/x?y=/api/echo", "/x?y=/api/echo"), ("/%61pi/echo", "/%61pi/echo")),
+    ],
+)
+async def test_no_login_that_another_site_has_started_ends_as_a_request_of_this_one(
+    return_url: str, target: str, app: RunningApp
+):
+    async with new_browser(app) as browser:
+        assert refresh_target((await browser.login(return_url=return_url)).text) == target
 
 
 async def test_a_response_that_is_stored_is_stored_for_requests_that_say_the_same(

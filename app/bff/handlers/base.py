@@ -28,6 +28,7 @@ from app.bff.sessions.session import Session, Target
 from app.bff.web.cookies import MAX_LOGIN_ATTEMPTS
 from app.bff.web.cross_origin import arrives_without_strict_cookies, csrf_refusal
 from app.bff.web.json_body import Model, parse_json_body
+from app.bff.web.return_paths import lies_below
 
 
 class BaseHandler(WebHandler):
@@ -101,10 +102,12 @@ class BaseHandler(WebHandler):
         A navigation that a page of this site starts is same-site, so `SameSite=Strict` cookies are sent
         with it; with a redirect they would not be, and a user who followed a link would look signed out.
 
-        It never navigates to a logout: another site could start one by a login that returns there.
+        It never navigates to a logout or a remote API, which want a page of this site: another site could
+        have either by a login that returns there.
         """
         starts_logout = unquote(path).lower().startswith(LOGOUT_PATH)
-        self.render_page("bff/moving_on.html", target="/" if starts_logout else path)
+        calls_api = lies_below(path, (api.path for api in self.services.settings.remote_apis))
+        self.render_page("bff/moving_on.html", target="/" if starts_logout or calls_api else path)
 
     def check_csrf(self) -> None:
         """Raise CsrfRejected (403) unless a script of ours, or of an allowed origin, has sent `X-CSRF: 1`."""
