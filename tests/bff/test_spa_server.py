@@ -202,6 +202,19 @@ async def test_a_response_is_passed_on_as_it_arrives(browser: Browser, server: D
         assert await anext(chunks) == "second"
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        *(("evil.example", 403), ("localhost.evil.example:8888", 403), ("127.0.0.1.nip.io", 403), ("", 403)),
+        *(("app.localhost", 418), ("127.0.0.1:8888", 418), ("[::1]:8888", 418), ("192.168.0.7", 418)),
+    ],
+)
+async def test_a_site_whose_name_leads_here_does_not_read_the_source_code(
+    host: str, status: int, browser: Browser
+):
+    assert (await browser.http.get("/src/main.ts", headers={"Host": host})).status_code == status
+
+
 async def test_a_redirect_on_the_server_is_one_on_this_site(browser: Browser):
     assert (await browser.fetch("/elsewhere", csrf=False)).headers["Location"] == "/moved?x=1"
 

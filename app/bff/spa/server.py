@@ -8,7 +8,7 @@ from aiohttp import ClientConnectionError, ClientResponse, ClientWebSocketRespon
 from multidict import CIMultiDict
 
 from app.bff.clients.api import ApiClient
-from app.bff.errors import BadRequest, CsrfRejected, NotFound
+from app.bff.errors import BadRequest, CsrfRejected, Forbidden, NotFound
 from app.bff.proxy.rules import offered_subprotocols
 from app.bff.proxy.streaming import StreamingDelegate
 from app.bff.proxy.websocket import RemoteSocket
@@ -17,6 +17,7 @@ from app.bff.settings.spa import DEVELOPMENT_SERVER
 from app.bff.spa.document import Document, read_document
 from app.bff.spa.forwarding import Headers, browser_headers, development_policy, server_headers
 from app.bff.web.cross_origin import CSRF_HEADER, is_page_navigation, socket_refusal
+from app.bff.web.hosts import may_be_rebound
 
 MAX_BODY_BYTES = 10_000_000
 _NO_DOCUMENT = Document()
@@ -32,6 +33,9 @@ class ServerRequest(StreamingDelegate):
     async def answer(self) -> None:
         if CSRF_HEADER in self.request.headers:
             raise NotFound("There is nothing at this address.")  # data is never the server's
+        base_url = self.services.settings.base_url
+        if may_be_rebound(self.request.host, base_url):  # the server, which checks it, sees its own name
+            raise Forbidden(f"The development server is used at {base_url}.")
         try:
             answered = await self._request()
         except ClientConnectionError:

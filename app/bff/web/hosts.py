@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from app.bff.settings.validators import is_loopback
+from app.bff.settings.validators import is_address, is_loopback
 from app.bff.web.cross_origin import is_navigation
 
 
@@ -23,6 +23,15 @@ def opened_elsewhere(headers: Mapping[str, str], base_url: str, *, is_from_proxy
     if host in ("", base_host) or (is_loopback(host) and not is_loopback(base_host)):
         return False
     return is_navigation(headers) and headers.get("Sec-Fetch-Dest", "document") == "document"
+
+
+def may_be_rebound(host: str, base_url: str) -> bool:
+    """Whether another site may have let its own name lead here (DNS rebinding), to read what has no session.
+
+    It has no power over the host of `base_url`, loopback names and addresses.
+    """
+    name = _name(host)
+    return name != urlsplit(base_url).hostname and not is_loopback(name) and not is_address(name)
 
 
 def _name(host: str) -> str:
