@@ -201,4 +201,5 @@ ROWS = [
     navigation("/bff/nothing", 404),
     fetched("/static/css/app.css", 200),
     fetched("/static/missing.css", 404),
+    fetched(f"/static/{2040 * 'x/'}a.js", 404),  # longer than any path of the file system
 ]  # fmt: skip

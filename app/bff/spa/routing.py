@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import Protocol
 
 from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
@@ -73,7 +74,8 @@ def single_page_app(services: Services) -> SinglePageApp:
 def comes_before_static(app: SinglePageApp, path: str, services: Services) -> bool:
     """Whether the app has what is at one of STATIC_PATHS, where Tornado looks into `static/` only."""
     name = relative_path(path)
-    is_ours = path.startswith("/static/") and (services.settings.project_folder / (name or "")).is_file()
+    # Not Path.is_file, which raises OSError for a path that is too long.
+    is_ours = path.startswith("/static/") and os.path.isfile(services.settings.project_folder / (name or ""))
     return name is not None and not is_ours and app.has(name)
 
 
