@@ -28,7 +28,6 @@ from app.bff.sessions.session import Session, Target
 from app.bff.web.cookies import MAX_LOGIN_ATTEMPTS
 from app.bff.web.cross_origin import arrives_without_strict_cookies, csrf_refusal
 from app.bff.web.json_body import Model, parse_json_body
-from app.bff.web.return_paths import lies_below
 
 
 class BaseHandler(WebHandler):
@@ -106,7 +105,8 @@ class BaseHandler(WebHandler):
         have either by a login that returns there.
         """
         starts_logout = unquote(path).lower().startswith(LOGOUT_PATH)
-        calls_api = lies_below(path, (api.path for api in self.services.settings.remote_apis))
+        segments = path.partition("#")[0].partition("?")[0] + "/"
+        calls_api = any(segments.startswith(f"{api.path}/") for api in self.services.settings.remote_apis)
         self.render_page("bff/moving_on.html", target="/" if starts_logout or calls_api else path)
 
     def check_csrf(self) -> None:

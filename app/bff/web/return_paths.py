@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from urllib.parse import unquote
 
 from app.bff.errors import BadReturnUrl
@@ -45,16 +45,6 @@ def part_for_cookie(path: str) -> str:
     """
     without_query = re.split(r"[?#]", path, maxsplit=1)[0]
     return next((part for part in (path, without_query) if len(part.encode()) <= MAX_IN_COOKIE), "/")
-
-
-def lies_below(path: str, prefixes: Iterable[str]) -> bool:
-    """Whether one of the prefixes, which are paths too, is a part of `path` from its beginning.
-
-    >>> lies_below("/api?page=2", ["/api"]), lies_below("/apis", ["/api"])
-    (True, False)
-    """
-    segments = re.split(r"[?#]", path, maxsplit=1)[0] + "/"
-    return any(segments.startswith(f"{prefix}/") for prefix in prefixes)
 
 
 def return_url(url: str | None, allowed_origins: Collection[str]) -> str:
