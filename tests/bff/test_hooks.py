@@ -191,6 +191,18 @@ async def test_a_process_that_dies_in_the_hook_leaves_no_session_and_another_one
         signing_in.cancel()
 
 
+async def test_a_session_that_has_started_keeps_its_refresh_token(
+    start: Start, provider: Provider, clock: Clock
+):
+    async with start(Recorder()) as (app, browser):
+        session = await sign_in(app, browser)
+        clock.advance(100)
+        await app.services.revocation.drain_due()
+
+        assert provider.is_active(session.tokens.refresh_token or "")
+        assert await app.session_of(browser) == session
+
+
 async def test_a_silent_login_that_is_refused_says_so_to_the_page(start: Start):
     async with start(Recorder(sign_in=Forbidden())) as (_, browser):
         await browser.choose(await browser.start_login())
@@ -265,6 +277,7 @@ async def test_a_refresh_stands_if_on_refresh(
     assert (after.claims["name"], after.claims["role"]) == ("Alice Baker", "editor")
     [record] = [record for record in caplog.records if record.message.startswith("hook ")]
     assert (record.levelname, record.__dict__["hook"]) == ("ERROR", "on_refresh")
+    assert record.message == ("hook took too long" if works is never else "hook failed")
 
 
 async def test_claims_that_were_added_while_another_process_saved_the_session_are_not_lost(

@@ -62,9 +62,9 @@ def renewed_claims(
 ) -> dict[str, Any]:
     """Return what the provider says of the user after a refresh, to be cleaned.
 
-    `claims` are those of the session, without what the application has added; `earlier` is the ID token that
-    they came with, `id_token` the new one. What that has no more is gone, and with new `userinfo` what
-    neither has; without it, claims that no ID token had stay. OF_LOGIN stays in any case (OIDC Core §12.2).
+    `claims` are those of the session, `earlier` is the ID token that they came with, `id_token` the new one.
+    What that has no more is gone, and with new `userinfo` what neither has; without it, claims that no ID
+    token had stay. OF_LOGIN stays in any case (OIDC Core §12.2).
     """
     of_login = {name: value for name, value in claims.items() if name in OF_LOGIN}
     if userinfo is None:

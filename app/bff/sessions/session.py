@@ -193,11 +193,6 @@ class Session:
     def without_refresh_token(self) -> Session:
         return replace(self, tokens=replace(self.tokens, refresh_token=None))
 
-    @property
-    def provider_claims(self) -> dict[str, Any]:
-        """The claims without those that the application has added."""
-        return {name: value for name, value in self.claims.items() if name not in self.added}
-
     def tokens_for(self, target: Target) -> TokenSet | None:
         if target is LOGIN or target == LOGIN:
             return self.tokens

@@ -43,9 +43,7 @@ class ClaimsRenewal:
     def of_id_token(self, changed: Session, earlier: Session, id_token: Mapping[str, Any]) -> Session:
         """Return `changed`, which has the new tokens, with the claims of the ID token that came with them."""
         before = unverified_claims(earlier.tokens.id_token or "")  # verified when it arrived
-        return self._renewed(
-            changed, renewed_claims(earlier.provider_claims, earlier=before, id_token=id_token)
-        )
+        return self._renewed(changed, renewed_claims(earlier.claims, earlier=before, id_token=id_token))
 
     async def finish(self, saved: Session, earlier: Session, tokens: TokenSet) -> Session:
         """Renew what needs more than the token response, and return the session as it then is.
@@ -74,7 +72,7 @@ class ClaimsRenewal:
             return saved
         id_token = unverified_claims(saved.tokens.id_token or "")
         return self._renewed(
-            saved, renewed_claims(saved.provider_claims, earlier={}, id_token=id_token, userinfo=userinfo)
+            saved, renewed_claims(saved.claims, earlier={}, id_token=id_token, userinfo=userinfo)
         )
 
     def _renewed(self, session: Session, claims: Mapping[str, Any]) -> Session:
