@@ -115,6 +115,7 @@ PROBLEMS: list[tuple[dict[str, str], str, dict[str, list[str]]]] = [
     ({"main_js": "import'data:text/javascript,1'"}, "data: URL", {"unsafe-script-src": ["data:"]}),
     ({"main_js": "new Worker(URL.createObjectURL(b))"}, "worker", {"worker-src": ["blob:"]}),
     ({"main_js": "s.setAttribute('ng-app-id','ng')"}, "Angular inserts", {"style-src": ["'unsafe-inline'"]}),
+    ({"main_js": "`Couldn't find a style target.`"}, "style-loader", {"style-src": ["'unsafe-inline'"]}),
     ({"style_css": "@font-face{src:url(https://a.example/x.woff2)}"}, "https://a", {"font-src": ["https://a.example"]}),
     ({"style_css": "a{background:url('//a.example/x.png')}"}, "//a", {"img-src": ["https://a.example"]}),
     ({"style_css": "@import url(https://a.example/x.css);"}, "https://a", {"style-src": ["https://a.example"]}),

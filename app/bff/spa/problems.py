@@ -25,7 +25,16 @@ _CSS_IMPORT = re.compile(r"""@import\s+(?:url\(\s*)?["']?([^"')\s;]+)""", re.IGN
 _CSS_URL = re.compile(r"""url\(\s*["']?([^"')\s]+)""", re.IGNORECASE)
 _FONT_FACE = re.compile(r"@font-face\s*\{[^}]*\}", re.IGNORECASE)
 # By what their code is recognised: their styles come in elements that scripts insert, without a hash.
-_STYLE_ELEMENTS = {"ng-app-id": "Angular", "data-emotion": "Emotion", "data-styled": "styled-components"}
+_STYLE_ELEMENTS = {
+    "ng-app-id": "Angular",
+    "data-emotion": "Emotion",
+    "data-styled": "styled-components",
+    "_goober": "goober",
+    "find a style target": "style-loader",
+    "rc-util-key": "Ant Design",
+    "vuetify-theme-stylesheet": "Vuetify",
+    "data-primevue-style-id": "PrimeVue",
+}
 _CRITICAL_CSS = "or set `inlineCritical` of `optimization.styles` to false in angular.json"
 _GOOGLE_FONTS = ("https://fonts.googleapis.com", "https://fonts.gstatic.com")
 
