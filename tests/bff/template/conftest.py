@@ -130,7 +130,7 @@ def files():
 
     def files(folder):
         found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-        left_out = (".git/", "frontend/node_modules/", "frontend/dist/", "frontend/src/bff/bff.test")
+        left_out = (".git/", "frontend/node_modules/", "frontend/src/bff/bff.test")
         return {name: path.read_bytes() for name, path in found.items() if not name.startswith(left_out)}
 
     return files

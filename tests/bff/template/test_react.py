@@ -141,7 +141,8 @@ def test_its_own_linter_types_tests_and_build_accept_the_front_end(react_project
 
     assert result.returncode == 0, result.stdout + result.stderr
     assert "2 passed" in re.sub(r"\x1b\[\d+m", "", result.stdout)  # files of tests
-    assert (react_project / "frontend/dist/index.html").is_file()
+    assets = react_project / "frontend/dist/assets"
+    assert {path.name.split(".", 1)[1] for path in assets.glob("index-*.js*")} == {"js", "js.br", "js.gz"}
 
 
 def test_its_own_python_is_linted_typed_and_tested(react_project: Path):

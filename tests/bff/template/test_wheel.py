@@ -34,6 +34,8 @@ def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     copytree(original, source, symlinks=True, ignore=ignore_patterns(".git"))
     (source / "static/fonts").mkdir()
     (source / "static/fonts/own.css").write_text("/* added */\n")
+    (source / "frontend/dist/assets").mkdir(parents=True)
+    (source / "frontend/dist/assets/index-DFMMG-yG.js").write_text("/* built */\n")
     (source / "templates/orders").mkdir()
     (source / "templates/orders/line.html").write_text("A line\n")
     return source
@@ -62,7 +64,7 @@ def test_a_wheel_holds_the_code_and_all_templates_and_static_files(
     assert {name for name in held if name.endswith(".py")} == {
         name for name in code if not name.startswith(left_at_home)
     }
-    for folder in ("templates", "static"):
+    for folder in ("templates", "static", "frontend/dist"):
         assert {name for name in held if name.startswith(f"{folder}/")} == {
             f"{folder}/{name}" for name in files(source / folder)
         }
