@@ -20,7 +20,7 @@ const ENCODINGS = [['br', '.br'], ['gzip', '.gz']];
 const NOTHING = '/dev/null/none'; // there is no such file
 
 // A path that every server reads alike, with an extension, not that of HTML. About all others the application decides.
-const FILE = /^(?:\/(?!\.)[\w!$&'()*+,=:@~.-]+)*\/(?!\.)[\w!$&'()*+,=:@~.-]+\.(?!html?$)(?=[0-9]*[A-Za-z])[A-Za-z0-9]{1,12}$/;
+const FILE = /^(?:\/(?!\.)[\w!$&'()*+,=:@~.-]+)*\/(?!\.)[\w!$&'()*+,=:@~.-]+\.(?![Hh][Tt][Mm][Ll]?$)(?=[0-9]*[A-Za-z])[A-Za-z0-9]{1,12}$/;
 
 function requested(request) {
     return request.variables.request_uri.split('?')[0];

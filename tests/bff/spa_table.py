@@ -36,6 +36,7 @@ def copy_of_build(folder: Path) -> Path:
     (build / ".env").write_text("SECRET=1\n")
     (build / ".git").mkdir()
     (build / ".git/config").write_text("[core]\n")
+    (build / "OLD.HTM").write_text("<script>old()</script>")
     (folder / "outside.txt").write_text("outside\n")
     (build / "outside.txt").symlink_to(folder / "outside.txt")
     (build / "out").symlink_to(folder)
@@ -97,6 +98,7 @@ ROWS = [
     navigation("/assets/", 200, "index.html", **INDEX),
     navigation("/docs/", 200, "docs/index.html", **INDEX),
     navigation("/about.html", 200, "about.html", **INDEX),
+    navigation("/OLD.HTM", 200, "OLD.HTM", **INDEX),
     Row("/items/5", 200, "index.html", sends={"Accept": "text/html"}, gets=_headers(INDEX)),
     Row("/items/5", 200, sends=NAVIGATION, method="HEAD", gets=_headers(INDEX)),
     sent("/items/5", {**NAVIGATION, "Sec-Fetch-Dest": "iframe"}, 200, "index.html", **INDEX),

@@ -100,6 +100,24 @@ async def test_a_compressed_page_of_an_earlier_build_is_not_sent(serve: Serve, b
     assert response.content == (build / "index.html").read_bytes()
 
 
+async def test_one_that_was_made_in_the_same_moment_is(serve: Serve, build: Path):
+    for name in ("index.html", "index.html.gz"):  # as in an image whose times are all the same
+        os.utime(build / name, (1, 1))
+    async with serve() as browser:
+        response = await browser.get("/", Accept_Encoding="gzip")
+
+    assert response.headers["Content-Encoding"] == "gzip"
+
+
+async def test_every_html_file_has_a_policy_of_its_own(serve: Serve):
+    async with serve() as browser:
+        about, old, docs = [await browser.get(path) for path in ("/about.html", "/OLD.HTM", "/docs/")]
+
+    assert policy_of(about)["script-src"] == ["'self'", hash_of('document.title += "!"')]
+    assert policy_of(old)["script-src"] == ["'self'", hash_of("old()")]
+    assert policy_of(docs)["script-src"] == ["'self'"]
+
+
 async def test_the_folder_may_be_a_link_that_a_deployment_switches(serve: Serve, build: Path, tmp_path: Path):
     (tmp_path / "next").mkdir()
     (tmp_path / "next/index.html").write_text("next")

@@ -40,6 +40,11 @@ def content_type(path: str) -> str:
     return CONTENT_TYPES.get(path.rpartition(".")[2].lower(), "application/octet-stream")
 
 
+def is_page(path: str) -> bool:
+    """Whether a file is HTML, whose policy depends on what is in it."""
+    return path.lower().endswith((".html", ".htm"))
+
+
 def relative_path(path: str) -> str | None:
     """Return the path below the folder that a request path names, or None if no file of a build has it.
 
@@ -94,7 +99,7 @@ _BASE32 = re.compile("[A-Z2-7]{8}")
 def has_content_hash(path: str) -> bool:
     """Whether the name of a file has a hash of its content: Vite's, webpack's, Angular's, esbuild's …"""
     folder, _, name = path.rpartition("/")
-    if path.endswith((".html", ".htm")):
+    if is_page(path):
         return False
     if path.startswith(_HASHED_FOLDERS):
         return True

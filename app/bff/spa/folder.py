@@ -13,11 +13,12 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 from app.bff.spa.document import Document, read_document
-from app.bff.spa.files import ENCODINGS, best_encoding, relative_path
+from app.bff.spa.files import ENCODINGS, best_encoding, is_page, relative_path
 from app.bff.web.conditional import Validators
 
 INDEX = "index.html"
 _MOST_FILES, _MOST_BYTES = 10_000, 10_000_000  # that are examined
+_MOST_PAGES = 1_000  # that are kept
 _Version = tuple[int, int, int]  # of a file: when it was modified in nanoseconds, its size, its inode
 
 
@@ -50,7 +51,7 @@ class Build:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._pages: dict[str, Page] = {}  # no more than there are HTML files
+        self._pages: dict[str, Page] = {}
 
     def has(self, name: str) -> bool:
         """Whether there is a file of that name; `name` is a path that `relative_path` returned."""
@@ -82,6 +83,8 @@ class Build:
             page = self._pages.get(name)
             if page is None or page.version != file.version:
                 body = file.file.read()
+                if len(self._pages) >= _MOST_PAGES:  # a link within the folder gives one any number of names
+                    self._pages.clear()
                 page = Page(body, read_document(body.decode("utf-8", "replace")), file.version)
                 self._pages[name] = page
             return page
@@ -102,8 +105,10 @@ class Build:
         """Return the contents of those files that are HTML, CSS or JavaScript; not of huge ones."""
         texts = {}
         for name in names:
+            if not (is_page(name) or name.endswith((".css", ".js", ".mjs"))):
+                continue
             with self.opened(name) as file:
-                if file and name.endswith((".html", ".css", ".js", ".mjs")) and file.size <= _MOST_BYTES:
+                if file and file.size <= _MOST_BYTES:
                     texts[name] = file.file.read().decode("utf-8", "replace")
         return texts
 

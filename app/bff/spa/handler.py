@@ -12,7 +12,7 @@ from app.bff.authorization import Rule
 from app.bff.handlers.base import BaseHandler
 from app.bff.handlers.web import NO_REQUIREMENTS
 from app.bff.spa.document import Document
-from app.bff.spa.files import NO_CACHE, cache_control, content_type, names_a_file, relative_path
+from app.bff.spa.files import NO_CACHE, cache_control, content_type, is_page, names_a_file, relative_path
 from app.bff.spa.folder import INDEX, Build, Page
 from app.bff.web.conditional import Validators, http_date, requested_range, unmet_condition
 from app.bff.web.cross_origin import is_page_navigation
@@ -48,7 +48,7 @@ class SpaFolder(BaseHandler):
             raise HTTPError(405 if self._build.has(self._name) else 404)
         if (
             self.services.settings.spa_signed_in
-            and self._name.endswith(".html")
+            and is_page(self._name)
             and is_page_navigation(self.request.headers)
         ):
             await super().prepare()
@@ -63,7 +63,7 @@ class SpaFolder(BaseHandler):
         return ["GET", "HEAD"]
 
     async def get(self) -> None:
-        page = self._build.page(self._name) if self._name.endswith(".html") else None
+        page = self._build.page(self._name) if is_page(self._name) else None
         if page is not None:
             return await self._send_page(page)
         with self._build.opened(self._name, self._accept_encoding) as found:
@@ -91,7 +91,7 @@ class SpaFolder(BaseHandler):
         etag = page.etag(policy)
         with self._build.opened(self._name, self._accept_encoding) as beside:
             # One that is older is of an earlier build, whose scripts have other hashes.
-            if beside is None or not beside.encoding or beside.version < page.version:
+            if beside is None or not beside.encoding or beside.version[0] < page.version[0]:
                 self._describe(page.document, NO_CACHE, "")
                 return await self._send(io.BytesIO(page.body), len(page.body), Validators(etag))
             self._describe(page.document, NO_CACHE, beside.encoding)

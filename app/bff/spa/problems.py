@@ -11,6 +11,7 @@ from urllib.parse import urljoin, urlsplit
 
 from app.bff.settings.csp import UNSAFE, csp_additions
 from app.bff.spa.document import Document, Need, absolute_url, is_foreign, origin_of, read_document
+from app.bff.spa.files import is_page
 from app.bff.web.csp import Sources, is_allowed, parsed, widened
 
 _DEEP = "https://app.invalid/a/deep/link"  # where a navigation may have begun
@@ -56,7 +57,7 @@ def problems_of(texts: Mapping[str, str], names: Collection[str], added: Sources
     """
     found: list[Problem] = []
     for name, text in sorted(texts.items()):
-        document = read_document(text) if name.endswith(".html") else Document()
+        document = read_document(text) if is_page(name) else Document()
         policy = parsed(widened(document.policy(None), added))
         needs = [*document.needs, *_needs_of_file(name, text, document)]
         found += [_problem(name, need) for need in dict.fromkeys(needs) if not _is_met(need, policy)]
@@ -69,8 +70,10 @@ def problems_of(texts: Mapping[str, str], names: Collection[str], added: Sources
 
 
 def _needs_of_file(name: str, text: str, document: Document) -> Iterator[Need]:
-    if name.endswith((".js", ".mjs", ".html")):
-        yield from _needs_of_script(document.code if name.endswith(".html") else text)
+    if is_page(name):
+        yield from _needs_of_script(document.code)
+    elif name.endswith((".js", ".mjs")):
+        yield from _needs_of_script(text)
     elif name.endswith(".css"):
         yield from _needs_of_styles(text)
 
