@@ -3,27 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import secrets
 from argparse import Namespace
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from pymongo import MongoClient
 
 from app.bff import AppError, Forbidden, HookContext, Hooks
 from app.bff.commands import sessions
 from app.bff.dev.api import DemoApi
 from app.bff.dev.mongod import Mongod
-from app.bff.dev.provider import Provider
+from app.bff.dev.provider import Client, Provider
 from app.bff.hooks import HookRunner
-from app.bff.services import Services
+from app.bff.services import Services, running_services
 from app.bff.sessions.session import Reason, Session
 from app.bff.testing.browsers import NAVIGATION_HEADERS
 from app.bff.tokens.revocation import Revocation
-from tests.bff.harness import Browser, Clock, RunningApp, new_browser, running_app, sign_in, wait_until
+from tests.bff.harness import (
+    CLIENT_ID,
+    CLIENT_SECRET,
+    KEY,
+    Browser,
+    Clock,
+    RunningApp,
+    make_settings,
+    new_browser,
+    running_app,
+    sign_in,
+    wait_until,
+)
+from tests.bff.subprocesses import app_settings, running_process
 from tests.bff.test_session_store import a_session
 
 EXPIRED = 301  # seconds
@@ -189,6 +205,52 @@ async def test_a_process_that_dies_in_the_hook_leaves_no_session_and_another_one
         assert not provider.is_active(hooks.events[0][1].tokens.refresh_token or "")
         hooks.timeout_seconds = 0
         signing_in.cancel()
+
+
+HOOKED = """
+import asyncio, sys
+from app.bff import Hooks, run
+from tests.bff.application.main import ROUTES
+from tests.bff.application.settings import Settings
+
+class Waiting(Hooks):
+    async def on_sign_in(self, context):
+        print("in the hook", flush=True)
+        await asyncio.Event().wait()
+
+if __name__ == "__main__":
+    sys.exit(run(Settings, ROUTES, hooks=Waiting()))
+"""
+
+
+async def test_a_process_that_is_killed_in_the_hook_leaves_a_revocation_and_nothing_else(
+    provider: Provider, clock: Clock, mongod: Mongod, tmp_path: Path
+):
+    (tmp_path / "hooked.py").write_text(HOOKED)
+    name, key = f"test-hooks-{secrets.token_hex(4)}", base64.b64encode(KEY).decode()
+    store = {"BFF_SESSION_STORE": f"{mongod.uri}/{name}", "BFF_ENCRYPTION_KEYS": key}
+    settings = app_settings(BFF_ISSUER=provider.issuer, **store)
+    base_url = settings["BFF_BASE_URL"]
+    provider.clients[CLIENT_ID] = Client(CLIENT_ID, CLIENT_SECRET, (f"{base_url}/bff/callback",), ())
+    async with running_process("hooked", tmp_path, **settings) as process:
+        await process.answers()
+        browser = process.browser()
+        signing_in = asyncio.create_task(callback(browser))
+        await process.says("in the hook")
+        process.process.kill()
+        with suppress(httpx2.TransportError):
+            await signing_in
+        await browser.http.aclose()
+
+    clock.advance(3600)  # it is due after a minute
+    ours = make_settings(session_store=store["BFF_SESSION_STORE"], issuer=provider.issuer)
+    async with running_services(ours, clock=clock) as another:
+        assert [session async for session in another.sessions.every()] == []
+        await another.revocation.drain_due()
+        assert await another.outbox.claim(until=clock() + 60) is None
+    assert provider.counts["revoke"] == 1
+    with MongoClient(mongod.uri) as client:
+        client.drop_database(name)
 
 
 async def test_a_session_that_has_started_keeps_its_refresh_token(
