@@ -8,7 +8,9 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx2
 import pytest
+from tornado.netutil import bind_sockets
 from tornado.web import HTTPError
 
 from app.bff.dev.api import DemoApi
@@ -25,6 +27,7 @@ from app.bff.errors import (
 )
 from app.bff.handlers.base import NoRoute
 from app.bff.handlers.login_outcome import login_outcome
+from app.bff.monitoring.endpoint import serving
 from app.bff.monitoring.recording import Recording
 from app.bff.monitoring.routes import route_of, route_pattern
 from app.bff.sessions.session import Reason
@@ -397,3 +400,16 @@ def test_no_name_of_ours_lacks_the_prefix_and_no_label_is_a_person():
     labels = {label for each in INSTRUMENTS.values() for label in each.labels}
     words = {word for label in labels for word in label.split(".")}
     assert not words & {"user", "session", "id", "path", "token", "query", "full"}
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("evil.example", 403), ("localhost.evil.example", 403), ("localhost:9464", 200), ("10.0.0.7", 200)],
+)
+async def test_a_site_whose_name_leads_to_this_machine_does_not_read_them(host: str, status: int):
+    [listener] = bind_sockets(0, "127.0.0.1")
+    async with serving([listener], Metrics().snapshot), httpx2.AsyncClient() as http:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/metrics"
+        response = await http.get(url, headers={"Host": host})
+
+    assert (response.status_code, "bff_" in response.text) == (status, status == 200)

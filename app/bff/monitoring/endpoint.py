@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from tornado.httpserver import HTTPServer
-from tornado.web import Application, RequestHandler
+from tornado.web import Application, HTTPError, RequestHandler
 
+from app.bff.settings.validators import is_loopback
 from app.bff.telemetry.exposition import exposed
 from app.bff.telemetry.metrics import Snapshot
+from app.bff.web.hosts import may_be_rebound
 
 _IDLE_SECONDS = 75  # longer than between two scrapes, commonly
 _MAX_HEADER_BYTES = 8192
@@ -27,6 +29,10 @@ class Scrape(RequestHandler):
         self.clear_header("Server")
         self.set_header("Cache-Control", "no-store")
         self.set_header("X-Content-Type-Options", "nosniff")
+
+    def prepare(self) -> None:
+        if is_loopback(self.request.remote_ip or "") and may_be_rebound(self.request.host):
+            raise HTTPError(403)  # a page in a browser on this machine
 
     async def get(self) -> None:
         accept = self.request.headers.get("Accept", "")

@@ -25,7 +25,7 @@ def opened_elsewhere(headers: Mapping[str, str], base_url: str, *, is_from_proxy
     return is_navigation(headers) and headers.get("Sec-Fetch-Dest", "document") == "document"
 
 
-def may_be_rebound(host: str, base_url: str) -> bool:
+def may_be_rebound(host: str, base_url: str = "") -> bool:
     """Whether another site may have let its own name lead here (DNS rebinding), to read what has no session.
 
     It has no power over the host of `base_url`, loopback names and addresses.
