@@ -151,7 +151,8 @@ class SocketHandler(BaseHandler, WebSocketHandler):
     def _is_allowed(self) -> bool:
         try:
             self.check_permission()
-        except Forbidden:
+        except Forbidden as error:
+            log_failure(self.request.path, error, self.services, self.session)
             return False
         return True
 

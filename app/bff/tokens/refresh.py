@@ -230,7 +230,8 @@ class Refresher:
         session = await self._claims.finish(saved, earlier, tokens)
         if self._require is None or self._is_met(self._require, session):
             return session
-        log.warning("claims do not meet BFF_REQUIRE, session ended", extra=_log_fields(session))
+        fields = {**_log_fields(session), "rule": str(self._require)}
+        log.warning("claims do not meet BFF_REQUIRE, session ended", extra=fields)
         for pending in await self._revocation.end([session], Reason.NOT_ALLOWED):
             await self._revocation.attempt(pending)
         raise SessionEnded("with this account you cannot use this application any more")
