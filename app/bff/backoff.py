@@ -31,7 +31,7 @@ SESSION_SAFETY_POLL_SECONDS = 5  # beside a change stream; also before a broken 
 RESTART_FIRST_SECONDS, RESTART_LONGEST_SECONDS = 0.5, 30
 RESTART_SETTLED_SECONDS = 60  # a worker that has lived so long counts as sound
 
-# A callback that is repeated, until the first one has answered: see handlers/login.py.
+# A callback that is repeated, until the first one has answered: see handlers/repeated_callbacks.py.
 REPEAT_WAIT_SECONDS = 15
 
 # Refresh under a lease: see tokens/refresh.py. Both well below the patience of a browser, and of its user.

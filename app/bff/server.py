@@ -21,10 +21,11 @@ from app.bff.descriptors import connection_limit, raise_descriptor_limit
 from app.bff.errors import AppError, LifespanFailed, SettingsError, StoreUnavailable
 from app.bff.handlers.backchannel import BackChannelLogout
 from app.bff.handlers.body_limit import BoundedBody
+from app.bff.handlers.callback import Callback
 from app.bff.handlers.events import Events
 from app.bff.handlers.frontchannel import FrontChannelLogout
 from app.bff.handlers.health import Alive, Ready, WholeServer
-from app.bff.handlers.login import Callback, Login, SilentLogin
+from app.bff.handlers.login import Login, SilentLogin
 from app.bff.handlers.logout import Logout, LogoutCallback
 from app.bff.handlers.preflight import Preflight
 from app.bff.handlers.session import OneSession, Sessions, User

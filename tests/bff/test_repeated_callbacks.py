@@ -15,7 +15,7 @@ from app.bff.dev.api import DemoApi
 from app.bff.dev.mongod import Mongod
 from app.bff.dev.provider import Client, Provider
 from app.bff.errors import LoginFailed
-from app.bff.handlers.login import REPEAT_SECONDS, session_id_of_first
+from app.bff.handlers.repeated_callbacks import REPEAT_SECONDS, session_id_of_first
 from tests.bff.harness import (
     CLIENT_ID,
     CLIENT_SECRET,

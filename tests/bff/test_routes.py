@@ -15,9 +15,10 @@ from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Client, Provider
 from app.bff.handlers.backchannel import BackChannelLogout
 from app.bff.handlers.base import ApiHandler, BaseHandler
+from app.bff.handlers.callback import Callback
 from app.bff.handlers.frontchannel import FrontChannelLogout
 from app.bff.handlers.health import Alive, Ready
-from app.bff.handlers.login import Callback, Login, SilentLogin
+from app.bff.handlers.login import Login, SilentLogin
 from app.bff.handlers.logout import Logout, LogoutCallback
 from app.bff.server import bff_routes
 from app.bff.web.cross_origin import CSRF_HEADER

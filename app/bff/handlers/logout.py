@@ -10,7 +10,7 @@ from contextlib import suppress
 from urllib.parse import urljoin
 
 from app.bff.errors import ProviderUnavailable, StoreUnavailable, WrongSid
-from app.bff.handlers.login import AuthHandler
+from app.bff.handlers.auth import AuthHandler
 from app.bff.handlers.web import RETURN_URL
 from app.bff.oidc.claims import string_claim
 from app.bff.oidc.client import LogoutRequest
