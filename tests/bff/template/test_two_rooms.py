@@ -6,7 +6,6 @@ from tests.bff.template.rooms import is_engine, is_shared
 
 CODE = (".css", ".html", ".js", ".py", ".ts", ".tsx")
 LINES = 1000
-BUILD = "frontend/dist/"  # other tests make it
 
 
 @pytest.fixture(scope="module", params=["project", "react_project"])
@@ -19,12 +18,9 @@ def owned(project, owned_by):
     return owned_by(project)
 
 
-def test_every_file_is_the_engine_s_or_the_owner_s_or_shared(project, files, owned):
-    room = {
-        name: [is_engine(name), name in owned, is_shared(name)]
-        for name in files(project)
-        if not name.startswith(BUILD)
-    }
+def test_every_file_is_the_engine_s_or_the_owner_s_or_shared(project, git, owned):
+    names = git("ls-files", "--cached", "--others", "--exclude-standard", cwd=project).splitlines()
+    room = {name: [is_engine(name), name in owned, is_shared(name)] for name in [".env", *names]}
 
     assert [name for name, rooms in room.items() if rooms.count(True) != 1] == []
 
