@@ -70,7 +70,11 @@ def data(store: SessionStore, stored: Session, clock: Clock) -> SessionData:
 # Values
 
 
-@pytest.mark.parametrize("value", [None, 0, True, "Zoë 😀", [], {"a": [1, {"b": None}]}], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [None, 0, True, "Zoë 😀", [], {"a": [1, {"b": None}]}],
+    ids=repr,
+)
 async def test_a_value_is_read_back(value: Any, data: SessionData):
     await data.set("basket", value)
 
@@ -78,7 +82,9 @@ async def test_a_value_is_read_back(value: Any, data: SessionData):
 
 
 @pytest.mark.parametrize(
-    "key", ["a", "x" * 64, "a.b", "$set", "a b", "%", "é", "data.x", "\x00", "flash"], ids=repr
+    "key",
+    ["a", "x" * 64, "a.b", "$set", "a b", "%", "é", "data.x", "\x00", "flash"],
+    ids=repr,
 )
 async def test_a_key_is_any_text_of_64_characters(key: str, data: SessionData):
     await data.set(key, 1)
@@ -96,7 +102,11 @@ async def test_another_key_is_a_mistake(key: str, data: SessionData):
             await work
 
 
-@pytest.mark.parametrize("value", [math.nan, [math.inf], "\ud83d", object(), {1, 2}, b"x"], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [math.nan, [math.inf], "\ud83d", object(), {1, 2}, b"x"],
+    ids=["NaN", "infinity", "surrogate", "object", "set", "bytes"],
+)
 async def test_what_is_no_json_is_a_mistake_and_the_old_value_stays(value: Any, data: SessionData):
     await data.set("step", 1)
     with pytest.raises((ValueError, TypeError)):
