@@ -215,12 +215,13 @@ async def test_what_a_browser_fetches_speculatively_starts_and_ends_nothing(
     assert (await browser.get(back)).status_code == 200  # the code is not used up
 
 
+@pytest.mark.parametrize("speculative", SPECULATIVE, ids=str)
 async def test_a_page_that_is_fetched_speculatively_does_not_extend_the_session(
-    app: RunningApp, browser: Browser, clock: Clock
+    speculative: dict[str, str], app: RunningApp, browser: Browser, clock: Clock
 ):
     session = await app.session_of(browser)
     clock.advance(600)
-    await browser.get("/", Sec_Purpose="prefetch;prerender")
+    await browser.get("/", **speculative)
     assert await app.session_of(browser) == session
 
     await browser.get("/")

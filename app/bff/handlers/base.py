@@ -26,7 +26,7 @@ from app.bff.paths import LOGOUT_PATH
 from app.bff.sessions.data import SessionData
 from app.bff.sessions.session import Session, Target
 from app.bff.web.cookies import MAX_LOGIN_ATTEMPTS
-from app.bff.web.cross_origin import arrives_without_strict_cookies, csrf_refusal
+from app.bff.web.cross_origin import OF_PREFETCHES, arrives_without_strict_cookies, csrf_refusal
 from app.bff.web.json_body import Model, parse_json_body
 
 
@@ -73,7 +73,8 @@ class BaseHandler(WebHandler):
         session_id = self.request_cookies.get(self.services.cookies.session_name)
         if session_id:
             # A prefetch is no use of the session.
-            is_use = self.keeps_session_alive and "Sec-Purpose" not in self.request.headers
+            sent = self.request.headers
+            is_use = self.keeps_session_alive and not any(name in sent for name in OF_PREFETCHES)
             self.session = await self.services.load_session(session_id, keep_alive=is_use)
         elif self._may_lack_its_cookie():
             self.navigate_same_site(self.current_path)

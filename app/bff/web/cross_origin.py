@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
 FRAMES = ("iframe", "frame")  # of Sec-Fetch-Dest
+OF_PREFETCHES = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")  # headers
 CSRF_HEADER, CSRF_VALUE = "X-CSRF", "1"
 # What a page may show or save without a script; code, styles and frames are not among them.
 _READ_BY_PAGES = {"audio", "document", "empty", "image", "track", "video"}
@@ -152,5 +153,5 @@ def is_prefetch(headers: Mapping[str, str]) -> bool:
 
     Older ones say so in headers of their own: Chromium and Safari `Purpose`, Firefox `X-Moz`.
     """
-    said = (headers.get(name, "").lower() for name in ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz"))
+    said = (headers.get(name, "").lower() for name in OF_PREFETCHES)
     return any(word in purpose for purpose in said for word in ("prefetch", "prerender", "preview"))
