@@ -31,7 +31,7 @@ from app.bff.settings.models import BffSettings
 from app.bff.settings.spa import DEVELOPMENT_SERVER, development_server
 from app.bff.slots import Slots
 from app.bff.telemetry import observer
-from app.bff.telemetry.logs import Audit
+from app.bff.telemetry.logs import Audit, acting_session
 from app.bff.tokens.application import ApplicationTokens
 from app.bff.tokens.claims import ClaimsRenewal
 from app.bff.tokens.revocation import Revocation
@@ -159,6 +159,7 @@ class Services:
         started = loop.time()
         session = await self.sessions.get(session_ref(session_id)) if session_id else None
         session_waited_seconds.set(loop.time() - started)
+        acting_session.set(session.ref if session else None)
         now = self.clock()
         pause = min(self.lifetime.idle_seconds * _TOUCH_SHARE, _TOUCH_SECONDS)
         if session is None or not keep_alive or now < session.renewed_at + pause:

@@ -19,6 +19,7 @@ from app.bff.telemetry import observer
 from app.bff.telemetry.logs import Audit, operator_name, session_log_id, user_log_ids
 from app.bff.telemetry.observer import Observer, installed
 from tests.bff.harness import (
+    CLIENT_ID,
     KEY,
     Browser,
     Clock,
@@ -156,12 +157,28 @@ async def test_a_session_that_another_one_ends_is_one_line(
     app: RunningApp, browser: Browser, session: Session, lines: Lines
 ):
     async with new_browser(app) as other:
-        await sign_in(app, other)
+        ending = await sign_in(app, other)
         lines.new()
         await other.fetch("/bff/sessions", "DELETE")
-    [line] = lines.new()
+        await other.logout()
+    line, own = lines.new()
 
     assert (line["reason"], line["session"]) == ("signed_out_elsewhere", session_log_id(session.ref))
+    assert (line["by"], "by" in own) == (session_log_id(ending.ref), False)
+
+
+async def test_what_the_provider_ends_on_a_connection_of_another_session_is_not_ended_by_that(
+    app: RunningApp, browser: Browser, session: Session, provider: Provider, lines: Lines
+):
+    async with new_browser(app) as other:
+        await sign_in(app, other)
+        lines.new()
+        token = {"logout_token": provider.logout_token(CLIENT_ID, sid=session.sid)}
+        assert (await other.http.post("/bff/backchannel", data=token)).status_code == 200
+    [line] = lines.new()
+
+    assert (line["reason"], line["session"]) == ("provider", session_log_id(session.ref))
+    assert "by" not in line
 
 
 async def test_a_session_that_the_provider_ends_is_one_line(

@@ -20,6 +20,8 @@ from app.bff.telemetry import observer
 from app.bff.telemetry.libraries import without_data
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+# The ref of the session of the request, for the audit: set in the task of the request.
+acting_session: ContextVar[str | None] = ContextVar("acting_session", default=None)
 trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)  # while traces are on
 
 # Their debug and info lines are many, and nothing but data: URLs, headers, verifiers.
@@ -196,6 +198,9 @@ class Audit:
         if observer.current.is_on:
             observer.current.audited(event)
         fields = {"audit": event, "session": session_log_id(session.ref)}
+        acting = acting_session.get()
+        if event == "sign_out" and acting is not None and acting != session.ref:
+            fields["by"] = session_log_id(acting)
         if self._vault is None:
             return fields
         tag = self._vault.tag(f"{session.issuer} {session.subject}")
