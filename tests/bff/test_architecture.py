@@ -32,7 +32,7 @@ LAYERS = [
     "web.* spa.document spa.files spa.folder spa.forwarding spa.problems",
     "sessions.session sessions.interfaces sessions.data sessions.events oidc.http oidc.cache oidc.keys"
     " oidc.metadata oidc.claims oidc.kept_claims oidc.step_up oidc.logout_token oidc.error_codes"
-    " oidc.refusals oidc.responses oidc.dpop oidc.signed_requests sessions.observed",
+    " oidc.refusals oidc.responses oidc.browser_requests oidc.dpop oidc.signed_requests sessions.observed",
     "oidc.client_auth oidc.breaker oidc.endpoints oidc.login_attempt oidc.client"
     " sessions.mongo.* sessions.memory sessions.stores",
     "hooks tokens.*",

@@ -16,7 +16,7 @@ from app.bff.crypto import Vault
 from app.bff.dev.api import DemoApi
 from app.bff.dev.mongod import Mongod
 from app.bff.dev.provider import Provider
-from app.bff.oidc.client import LogoutRequest
+from app.bff.oidc.browser_requests import LogoutRequest
 from app.bff.sessions.interfaces import TOMBSTONE_SECONDS, SessionStore
 from app.bff.sessions.mongo.connection import connect
 from app.bff.sessions.mongo.sessions import MongoSessions

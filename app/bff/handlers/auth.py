@@ -87,17 +87,14 @@ class LoginStep(AuthHandler):
 
     keeps_opener = True
     keeps_attempts = True
+    is_silent = False
     silent_path: str | None = None  # where a silent login ends; None: with the message
     attempt: LoginAttempt | None = None
 
-    @property
-    def is_silent(self) -> bool:
-        return self.framed_by_same_site
-
     def set_silent(self, silent: bool, *, path: str | None = None) -> None:
         self.silent_path = path
-        if silent != self.framed_by_same_site:
-            self.framed_by_same_site = silent
+        if silent != self.is_silent:
+            self.is_silent = self.framed_by_same_site = silent
             self.set_default_headers()  # they depend on it
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:

@@ -12,8 +12,8 @@ from urllib.parse import urljoin
 from app.bff.errors import ProviderUnavailable, StoreUnavailable, WrongSid
 from app.bff.handlers.auth import AuthHandler
 from app.bff.handlers.web import RETURN_URL
+from app.bff.oidc.browser_requests import LogoutRequest
 from app.bff.oidc.claims import string_claim
-from app.bff.oidc.client import LogoutRequest
 from app.bff.oidc.refusals import refusal_fields
 from app.bff.paths import LOGOUT_PATH
 from app.bff.sessions.interfaces import Pending

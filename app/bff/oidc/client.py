@@ -6,15 +6,15 @@ import functools
 import logging
 import re
 import time
-from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Mapping
 from ssl import SSLContext
 from typing import Any, Protocol
-from urllib.parse import parse_qs, parse_qsl, unquote_plus, urlencode
+from urllib.parse import parse_qs, urlencode
 
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from app.bff.errors import ClientRejected, LoginFailed, ProviderUnavailable
+from app.bff.oidc.browser_requests import LogoutRequest, with_query
 from app.bff.oidc.claims import (
     check_id_token,
     check_refreshed_id_token,
@@ -49,7 +49,6 @@ log = logging.getLogger(__name__)
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 _MAX_LOGGED_NAMES, _MAX_LOGGED_NAME = 10, 50
-_MAX_URL = 2000  # longer ones are truncated or refused by proxies
 
 
 class Grant(Protocol):
@@ -59,35 +58,6 @@ class Grant(Protocol):
     def issuer(self) -> str: ...
     @property
     def client_id(self) -> str | None: ...
-
-
-@dataclass(frozen=True)
-class LogoutRequest:
-    """The end-session request, which a provider takes by GET and by POST (RP-Initiated Logout 1.0 §2)."""
-
-    endpoint: str
-    params: Mapping[str, str]
-    id_token_hint: str | None = field(default=None, repr=False)
-
-    @property
-    def url(self) -> str | None:
-        """The request as a URL; None if it is too long for one, as with an ID token full of groups."""
-        url = _with_query(self.endpoint, urlencode(self.form))
-        return url if len(url) <= _MAX_URL else None
-
-    @property
-    def unhinted_url(self) -> str:
-        return _with_query(self.endpoint, urlencode(self.params))
-
-    @property
-    def form(self) -> dict[str, str]:
-        hint = {"id_token_hint": self.id_token_hint} if self.id_token_hint else {}
-        return {**self.params, **hint}
-
-    @property
-    def action(self) -> str:
-        """The URL that the form is posted to: no parameter is sent twice."""
-        return _without(self.endpoint, self.form)
 
 
 class OidcClient:
@@ -144,25 +114,7 @@ class OidcClient:
 
     async def login_url(self, attempt: LoginAttempt, further: Mapping[str, str] | None = None) -> str:
         """Return the authorization URL for this attempt, with `further` parameters for the provider."""
-        metadata = await self._provider.metadata()
-        params = {
-            **(further or {}),
-            "response_type": "code",
-            "client_id": self._settings.client_id,
-            "redirect_uri": self._settings.base_url + CALLBACK_PATH,
-            "scope": self._settings.login_scope,
-            "resource": self._settings.login_resources,
-            "state": attempt.state,
-            "nonce": attempt.nonce,
-            "code_challenge": create_s256_code_challenge(attempt.verifier),
-            "code_challenge_method": "S256",
-            "dpop_jkt": thumbprint(attempt.dpop_key) if attempt.dpop_key else None,
-            "response_mode": self._settings.response_mode
-            if self._settings.response_mode != "query"
-            else None,
-            **attempt.request_params,
-        }
-        given = {name: value for name, value in params.items() if value}
+        metadata, given = await self._provider.metadata(), self._login_params(attempt, further or {})
         pushes = self._settings.par or metadata.requires_pushed_authorization_requests
         tries_to_push = not pushes and self._par_required is True
         if self._request_key is not None:
@@ -180,7 +132,26 @@ class OidcClient:
             except ProviderUnavailable as error:
                 # A browser may have made the refusal up: what it said must not stop the logins of others.
                 self._par_required = not isinstance(error, ClientRejected)
-        return _with_query(metadata.authorization_endpoint, query)
+        return with_query(metadata.authorization_endpoint, query)
+
+    def _login_params(self, attempt: LoginAttempt, further: Mapping[str, str]) -> dict[str, Any]:
+        mode = self._settings.response_mode
+        params = {
+            **further,
+            "response_type": "code",
+            "client_id": self._settings.client_id,
+            "redirect_uri": self._settings.base_url + CALLBACK_PATH,
+            "scope": self._settings.login_scope,
+            "resource": self._settings.login_resources,
+            "state": attempt.state,
+            "nonce": attempt.nonce,
+            "code_challenge": create_s256_code_challenge(attempt.verifier),
+            "code_challenge_method": "S256",
+            "dpop_jkt": thumbprint(attempt.dpop_key) if attempt.dpop_key else None,
+            "response_mode": mode if mode != "query" else None,
+            **attempt.request_params,
+        }
+        return {name: value for name, value in params.items() if value}
 
     async def _push(self, metadata: Metadata, query: str) -> str:
         """Push the authorization request, and return the query that refers to it (RFC 9126)."""
@@ -218,7 +189,7 @@ class OidcClient:
         if attempt.issuer != self.issuers.configured:
             raise LoginFailed("This sign-in was begun at another sign-in service.")
         if self._settings.response_mode == "jwt":
-            response = await self._verified_response(response, attempt)
+            response = await self._verified_response(response)
         try:
             code = attempt.validate_response(
                 response,
@@ -241,13 +212,11 @@ class OidcClient:
         if tokens.id_token is None:
             raise LoginFailed("The sign-in service did not say who you are.")
         if tokens.refresh_token is None and not self._has_advised:
-            self._has_advised = True
-            advice = advice_without_refresh_token(metadata, self._settings.login_scope)
-            log.warning("login brought no refresh token", extra={"advice": advice})
+            self._advise(metadata)
         id_token = await self._provider.verify(tokens.id_token)
         check_id_token(
             id_token,
-            issuer=self.issuers.of(id_token.claims) if self._several_issuers else attempt.issuer,
+            issuer=self.issuers.of(id_token.claims),
             client_id=self._settings.client_id,
             trusted_audiences=self._settings.trusted_audiences,
             nonce=attempt.nonce,
@@ -255,13 +224,25 @@ class OidcClient:
             now=self._clock(),
         )
         require(response.get("iss") in (None, id_token.claims["iss"]), "iss")  # of several tenants, the same
+        claims = await self._with_userinfo(id_token.claims, tokens, attempt.dpop_key, metadata)
+        return claims, kept_claims(claims, self._kept_claims), tokens
+
+    def _advise(self, metadata: Metadata) -> None:
+        """Log, once, what a login without a refresh token may lack."""
+        self._has_advised = True
+        advice = advice_without_refresh_token(metadata, self._settings.login_scope)
+        log.warning("login brought no refresh token", extra={"advice": advice})
+
+    async def _with_userinfo(
+        self, claims: Mapping[str, Any], tokens: TokenSet, dpop_key: DpopKey | None, metadata: Metadata
+    ) -> dict[str, Any]:
+        """Return the claims of the ID token with those of userinfo, if there are any."""
         userinfo: Mapping[str, Any] = {}
         if self._settings.userinfo and metadata.userinfo_endpoint:
             endpoint, token = metadata.userinfo_endpoint, tokens.access_token
-            userinfo = await self._userinfo(endpoint, token, attempt.dpop_key, id_token.claims) or {}
+            userinfo = await self._userinfo(endpoint, token, dpop_key, claims) or {}
         # Those of the ID token come first: should the claims exceed their limit, they stay.
-        claims = self.cleaned({**id_token.claims, **userinfo, **id_token.claims})
-        return claims, kept_claims(claims, self._kept_claims), tokens
+        return self.cleaned({**claims, **userinfo, **claims})
 
     async def userinfo(self, session: Session, tokens: TokenSet) -> Mapping[str, Any] | None:
         """Return the claims of userinfo after a refresh; None if there are none that can be used.
@@ -307,12 +288,12 @@ class OidcClient:
             log.warning("provider left claims out: look them up in on_sign_in", extra={"claims": names})
         return clean
 
-    async def _verified_response(self, response: Mapping[str, str], attempt: LoginAttempt) -> dict[str, str]:
+    async def _verified_response(self, response: Mapping[str, str]) -> dict[str, str]:
         """Return the parameters in a signed authorization response (JARM §2.4)."""
         claims = (await self._provider.verify(response.get("response", ""), source="callback")).claims
         return response_parameters(
             claims,
-            issuer=self.issuers.of(claims) if self._several_issuers else attempt.issuer,
+            issuer=self.issuers.of(claims),
             client_id=self._settings.client_id,
             trusted_audiences=self._settings.trusted_audiences,
             now=self._clock(),
@@ -424,17 +405,3 @@ def _parser(
     parse: Callable[..., TokenSet], target: Target, dpop_key: DpopKey | None
 ) -> Callable[[EndpointResponse], TokenSet]:
     return functools.partial(parse, target=target, token_type="DPoP" if dpop_key else "Bearer")
-
-
-def _with_query(url: str, query: str) -> str:
-    """Add a query to an endpoint, whose own stays (RFC 6749 §3.1) but for parameters that are in both."""
-    own = _without(url, [name for name, _ in parse_qsl(query)])
-    return f"{own}{'&' if '?' in own else '?'}{query}"
-
-
-def _without(url: str, names: Iterable[str]) -> str:
-    """Remove these parameters from the query of an endpoint."""
-    base, _, own = url.partition("?")
-    removed = set(names)
-    kept = [pair for pair in own.split("&") if pair and unquote_plus(pair.partition("=")[0]) not in removed]
-    return f"{base}?{'&'.join(kept)}" if kept else base
