@@ -25,7 +25,7 @@ BODIES = {SMALL: 160, "10 KB": 10_000, "1 MB": 1_000_000}
 RULED = {
     "path": "/api",
     "client": "apiClient",
-    "require": {"groups": ["staff", "admins"], "email": "*@example.com"},
+    "require": {"groups": "staff"},
     "write": {"groups": "admins"},
 }
 LARGER = [body for body in BODIES if body != SMALL]

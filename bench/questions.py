@@ -21,7 +21,7 @@ CONTENDERS = {
     "a": "Tornado and aiohttp, no session, no checks",
     "b": "this application, Motor",
     "c": "this application, PyMongo",
-    "c rule": "the same, with a rule over two claims",
+    "c rule": "the same, with a rule over claims",
     "c logs": "the same, with a line in the log for each request",
     "d uncached": "nginx, asks this application each time",
     "d cached": "nginx, keeps the answer for 5 s",

@@ -46,7 +46,7 @@ def test_the_ref_is_the_sha_256_of_the_session_id():
 @pytest.mark.parametrize("file", ["static/bff/bff.d.ts", "docs/bff/sessions.md", "templates/signed_out.html"])
 @pytest.mark.parametrize("reason", sorted(set(Reason) - {Reason.RENEWED}))
 def test_a_reason_that_pages_may_hear_is_told_wherever_reasons_are(file: str, reason: Reason):
-    assert str(reason) in (PROJECT / file).read_text().replace("`", '"')
+    assert f'"{reason}"' in (PROJECT / file).read_text().replace("`", '"')
 
 
 def test_an_access_token_is_alive_until_it_expires():

@@ -14,9 +14,9 @@ from app.bff.handlers.web import anonymous_key_of
 from app.bff.proxy.locations import NAMES, Forwarded, forwarded_headers, mapped_headers
 from app.bff.proxy.request_body import RequestBody, declared_length
 from app.bff.proxy.rules import (
+    SAFE_METHODS,
     check_permission,
     downstream_headers,
-    is_write,
     percent_encoded,
     privately_cached,
     readable_headers,
@@ -93,7 +93,7 @@ class RemoteApi(StreamingDelegate):
         session_id = read_cookies(self.request.headers).get(self.services.cookies.session_name)
         self.session = session = await self.services.load_session(session_id)
         if api.require or api.write:
-            check_permission(api, session, writes=is_write(method, self.request.headers))
+            check_permission(api, session, writes=method not in SAFE_METHODS)
         key = None if session else anonymous_key_of(self.services, self.request)
         self._client = client = self.services.clients.create(api.client, session, anonymous_key=key)
         target = percent_encoded(self.request.uri or "")

@@ -72,7 +72,7 @@ _PRINTABLE = re.compile("[ -~]*")  # anything else is no byte of a URL
 _SEGMENT_END = re.compile(r"[;?#\0]")
 # `..;`, `..?`, `..\0` and `.. ` are `..` to some, and a backslash is a slash.
 _DOT_SEGMENT = re.compile(r"(?:^|[/\\])\s*\.\.?\s*(?=[/\\;?#\0]|$)")
-_SAFE = {"GET", "HEAD", "OPTIONS"}
+SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}  # RFC 9110 §9.2.1
 # The registered codes without 1005, 1006 and 1015, which are never sent.
 _CLOSE_CODES = {1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014}
 
@@ -98,12 +98,12 @@ def check_permission(api: RemoteApiSettings, session: Session | None, *, writes:
 
 
 def is_write(method: str, headers: Mapping[str, str]) -> bool:
-    """Whether a request may change something: a method that is not safe (RFC 9110 §9.2.1), or a WebSocket.
+    """Whether a request may change something: a method that is not safe, or a WebSocket.
 
     What flows in a WebSocket is not looked at, so that it counts as writing. A proxy that asks for permission
     may have removed `Upgrade`, which is hop-by-hop.
     """
-    return method not in _SAFE or "Sec-WebSocket-Key" in headers
+    return method not in SAFE_METHODS or "Sec-WebSocket-Key" in headers
 
 
 def apis_below(api: RemoteApiSettings, apis: Sequence[RemoteApiSettings]) -> list[RemoteApiSettings]:
