@@ -1,6 +1,6 @@
 """`python -m bench.telemetry`: what metrics and traces cost, in turns; writes bench/results/telemetry.md.
 
-In the environment: BENCH_SECONDS for each contender in a round, BENCH_ROUNDS of them.
+In the environment: BENCH_SECONDS for each contender in a round, BENCH_ROUNDS of them, BENCH_TRACES a second.
 """
 
 from __future__ import annotations
@@ -40,9 +40,11 @@ _TEXT = """\
 `scripts/bench.sh telemetry`. One process with PyMongo each, which forwards `GET` of 160 bytes, in turns of a
 quarter of a second: {rounds} rounds of {seconds} s for each. A ratio is taken in each round, and then the
 median; *by CPU* is that of the processor time of a request, which depends less on what else the machine does.
-The second process that has both off shows how far two equal ones differ here. A process begins {limit}
-recorded traces in a second of the clock; here it goes on in a fifth of the time, so begins {scaled}: as many
-in a second of its own.
+The second process that has both off shows how far two equal ones differ here.
+
+A process begins {limit} recorded traces in a second of the clock. Here it goes on in a fifth of the time, and where
+other programs use the machine it answers fewer requests in that than it could. So it begins {scaled}, which is one in
+{one_in:,} requests; at full speed it is one in {one_in_alone:,}.
 """
 
 
@@ -72,7 +74,7 @@ def _metrics() -> dict[str, str]:
 
 
 def _scaled() -> int:
-    return _TRACES_PER_SECOND // len(NAMES)
+    return int(os.environ.get("BENCH_TRACES", 0)) or _TRACES_PER_SECOND // len(NAMES)
 
 
 def measured(rounds: int, seconds: int) -> list[Sample]:
@@ -85,7 +87,13 @@ def measured(rounds: int, seconds: int) -> list[Sample]:
 
 def report(samples: list[Sample], *, rounds: int, seconds: int) -> str:
     machine = "; ".join(f"{name} {value}" for name, value in description().items())
-    limits = {"limit": _TRACES_PER_SECOND, "scaled": _scaled()}
+    traced = [each for each in samples if each.contender == TRACES]
+    limits = {
+        "limit": _TRACES_PER_SECOND,
+        "scaled": _scaled(),
+        "one_in": round(median(each.requests_per_second for each in traced) / _scaled() / len(NAMES)),
+        "one_in_alone": round(median(each.by_cpu for each in traced) / _TRACES_PER_SECOND),
+    }
     date = datetime.now(UTC).date().isoformat()
     text = _TEXT.format(date=date, machine=machine, rounds=rounds, seconds=seconds, **limits)
     return (

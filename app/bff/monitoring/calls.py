@@ -47,6 +47,19 @@ class Timed:
             self._of.traces.end(self._span, status=self.status, error=error)
 
 
+class _NotTimed(Timed):
+    """Stands for all of which neither metrics nor a span are made."""
+
+    def __init__(self) -> None:
+        self.status = 0
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        pass
+
+
+_NOT_TIMED = _NotTimed()
+
+
 class Calls:
     """HTTP requests of one client."""
 
@@ -66,6 +79,8 @@ class Calls:
         if self.traces:
             attributes = partial(self._attributes, method, host or "", port or 0)
             span = self.traces.begin_call(f"{method} {self._client}", attributes, headers)
+        if span is None and self.metrics is None:
+            return _NOT_TIMED
         return Timed(self, (method, host or "", str(port or "")), span)
 
     def _attributes(self, method: str, host: str, port: int) -> dict[str, str | int]:
@@ -103,6 +118,8 @@ class Operations:
         if self.traces:
             attributes = partial(_operation_attributes, operation, collection)
             span = self.traces.begin_operation(f"{operation} {collection}", attributes)
+        if span is None and self.metrics is None:
+            return _NOT_TIMED
         return Timed(self, ("mongodb", collection, operation), span)
 
     def record(self, metrics: Metrics, began: Labels, status: int, error: str, seconds: float) -> None:

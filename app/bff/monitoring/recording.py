@@ -103,9 +103,7 @@ class Recording(Observer):
         method, route = method_of(request.method), request.route  # type: ignore[attr-defined]
         trusts = settings.trusted_proxies and is_trusted(request.remote_ip or "", settings.trusted_proxies)
         request.span = self.traces.begin_request(  # type: ignore[attr-defined]
-            f"{method} {route}".strip(),
-            request.headers if trusts else None,
-            {"http.request.method": method, "http.route": route, "url.scheme": self._scheme},
+            method, route, self._scheme, request.headers if trusts else None
         )
 
     def answered(self, request: HTTPServerRequest, status: int, seconds: float) -> None:

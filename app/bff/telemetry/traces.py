@@ -10,8 +10,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from contextvars import ContextVar, Token
 from random import getrandbits
-from typing import Any
+from typing import Any, NamedTuple
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
@@ -58,18 +59,18 @@ class Traces:
         self._tracer = self.provider.get_tracer("app.bff")
         self._propagator = TraceContextTextMapPropagator()
 
-    def begin_request(self, name: str, sent: Mapping[str, str] | None, attributes: Attributes) -> Span:
+    def begin_request(self, method: str, route: str, scheme: str, sent: Mapping[str, str] | None) -> Span:
         """Begin the span of a request, in whose context everything is from now on.
 
         `sent` are its headers, if they come from a trusted proxy: then its trace goes on.
         """
-        parent = sent is not None and TRACEPARENT in sent
-        if self._limit and not parent and not self._limit.grant():
-            _enter(unrecorded := _Unrecorded())
-            return unrecorded
-        context = self._propagator.extract(sent, _NO_CONTEXT) if sent and parent else _NO_CONTEXT
-        span = self._tracer.start_span(name, context, SpanKind.SERVER)
-        span.set_attributes(attributes)
+        goes_on = sent is not None and TRACEPARENT in sent
+        if self._limit and not goes_on and not self._limit.grant():
+            span: Span = _Unrecorded()
+        else:
+            parent = self._propagator.extract(sent, _NO_CONTEXT) if sent and goes_on else _NO_CONTEXT
+            span = self._tracer.start_span(f"{method} {route}".strip(), parent, SpanKind.SERVER)
+            span.set_attributes({"http.request.method": method, "http.route": route, "url.scheme": scheme})
         _enter(span)
         return span
 
@@ -83,7 +84,7 @@ class Traces:
 
         A call in no trace, of a job in the background, begins one.
         """
-        current = trace.get_current_span()
+        current = _unrecorded.get() or trace.get_current_span()
         if isinstance(current, _Unrecorded) or _is_over(current):
             if headers is not None:
                 _inject(current, headers)
@@ -98,11 +99,11 @@ class Traces:
 
         Outside of one there is none: the store is polled every second.
         """
-        if not trace.get_current_span().is_recording():
+        if _unrecorded.get() or not trace.get_current_span().is_recording():
             return None
         return self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes())
 
-    def enter_work(self, name: str, *, apart: bool = False) -> tuple[Span, Any]:
+    def enter_work(self, name: str, *, apart: bool = False) -> tuple[Span, _Entered]:
         """Begin the span of work that no request waits for alone; return it and what `leave` needs.
 
         `apart`: it begins a trace of its own, with a link to the current span.
@@ -113,11 +114,11 @@ class Traces:
         span = self._tracer.start_span(name, parent, SpanKind.INTERNAL, links=links)
         return span, _enter(span)
 
-    def leave(self, span: Span, tokens: Any, *, failed: str | None = None) -> None:
+    def leave(self, span: Span, entered: _Entered, *, failed: str | None = None) -> None:
         """End work; `failed` is the name of its error."""
-        context, trace_id = tokens
-        detach(context)
-        logs.trace_id.reset(trace_id)
+        detach(entered.context)
+        logs.trace_id.reset(entered.trace_id)
+        _unrecorded.reset(entered.unrecorded)
         self.end(span, error=failed or "")
 
     def end(self, span: Span, *, status: int = 0, error: str = "") -> None:
@@ -181,10 +182,24 @@ class _Unrecorded(NonRecordingSpan):
     """The span of a request that is not recorded: it costs its ids, and is sent on."""
 
     def __init__(self) -> None:
-        trace_id, span_id = getrandbits(128), getrandbits(64)
-        super().__init__(SpanContext(trace_id, span_id, is_remote=False))
-        self.trace_id = f"{trace_id:032x}"
-        self.header = f"00-{self.trace_id}-{span_id:016x}-00"
+        self.trace_id, self._span_id = f"{getrandbits(128):032x}", f"{getrandbits(64):016x}"
+
+    @property
+    def header(self) -> str:
+        return f"00-{self.trace_id}-{self._span_id}-00"
+
+    def get_span_context(self) -> SpanContext:
+        return SpanContext(int(self.trace_id, 16), int(self._span_id, 16), is_remote=False)
+
+
+# That of the current request or work, if there is one: the API's current span takes longer to be found.
+_unrecorded: ContextVar[_Unrecorded | None] = ContextVar("unrecorded", default=None)
+
+
+class _Entered(NamedTuple):
+    context: Any
+    trace_id: Token[str | None]
+    unrecorded: Token[_Unrecorded | None]
 
 
 def _is_over(span: Span) -> bool:
@@ -192,10 +207,12 @@ def _is_over(span: Span) -> bool:
     return not span.is_recording() and span.get_span_context().is_valid
 
 
-def _enter(span: Span) -> tuple[Any, Any]:
-    """Make the span the current one; return what `Traces.leave` needs to make it the earlier one again."""
-    known = span.trace_id if isinstance(span, _Unrecorded) else f"{span.get_span_context().trace_id:032x}"
-    return attach(set_span_in_context(span, _NO_CONTEXT)), logs.trace_id.set(known)
+def _enter(span: Span) -> _Entered:
+    """Make the span the current one; return what makes it the earlier one again."""
+    unrecorded = span if isinstance(span, _Unrecorded) else None
+    trace_id = unrecorded.trace_id if unrecorded else f"{span.get_span_context().trace_id:032x}"
+    context = attach(set_span_in_context(span, _NO_CONTEXT))
+    return _Entered(context, logs.trace_id.set(trace_id), _unrecorded.set(unrecorded))
 
 
 def _inject(span: Span, headers: MutableMapping[str, str]) -> None:
