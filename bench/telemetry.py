@@ -42,9 +42,9 @@ quarter of a second: {rounds} rounds of {seconds} s for each. A ratio is taken i
 median; *by CPU* is that of the processor time of a request, which depends less on what else the machine does.
 The second process that has both off shows how far two equal ones differ here.
 
-A process begins {limit} recorded traces in a second of the clock. Here it goes on in a fifth of the time, and where
-other programs use the machine it answers fewer requests in that than it could. So it begins {scaled}, which is one in
-{one_in:,} requests; at full speed it is one in {one_in_alone:,}.
+A process begins {limit} recorded traces in a second of the clock. Here it goes on in a fifth of the time, and
+where other programs use the machine it answers fewer requests in that than it could. So it begins {scaled}, which
+is one in {one_in:,} requests; at full speed it is one in {one_in_alone:,}.
 """
 
 
