@@ -43,8 +43,8 @@ median; *by CPU* is that of the processor time of a request, which depends less 
 The second process that has both off shows how far two equal ones differ here.
 
 A process begins {limit} recorded traces in a second of the clock. Here it goes on in a fifth of the time, and
-where other programs use the machine it answers fewer requests in that than it could. So it begins {scaled}: one
-in {one_in:,} requests; at full speed it is one in {one_in_alone:,}.
+where other programs use the machine it answers fewer requests in that than it could. So it begins {scaled},
+one in {one_in:,} requests; at full speed it is one in {one_in_alone:,}.
 """
 
 
