@@ -166,6 +166,7 @@ async def test_two_workers_are_one_target_and_their_spans_reach_a_collector(
             await says(metrics_port, "bff_processes", 2)
             assert (await scraped(metrics_port)).value("bff_logins_total", bff_outcome="success") == 1
 
+            await collected(collector, {"GET /bff/callback": 1, "GET /own-span": 1, "GET /api/*": 30})
             await one_worker_is_replaced(app, metrics_port)
             await says(metrics_port, "http_server_request_duration_seconds_count", 30, **proxied)
             assert (await scraped(metrics_port)).value("bff_processes_started_total") == 3
@@ -186,6 +187,15 @@ async def test_two_workers_are_one_target_and_their_spans_reach_a_collector(
     assert "find sessions" in collector.children(request)
     [own] = collector.named("own work")
     assert own.parent_span_id in [span.span_id for span in collector.named("GET /own-span")]
+
+
+async def collected(collector: Collector, spans: dict[str, int]) -> None:
+    """Wait until so many have arrived: a process that is killed loses those that it has not sent."""
+
+    async def have() -> bool:
+        return all(len(collector.named(name)) == number for name, number in spans.items())
+
+    await wait_until(have)
 
 
 async def one_worker_is_replaced(app: AppProcess, metrics_port: int) -> None:

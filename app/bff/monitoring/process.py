@@ -105,8 +105,7 @@ class Telemetry:
             yield
         finally:
             task.cancel()
-            pusher.push(metrics.snapshot())
-            await asyncio.to_thread(pusher.close, within_seconds=_CLOSE_SECONDS)
+            await asyncio.to_thread(pusher.close, metrics.snapshot(), within_seconds=_CLOSE_SECONDS)
 
 
 class _Sharing:

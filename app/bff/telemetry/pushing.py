@@ -58,11 +58,17 @@ class Pusher:
             self._sending = threading.Thread(target=self._exporter.export, args=(data,), daemon=True)
             self._sending.start()
 
-    def close(self, *, within_seconds: float) -> None:
-        """Wait until the latest is sent, if the collector answers in time. Blocks."""
-        if self._sending is not None:
-            self._sending.join(within_seconds)
+    def close(self, last: Snapshot, *, within_seconds: float) -> None:
+        """Send a last one, if the collector answers in time. Blocks."""
+        deadline = time.monotonic() + within_seconds
+        self._wait_until(deadline)
+        self.push(last)
+        self._wait_until(deadline)
         self._exporter.shutdown()
+
+    def _wait_until(self, deadline: float) -> None:
+        if self._sending is not None:
+            self._sending.join(max(deadline - time.monotonic(), 0))
 
 
 def metrics_data(snapshot: Snapshot, resource: Resource, *, started_at: int, now: int) -> MetricsData:
