@@ -11,7 +11,7 @@ export default defineConfig(({ command }) => ({
   clearScreen: false,
   logLevel: command === "serve" ? "warn" : "info",
   server: { strictPort: true, fs: { allow: [".", "../static/bff"] } },
-  test: { environment: "happy-dom", restoreMocks: true, unstubGlobals: true },
+  test: { environment: "happy-dom", restoreMocks: true, unstubGlobals: true, testTimeout: 30_000 },
 }));
 
 /** Writes .br and .gz beside what compresses well: the application and nginx send them. */

@@ -1,7 +1,7 @@
 /** What the engine has for React: copied into a generated project, and run there, by test_react.py. */
 
-import { fireEvent, render, screen } from "@testing-library/react";
-import { expect, test, vi } from "vitest";
+import { fireEvent, render, screen, waitFor } from "@testing-library/react";
+import { expect, test } from "vitest";
 
 import { ALICE, json, newPage, problem, signedIn } from "./testing";
 
@@ -41,7 +41,7 @@ test("a component reads typed claims and what an API answers", async () => {
 test("what needs a user goes to log in, and comes back to its route", async () => {
   const page = await show(pageWith(() => json({}), null));
 
-  await vi.waitFor(() => expect(page.navigations).toEqual(["/bff/login?returnUrl=%2Forders%3Fpage%3D2%23last"]));
+  await waitFor(() => expect(page.navigations).toEqual(["/bff/login?returnUrl=%2Forders%3Fpage%3D2%23last"]));
 });
 
 test("a login that did not help is not repeated by itself", async () => {
@@ -57,7 +57,7 @@ test("a login that did not help is not repeated by itself", async () => {
 test("handlers hear the events of the session, and the claims are read again when they have changed", async () => {
   const page = await show(pageWith(() => json({ title: "Darjeeling" })));
   await page.says("ending", { expires_in: 60 });
-  await vi.waitFor(() => expect(page.heard).toEqual([{ expires_in: 60 }]));
+  await waitFor(() => expect(page.heard).toEqual([{ expires_in: 60 }]));
 
   page.answers["/bff/user"] = signedIn({ ...ALICE, department: "Coffee" });
   await page.says("changed", {});
@@ -85,7 +85,7 @@ test("what needs a stronger login goes there, with what it requires", async () =
   const login_url = "/bff/login?acr_values=mfa&max_age=60";
   const page = await show(pageWith(problem(401, "insufficient_user_authentication", { login_url })));
 
-  await vi.waitFor(() => expect(page.navigations).toHaveLength(1));
+  await waitFor(() => expect(page.navigations).toHaveLength(1));
   expect(page.navigations[0]).toContain("/bff/login?acr_values=mfa&max_age=60&returnUrl=%2Forders");
 });
 

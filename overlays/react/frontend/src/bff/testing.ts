@@ -1,7 +1,10 @@
 /** A page without a server, for tests with Vitest: what each path answers, the session's events, where the page goes. */
 
-import { cleanup } from "@testing-library/react";
+import { cleanup, configure } from "@testing-library/react";
 import { vi } from "vitest";
+
+const PATIENCE = 20_000; // milliseconds, on a machine that has much else to do
+configure({ asyncUtilTimeout: PATIENCE });
 
 export const ALICE = { sub: "alice", name: "Alice Adams", "bff:logout_url": "/bff/logout?sid=1", "bff:session_expires_in": 3600 };
 
@@ -36,6 +39,7 @@ export function newPage(path: string, claims: object | null = ALICE): TestPage {
   sessionStorage.clear();
   history.replaceState(null, "", path);
   vi.stubGlobal("origin", location.origin);
+  vi.stubGlobal("BroadcastChannel", class { postMessage = () => undefined; }); // there is no other window
   vi.spyOn(console, "error").mockImplementation(() => undefined); // React repeats what a boundary has caught
 
   let stream: ReadableStreamDefaultController<Uint8Array> | undefined;
@@ -51,7 +55,7 @@ export function newPage(path: string, claims: object | null = ALICE): TestPage {
   vi.spyOn(location, "assign").mockImplementation((url) => navigations.push(String(url)));
 
   const says = async (event: string, data: object) => {
-    await vi.waitUntil(() => stream);
+    await vi.waitUntil(() => stream, { timeout: PATIENCE });
     stream?.enqueue(new TextEncoder().encode(`event: session_${event}\ndata: ${JSON.stringify(data)}\n\n`));
   };
   return { answers, navigations, says };
