@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from aiohttp import WSServerHandshakeError
+from tornado.httputil import HTTPHeaders
 
 from app.bff import ApiHandler, BaseHandler, Forbidden, SocketHandler, authenticated, url
 from app.bff.authorization import Rule
@@ -358,6 +359,9 @@ def test_reading_needs_one_rule_and_writing_both(kind: list[str], writes: bool, 
             assert check_permission(api, given, writes=writes) is None
 
 
+OVERRIDES = ["X-HTTP-Method-Override", "x-http-method", "X-Method-Override"]
+
+
 @pytest.mark.parametrize(
     ("method", "headers", "writes"),
     [
@@ -366,6 +370,7 @@ def test_reading_needs_one_rule_and_writing_both(kind: list[str], writes: bool, 
         ("OPTIONS", {}, False),
         *((method, {}, True) for method in ("POST", "PUT", "PATCH", "DELETE", "QUERY", "TRACE", "get", "")),
         ("GET", KEY, True),
+        *(("GET", HTTPHeaders({name: "DELETE"}), True) for name in OVERRIDES),
     ],
 )
 def test_what_may_change_something_is_writing(method: str, headers: dict[str, str], writes: bool):

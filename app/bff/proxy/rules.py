@@ -73,6 +73,7 @@ _SEGMENT_END = re.compile(r"[;?#\0]")
 # `..;`, `..?`, `..\0` and `.. ` are `..` to some, and a backslash is a slash.
 _DOT_SEGMENT = re.compile(r"(?:^|[/\\])\s*\.\.?\s*(?=[/\\;?#\0]|$)")
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}  # RFC 9110 §9.2.1
+_OF_WRITES = ("Sec-WebSocket-Key", "X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")
 # The registered codes without 1005, 1006 and 1015, which are never sent.
 _CLOSE_CODES = {1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014}
 
@@ -101,9 +102,10 @@ def is_write(method: str, headers: Mapping[str, str]) -> bool:
     """Whether a request may change something: a method that is not safe, or a WebSocket.
 
     What flows in a WebSocket is not looked at, so that it counts as writing. A proxy that asks for permission
-    may have removed `Upgrade`, which is hop-by-hop.
+    may have removed `Upgrade`, which is hop-by-hop; and it may pass on a header by which an API takes the
+    method for another one.
     """
-    return method not in SAFE_METHODS or "Sec-WebSocket-Key" in headers
+    return method not in SAFE_METHODS or any(name in headers for name in _OF_WRITES)
 
 
 def apis_below(api: RemoteApiSettings, apis: Sequence[RemoteApiSettings]) -> list[RemoteApiSettings]:
