@@ -28,10 +28,11 @@ from app.bff.handlers.health import Alive, Ready, WholeServer
 from app.bff.handlers.login import Login, SilentLogin
 from app.bff.handlers.logout import Logout, LogoutCallback
 from app.bff.handlers.preflight import Preflight
+from app.bff.handlers.request_log import log_handler
 from app.bff.handlers.session import OneSession, Sessions, User
 from app.bff.handlers.socket import SocketHandler
 from app.bff.handlers.static import Static
-from app.bff.handlers.web import log_handler, methods_of
+from app.bff.handlers.web import methods_of
 from app.bff.hooks import Hooks
 from app.bff.proxy.forward_auth import ForwardAuth, ForwardAuthGate
 from app.bff.proxy.patience import Patience

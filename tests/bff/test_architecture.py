@@ -39,7 +39,7 @@ LAYERS = [
     "clients.*",
     "services",
     "doctor.* commands.*",
-    "handlers.flash handlers.web handlers.base handlers.socket",
+    "handlers.flash handlers.request_log handlers.web handlers.base handlers.socket",
     "handlers.* proxy.* spa.*",
     "monitoring.*",
     "descriptors server shutdown processes cli",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.bff.errors import BadRequest
-from app.bff.handlers.web import single_values
+from app.bff.web.query import single_values
 
 
 def test_each_parameter_has_the_value_that_was_sent():

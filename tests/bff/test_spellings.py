@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import pytest
 
 from app.bff.dev.provider import Provider
-from app.bff.handlers.web import in_own_case
+from app.bff.web.query import in_own_case
 from tests.bff.harness import (
     NAVIGATION_HEADERS,
     Browser,

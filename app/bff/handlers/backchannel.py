@@ -6,10 +6,11 @@ import json
 import logging
 
 from app.bff.errors import BadRequest, ProviderUnavailable, UntrustedToken
-from app.bff.handlers.web import WebHandler, single_values
+from app.bff.handlers.web import WebHandler
 from app.bff.oidc.keys import UnknownKey
 from app.bff.oidc.logout_token import LogoutToken, validate
 from app.bff.sessions.session import Reason, Session
+from app.bff.web.query import single_values
 
 log = logging.getLogger(__name__)
 

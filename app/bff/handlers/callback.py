@@ -27,7 +27,7 @@ from app.bff.handlers.auth import CLAIM_SECONDS, LoginStep
 from app.bff.handlers.base import name_of
 from app.bff.handlers.earlier_sessions import end_those_of_refused, make_room
 from app.bff.handlers.repeated_callbacks import failure_of, session_id_of_first
-from app.bff.handlers.web import READING, exception_from, single_values
+from app.bff.handlers.web import READING, exception_from
 from app.bff.hooks import HookRunner
 from app.bff.oidc.claims import LEEWAY_SECONDS, check_authentication, wrong_clock
 from app.bff.oidc.keys import unverified_claims
@@ -37,6 +37,7 @@ from app.bff.sessions.interfaces import Pending
 from app.bff.sessions.session import Reason, Session, session_ref
 from app.bff.telemetry import observer
 from app.bff.web.cross_origin import FRAMES, is_sent_from_elsewhere
+from app.bff.web.query import single_values
 from app.bff.web.user_agents import describe_user_agent
 
 log = logging.getLogger(__name__)

@@ -8,12 +8,13 @@ from urllib.parse import urlencode
 
 from app.bff.errors import BadRequest, CsrfRejected
 from app.bff.handlers.auth import LoginStep
-from app.bff.handlers.web import MOVED, READING, RETURN_URL, in_own_case, single_values
+from app.bff.handlers.web import MOVED, READING, RETURN_URL
 from app.bff.oidc.dpop import new_key
 from app.bff.oidc.login_attempt import LoginAttempt
 from app.bff.oidc.step_up import login_parameters, provider_parameters
 from app.bff.paths import LOGIN_PATH
 from app.bff.web.cross_origin import FRAMES, is_sent_from_elsewhere, login_refusal
+from app.bff.web.query import in_own_case, single_values
 from app.bff.web.return_paths import part_for_cookie, path_on
 
 _PROMPTS = frozenset({"none", "login", "consent", "select_account"})  # OIDC Core §3.1.2.1

@@ -13,7 +13,8 @@ from tornado.websocket import WebSocketHandler
 from app.bff.authorization import Rule, RuleSource
 from app.bff.errors import CsrfRejected, Forbidden, NoSession, NotAllowed, StoreUnavailable
 from app.bff.handlers.base import BaseHandler
-from app.bff.handlers.web import anonymous_key_of, log_failure
+from app.bff.handlers.request_log import log_failure
+from app.bff.handlers.web import anonymous_key_of
 from app.bff.paths import LOGIN_PATH
 from app.bff.sessions.events import EndSignal
 from app.bff.sessions.session import Reason

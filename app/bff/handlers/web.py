@@ -1,4 +1,4 @@
-"""WebHandler, the base of every handler, with or without a session: headers, errors, pages; access log."""
+"""WebHandler, the base of every handler, with or without a session: headers, errors, pages."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ import logging
 import re
 import secrets
 from asyncio import Future
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from types import TracebackType
 from typing import Any, overload
 from urllib.parse import urlencode
 
 from tornado.httputil import HTTPServerRequest
-from tornado.web import Application, Finish, HTTPError, RequestHandler
+from tornado.web import Application, Finish, RequestHandler
 
 from app.bff.authorization import Rule, RuleSource
 from app.bff.clients.registry import as_app_error
 from app.bff.errors import (
-    ApiError,
     AppError,
     BadRequest,
     BadReturnUrl,
@@ -27,24 +26,24 @@ from app.bff.errors import (
     Forbidden,
     InsufficientAuthentication,
     NoSession,
-    NotAllowed,
     Unauthorized,
 )
 from app.bff.handlers.flash import FlashMessages
+from app.bff.handlers.request_log import LOGGED_CHARACTERS, log_failure
 from app.bff.oidc.step_up import AuthenticationRequirements
 from app.bff.paths import LOGIN_PATH
 from app.bff.services import Services
 from app.bff.sessions.session import Session
-from app.bff.telemetry import logs, observer
-from app.bff.telemetry.logs import RequestRecord
+from app.bff.telemetry import logs
 from app.bff.web.cookies import read_cookies, unquoted
 from app.bff.web.cors import cors_headers
 from app.bff.web.cross_origin import is_navigation
-from app.bff.web.forwarded import anonymous_key, client_address, is_trusted
+from app.bff.web.forwarded import anonymous_key, is_trusted
 from app.bff.web.headers import security_headers
 from app.bff.web.hosts import opened_elsewhere
 from app.bff.web.json_body import unreadable_body
 from app.bff.web.problems import CONTENT_TYPE, error_headers, problem
+from app.bff.web.query import in_own_case, single_values
 from app.bff.web.return_paths import local_path, return_url
 
 log = logging.getLogger(__name__)
@@ -55,8 +54,6 @@ RETURN_URL = "returnUrl"
 MOVED = "moved"  # a parameter of the login: the browser was sent to the host of BFF_BASE_URL
 NO_REQUIREMENTS = AuthenticationRequirements()
 _BEYOND_ASCII = re.compile(r"[\x80-\xff]")  # bytes that browsers escape
-_LOGGED_CHARACTERS = 1_000  # of a path, which may have 64 KB: requests must not fill the log
-CLIENT_CLOSED_REQUEST = 499  # in the access log only, as in nginx
 
 
 class WebHandler(FlashMessages):
@@ -114,7 +111,7 @@ class WebHandler(FlashMessages):
 
     def refuse_return_path(self, reason: str) -> str:
         # The value is not logged: a link by a third party can contain any text.
-        path = self.request.path[:_LOGGED_CHARACTERS]
+        path = self.request.path[:LOGGED_CHARACTERS]
         log.info("return path refused", extra={"path": path, "reason": reason})
         return "/"
 
@@ -326,8 +323,8 @@ class WebHandler(FlashMessages):
             "app_name": self.services.settings.app_name,
             "layout": self.services.settings.page_layout,
             "user": self.current_user,
-            "login_url": self.login_url,
             "logout_url": self.logout_url,
+            "login_url": self.login_url,
             "csp_nonce": self.csp_nonce,
             "request_id": self.request_id,
             "static_url": self.static_url,
@@ -356,48 +353,6 @@ def methods_of(handler: type[RequestHandler]) -> list[str]:
     return implemented
 
 
-def log_failure(
-    path: str, error: BaseException | None, services: Services, session: Session | None = None
-) -> None:
-    """Log why a request fails; of a user who may not do something also who that is (see `Audit`)."""
-    path = path[:_LOGGED_CHARACTERS]
-    if isinstance(error, AppError) and error.status != 500:
-        observer.current.refused(error.code)
-        more = error.call if isinstance(error, ApiError) else {}
-        more = {"rule": error.rule} if isinstance(error, NotAllowed) else more
-        if session and isinstance(error, Forbidden) and not isinstance(error, CsrfRejected):
-            more = {**more, **services.audit.fields("refusal", session)}
-        log.info("request refused", extra={"path": path, "reason": str(error), "code": error.code, **more})
-    elif isinstance(error, HTTPError):
-        log.info("request refused", extra={"path": path, "status": error.status_code})
-    else:
-        log.error("request failed", extra={"path": path}, exc_info=error)
-
-
-def log_handler(handler: RequestHandler) -> None:
-    """Write the access log of a handler; Tornado calls it as its `log_function`."""
-    request = handler.request
-    log_access(handler.settings["services"], request, handler.get_status(), request.request_time())
-
-
-def log_access(services: Services, request: HTTPServerRequest, status: int, seconds: float) -> None:
-    """Log method, path and status, if `log_requests` is set; no query, which may contain a code or sid."""
-    if observer.current.is_on:
-        observer.current.answered(request, status, seconds)
-    if not services.settings.log_requests or not log.isEnabledFor(logging.INFO):
-        return
-    proxies = services.settings.trusted_proxies
-    fields = {
-        "client": client_address(request.remote_ip or "", request.headers, proxies),
-        # Anything may stand there: the rest of a body that is longer than it says.
-        "method": request.method if request.method in RequestHandler.SUPPORTED_METHODS else "…",
-        "path": request.path[:_LOGGED_CHARACTERS],
-        "status": status,
-        "milliseconds": round(seconds * 1000, 1),
-    }
-    log.handle(RequestRecord(log.name, "request answered", fields))
-
-
 def anonymous_key_of(services: Services, request: HTTPServerRequest) -> str:
     """Return what tells browsers without a session apart; see `web.forwarded.anonymous_key`."""
     return anonymous_key(request.remote_ip or "", request.headers, services.settings.trusted_proxies)
@@ -423,37 +378,3 @@ def is_denied(error: BaseException | None) -> bool:
 
 def exception_from(kwargs: dict[str, Any]) -> BaseException | None:
     return as_app_error(kwargs.get("exc_info", (None, None, None))[1])
-
-
-def single_values(
-    arguments: Mapping[str, Sequence[bytes]], *, optional: Collection[str] = ()
-) -> dict[str, str]:
-    """Return query or form parameters, or raise BadRequest for a repeated one; leave out an `optional` one.
-
-    Two parsers of one URL may each use another of its values (RFC 6749 §3.1).
-    """
-    values = {}
-    for name, each in arguments.items():
-        try:
-            values[name] = _only_value(name, each)
-        except BadRequest:
-            if name not in optional:
-                raise
-    return values
-
-
-def in_own_case(arguments: Mapping[str, list[bytes]], names: Iterable[str]) -> dict[str, list[bytes]]:
-    """Return parameters with `names` as they are written there, however the request has written them."""
-    spelled, found = {name.lower(): name for name in names}, dict[str, list[bytes]]()
-    for name, values in arguments.items():
-        found.setdefault(spelled.get(name.lower(), name), []).extend(values)
-    return found
-
-
-def _only_value(name: str, values: Sequence[bytes]) -> str:
-    if len(values) != 1:
-        raise BadRequest(f"the parameter {name[:40]!r} is there more than once")
-    try:
-        return values[0].decode()
-    except UnicodeDecodeError:
-        raise BadRequest(f"the parameter {name[:40]!r} is not text") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 from app.bff.errors import BadRequest
@@ -43,7 +44,7 @@ class AuthenticationRequirements:
         max_age = params.get("max_age")
         return cls(tuple(params.get("acr_values", "").split()), None if max_age is None else int(max_age))
 
-    @property
+    @cached_property  # each page has a login URL
     def params(self) -> dict[str, str | int]:
         """The parameters of an authorization request (OIDC Core §3.1.2.1, RFC 9470 §4)."""
         acr_values: dict[str, str | int] = {"acr_values": " ".join(self.acr)} if self.acr else {}

@@ -21,7 +21,7 @@ from tornado.iostream import StreamClosedError
 
 from app.bff.clients.registry import as_app_error
 from app.bff.errors import AppError, TooLarge
-from app.bff.handlers.web import CLIENT_CLOSED_REQUEST, log_access, log_failure
+from app.bff.handlers.request_log import CLIENT_CLOSED_REQUEST, log_access, log_failure
 from app.bff.paths import LOGIN_PATH
 from app.bff.proxy.patience import Patience
 from app.bff.proxy.request_body import RequestBody, declared_length

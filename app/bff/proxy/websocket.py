@@ -13,8 +13,8 @@ from tornado.web import HTTPError
 from tornado.websocket import WebSocketClosedError
 
 from app.bff.errors import ApiRefused
+from app.bff.handlers.request_log import CLIENT_CLOSED_REQUEST
 from app.bff.handlers.socket import GOING_AWAY, CloseFrame, SocketHandler
-from app.bff.handlers.web import CLIENT_CLOSED_REQUEST
 from app.bff.proxy.locations import forwarded_headers
 from app.bff.proxy.rules import (
     check_permission,
