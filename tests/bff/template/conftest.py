@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from shutil import copytree
+from shutil import copy, copytree
 
 import pytest
 from cookiecutter.main import cookiecutter
@@ -83,13 +83,20 @@ def project(template, tmp_path_factory):
     return Path(cookiecutter(str(template), no_input=True, **options))
 
 
+def link_or_copy(source, target):
+    try:
+        os.link(source, target)
+    except OSError:  # on another file system
+        copy(source, target)
+
+
 @pytest.fixture(scope="session")
 def react_project(template, tmp_path_factory):
     """A project with the React front end, and with what that installs. Its build alone may be changed."""
     folder = tmp_path_factory.mktemp("react")
     options = {"output_dir": str(folder), "config_file": str(configuration(folder))}
     project = Path(cookiecutter(str(template), no_input=True, extra_context={"frontend": "react"}, **options))
-    copytree(NODE_MODULES, project / "frontend/node_modules", symlinks=True, copy_function=os.link)
+    copytree(NODE_MODULES, project / "frontend/node_modules", symlinks=True, copy_function=link_or_copy)
     (project / "frontend/node_modules/.installed").touch()
     return project
 

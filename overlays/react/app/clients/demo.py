@@ -3,10 +3,8 @@
 To delete the demo, delete
 
 1. the files: this one, app/handlers/todos.py, frontend/src/pages/Todos.tsx, tests/test_api.py;
-2. the lines with "todos" in app/main.py, frontend/src/App.tsx, frontend/src/pages/Home.tsx;
-3. the lines with "apiClient", DEMO_API_URL and "import os" in app/settings.py;
-
-and what the tests in frontend/src say of to-dos.
+2. what is about to-dos in app/main.py, frontend/src/App.tsx, its test, and frontend/src/pages/Home.tsx;
+3. the lines with "apiClient", DEMO_API_URL and "import os" in app/settings.py.
 """
 
 from __future__ import annotations
