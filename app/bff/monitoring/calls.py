@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import MutableMapping
-from functools import partial
+from bisect import bisect_left
+from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Self
 
 from app.bff.telemetry import instruments as metric
-from app.bff.telemetry.metrics import Labels, Metrics
+from app.bff.telemetry.metrics import MAX_LABELS, Metrics
 
 if TYPE_CHECKING:  # the extra `tracing` may not be installed
     from app.bff.telemetry.traces import Traces
 
+Attributes = Mapping[str, str | int]
 _METHODS = frozenset(
     {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE", "QUERY"}
 )
@@ -28,7 +29,7 @@ class Timed:
 
     __slots__ = ("_began", "_of", "_span", "_started", "status")
 
-    def __init__(self, of: Calls | Operations, began: Labels, span: Any) -> None:
+    def __init__(self, of: Calls | Operations, began: tuple[Any, ...], span: Any) -> None:
         self._of = of
         self._began = began
         self._span = span
@@ -39,12 +40,25 @@ class Timed:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
-        error = kind.__name__ if kind else str(self.status) if self.status >= 400 else ""
-        if self._of.metrics:
-            seconds = time.perf_counter() - self._started
-            self._of.record(self._of.metrics, self._began, self.status, error, seconds)
-        if self._of.traces and self._span is not None:
-            self._of.traces.end(self._span, status=self.status, error=error)
+        of = self._of
+        if of.metrics is not None:
+            seconds, key = time.perf_counter() - self._started, (*self._began, self.status, kind)
+            try:
+                buckets = of.known[key]
+            except KeyError:
+                buckets = of.buckets(of.metrics, *key)
+                if len(of.known) < MAX_LABELS:
+                    of.known[key] = buckets
+            buckets[bisect_left(of.boundaries, seconds)] += 1
+            buckets[-1] += seconds
+        if self._span is not None:
+            assert of.traces
+            of.traces.end(self._span, status=self.status, error=_error(self.status, kind))
+
+
+def _error(status: int, kind: type[BaseException] | None) -> str:
+    """Return `error.type`; empty if there is none."""
+    return kind.__name__ if kind else str(status) if status >= 400 else ""
 
 
 class _NotTimed(Timed):
@@ -63,64 +77,79 @@ _NOT_TIMED = _NotTimed()
 class Calls:
     """HTTP requests of one client."""
 
+    boundaries = metric.CALLS.boundaries
+
     def __init__(
         self, metrics: Metrics | None, traces: Traces | None, client: str, provider_request: str
     ) -> None:
         self.metrics = metrics
         self.traces = traces
+        self.known: dict[tuple[Any, ...], list[float]] = {}  # buckets, by what a call is known by
         self._client = client
         self._provider_request = provider_request
 
     def begin(
         self, method: str, host: str | None, port: int | None, headers: MutableMapping[str, str]
     ) -> Timed:
-        method = method_of(method)
         span = None
-        if self.traces:
-            attributes = partial(self._attributes, method, host or "", port or 0)
-            span = self.traces.begin_call(f"{method} {self._client}", attributes, headers)
-        if span is None and self.metrics is None:
-            return _NOT_TIMED
-        return Timed(self, (method, host or "", str(port or "")), span)
+        if self.traces is not None:
+            span = self.traces.begin_call(headers, self._described, method, host, port)
+            if span is None and self.metrics is None:
+                return _NOT_TIMED
+        return Timed(self, (method, host, port), span)
 
-    def _attributes(self, method: str, host: str, port: int) -> dict[str, str | int]:
-        kind = {"bff.provider.request": self._provider_request} if self._provider_request else {}
-        return {
-            "http.request.method": method,
-            "server.address": host,
-            "server.port": port,
-            "bff.client": self._client,
-            **kind,
-        }
+    def _described(self, method: str, host: str | None, port: int | None) -> tuple[str, Attributes]:
+        """Return the name of its span, and the attributes."""
+        method = method_of(method)
+        attributes: dict[str, str | int] = {"http.request.method": method, "bff.client": self._client}
+        attributes |= {"server.address": host or "", "server.port": port or 0}
+        if self._provider_request:
+            attributes["bff.provider.request"] = self._provider_request
+        return f"{method} {self._client}", attributes
 
-    def record(self, metrics: Metrics, began: Labels, status: int, error: str, seconds: float) -> None:
-        labels = (*began, str(status) if status else "", error, self._client, self._provider_request)
-        metrics.record(metric.CALLS, labels, seconds)
-
-
-def _operation_attributes(operation: str, collection: str) -> dict[str, str | int]:
-    return {
-        "db.system.name": "mongodb",
-        "db.collection.name": collection,
-        "db.operation.name": operation,
-    }
+    def buckets(
+        self,
+        metrics: Metrics,
+        method: str,
+        host: str | None,
+        port: int | None,
+        status: int,
+        kind: type[BaseException] | None,
+    ) -> list[float]:
+        call = (method_of(method), host or "", str(port or ""), str(status or ""), _error(status, kind))
+        return metrics.buckets(metric.CALLS, (*call, self._client, self._provider_request))
 
 
 class Operations:
     """Operations on MongoDB."""
 
+    boundaries = metric.OPERATIONS.boundaries
+
     def __init__(self, metrics: Metrics | None, traces: Traces | None) -> None:
         self.metrics = metrics
         self.traces = traces
+        self.known: dict[tuple[Any, ...], list[float]] = {}
 
     def begin(self, operation: str, collection: str) -> Timed:
         span = None
-        if self.traces:
-            attributes = partial(_operation_attributes, operation, collection)
-            span = self.traces.begin_operation(f"{operation} {collection}", attributes)
-        if span is None and self.metrics is None:
-            return _NOT_TIMED
-        return Timed(self, ("mongodb", collection, operation), span)
+        if self.traces is not None:
+            span = self.traces.begin_operation(_operation_described, operation, collection)
+            if span is None and self.metrics is None:
+                return _NOT_TIMED
+        return Timed(self, (operation, collection), span)
 
-    def record(self, metrics: Metrics, began: Labels, status: int, error: str, seconds: float) -> None:
-        metrics.record(metric.OPERATIONS, (*began, error), seconds)
+    def buckets(
+        self,
+        metrics: Metrics,
+        operation: str,
+        collection: str,
+        status: int,
+        kind: type[BaseException] | None,
+    ) -> list[float]:
+        labels = ("mongodb", collection, operation, _error(status, kind))
+        return metrics.buckets(metric.OPERATIONS, labels)
+
+
+def _operation_described(operation: str, collection: str) -> tuple[str, Attributes]:
+    names = {"db.collection.name": collection, "db.operation.name": operation}
+    return f"{operation} {collection}", {"db.system.name": "mongodb", **names}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from tornado.httputil import HTTPServerRequest
 from tornado.web import Application
 
 from app.bff.errors import (
@@ -24,14 +24,15 @@ from app.bff.errors import (
     ProviderUnavailable,
 )
 from app.bff.handlers.login_outcome import LOGIN_OUTCOMES
-from app.bff.monitoring.calls import Calls, Operations, method_of
+from app.bff.monitoring.calls import Attributes, Calls, Operations, method_of
 from app.bff.monitoring.routes import note_routes, route_of
+from app.bff.proxy.remote_api import RemoteApi
 from app.bff.services import Services
 from app.bff.sessions.interfaces import Outbox
 from app.bff.sessions.session import Reason
 from app.bff.telemetry import instruments as metric
-from app.bff.telemetry.instruments import Instrument
-from app.bff.telemetry.metrics import Labels, Metrics
+from app.bff.telemetry.instruments import HTTP_SECONDS, Instrument
+from app.bff.telemetry.metrics import MAX_LABELS, Labels, Metrics
 from app.bff.telemetry.observer import Observer
 from app.bff.web.forwarded import is_trusted
 
@@ -71,6 +72,7 @@ class Recording(Observer):
         self.outbox: Outbox | None = None  # once there are services
         self.revocations_pending: int | None = None  # of the store, when it was last counted
         self._scheme = "http"
+        self._answered: dict[tuple[str, str, int], list[float]] = {}
         for counter, values in _KNOWN_VALUES.items():  # a counter that appears with 1 has no rate
             for value in values:
                 self._count(counter, value, number=0)
@@ -84,11 +86,17 @@ class Recording(Observer):
         note_routes(application)
         find_handler = application.find_handler
 
-        def find(request: HTTPServerRequest, **kwargs: Any) -> Any:
-            delegate = find_handler(request, **kwargs)
-            request.route = route_of(request, delegate)  # type: ignore[attr-defined]
-            if self.traces:
-                self._begin(request, services)
+        traces, proxies = self.traces, services.settings.trusted_proxies
+
+        def find(request: Any, **kwargs: Any) -> Any:
+            """Find the delegate; begin the span in the context of the connection: tasks of it inherit it."""
+            delegate: Any = find_handler(request, **kwargs)
+            is_remote = type(delegate) is RemoteApi
+            request.route = f"{delegate.api.path}/*" if is_remote else route_of(request, delegate)
+            request.span = None
+            if traces is not None:
+                sent = request.headers if proxies and is_trusted(request.remote_ip or "", proxies) else None
+                request.span = traces.begin_request(sent, self._described, request)
             return delegate
 
         application.find_handler = find  # type: ignore[method-assign]
@@ -96,24 +104,31 @@ class Recording(Observer):
         if self.metrics:
             self.metrics.watch(lambda: self._gauges(services))
 
-    def _begin(self, request: HTTPServerRequest, services: Services) -> None:
-        """Begin the span of a request, in the context of the connection: tasks of the request inherit it."""
-        assert self.traces
-        settings = services.settings
-        method, route = method_of(request.method), request.route  # type: ignore[attr-defined]
-        trusts = settings.trusted_proxies and is_trusted(request.remote_ip or "", settings.trusted_proxies)
-        request.span = self.traces.begin_request(  # type: ignore[attr-defined]
-            method, route, self._scheme, request.headers if trusts else None
-        )
+    def _described(self, request: Any) -> tuple[str, Attributes]:
+        """Return the name of its span, and the attributes."""
+        method, route = method_of(request.method), request.route
+        names = {"http.request.method": method, "http.route": route, "url.scheme": self._scheme}
+        return f"{method} {route}".strip(), names
 
-    def answered(self, request: HTTPServerRequest, status: int, seconds: float) -> None:
-        error = str(status) if status >= 500 else ""
-        if self.metrics:
-            route = getattr(request, "route", "")
-            labels = (method_of(request.method), route, str(status), self._scheme, error)
-            self.metrics.record(metric.REQUESTS, labels, seconds)
-        if self.traces and (span := getattr(request, "span", None)):
-            self.traces.end(span, status=status, error=error)
+    def answered(self, request: Any, status: int, seconds: float) -> None:
+        if self.metrics is not None:
+            key = request.method, request.route, status
+            try:
+                buckets = self._answered[key]
+            except KeyError:
+                buckets = self._buckets(self.metrics, *key)
+            buckets[bisect_left(HTTP_SECONDS, seconds)] += 1
+            buckets[-1] += seconds
+        if request.span is not None:
+            assert self.traces
+            self.traces.end(request.span, status=status, error=_error(status))
+
+    def _buckets(self, metrics: Metrics, method: str, route: str, status: int) -> list[float]:
+        labels = (method_of(method), route, str(status), self._scheme, _error(status))
+        buckets = metrics.buckets(metric.REQUESTS, labels)
+        if len(self._answered) < MAX_LABELS:  # of methods there may be any number
+            self._answered[method, route, status] = buckets
+        return buckets
 
     def refused(self, code: str) -> None:
         self._count(metric.REFUSALS, code)
@@ -221,3 +236,7 @@ class Recording(Observer):
     def _count(self, counter: Instrument, *labels: str, number: int = 1) -> None:
         if self.metrics:
             self.metrics.add(counter, labels, number)
+
+
+def _error(status: int) -> str:
+    return str(status) if status >= 500 else ""

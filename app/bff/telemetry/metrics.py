@@ -52,16 +52,14 @@ class Metrics:
 
     def record(self, histogram: Instrument, labels: Labels, seconds: float) -> None:
         """Count one more that took so long."""
-        series = self._histograms.get(histogram.name)
-        buckets = series.get(labels) if series is not None else None
-        if buckets is None:
-            buckets = self._new_buckets(histogram, labels)
+        buckets = self.buckets(histogram, labels)
         buckets[bisect_left(histogram.boundaries, seconds)] += 1
         buckets[-1] += seconds
 
-    def _new_buckets(self, histogram: Instrument, labels: Labels) -> list[float]:
+    def buckets(self, histogram: Instrument, labels: Labels) -> list[float]:
+        """Return the buckets with these labels, for a caller that counts in them itself: it may keep them."""
         series = self._histograms.setdefault(histogram.name, {})
-        if len(series) >= MAX_LABELS:
+        if labels not in series and len(series) >= MAX_LABELS:
             labels = (OVERFLOW,) * len(labels)
         return series.setdefault(labels, [0.0] * (len(histogram.boundaries) + 2))
 

@@ -21,7 +21,16 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, SamplingResult
-from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode
+from opentelemetry.trace import (
+    INVALID_SPAN_CONTEXT,
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+)
 from opentelemetry.trace.propagation import set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -35,7 +44,7 @@ _OF_OTHERS = ("tracestate", "baggage")  # they belong to a trace that is not sen
 _NO_CONTEXT = Context()
 _FAILED = Status(StatusCode.ERROR)  # without a description: that of an exception may be what a browser sent
 
-Attributes = Mapping[str, str | int]
+Description = tuple[str, Mapping[str, str | int]]  # the name of a span, and its attributes
 
 
 class Traces:
@@ -59,49 +68,60 @@ class Traces:
         self._tracer = self.provider.get_tracer("app.bff")
         self._propagator = TraceContextTextMapPropagator()
 
-    def begin_request(self, method: str, route: str, scheme: str, sent: Mapping[str, str] | None) -> Span:
-        """Begin the span of a request, in whose context everything is from now on.
+    def begin_request(
+        self, sent: Mapping[str, str] | None, describe: Callable[..., Description], request: Any
+    ) -> Span | None:
+        """Begin the span of a request, in whose context everything is from now on; None: it is not recorded.
 
-        `sent` are its headers, if they come from a trusted proxy: then its trace goes on.
+        `sent` are its headers, if they come from a trusted proxy: then its trace goes on. `describe` returns
+        the name of the span and its attributes.
         """
         goes_on = sent is not None and TRACEPARENT in sent
-        if self._limit and not goes_on and not self._limit.grant():
-            span: Span = _Unrecorded()
-        else:
-            parent = self._propagator.extract(sent, _NO_CONTEXT) if sent and goes_on else _NO_CONTEXT
-            span = self._tracer.start_span(f"{method} {route}".strip(), parent, SpanKind.SERVER)
-            span.set_attributes({"http.request.method": method, "http.route": route, "url.scheme": scheme})
+        if self._limit is not None and not goes_on and not self._limit.grant():
+            ids = f"{getrandbits(192):048x}"
+            if _unrecorded.get() is None:
+                attach(_UNRECORDED)
+            _unrecorded.set(f"00-{ids[:32]}-{ids[32:]}-00")
+            logs.trace_id.set(ids[:32])
+            return None
+        parent = self._propagator.extract(sent, _NO_CONTEXT) if sent and goes_on else _NO_CONTEXT
+        name, attributes = describe(request)
+        span = self._tracer.start_span(name, parent, SpanKind.SERVER, attributes)
         _enter(span)
         return span
 
     def begin_call(
-        self,
-        name: str,
-        attributes: Callable[[], Attributes],
-        headers: MutableMapping[str, str] | None = None,
+        self, headers: MutableMapping[str, str], describe: Callable[..., Description], *call: Any
     ) -> Span | None:
         """Begin the span of a call out, if the current trace is recorded; `headers` get the context.
 
-        A call in no trace, of a job in the background, begins one.
+        `describe` returns the name of the span and its attributes. A call in no trace, of a job in the
+        background, begins one.
         """
-        current = _unrecorded.get() or trace.get_current_span()
-        if isinstance(current, _Unrecorded) or _is_over(current):
-            if headers is not None:
-                _inject(current, headers)
+        for name in _OF_OTHERS:  # what a browser has sent
+            if name in headers:
+                del headers[name]
+        if header := _unrecorded.get():
+            headers[TRACEPARENT] = header
             return None
-        span = self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes())
-        if headers is not None:
-            _inject(span, headers)
+        current = trace.get_current_span()
+        if not current.is_recording() and current.get_span_context().is_valid:  # or not any more
+            _inject(current.get_span_context(), headers)
+            return None
+        name, attributes = describe(*call)
+        span = self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes)
+        _inject(span.get_span_context(), headers)
         return span
 
-    def begin_operation(self, name: str, attributes: Callable[[], Attributes]) -> Span | None:
+    def begin_operation(self, describe: Callable[..., Description], *operation: str) -> Span | None:
         """Begin the span of a database operation, if the current trace is recorded.
 
         Outside of one there is none: the store is polled every second.
         """
         if _unrecorded.get() or not trace.get_current_span().is_recording():
             return None
-        return self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes())
+        name, attributes = describe(*operation)
+        return self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes)
 
     def enter_work(self, name: str, *, apart: bool = False) -> tuple[Span, _Entered]:
         """Begin the span of work that no request waits for alone; return it and what `leave` needs.
@@ -150,12 +170,19 @@ class RateLimited(Sampler):
     """Records at most `per_second` traces a second, and as many at once after a pause."""
 
     def __init__(self, per_second: int) -> None:
-        self._budget = Budget(per_second, seconds=1 / per_second, clock=time.monotonic)
+        self._pause_seconds = 1 / per_second
+        self._budget = Budget(per_second, seconds=self._pause_seconds, clock=time.monotonic)
         self._is_granted = False
+        self._dry_until = 0.0  # by the monotonic clock: the budget need not be asked
 
     def grant(self) -> bool:
         """Return whether the trace that begins next is recorded: if not, the SDK need not be asked."""
+        now = time.monotonic()
+        if now < self._dry_until:
+            return False
         self._is_granted = self._budget.take()
+        if not self._is_granted:
+            self._dry_until = now + self._pause_seconds / 4
         return self._is_granted
 
     def should_sample(self, *args: Any, **kwargs: Any) -> SamplingResult:
@@ -178,52 +205,38 @@ def traces_of(settings: BffSettings, resource: Resource) -> Traces:
     return Traces(resource, sampler=ParentBased(limit), limit=limit)
 
 
+# The `traceparent` of the current request if that is not recorded: it costs its ids, and is sent on.
+_unrecorded: ContextVar[str | None] = ContextVar("unrecorded", default=None)
+
+
 class _Unrecorded(NonRecordingSpan):
-    """The span of a request that is not recorded: it costs its ids, and is sent on."""
-
-    def __init__(self) -> None:
-        self.trace_id, self._span_id = f"{getrandbits(128):032x}", f"{getrandbits(64):016x}"
-
-    @property
-    def header(self) -> str:
-        return f"00-{self.trace_id}-{self._span_id}-00"
+    """Such a request, as OpenTelemetry's API sees it: one object for all."""
 
     def get_span_context(self) -> SpanContext:
-        return SpanContext(int(self.trace_id, 16), int(self._span_id, 16), is_remote=False)
+        header = _unrecorded.get()
+        if header is None:
+            return INVALID_SPAN_CONTEXT
+        _, trace_id, span_id, _ = header.split("-")
+        return SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=False)
 
 
-# That of the current request or work, if there is one: the API's current span takes longer to be found.
-_unrecorded: ContextVar[_Unrecorded | None] = ContextVar("unrecorded", default=None)
+_UNRECORDED = set_span_in_context(_Unrecorded(INVALID_SPAN_CONTEXT), _NO_CONTEXT)
 
 
 class _Entered(NamedTuple):
     context: Any
     trace_id: Token[str | None]
-    unrecorded: Token[_Unrecorded | None]
-
-
-def _is_over(span: Span) -> bool:
-    """Whether the span is of a trace, and does not record: or not any more."""
-    return not span.is_recording() and span.get_span_context().is_valid
+    unrecorded: Token[str | None]
 
 
 def _enter(span: Span) -> _Entered:
     """Make the span the current one; return what makes it the earlier one again."""
-    unrecorded = span if isinstance(span, _Unrecorded) else None
-    trace_id = unrecorded.trace_id if unrecorded else f"{span.get_span_context().trace_id:032x}"
+    trace_id = f"{span.get_span_context().trace_id:032x}"
     context = attach(set_span_in_context(span, _NO_CONTEXT))
-    return _Entered(context, logs.trace_id.set(trace_id), _unrecorded.set(unrecorded))
+    return _Entered(context, logs.trace_id.set(trace_id), _unrecorded.set(None))
 
 
-def _inject(span: Span, headers: MutableMapping[str, str]) -> None:
-    """Set `traceparent`, and remove what a browser has sent of that kind."""
-    for name in _OF_OTHERS:
-        if name in headers:
-            del headers[name]
-    if isinstance(span, _Unrecorded):
-        headers[TRACEPARENT] = span.header
-        return
-    context = span.get_span_context()
+def _inject(context: SpanContext, headers: MutableMapping[str, str]) -> None:
     headers[TRACEPARENT] = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
     if context.trace_state:
         headers["tracestate"] = context.trace_state.to_header()
