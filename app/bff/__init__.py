@@ -43,7 +43,8 @@ from app.bff.errors import (
     UnsupportedMediaType,
 )
 from app.bff.hooks import HookContext, Hooks
-from app.bff.handlers.base import ApiHandler, BaseHandler, authenticated
+from app.bff.handlers.authenticated import authenticated
+from app.bff.handlers.base import ApiHandler, BaseHandler
 from app.bff.handlers.session import claim_entries, session_entries
 from app.bff.handlers.socket import SocketHandler
 from app.bff.handlers.web import login_url

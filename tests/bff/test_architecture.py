@@ -16,7 +16,8 @@ import pytest
 
 from app.bff.clients.registry import ApiClient, TypedClient
 from app.bff.errors import AppError
-from app.bff.handlers.base import ApiHandler, BaseHandler, authenticated
+from app.bff.handlers.authenticated import authenticated
+from app.bff.handlers.base import ApiHandler, BaseHandler
 from app.bff.server import bff_routes, make_app
 from app.bff.settings.apis import HttpClientSettings, RemoteApiSettings
 from tests.bff.application.settings import Settings
@@ -39,7 +40,7 @@ LAYERS = [
     "clients.*",
     "services",
     "doctor.* commands.*",
-    "handlers.flash handlers.request_log handlers.web handlers.base handlers.socket",
+    "handlers.flash handlers.request_log handlers.web handlers.base handlers.authenticated handlers.socket",
     "handlers.* proxy.* spa.*",
     "monitoring.*",
     "descriptors server shutdown processes cli",

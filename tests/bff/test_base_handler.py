@@ -13,7 +13,8 @@ from app.bff.clients.registry import TypedClient
 from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Failure, Provider
 from app.bff.errors import AppError, StoreUnavailable, TokenUnavailable
-from app.bff.handlers.base import ApiHandler, BaseHandler, authenticated
+from app.bff.handlers.authenticated import authenticated
+from app.bff.handlers.base import ApiHandler, BaseHandler
 from tests.bff.harness import (
     Browser,
     Clock,

@@ -12,7 +12,7 @@ from app.bff.dev.api import DemoApi
 from app.bff.dev.mongod import Mongod
 from app.bff.dev.provider import Provider
 from app.bff.errors import StoreUnavailable
-from app.bff.handlers.base import authenticated
+from app.bff.handlers.authenticated import authenticated
 from app.bff.handlers.events import Events
 from app.bff.handlers.socket import SocketHandler
 from app.bff.sessions.events import SessionEvents

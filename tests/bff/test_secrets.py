@@ -24,7 +24,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from app.bff.dev.api import DemoApi
 from app.bff.dev.mongod import Mongod
 from app.bff.dev.provider import Failure, Provider
-from app.bff.handlers.base import BaseHandler, authenticated
+from app.bff.handlers.authenticated import authenticated
+from app.bff.handlers.base import BaseHandler
 from app.bff.monitoring.recording import Recording
 from app.bff.sessions.session import session_ref
 from app.bff.telemetry.exposition import exposed

@@ -7,7 +7,8 @@ import pytest
 
 from app.bff.dev.api import DemoApi
 from app.bff.dev.provider import Failure, Provider
-from app.bff.handlers.base import ApiHandler, BaseHandler, authenticated
+from app.bff.handlers.authenticated import authenticated
+from app.bff.handlers.base import ApiHandler, BaseHandler
 from app.bff.oidc.claims import LEEWAY_SECONDS
 from tests.bff.certified_provider import FormBrowser
 from tests.bff.harness import Browser, Clock, RunningApp, query_params, refresh_target, sign_in

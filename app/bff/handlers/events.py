@@ -10,7 +10,8 @@ from typing import Any
 from tornado.iostream import StreamClosedError
 
 from app.bff.errors import StoreUnavailable
-from app.bff.handlers.base import ApiHandler, authenticated
+from app.bff.handlers.authenticated import authenticated
+from app.bff.handlers.base import ApiHandler
 from app.bff.sessions.events import EndSignal
 from app.bff.sessions.session import Reason, Session
 

@@ -9,7 +9,8 @@ from typing import Any
 from tornado.web import HTTPError
 
 from app.bff.errors import NoSession
-from app.bff.handlers.base import ApiHandler, authenticated
+from app.bff.handlers.authenticated import authenticated
+from app.bff.handlers.base import ApiHandler
 from app.bff.sessions.session import Reason, Session
 from app.bff.web.user_agents import describe_user_agent
 
