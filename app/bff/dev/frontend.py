@@ -90,7 +90,7 @@ async def development_server(port: int, folder: Path = FOLDER) -> AsyncIterator[
 
 async def _keep_running(port: int, folder: Path) -> None:
     """Start it again when its configuration changes, after it has ended: a mistake there ends it."""
-    # Vite ends with its stdin, should this process be killed.
+    # With a stdin of its own: some servers end with it, and a terminal's belongs to this process.
     command = ("npm", "run", "--silent", "dev", "--", "--host", "127.0.0.1", "--port", str(port))
     while True:
         async with child(*command, cwd=folder, stdin=PIPE) as server:
