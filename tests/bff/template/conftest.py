@@ -26,6 +26,15 @@ def run(*command, cwd, env=(), **options):
     return subprocess.run(command, cwd=cwd, env=clean, check=False, **options)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def mypy_cache(tmp_path_factory):
+    """Start with what mypy knows of this repository: a project has the same files, under the same names."""
+    cache, known = tmp_path_factory.mktemp("mypy_cache"), ROOT / ".mypy_cache/3.11"
+    if known.is_dir():
+        copytree(known, cache / "3.11")
+    os.environ["MYPY_CACHE_DIR"] = str(cache)
+
+
 @pytest.fixture(scope="session")
 def git():
     """Run git in a folder; the answer is what it prints."""

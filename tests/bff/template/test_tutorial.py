@@ -163,7 +163,6 @@ def environment_of(folder: Path, template: Path) -> dict[str, str]:
         "GIT_CONFIG_GLOBAL": str(git),
         "TEMPLATE": str(template),
         "COOKIECUTTER_CONFIG": str(configuration(folder)),
-        "MYPY_CACHE_DIR": str(ROOT / ".mypy_cache/tutorial"),
         # The development provider knows the client that the tutorial registers at a real one.
         "BFF_CLIENT_ID": "bookshop",
         "BFF_CLIENT_SECRET": "what-the-provider-gave-you",
