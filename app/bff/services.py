@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from ssl import SSLContext
@@ -16,6 +16,7 @@ from app.bff.clients.registry import HttpClientFactory
 from app.bff.crypto import Vault
 from app.bff.errors import StoreUnavailable
 from app.bff.hooks import HookRunner, Hooks
+from app.bff.in_flight import InFlightRequests
 from app.bff.oidc.client import OidcClient
 from app.bff.oidc.dpop import new_key
 from app.bff.oidc.http import tls
@@ -26,7 +27,6 @@ from app.bff.sessions.interfaces import STORE_SECONDS, Outbox, ReplayCache, Retu
 from app.bff.sessions.observed import observed
 from app.bff.sessions.session import Lifetime, Session, session_ref
 from app.bff.sessions.stores import open_stores
-from app.bff.settings.apis import HttpClientSettings
 from app.bff.settings.models import BffSettings
 from app.bff.settings.spa import DEVELOPMENT_SERVER, development_server
 from app.bff.slots import Slots
@@ -41,48 +41,6 @@ from app.bff.web.cookies import CookiePolicy
 
 # The start of the idle time is written at most once in a tenth of it, and at most once a minute.
 _TOUCH_SHARE, _TOUCH_SECONDS = 0.1, 60
-
-
-class InFlightRequests:
-    """The requests that have begun and not ended: a stop waits for them."""
-
-    def __init__(self) -> None:
-        self._requests: set[object] = set()
-        self._idle = asyncio.Event()
-        self._idle.set()
-
-    def __len__(self) -> int:
-        return len(self._requests)
-
-    def __iter__(self) -> Iterator[object]:
-        return iter(self._requests)
-
-    def __contains__(self, request: object) -> bool:
-        return request in self._requests
-
-    def begin(self, request: object) -> None:
-        self._requests.add(request)
-        self._idle.clear()
-
-    def end(self, request: object) -> None:
-        """Take a request out; harmless if it is out already."""
-        self._requests.discard(request)
-        if not self._requests:
-            self._idle.set()
-
-    @contextmanager
-    def including(self, request: object) -> Iterator[None]:
-        """Count `request` as in flight for as long as the block runs."""
-        self.begin(request)
-        try:
-            yield
-        finally:
-            self.end(request)
-
-    async def drained(self) -> None:
-        """Wait until no request is in flight."""
-        while self._requests:
-            await self._idle.wait()
 
 
 @dataclass(frozen=True)
@@ -213,30 +171,21 @@ def _built(settings: BffSettings, own: Hooks | None, clock: Callable[[], float])
         audit=audit,
         clock=clock,
     )
-    margin = settings.refresh_before_expiration_seconds
-    lease = _lease_seconds(settings)
     users = UserTokens(
         stores.sessions,
         oidc,
         revocation,
-        margin_seconds=margin,
-        lease_seconds=lease,
+        margin_seconds=settings.refresh_before_expiration_seconds,
+        lease_seconds=_lease_seconds(settings),
         claims=ClaimsRenewal(stores.sessions, oidc, hooks=hooks, clock=clock),
         require=settings.require,
         clock=clock,
     )
-    own_key = new_key() if settings.dpop else None
-    application = ApplicationTokens(oidc, margin_seconds=margin, dpop_key=own_key, clock=clock)
     return Services(
         settings=settings,
         clock=clock,
         vault=vault,
-        cookies=CookiePolicy(
-            https=settings.https,
-            samesite=settings.cookie_samesite,
-            callback_is_posted=settings.response_mode == "form_post",
-            name=settings.cookie_name,
-        ),
+        cookies=_cookie_policy(settings),
         lifetime=Lifetime(settings.session_idle_seconds, settings.session_absolute_seconds),
         sessions=stores.sessions,
         outbox=stores.outbox,
@@ -251,16 +200,34 @@ def _built(settings: BffSettings, own: Hooks | None, clock: Callable[[], float])
         revocation=revocation,
         hooks=hooks,
         audit=audit,
-        clients=HttpClientFactory(_http_clients(settings), users, application, clock=clock),
+        clients=_http_clients(settings, users, oidc, clock),
         pages=page_environment(settings.project_folder / "templates", debug=settings.debug),
         stopping=stopping,
     )
 
 
-def _http_clients(settings: BffSettings) -> dict[str, HttpClientSettings]:
-    if settings.spa_server is None:
-        return settings.http_clients
-    return {**settings.http_clients, DEVELOPMENT_SERVER: development_server(settings.spa_server)}
+def _cookie_policy(settings: BffSettings) -> CookiePolicy:
+    return CookiePolicy(
+        https=settings.https,
+        samesite=settings.cookie_samesite,
+        callback_is_posted=settings.response_mode == "form_post",
+        name=settings.cookie_name,
+    )
+
+
+def _http_clients(
+    settings: BffSettings, users: UserTokens, oidc: OidcClient, clock: Callable[[], float]
+) -> HttpClientFactory:
+    application = ApplicationTokens(
+        oidc,
+        margin_seconds=settings.refresh_before_expiration_seconds,
+        dpop_key=new_key() if settings.dpop else None,
+        clock=clock,
+    )
+    clients = settings.http_clients
+    if settings.spa_server is not None:
+        clients = {**clients, DEVELOPMENT_SERVER: development_server(settings.spa_server)}
+    return HttpClientFactory(clients, users, application, clock=clock)
 
 
 def _lease_seconds(settings: BffSettings) -> float:

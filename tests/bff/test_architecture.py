@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = [
     "errors paths version backoff interrupts causes budget authorization",
     "settings.*",
-    "crypto telemetry.* singleflight batch_loader slots",
+    "crypto telemetry.* singleflight batch_loader slots in_flight",
     "web.* spa.document spa.files spa.folder spa.forwarding spa.problems",
     "sessions.session sessions.interfaces sessions.data sessions.events oidc.http oidc.cache oidc.keys"
     " oidc.metadata oidc.claims oidc.kept_claims oidc.step_up oidc.logout_token oidc.error_codes"
