@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
+from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
@@ -306,6 +307,29 @@ async def test_beyond_the_limit_of_a_second_a_request_is_not_recorded_and_its_tr
     assert (version, len(of_request)) == ("00", 32)
     assert of_request not in {f"{span.context.trace_id:032x}" for span in spans.all if span.context}
     assert of_request in {line["trace_id"] for line in lines() if line["message"] == "request answered"}
+    spans.traces.close(within_seconds=5)
+
+
+class ShowTrace(BaseHandler):
+    def get(self) -> None:
+        context = trace.get_current_span().get_span_context()
+        self.finish(f"{context.trace_id:032x} {trace_id.get()} {context.trace_flags.sampled}")
+
+
+async def test_opentelemetrys_api_knows_the_trace_of_a_request_that_is_not_recorded(
+    provider: Provider, api: DemoApi, clock: Clock
+):
+    limit = RateLimited(1)
+    spans = Spans(sampler=ParentBased(limit), limit=limit)
+    shown: list[list[str]] = []
+    async with traced_app(spans, provider, api, clock) as app, new_browser(app) as browser:
+        app.tornado.add_handlers(r".*", [("/trace", ShowTrace)])
+        async with asyncio.timeout(30):
+            while not any(sampled == "False" for *_, sampled in shown):
+                shown.append((await browser.get("/trace")).text.split())
+
+    assert all(known == logged for known, logged, _ in shown)
+    assert len({known for known, *_ in shown}) == len(shown)
     spans.traces.close(within_seconds=5)
 
 
