@@ -14,7 +14,7 @@ const REFERENCE = /^(?:(https?):(?=\/\/))?(?:\/\/([^\/?#\\]*))?([^?#:]*(?:\/[^?#
 const AUTHORITY = /^(?:[^@]*@)?(\[[0-9a-f:.]*\]|[^:@\[\]]+)(?::([0-9]*))?$/i;
 const URL_PARTS = /^(https?):\/\/([^\/?]*)([^?]*)(\?.*)?$/i;
 const ENCODED_DOTS = /(?:^|[\/\\])(?:\.|%2e){1,2}(?=[\/\\;]|%(?:2f|5c|3b|00)|$)/i;
-const LINK_TARGET = /"(?:[^"\\]|\\.)*"|<([^<>]*)>/g;
+const LINK_TARGET = /"(?:[^"\\]|\\.?)*(?:"|$)|<([^<>]*)>/g;
 
 function passed(request) {
     const out = request.headersOut;

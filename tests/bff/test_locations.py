@@ -165,6 +165,16 @@ def test_the_headers_with_urls_are_mapped_and_no_others():
     ]
 
 
+@pytest.mark.parametrize(
+    "rest", ["</v1/x>", 20_000 * '\\"', 20_000 * '"\\'], ids=["a target", "quotes", "escapes"]
+)
+def test_what_follows_a_quote_that_nothing_closes_stays_as_it_is_and_takes_no_time(rest: str):
+    link = f'</v1/x>; title="{rest}'
+    [(_, mapped)] = mapped_headers([("Link", link)], Forwarded(f"{BASE}orders/7", BASE, API, [API]))
+
+    assert mapped == link.replace("/v1/", "/api/", 1)
+
+
 # nginx maps them by the same rules, in JavaScript.
 
 

@@ -14,7 +14,8 @@ from app.bff.settings.apis import RemoteApiSettings
 
 # RFC 3986, appendix B. Other schemes have no authority that could be ours, and `http:x` has none either.
 _REFERENCE = re.compile(r"(?:(https?):(?=//))?(?://([^/?#\\]*))?([^?#:]*(?:/[^?#]*)?)(\?[^#]*)?(#.*)?", re.I)
-_LINK_TARGET = re.compile(r'"(?:[^"\\]|\\.)*"|<([^<>]*)>')  # outside of the quoted values of parameters
+# Outside of the quoted values of parameters; one without an end goes to the end, so that the time is linear.
+_LINK_TARGET = re.compile(r'"(?:[^"\\]|\\.?)*(?:"|\Z)|<([^<>]*)>')
 NAMES = ("Location", "Content-Location", "Link")
 _PORTS = {"http": 80, "https": 443}
 _KEPT = "".join(map(chr, range(0x21, 0x7F)))  # whatever else stands in a header is percent-encoded
