@@ -361,7 +361,10 @@ async def test_where_an_api_leads_is_mapped_by_nginx_as_by_us(browser: Browser, 
             leads = mapped.format(path=path)
 
             assert (response.headers["Location"], response.headers["Content-Location"]) == (leads, leads)
-            assert response.headers["Link"] == f'<{leads}>; rel="next"; title="<7>", <{path}/x>; rel=up; open="<7>'
+            assert (
+                response.headers["Link"]
+                == f'<{leads}>; rel="next"; title="<7>", <{path}/x>; rel=up; open="<7>'
+            )
 
 
 async def test_nginx_tells_an_api_where_it_is_seen_from_if_its_location_says_so(

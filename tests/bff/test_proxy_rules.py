@@ -469,4 +469,19 @@ def test_the_etag_of_one_session_is_unknown_to_another(etag):
 @pytest.mark.parametrize("path", ["/api/todos/17", "/api/a.b/c~d_e-f.json", "/api/Admin./x", "/api/users/"])
 def test_a_path_without_escapes_is_read_by_all_servers_as_it_is(path: str):
     assert rules._SAFE_PATH.fullmatch(path.removeprefix("/"))  # then its readings are not looked for
-    assert set(rules._readings(path)) == {path}
+    assert [*rules._readings(path)] == [path]
+
+
+@pytest.mark.parametrize(
+    ("path", "readings"),
+    [
+        ("a!a", ["a!a"]),  # each once: it takes the time of one
+        ("%2541", ["%2541", "%41", "A"]),
+        ("%25252541", ["%25252541", "%252541", "%2541", "%41"]),
+        ("a%00b", ["a%00b", "a\0b", "ab"]),
+        ("%ff.", ["%ff.", "\ufffd.", "%ff.", "."]),
+        ("\uff0e\u200b", ["."]),
+    ],
+)
+def test_the_readings_of_a_path(path: str, readings: list[str]):
+    assert [*rules._readings(path)] == readings

@@ -148,15 +148,25 @@ def _may_traverse(path: str) -> bool:
 def _readings(path: str) -> Iterator[str]:
     """Yield the path as servers may read it: decoded never to three times, full-width forms as ASCII.
 
-    What is not UTF-8 may stay, or be dropped.
+    What is not UTF-8 may stay, or be dropped. None comes again and again: of 64 KB all would take a second.
     """
     for errors in ("replace", "ignore"):
         reading = path
         for _ in range(_DECODINGS + 1):
-            text = "".join(char for char in normalize("NFKC", reading) if not _is_invisible(char))
-            yield text
-            yield text.replace("\0", "")
-            reading = unquote(reading, errors=errors)
+            yield (text := _visible(reading))
+            if "\0" in text:
+                yield text.replace("\0", "")
+            reading, decoded_from = unquote(reading, errors=errors), reading
+            if reading == decoded_from:
+                break
+        if "\ufffd" not in reading:  # all of it is UTF-8
+            return
+
+
+def _visible(reading: str) -> str:
+    if reading.isascii() and reading.isprintable():
+        return reading
+    return "".join(char for char in normalize("NFKC", reading) if not _is_invisible(char))
 
 
 def _is_invisible(char: str) -> bool:
