@@ -17,6 +17,7 @@ from typing import NamedTuple
 from app.bff import BffSettings
 from app.bff.settings.apis import HttpClientSettings, RemoteApiSettings
 from app.bff.settings.load import OF_SCRIPTS, known_names
+from app.bff.version import ENGINE_VERSION
 
 ROOT = Path(__file__).parents[2]
 CHAPTERS = sorted((ROOT / "docs/bff").glob("*.md"))
@@ -241,3 +242,10 @@ def test_the_security_chapter_names_files_that_exist():
     ]
 
     assert missing == []
+
+
+def test_the_changelog_begins_with_the_version_of_the_engine():
+    changelog = (ROOT / "docs/bff/CHANGELOG.md").read_text()
+    versions = re.findall(r"^## (\S+) \(\d{4}-\d\d-\d\d\)$", changelog, re.MULTILINE)
+
+    assert versions[0] == ENGINE_VERSION
