@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Collection, Sequence
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -154,3 +155,23 @@ class RemoteApiSettings(BaseModel):
         if path.split("/")[1].lower() in _OURS:
             raise ValueError(f"must not begin with /{path.split('/')[1]}, which the engine uses")
         return path
+
+
+def with_defaults(given: Sequence[Any], defaults: Sequence[RemoteApiSettings]) -> list[Any]:
+    """Return remote APIs as they are given, and those of `defaults` whose paths are not among them."""
+    paths = {
+        str(api.get("path") if isinstance(api, dict) else getattr(api, "path", "")).strip() for api in given
+    }
+    # Those given come first: an error names the index that an entry has in the variable.
+    return [*given, *(api for api in defaults if api.path not in paths)]
+
+
+def of_known_clients(
+    apis: tuple[RemoteApiSettings, ...], names: Collection[str]
+) -> tuple[RemoteApiSettings, ...]:
+    """Return the remote APIs; raise ValueError unless `names` has the client of each."""
+    for api in apis:
+        if api.client not in names:
+            known = ", ".join(sorted(names)) or "none"
+            raise ValueError(f"no HTTP client named {api.client!r}; there are: {known}")
+    return apis

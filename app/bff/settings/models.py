@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
@@ -27,6 +26,8 @@ from app.bff.settings.apis import (
     RuleSetting,
     Seconds,
     WholeSeconds,
+    of_known_clients,
+    with_defaults,
 )
 from app.bff.settings.csp import csp_additions
 from app.bff.settings.issuers import ANY_TENANT, TENANT, Issuers, tenant_id, with_placeholder
@@ -35,7 +36,9 @@ from app.bff.settings.otlp import missing_extra
 from app.bff.settings.spa import is_url, spa_location
 from app.bff.settings.validators import (
     absolute,
+    cookie_name,
     from_json,
+    header_secret,
     is_confidential,
     key_bytes,
     login_params,
@@ -53,8 +56,6 @@ SignatureAlgorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"
 ]
 TooMany = Literal["end_oldest", "refuse"]  # when a login exceeds BFF_MAX_SESSIONS_PER_USER
-_COOKIE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")  # in a header, and in the regular expressions of proxies
-_HEADER_SECRET = re.compile(r"[!-~]{32,1024}")
 
 
 def _of_project(key: str, default: str) -> str:
@@ -347,18 +348,12 @@ class BffSettings(BaseSettings):
     @field_validator("cookie_name")
     @classmethod
     def _name_without_prefix(cls, name: str) -> str:
-        if not _COOKIE_NAME.fullmatch(name):
-            raise ValueError("must be up to 64 letters, digits, dots, hyphens and underscores")
-        if name.lower().startswith(("__host-", "__secure-")):  # browsers compare them so
-            raise ValueError("has no prefix: __Host- is put before it on https")
-        return name
+        return cookie_name(name)
 
     @field_validator("forward_auth_secret")
     @classmethod
     def _too_long_to_guess(cls, value: SecretStr) -> SecretStr:
-        if value.get_secret_value() and not _HEADER_SECRET.fullmatch(value.get_secret_value()):
-            raise ValueError("must be 32 printable ASCII characters or more: use `openssl rand -hex 32`")
-        return value
+        return SecretStr(header_secret(value.get_secret_value()))
 
     @field_validator("http_clients", mode="before")
     @classmethod
@@ -370,14 +365,7 @@ class BffSettings(BaseSettings):
     @classmethod
     def _with_the_apis_in_code(cls, value: Any) -> Any:
         given = from_json(value)
-        if not isinstance(given, list | tuple):
-            return given
-        paths = {
-            str(api.get("path") if isinstance(api, dict) else getattr(api, "path", "")).strip()
-            for api in given
-        }
-        # Those given come first: an error names the index that an entry has in the variable.
-        return [*given, *(api for api in cls.default_remote_apis if api.path not in paths)]
+        return with_defaults(given, cls.default_remote_apis) if isinstance(given, list | tuple) else given
 
     @field_validator("remote_apis")
     @classmethod
@@ -385,11 +373,7 @@ class BffSettings(BaseSettings):
         cls, apis: tuple[RemoteApiSettings, ...], info: ValidationInfo
     ) -> tuple[RemoteApiSettings, ...]:
         names = info.data.get("http_clients")  # not there if they are wrong themselves
-        for api in apis:
-            if names is not None and api.client not in names:
-                known = ", ".join(sorted(names)) or "none"
-                raise ValueError(f"no HTTP client named {api.client!r}; there are: {known}")
-        return apis
+        return apis if names is None else of_known_clients(apis, names)
 
     # After the other validators in the source, and so before them in time.
     @field_validator("*", mode="before")

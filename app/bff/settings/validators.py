@@ -37,6 +37,8 @@ _LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*\.?")  # RFC 1123 §2.1, and `_`
 _URL = re.compile(r"[!-~]+")  # RFC 3986 §2
 _UNSAFE_IN_URLS = re.compile(r"[\"<>]")
+_COOKIE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")  # in a header, and in the regular expressions of proxies
+_HEADER_SECRET = re.compile(r"[!-~]{32,1024}")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
 
 
@@ -209,3 +211,17 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+
+
+def cookie_name(name: str) -> str:
+    if not _COOKIE_NAME.fullmatch(name):
+        raise ValueError("must be up to 64 letters, digits, dots, hyphens and underscores")
+    if name.lower().startswith(("__host-", "__secure-")):  # browsers compare them so
+        raise ValueError("has no prefix: __Host- is put before it on https")
+    return name
+
+
+def header_secret(secret: str) -> str:
+    if secret and not _HEADER_SECRET.fullmatch(secret):
+        raise ValueError("must be 32 printable ASCII characters or more: use `openssl rand -hex 32`")
+    return secret
