@@ -164,9 +164,8 @@ def _readings(path: str) -> Iterator[str]:
 
 
 def _visible(reading: str) -> str:
-    if reading.isascii() and reading.isprintable():
-        return reading
-    return "".join(char for char in normalize("NFKC", reading) if not _is_invisible(char))
+    normal = normalize("NFKC", reading)
+    return normal.translate({ord(char): None for char in set(normal) if _is_invisible(char)})
 
 
 def _is_invisible(char: str) -> bool:
