@@ -35,8 +35,8 @@ def load_settings(model: type[S]) -> S:
     file of one that is secret, is a mistake.
     """
     variables = read_variables()
-    names = [name for name in variables if name.startswith(ENV_PREFIX)]
-    mistakes = [_unknown_name(name, model) for name in names if not _is_known(name, model)]
+    names, known = [name for name in variables if name.startswith(ENV_PREFIX)], known_names(model)
+    mistakes = [_unknown_name(name, model) for name in names if name not in (*OF_SCRIPTS, *known)]
     secrets, unreadable = _read_secrets(model, variables)
     mistakes += unreadable.values()
     try:
@@ -71,10 +71,6 @@ def _read_secrets(
         except ValueError as error:
             unreadable[field] = f"{variable(field, FILE_SUFFIX)}: {error}"
     return found, unreadable
-
-
-def _is_known(name: str, model: type[BffSettings]) -> bool:
-    return name in OF_SCRIPTS or name in known_names(model)
 
 
 def known_names(model: type[BffSettings]) -> list[str]:
