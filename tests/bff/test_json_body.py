@@ -239,7 +239,7 @@ class ParsesSomethingElse(ApiHandler):
     """Such as the answer of an API, which is not JSON."""
 
     def post(self) -> None:
-        self.finish_json(json.loads("<html>"))
+        self.finish_json(int(5_000 * "1") if self.request.body.isdigit() else json.loads("<html>"))
 
     def get(self) -> None:
         self.finish_json(json.loads(""))
@@ -267,6 +267,8 @@ async def parsing(app: RunningApp, browser: Browser) -> Browser:
         pytest.param("{é".encode(), id="beyond ASCII"),
         pytest.param(b"\xef\xbb\xbf{", id="after a byte order mark"),
         pytest.param("{".encode("utf-16"), id="UTF-16"),
+        pytest.param(5_000 * b"1", id="more digits than Python reads"),
+        pytest.param(60_000 * b"[", id="nested too deeply"),
     ],
 )
 @pytest.mark.parametrize("path", ["/itself", "/text"])
@@ -282,7 +284,16 @@ async def test_a_body_that_is_no_json_is_400_however_it_is_parsed(
 
 @pytest.mark.parametrize(
     ("method", "body"),
-    [("POST", b"{}"), ("POST", b"{"), ("POST", b""), ("PUT", b"{}"), ("PUT", b"\xfe"), ("GET", b"")],
+    [
+        ("POST", b"{}"),
+        ("POST", b"{"),
+        ("POST", b""),
+        ("POST", b"1"),
+        ("POST", 4_999 * b"1"),
+        ("PUT", b"{}"),
+        ("PUT", b"\xfe"),
+        ("GET", b""),
+    ],
 )
 async def test_what_is_not_the_body_is_no_mistake_of_the_request(method: str, body: bytes, parsing: Browser):
     response = await parsing.fetch("/else", method, content=body)

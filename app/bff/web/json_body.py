@@ -54,10 +54,23 @@ def unreadable_body(error: BaseException | None, body: bytes, content_type: str 
     """
     if isinstance(error, UnicodeDecodeError) and error.object == body:
         return BadRequest("the body is not text")
-    if not isinstance(error, json.JSONDecodeError) or not (body or content_type):
+    if not isinstance(
+        error, json.JSONDecodeError
+    ):  # too many digits, or nested too deeply: no document is named
+        is_of_body = type(error) in (ValueError, RecursionError) and _fails_alike(body, error)
+        return BadRequest("the body is not JSON that can be read") if is_of_body else None
+    if not (body or content_type):
         return None
     readings = (body.decode(errors="replace"), body.decode(json.detect_encoding(body), errors="replace"))
     return BadRequest("the body is not JSON") if error.doc in readings else None
+
+
+def _fails_alike(body: bytes, error: BaseException | None) -> bool:
+    try:
+        json.loads(body)
+    except (ValueError, RecursionError) as again:
+        return (type(again), str(again)) == (type(error), str(error))
+    return False
 
 
 def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
