@@ -98,6 +98,7 @@ async def test_a_session_of_the_same_user_in_this_browser_ends(
     assert await app.services.sessions.reasons([session.ref]) == {session.ref: Reason.NOT_ALLOWED}
     assert session.tokens.refresh_token
     assert not provider.is_active(session.tokens.refresh_token)
+    assert provider.counts["revoke"] == 2  # those of the refused login, too
 
 
 async def test_a_refused_login_is_refused_again_when_the_browser_repeats_it(
