@@ -37,13 +37,15 @@ from tests.bff.subprocesses import (
 
 COOKIE = "bff"
 HOUR = 3600
+POOL = {"max_connections": 300, "max_connections_per_session": 300}
 
 
 def cluster_settings(mongod: Mongod, *, api: str, **changed: Any) -> dict[str, Any]:
     """Settings of a cluster with a database of its own, which forwards what lies under /api to `api`."""
     return app_settings(
         BFF_SESSION_STORE=f"{mongod.uri}/cluster-{secrets.token_hex(4)}",
-        BFF_HTTP_CLIENTS=json.dumps({"apiClient": {"base_url": api, "token": "user"}}),
+        # The whole pool for a session: how many requests of one get 429 is the subject of test_shares.py.
+        BFF_HTTP_CLIENTS=json.dumps({"apiClient": {"base_url": api, "token": "user", **POOL}}),
         BFF_REMOTE_APIS='[{"path": "/api", "client": "apiClient"}]',
         **changed,
     )

@@ -148,6 +148,8 @@ async def test_in_development_a_changed_component_shows_with_its_state_kept_unti
 
         assert await dev.stops(signal.SIGINT) == 0
         await wait_until(lambda: is_free(dev.port + 3))
+    for name in ("stdout", "stderr"):  # the process runs in the project's folder
+        (react_project / name).unlink()
 
 
 async def changes(alice: ReactUser, component: Path) -> None:
