@@ -10,7 +10,7 @@ import stat
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from tornado.web import Application, RequestHandler, stream_request_body
 from tornado.websocket import WebSocketHandler
 
 from app.bff.dev.api import DemoApi
-from app.bff.dev.provider import Failure, Provider
+from app.bff.dev.provider import USERS, Failure, Provider
 from app.bff.proxy import rules as remote
 from app.bff.settings.api_headers import NEVER_FROM_APIS
 from app.bff.web.headers import security_headers
@@ -492,6 +492,30 @@ async def test_after_a_sign_out_nginx_refuses_within_seconds(
         await wait_until(refused)
         assert time.monotonic() - began < KEPT_SECONDS + 2  # nginx counts in whole seconds
         assert await refused()  # for good
+
+
+async def test_a_role_taken_away_at_the_provider_is_gone_at_nginx_within_seconds_of_a_refresh(
+    provider: Provider, api: Api, clock: Clock, tmp_path: Path
+):
+    common = {"client": "apiClient", "methods": ["GET", "POST"]}
+    for_admins = {"path": "/orders", "require": {"groups": "admins"}, **common}
+    apis = [for_admins, {"path": "/slow", **common}]
+    async with (
+        running_site(provider, api, tmp_path, clock=clock, remote_apis=apis) as site,
+        site.browser() as browser,
+    ):
+        await browser.login("alice")
+
+        async def refused() -> bool:
+            return (await browser.fetch("/orders/echo")).status_code == 403
+
+        assert not await refused()
+        provider.users = {**USERS, "alice": replace(USERS["alice"], groups=("staff",))}
+        clock.advance(provider.access_token_seconds - 30)  # it is renewed, and the old one is still valid
+        assert (await browser.fetch("/slow/echo")).status_code == 200
+        began = time.monotonic()
+        await wait_until(refused)
+        assert time.monotonic() - began < KEPT_SECONDS + 2  # nginx counts in whole seconds
 
 
 async def test_a_request_never_carries_the_token_of_another_user(site: Site, browser: Browser, api: Api):
