@@ -18,17 +18,18 @@ from typing import Any
 import pytest
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
+from pymongo.lock import _async_cond_wait, _async_create_condition, _async_create_lock
 
 from app.bff.crypto import Vault
 from app.bff.dev.mongod import Mongod
 from app.bff.errors import StoreUnavailable
 from app.bff.sessions.interfaces import TOMBSTONE_SECONDS
-from app.bff.sessions.mongo.connection import TIMEOUT_SECONDS, connect
+from app.bff.sessions.mongo.connection import TIMEOUT_SECONDS, connect, disconnect
 from app.bff.sessions.mongo.events import MongoSessionEndSource
 from app.bff.sessions.mongo.outages import GRACE_SECONDS, Outages
 from app.bff.sessions.mongo.sessions import MongoSessions, to_bytes
 from app.bff.sessions.session import Reason, Session, TokenSet, session_ref
-from tests.bff.harness import KEY, Clock, new_session_id
+from tests.bff.harness import KEY, Clock, new_session_id, wait_until
 
 DATABASE = "test-mongo-sessions"  # one for all tests: every session has a ref of its own
 DRIVERS = ["motor", "pymongo"]
@@ -404,3 +405,27 @@ async def test_a_store_closes_without_a_warning_and_raises_afterwards(
     gc.collect()  # a connection that was left open would warn now, and warnings are errors
     with pytest.raises(StoreUnavailable):
         await store.ping()
+
+
+async def test_operations_that_are_cancelled_twice_leave_the_driver_s_lock_free():
+    client = connect("mongodb://127.0.0.1:1/bff", driver="pymongo")
+    lock = _async_create_lock()
+    condition = _async_create_condition(lock)
+
+    async def operation() -> None:
+        async with lock:
+            await _async_cond_wait(condition, 60)
+
+    operations = [asyncio.create_task(operation()) for _ in range(5)]
+    await wait_until(lambda: len(condition._waiters) == 5)
+    async with lock:
+        for _ in range(2):  # two time-outs at the same moment
+            for each in operations:
+                each.cancel()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+    ended = await asyncio.gather(*operations, return_exceptions=True)
+
+    assert {type(each) for each in ended} == {asyncio.CancelledError}
+    async with asyncio.timeout(5), lock:
+        await disconnect(client)

@@ -64,12 +64,26 @@ def connect(uri: str, *, driver: str, outages: Outages | None = None) -> Any:
 
 def _client(uri: str, driver: str, options: dict[str, Any]) -> Any:
     if driver == "pymongo":
+        import pymongo.lock
         from pymongo import AsyncMongoClient
 
+        pymongo.lock.wait_for = _in_this_task  # type: ignore[assignment,attr-defined]
         return AsyncMongoClient(uri, **options)
     from motor.motor_asyncio import AsyncIOMotorClient
 
     return AsyncIOMotorClient(uri, io_loop=asyncio.get_running_loop(), **options)
+
+
+async def _in_this_task(work: Coroutine[Any, Any, T], timeout: float | None) -> T:  # noqa: ASYNC109
+    """Replace `asyncio.wait_for` where PyMongo's operations wait for a server.
+
+    Up to Python 3.11 that function runs `work` in a task of its own, and leaves it behind when its caller is
+    cancelled twice, as by two time-outs at the same moment (github.com/python/cpython/issues/86296). Here
+    such a task acquires the lock of all operations, and nothing releases it: the store stays out of reach
+    until the process ends.
+    """
+    async with asyncio.timeout(timeout):
+        return await work
 
 
 async def disconnect(client: Any) -> None:
