@@ -9,16 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from app.bff.doctor.report import Finding, ok, warning, wrong
-from app.bff.settings.models import BffSettings
+from app.bff.settings.models import ENV_FILE, BffSettings
 from app.bff.settings.sources import read_variables, secret_files
-
-ENV_FILE = Path(".env")  # where the settings are read from, too
 
 
 def probe_files(settings: BffSettings) -> dict[Path, int]:
     """Return the mode of each file with secrets that exists; nothing on systems without file modes."""
     keys = [settings.client_key_file] if settings.client_key_file else []
-    files = [ENV_FILE, *keys, *secret_files(type(settings), read_variables()).values()]
+    files = [Path(ENV_FILE), *keys, *secret_files(type(settings), read_variables()).values()]
     return {
         file: stat.S_IMODE(file.stat().st_mode) for file in files if os.name == "posix" and file.is_file()
     }

@@ -50,7 +50,7 @@ from app.bff.settings.validators import (
     well_formed,
 )
 
-ENV_PREFIX = "BFF_"
+ENV_PREFIX, ENV_FILE = "BFF_", ".env"
 # Asymmetric ones only. `none` and HS* must never be accepted, whatever the provider's metadata says.
 SignatureAlgorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"
@@ -108,7 +108,7 @@ class BffSettings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,
-        env_file=".env",
+        env_file=ENV_FILE,
         extra="ignore",
         frozen=True,
         validate_default=True,

@@ -12,11 +12,10 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 from pydantic.fields import FieldInfo
 
 from app.bff.errors import SettingsError
-from app.bff.settings.models import ENV_PREFIX, BffSettings
+from app.bff.settings.models import ENV_FILE, ENV_PREFIX, BffSettings
 
 FILE_SUFFIX = "_FILE"
 _MAX_FILE_BYTES = 65_536
-_ENV_FILE = ".env"
 
 Source = Literal["environment", ".env", "file", "default"]
 
@@ -35,9 +34,9 @@ def read_variables() -> dict[str, str]:
 
 def _of_env_file() -> dict[str, str]:
     try:
-        return {name: value or "" for name, value in dotenv_values(_ENV_FILE).items()}
+        return {name: value or "" for name, value in dotenv_values(ENV_FILE).items()}
     except UnicodeDecodeError:
-        raise SettingsError(f"{_ENV_FILE}: is not UTF-8") from None
+        raise SettingsError(f"{ENV_FILE}: is not UTF-8") from None
 
 
 def is_secret(field: FieldInfo) -> bool:
