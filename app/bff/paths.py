@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import tomllib
 from pathlib import Path
+from typing import Any
 
 
 def project_folder(package: Path) -> Path:
@@ -11,6 +14,16 @@ def project_folder(package: Path) -> Path:
 
 
 PROJECT = project_folder(Path(__file__).resolve().parents[1])
+
+
+@functools.cache
+def pyproject() -> dict[str, Any]:
+    """Return what the project's pyproject.toml has; nothing where there is none."""
+    try:
+        return tomllib.loads((PROJECT / "pyproject.toml").read_text())
+    except OSError:
+        return {}
+
 
 LOGIN_PATH = "/bff/login"
 SILENT_LOGIN_PATH = "/bff/silent-login"

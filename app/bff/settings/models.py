@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from ipaddress import IPv4Network, IPv6Network
@@ -17,7 +16,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.bff.authorization import Rule
 from app.bff.errors import UsageError
-from app.bff.paths import PROJECT
+from app.bff.paths import PROJECT, pyproject
 from app.bff.settings.apis import (
     LONGEST_SECONDS,
     HttpClientSettings,
@@ -60,10 +59,7 @@ TooMany = Literal["end_oldest", "refuse"]  # when a login exceeds BFF_MAX_SESSIO
 
 def _of_project(key: str, default: str) -> str:
     """Return what `[tool.bff]` of pyproject.toml has."""
-    try:
-        return str(tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["bff"][key])
-    except (OSError, KeyError):
-        return default
+    return str(pyproject().get("tool", {}).get("bff", {}).get(key, default))
 
 
 # Here quotes around the value, or a line break in it, are mistakes; elsewhere they may be right.
