@@ -19,11 +19,15 @@ _CONFLICTS = (85, 86)  # IndexOptionsConflict, IndexKeySpecsConflict
 
 @dataclass(frozen=True)
 class Index:
-    """An index on one field; `expire_after_seconds` makes it a TTL index, which removes records."""
+    """An index on one field; `expire_after_seconds` makes it a TTL index, which removes records.
+
+    `replaces` is the index of an earlier release, which is dropped, or stays if this one cannot be created.
+    """
 
     field: str
     direction: int = 1
     expire_after_seconds: int | None = None
+    replaces: Index | None = None
 
     @property
     def key(self) -> list[tuple[str, int]]:
@@ -43,7 +47,7 @@ async def prepare(records: Any, indexes: Sequence[Index]) -> list[str]:
     kind, can_have_indexes = kind_problem(await _described(records))
     if not can_have_indexes:
         return [kind]
-    problems = [kind, *[await created(records, index) for index in indexes]]
+    problems = [kind, *[problem for index in indexes for problem in await _in_place(records, index)]]
     existing = await _permitted(records.index_information()) or {}
     return [*filter(None, problems), *harmful(existing, indexes)]
 
@@ -53,7 +57,17 @@ def report(collection: str, problems: Iterable[str]) -> None:
         log.error("collection not as expected", extra={"collection": collection, "reason": problem})
 
 
-async def created(records: Any, index: Index) -> str:
+async def _in_place(records: Any, index: Index) -> list[str]:
+    problem = await _created(records, index)
+    if index.replaces is None:
+        return [problem]
+    if problem:
+        return [problem, await _created(records, index.replaces)]
+    await _permitted(records.drop_index(index.replaces.key))  # it may not be there
+    return []
+
+
+async def _created(records: Any, index: Index) -> str:
     """Create the index; return what is in the way, or ""."""
     try:
         await records.create_index(index.key, **index.options)

@@ -14,7 +14,6 @@ from typing import Any
 
 from bson.binary import Binary
 from pymongo import ReturnDocument
-from pymongo.errors import OperationFailure
 
 from app.bff.batch_loader import BatchLoader
 from app.bff.crypto import Unsealable, Vault
@@ -22,7 +21,7 @@ from app.bff.sessions.interfaces import TOMBSTONE_SECONDS, ReencryptResult
 from app.bff.sessions.mongo.connection import collection, date, disconnect, translate_driver_errors
 from app.bff.sessions.mongo.data import FOLDERS, RecordData
 from app.bff.sessions.mongo.events import tombstone
-from app.bff.sessions.mongo.indexes import Index, created, prepare, report
+from app.bff.sessions.mongo.indexes import Index, prepare, report
 from app.bff.sessions.mongo.outages import Outages
 from app.bff.sessions.mongo.reencrypt import reencrypt
 from app.bff.sessions.session import LOGIN, LogoutHint, Reason, Session, Target, TokenSet
@@ -39,12 +38,12 @@ _DECRYPTED_CACHE_SIZE = 256  # sessions, the most recently used
 
 _OURS = {"_id": {"$type": "string"}, "sealed": {"$type": "binData"}, "version": {"$type": "number"}}
 _LEAVES_A_HINT = {"$or": [{"hint": {"$type": "binData"}}, {"sealed": {"$type": "binData"}}]}
-_INDEXES = (Index("forget_at", expire_after_seconds=0), Index("user"), Index("sid"))
 # The record of an expired session is its own tombstone for a while. Earlier releases have an index, of
 # another key, that purges at once: one that starts later creates it again, without a conflict, and no hint
 # is left of an expired session. It stays where the later one cannot be created: else nothing purges.
-_PURGES_LATE = Index("expires_at", -1, TOMBSTONE_SECONDS)
 _PURGES_AT_ONCE = Index("expires_at", expire_after_seconds=0)
+_PURGES_LATE = Index("expires_at", -1, TOMBSTONE_SECONDS, replaces=_PURGES_AT_ONCE)
+_INDEXES = (Index("forget_at", expire_after_seconds=0), Index("user"), Index("sid"), _PURGES_LATE)
 
 
 class MongoSessions:
@@ -83,12 +82,7 @@ class MongoSessions:
     async def prepare(self) -> list[str]:
         """Create what can be created, and return what is wrong with the collection."""
         async with translate_driver_errors(self._outages):
-            problems = await prepare(self._sessions, [*_INDEXES, _PURGES_LATE])
-            if any(problem.startswith(f"no index on {_PURGES_LATE.field}:") for problem in problems):
-                return [*problems, *filter(None, [await created(self._sessions, _PURGES_AT_ONCE)])]
-            with suppress(OperationFailure):  # it is not there, or the user may not
-                await self._sessions.drop_index(_PURGES_AT_ONCE.key)
-        return problems
+            return await prepare(self._sessions, _INDEXES)
 
     async def close(self) -> None:
         await disconnect(self._client)
