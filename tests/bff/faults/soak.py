@@ -12,7 +12,7 @@ import tempfile
 import time
 from argparse import ArgumentParser, Namespace
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -186,8 +186,8 @@ def panels(samples: list[Sample]) -> list[Panel]:
     def line(name: str, values: list[float]) -> Line:
         return Line(name, list(zip(at, values, strict=True)))
 
-    def percentile(share: float) -> list[float]:
-        return [1000 * nth(each.latencies, share) for each in samples]
+    def latencies(measured: Callable[[list[float]], float]) -> list[float]:
+        return [1000 * measured(each.latencies) if len(each.latencies) > 1 else 0.0 for each in samples]
 
     return [
         Panel("Memory, MB", [line(name, [s.megabytes[i] for s in samples]) for i, name in NAMES]),
@@ -200,7 +200,7 @@ def panels(samples: list[Sample]) -> list[Panel]:
         ),
         Panel(
             "Latency of a call, ms",
-            [line("median", percentile(0.5)), line("99th percentile", percentile(0.99))],
+            [line("median", latencies(statistics.median)), line("99th percentile", latencies(percentile_99))],
         ),
         Panel(
             "Answers in 5 s",
@@ -215,8 +215,8 @@ def panels(samples: list[Sample]) -> list[Panel]:
 NAMES = [(0, "one process"), (1, "two workers")]
 
 
-def nth(values: list[float], share: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(share * len(values)))] if values else 0.0
+def percentile_99(values: list[float]) -> float:
+    return statistics.quantiles(values, n=100)[-1]
 
 
 def summary(samples: list[Sample], seen: list[Seen], visits: Visits, lost: int) -> str:
